@@ -1,0 +1,48 @@
+"""Sparsity over the updates of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.pruning.magnitude import check_sparsity
+
+SHAPES = ("linear", "cubic")
+
+
+@dataclass(frozen=True)
+class SparsitySchedule:
+    """Sparsity that climbs from `initial` to `final` and stays there (PARP-P, paper section 3.3).
+
+    Attributes:
+        final: the target sparsity, in [0, 1].
+        initial: sparsity at update 0, at most `final`.
+        rise: updates after which `final` is reached; 0 means constant at `final`.
+        shape: "linear", or "cubic" (fast at first: final + (initial - final) * (1 - t)³, the
+            usual gradual schedule of Zhu and Gupta, 2017).
+    """
+
+    final: float
+    initial: float = 0.0
+    rise: int = 0
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.final)
+        check_sparsity(self.initial, "task.prune.initial_sparsity")
+        if self.rise > 0 and self.initial > self.final:
+            raise UserError(
+                f"task.prune.initial_sparsity is {self.initial}, above task.prune.sparsity "
+                f"({self.final}); a progressive run climbs"
+            )
+        if self.shape not in SHAPES:
+            raise UserError(f"task.prune.schedule is {self.shape!r}; use {' or '.join(SHAPES)}")
+
+    def at(self, update: int) -> float:
+        """Return the sparsity after `update` updates (0 or more), in [0, 1]."""
+        if update >= self.rise:
+            return self.final
+        left = 1.0 - update / self.rise
+        if self.shape == "cubic":
+            left = left**3
+        return self.final + (self.initial - self.final) * left

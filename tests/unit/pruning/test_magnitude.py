@@ -1,0 +1,90 @@
+"""Exact selection, against a brute-force stable sort and against torch's own pruning."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.utils import prune
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import Mask, magnitude_mask
+
+# Few distinct values: ties everywhere, signs and zeros of both kinds among them.
+VALUES = st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0, 2.0, -2.0, 3.0])
+SHAPES = st.sampled_from([(1,), (7,), (3, 4), (2, 3, 2)])
+
+
+@st.composite
+def tensors(draw):
+    names = draw(st.lists(st.text("abc0.", min_size=1, max_size=4), unique=True, max_size=4))
+    found = {}
+    for name in names or ["w"]:
+        shape = draw(SHAPES)
+        count = int(torch.tensor(shape).prod())
+        values = draw(st.lists(VALUES, min_size=count, max_size=count))
+        found[name] = torch.tensor(values).view(shape)
+    return found
+
+
+def brute_force(named, sparsity):
+    """Sort all entries by (magnitude, name, position); the first round(s*d) go."""
+    entries = sorted(
+        (abs(value), name, position)
+        for name, tensor in named.items()
+        for position, value in enumerate(tensor.flatten().tolist())
+    )
+    keep = {name: torch.ones(tensor.numel(), dtype=torch.bool) for name, tensor in named.items()}
+    for _, name, position in entries[: round(sparsity * len(entries))]:
+        keep[name][position] = False
+    return Mask({name: keep[name].view(tensor.shape) for name, tensor in named.items()})
+
+
+@settings(max_examples=300, deadline=None)
+@given(tensors(), st.floats(0, 1))
+def test_global_equals_brute_force(named, sparsity):
+    assert magnitude_mask(named, sparsity).equal(brute_force(named, sparsity))
+
+
+@settings(max_examples=100, deadline=None)
+@given(tensors(), st.floats(0, 1))
+def test_per_tensor_equals_brute_force_on_each(named, sparsity):
+    mask = magnitude_mask(named, sparsity, "tensor")
+    for name, tensor in named.items():
+        assert torch.equal(mask[name], brute_force({name: tensor}, sparsity)[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(dtype):
+    named = {"a": torch.randn(40, 30).to(dtype), "b": torch.randn(500).to(dtype).view(20, 25).T}
+    assert magnitude_mask(named, 0.37).equal(brute_force(named, 0.37))
+
+
+def test_equals_torch_where_nothing_ties():
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.nn.Linear(30, 20), torch.nn.Linear(20, 50)]
+    for layer in layers:
+        layer.weight.data = torch.randn(layer.weight.shape, generator=generator)
+    named = {str(i): layer.weight.detach().clone() for i, layer in enumerate(layers)}
+    prune.global_unstructured(
+        [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=0.43
+    )
+    mask = magnitude_mask(named, 0.43)
+    for i, layer in enumerate(layers):
+        assert torch.equal(mask[str(i)], layer.weight_mask.bool())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_names_the_tensor_that_cannot_be_ranked(bad):
+    with pytest.raises(UserError, match="second holds NaN or infinity"):
+        magnitude_mask({"first": torch.ones(3), "second": torch.tensor([1.0, bad])}, 0.5)
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.1, 90, float("nan")])
+def test_refuses_a_sparsity_outside_its_range(sparsity):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        magnitude_mask({"w": torch.ones(3)}, sparsity)
+
+
+def test_refuses_an_unknown_granularity():
+    with pytest.raises(UserError, match="granularity"):
+        magnitude_mask({"w": torch.ones(3)}, 0.5, "layer")

@@ -1,0 +1,212 @@
+"""The Pruner, through real optimizer steps, against algorithm 1 written out."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import Mask, Pruner, SparsitySchedule, magnitude_mask, random_mask
+
+UPDATES = 12
+
+
+class Run:
+    """A small training whose gradients depend on the weights."""
+
+    def __init__(self, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        self.weights = {
+            "a": torch.randn(6, 5, generator=generator, requires_grad=True),
+            "b": torch.randn(9, generator=generator, requires_grad=True),
+        }
+        self.target = torch.randn(39, generator=generator)
+        self.optimizer = torch.optim.Adam(self.weights.values(), lr=0.1)
+
+    def update(self):
+        self.optimizer.zero_grad()
+        flat = torch.cat([weight.flatten() for weight in self.weights.values()])
+        (flat - self.target).pow(2).sum().backward()
+        self.optimizer.step()
+
+    def copy(self):
+        return {name: weight.detach().clone() for name, weight in self.weights.items()}
+
+    def multiply(self, mask):
+        for name, weight in self.weights.items():
+            weight.data *= mask[name]
+
+
+def equal(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def written_out(schedule, interval):
+    """Algorithm 1 (and PARP-P) as the paper has it: mask, train n updates, mask again."""
+    run = Run()
+    run.multiply(magnitude_mask(run.weights, schedule.at(0)))
+    for update in range(1, UPDATES + 1):
+        run.update()
+        if update % interval == 0 or update == UPDATES:
+            run.multiply(magnitude_mask(run.weights, schedule.at(update)))
+    return run.copy()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, UPDATES + 2),
+    st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    st.sampled_from([0.0, 0.2]),
+    st.integers(0, UPDATES),
+    st.lists(st.booleans(), min_size=UPDATES, max_size=UPDATES),
+)
+def test_is_algorithm_1_and_looking_changes_nothing(interval, final, initial, rise, looks):
+    schedule = SparsitySchedule(final=max(final, initial), initial=initial, rise=rise)
+    run = Run()
+    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES)
+    pruner.start(run.weights, magnitude_mask(run.weights, schedule.at(0)))
+    for update in range(UPDATES):
+        pruner.begin_update(0, update)
+        run.update()
+        pruner.end_update(update + 1)
+        if looks[update]:
+            theta = run.copy()
+            pruner.enter_view()
+            fresh = magnitude_mask(theta, pruner.sparsity)
+            if pruner._moved:
+                assert pruner.view_mask().equal(fresh)
+            assert equal(run.copy(), {n: w * pruner.view_mask()[n] for n, w in theta.items()})
+            pruner.state_dict()
+            if update % 2:
+                pruner.leave_view()
+                assert equal(run.copy(), theta)
+    expected = written_out(schedule, interval)
+    assert equal(run.copy(), expected)
+    zeros = sum(int((weight == 0).sum()) for weight in expected.values())
+    assert zeros == round(schedule.final * 39)
+
+
+def test_a_held_mask_stays_and_its_zeros_too():
+    run = Run()
+    mask = random_mask(run.weights, 0.6, seed=1)
+    pruner = Pruner(SparsitySchedule(final=0.6), interval=3, total_updates=9, held=True)
+    pruner.start(run.weights, mask)
+    for update in range(9):
+        pruner.begin_update(update, update)
+        run.update()
+        pruner.end_update(update + 1)
+        assert all(bool((w[~mask[name]] == 0).all()) for name, w in run.weights.items())
+        assert pruner.view_mask() is mask
+    assert pruner.mask_iou == 1.0
+
+
+def test_pruned_weights_move_and_can_come_back():
+    """With one revived entry of two, `revived` is one half and the IOU one third."""
+    weights = {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    pruner = Pruner(SparsitySchedule(final=0.5), interval=2, total_updates=2)
+    pruner.start(weights, magnitude_mask(weights, 0.5))
+    assert weights["w"].tolist() == [0, 0, 3, 4]
+    pruner.begin_update(0, 0)
+    weights["w"] += torch.tensor([9.0, 1.0, 0.0, 0.0])
+    pruner.end_update(1)
+    assert weights["w"].tolist() == [9, 1, 3, 4]
+    pruner.begin_update(0, 1)
+    pruner.end_update(2)
+    assert weights["w"].tolist() == [9, 0, 0, 4]
+    assert (pruner.revived, pruner.mask_iou, pruner.threshold) == (0.5, 1 / 3, 3.0)
+
+
+def test_epochs_prune_before_the_first_update_of_the_next():
+    run = Run()
+    pruner = Pruner(SparsitySchedule(final=0.5), interval=2, unit="epoch", total_updates=100)
+    pruner.start(run.weights, magnitude_mask(run.weights, 0.5))
+    events = []
+    for update in range(12):  # three updates an epoch
+        pruner.begin_update(update // 3, update)
+        events.append(pruner.events)
+        run.update()
+        pruner.end_update(update + 1)
+    assert events == [0] * 6 + [1] * 6
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, UPDATES - 1), st.integers(1, 5), st.booleans(), st.booleans())
+def test_resuming_changes_nothing(stop, interval, held, progressive):
+    schedule = SparsitySchedule(final=0.7, initial=0.2, rise=8 if progressive else 0)
+    options = {"interval": interval, "total_updates": UPDATES, "held": held}
+
+    def play(run, pruner, first, last):
+        for update in range(first, last):
+            pruner.begin_update(0, update)
+            run.update()
+            pruner.end_update(update + 1)
+
+    whole, run = Run(), Run()
+    pruner = Pruner(schedule, **options)
+    pruner.start(whole.weights, magnitude_mask(whole.weights, schedule.at(0)))
+    play(whole, pruner, 0, UPDATES)
+
+    before = Pruner(schedule, **options)
+    before.start(run.weights, magnitude_mask(run.weights, schedule.at(0)))
+    play(run, before, 0, stop)
+    state = before.state_dict()
+    saved = run.copy()  # m⊙θ
+    after = Pruner(schedule, **options)
+    again = Run()
+    again.optimizer.load_state_dict(run.optimizer.state_dict())
+    for name, weight in again.weights.items():
+        weight.data.copy_(saved[name])
+    after.restore(again.weights, state)
+    play(again, after, stop, UPDATES)
+    assert equal(again.copy(), whole.copy())
+    assert after.view_mask().equal(pruner.view_mask())
+    assert (after.revived, after.mask_iou, after.sparsity) == (
+        pruner.revived,
+        pruner.mask_iou,
+        pruner.sparsity,
+    )
+
+
+def test_restoring_under_other_settings_names_the_option():
+    weights = {"w": torch.randn(4)}
+    old = Pruner(SparsitySchedule(final=0.5), settings={"task.prune.sparsity": 0.5})
+    old.start(weights, magnitude_mask(weights, 0.5))
+    new = Pruner(SparsitySchedule(final=0.7), settings={"task.prune.sparsity": 0.7})
+    with pytest.raises(UserError, match=r"task\.prune\.sparsity was 0\.5 .* is now 0\.7"):
+        new.restore(weights, old.state_dict())
+
+
+def test_restoring_another_model_is_refused():
+    weights = {"w": torch.randn(4)}
+    old = Pruner(SparsitySchedule(final=0.5))
+    old.start(weights, magnitude_mask(weights, 0.5))
+    with pytest.raises(UserError, match="another model"):
+        Pruner(SparsitySchedule(final=0.5)).restore({"w": torch.randn(5)}, old.state_dict())
+
+
+@pytest.mark.parametrize("interval", [0, -3])
+def test_an_interval_below_one_is_refused(interval):
+    with pytest.raises(UserError, match="counts from 1"):
+        Pruner(SparsitySchedule(final=0.5), interval=interval)
+
+
+def test_progressive_is_at_its_target_only_after_the_rise():
+    weights = {"w": torch.arange(1.0, 11.0)}
+    pruner = Pruner(SparsitySchedule(final=0.8, initial=0.2, rise=4), interval=2, total_updates=8)
+    pruner.start(weights, magnitude_mask(weights, 0.2))
+    seen = []
+    for update in range(8):
+        pruner.begin_update(0, update)
+        pruner.end_update(update + 1)
+        seen.append((round(pruner.sparsity, 6), pruner.at_target))
+    assert seen == [(0.2, False)] + [(0.5, False)] * 2 + [(0.8, True)] * 5
+
+
+def test_mask_is_that_of_the_start_before_any_update():
+    weights = {"w": torch.randn(10)}
+    mask = random_mask(weights, 0.5, seed=3)
+    pruner = Pruner(SparsitySchedule(final=0.5))
+    pruner.start(weights, mask)
+    pruner.enter_view()
+    assert isinstance(pruner.view_mask(), Mask)
+    assert pruner.view_mask().equal(mask)

@@ -1,0 +1,51 @@
+"""Sparsity over updates."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import SparsitySchedule
+
+
+def test_constant():
+    assert [SparsitySchedule(final=0.4).at(update) for update in (0, 1, 99)] == [0.4] * 3
+
+
+def test_linear_climbs_evenly():
+    schedule = SparsitySchedule(final=0.9, initial=0.6, rise=30)
+    assert [schedule.at(u) for u in (0, 10, 20, 30, 40)] == pytest.approx([0.6, 0.7, 0.8, 0.9, 0.9])
+
+
+def test_cubic_is_the_usual_gradual_schedule():
+    schedule = SparsitySchedule(final=0.8, initial=0.0, rise=4, shape="cubic")
+    assert [schedule.at(u) for u in (0, 2, 4)] == pytest.approx([0.0, 0.8 * (1 - 0.5**3), 0.8])
+
+
+@given(
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.integers(0, 50),
+    st.sampled_from(["linear", "cubic"]),
+)
+def test_never_falls_and_ends_at_the_target(one, two, rise, shape):
+    initial, final = sorted((one, two))
+    schedule = SparsitySchedule(final=final, initial=initial, rise=rise, shape=shape)
+    values = [schedule.at(update) for update in range(60)]
+    assert values[-1] == final
+    assert all(a <= b + 1e-12 for a, b in zip(values, values[1:]))
+    assert all(0 <= value <= 1 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"final": 1.5}, "task.prune.sparsity is 1.5"),
+        ({"final": 0.5, "initial": -1}, "task.prune.initial_sparsity is -1"),
+        ({"final": 0.5, "initial": 0.6, "rise": 3}, "above task.prune.sparsity"),
+        ({"final": 0.5, "shape": "step"}, "linear or cubic"),
+    ],
+)
+def test_refuses_what_makes_no_sense(options, message):
+    with pytest.raises(UserError, match=message):
+        SparsitySchedule(**options)
