@@ -46,10 +46,7 @@ def select_smallest(
 ) -> Selection:
     """Like `magnitude_mask`, and tell the threshold too (for "tensor": the largest one)."""
     check_sparsity(sparsity)
-    if granularity not in GRANULARITIES:
-        raise UserError(
-            f"task.prune.granularity is {granularity!r}; use one of {', '.join(GRANULARITIES)}"
-        )
+    check_granularity(granularity)
     names = sorted(tensors)
     groups = [names] if granularity == "global" else [[name] for name in names]
     keep: dict[str, Tensor] = {}
@@ -65,6 +62,14 @@ def check_sparsity(sparsity: float, key: str = "task.prune.sparsity") -> None:
     """Raise UserError unless `sparsity` lies in [0, 1]; `key` is the option named in the error."""
     if not 0.0 <= sparsity <= 1.0:
         raise UserError(f"{key} is {sparsity}; it is a fraction between 0 and 1 (90% is 0.9)")
+
+
+def check_granularity(granularity: str) -> None:
+    """Raise UserError unless `granularity` is one of GRANULARITIES."""
+    if granularity not in GRANULARITIES:
+        raise UserError(
+            f"task.prune.granularity is {granularity!r}; use {' or '.join(GRANULARITIES)}"
+        )
 
 
 def _prune_group(tensors: dict[str, Tensor], sparsity: float) -> tuple[dict[str, Tensor], float]:

@@ -177,7 +177,7 @@ class Mask(Mapping[str, Tensor]):
 
 
 def iou(a: Mask, b: Mask) -> float:
-    """Return |a ∧ b| / |a ∨ b| over kept entries (paper, equation 1); 1.0 where both keep none.
+    """Return |a and b| / |a or b| over kept entries (paper, equation 1); 1.0 if both keep none.
 
     Raises:
         ValueError: the masks cover different tensors.

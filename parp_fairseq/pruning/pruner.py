@@ -246,9 +246,7 @@ class Pruner:
     def _event(self, update: int) -> None:
         self.sparsity = self.schedule.at(update)
         before = self._mask
-        self._mask, self.threshold = select_smallest(
-            self._weights, self.sparsity, self.granularity
-        )
+        self._mask, self.threshold = select_smallest(self._weights, self.sparsity, self.granularity)
         pruned = before.numel - before.kept
         came_back = sum(int((~before[name] & kept).sum()) for name, kept in self._mask.items())
         self.revived = came_back / pruned if pruned else 0.0

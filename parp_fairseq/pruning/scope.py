@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from parp_fairseq.errors import UserError
@@ -76,7 +77,7 @@ class Scope:
                 if not found:
                     raise UserError(
                         f"task.prune.include: {entry!r} matches no weight of this model"
-                        f"{_examples(modules.values())}"
+                        f"{_examples(pattern, modules.values())}"
                     )
                 chosen |= found
         for pattern in self.exclude:
@@ -93,6 +94,7 @@ def _matches(module: str, pattern: str) -> bool:
     return fnmatchcase(module, pattern) or fnmatchcase(module, f"*.{pattern}")
 
 
-def _examples(modules: Iterable[str]) -> str:
-    shown = sorted(canonical_name(module) for module in modules)[-2:]
+def _examples(pattern: str, modules: Iterable[str]) -> str:
+    names = sorted({canonical_name(module) for module in modules})
+    shown = get_close_matches(pattern, names, n=2, cutoff=0.0)
     return f"; its modules have names such as {', '.join(shown)}" if shown else ""

@@ -1,0 +1,102 @@
+"""The yaml files that ship: find, read, copy, and fit to another number of GPUs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from parp_fairseq.errors import UserError
+
+FOLDER = Path(__file__).parent / "config"
+GPUS = 4  # what `optimization.update_freq` of every yaml is for (the authors' scripts)
+
+
+@dataclass(frozen=True)
+class ConfigSummary:
+    """One line about a config."""
+
+    name: str
+    title: str
+    updates: int
+    learning_rate: float
+    interval: str
+
+
+def names() -> list[str]:
+    """Return the configs' names, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def path_of(name: str) -> Path:
+    """Return a config's file.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    path = FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        close = get_close_matches(name, names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}"
+        raise UserError(f"no config named {name!r}; {hint}")
+    return path
+
+
+def summary(name: str) -> ConfigSummary:
+    """Return what tells a config from the others."""
+    text = path_of(name).read_text(encoding="utf-8")
+    title = next(
+        line[2:] for line in text.splitlines() if line.startswith("# ") and "@" not in line
+    )
+    config = yaml.safe_load(text)
+    prune, optimization = config["task"]["prune"], config["optimization"]
+    return ConfigSummary(
+        name=name,
+        title=title,
+        updates=optimization["max_update"],
+        learning_rate=float(optimization["lr"][0]),
+        interval=f"{prune['interval']} {prune['interval_unit']}s",
+    )
+
+
+def overrides_for_gpus(name: str, gpus: int) -> list[str]:
+    """Return the overrides that keep a config's effective batch on `gpus` GPUs.
+
+    Raises:
+        UserError: `gpus` is below 1, or does not divide the batch.
+    """
+    config = yaml.safe_load(path_of(name).read_text(encoding="utf-8"))
+    pieces = config["optimization"]["update_freq"][0] * GPUS
+    if gpus < 1:
+        raise UserError(f"--gpus is {gpus}; it counts from 1")
+    if pieces % gpus:
+        fitting = [str(n) for n in range(1, pieces + 1) if pieces % n == 0]
+        raise UserError(
+            f"--gpus {gpus}: the batch of {name} is {pieces} pieces of dataset.max_tokens and does "
+            f"not divide by {gpus}; use {', '.join(fitting)}, or change dataset.max_tokens"
+        )
+    return [
+        f"distributed_training.distributed_world_size={gpus}",
+        f"optimization.update_freq=[{pieces // gpus}]",
+    ]
+
+
+def copy(name: str, to: Path, force: bool = False) -> Path:
+    """Copy a config to a file or into a folder, for changes of one's own; return the copy.
+
+    Raises:
+        UserError: the copy is there already (unless `force`), or cannot be written.
+    """
+    source = path_of(name)
+    target = to / source.name if to.is_dir() or to.suffix not in (".yaml", ".yml") else to
+    if target.exists() and not force:
+        raise UserError(f"{target} is there already; give another name or --force")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror})") from error
+    return target

@@ -1,0 +1,455 @@
+"""Pre-train the tiny wav2vec 2.0 that ships with the package, on synthetic speech, on one core.
+
+The architecture and the file are wav2vec 2.0's. The objective is HuBERT's: predict, at masked
+frames, the cluster of what was there; wav2vec 2.0's contrastive loss stays at chance for too long
+at this size. Round 1 predicts clusters of MFCCs; each later round, clusters of what a middle layer
+of the model so far makes of the unmasked audio.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parp_fairseq.demo.clusters import assign, fit_clusters, frame_count, mfcc
+from parp_fairseq.demo.sentences import sentence
+from parp_fairseq.demo.voices import SAMPLE_RATE, draw_speakers, speak
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+logger = logging.getLogger(__name__)
+
+TINY_MODEL = Path(__file__).with_name("tiny.pt")
+
+# wav2vec 2.0 base in small: 320 samples a frame, group norm at the front, post-norm layers.
+ARCHITECTURE: dict[str, Any] = {
+    "_name": "wav2vec2",
+    "extractor_mode": "default",
+    "conv_feature_layers": "[(48,20,10),(64,8,4),(64,4,4),(64,2,2)]",
+    "conv_bias": False,
+    "encoder_layers": 6,
+    "encoder_embed_dim": 128,
+    "encoder_ffn_embed_dim": 512,
+    "encoder_attention_heads": 4,
+    "activation_fn": "gelu",
+    "layer_norm_first": False,
+    "conv_pos": 16,
+    "conv_pos_groups": 16,
+    "final_dim": 8,
+    "quantize_targets": False,
+    "feature_grad_mult": 1.0,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "dropout_input": 0.0,
+    "dropout_features": 0.0,
+    "encoder_layerdrop": 0.0,
+    "mask_prob": 0.65,
+    "mask_length": 10,
+}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of masked prediction.
+
+    Attributes:
+        clusters: number of clusters to predict.
+        layer: layer (from 0) of the model so far whose output is clustered; None takes MFCCs.
+        updates: number of updates.
+        peak_lr: learning rate after the warm-up (the first 8%); it falls to `final_lr`, linearly.
+        final_lr: learning rate at the end.
+    """
+
+    clusters: int
+    layer: int | None
+    updates: int
+    peak_lr: float
+    final_lr: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the result depends on, besides the architecture."""
+
+    seed: int = 1
+    speakers: int = 480
+    utterances: int = 20
+    held_out: int = 6
+    batch: int = 12
+    crop_seconds: float = 2.5
+    mask_share: float = 0.45
+    mask_length: int = 10
+    unmasked_weight: float = 0.5
+    weight_decay: float = 0.05
+    rounds: tuple[Round, ...] = (
+        Round(clusters=100, layer=None, updates=1600, peak_lr=1.5e-3, final_lr=7e-4),
+        Round(clusters=150, layer=3, updates=6500, peak_lr=1.5e-3, final_lr=0.0),
+    )
+
+
+def build_model() -> torch.nn.Module:
+    """fairseq's `Wav2Vec2Model` of `ARCHITECTURE`, freshly initialised from torch's generator."""
+    from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
+    from omegaconf import OmegaConf
+
+    values = {key: value for key, value in ARCHITECTURE.items() if key != "_name"}
+    return Wav2Vec2Model(OmegaConf.merge(OmegaConf.structured(Wav2Vec2Config), values))
+
+
+def save_checkpoint(model: torch.nn.Module, path: Path, updates: int) -> None:
+    """Write `model` as a wav2vec 2.0 checkpoint of fairseq's, tensors in half precision."""
+    import torch
+
+    state = {
+        "args": None,
+        "cfg": {
+            "common": {"fp16": False},
+            "model": dict(ARCHITECTURE),
+            "task": {
+                "_name": "audio_pretraining",
+                "data": "",
+                "sample_rate": SAMPLE_RATE,
+                "normalize": False,
+            },
+            "criterion": {"_name": "wav2vec"},
+        },
+        "model": {name: value.half().clone() for name, value in model.state_dict().items()},
+        "optimizer_history": [
+            {
+                "criterion_name": "Wav2vecCriterion",
+                "optimizer_name": "FairseqAdam",
+                "lr_scheduler_state": {"best": None},
+                "num_updates": updates,
+            }
+        ],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+        "last_optimizer_state": None,
+    }
+    write_atomically(path, lambda partial: torch.save(state, partial))
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Call `write` with a name beside `path`, then put what it wrote in `path`'s place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Utterances end to end: utterance i is `samples[offsets[i]:offsets[i + 1]]` (int16)."""
+
+    samples: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def utterance(self, index: int) -> np.ndarray:
+        """float32 samples of one utterance, within [-1, 1]."""
+        import numpy as np
+
+        piece = self.samples[self.offsets[index] : self.offsets[index + 1]]
+        return piece.astype(np.float32) / 32768.0
+
+
+def make_speech(settings: Settings, work: Path) -> Speech:
+    """Unlabelled speech for pre-training, kept in `work` (about 1 GB for 8 hours)."""
+    import numpy as np
+
+    path = work / "speech.npz"
+    if not path.exists():
+        rng = np.random.default_rng([settings.seed, 7])
+        clean, other = draw_speakers(rng, settings.speakers * 2 // 3, settings.speakers // 3)
+        pieces = []
+        order = rng.permutation(len(clean) + len(other))
+        for number, speaker in enumerate((clean + other)[i] for i in order):
+            texts = [sentence(rng) for _ in range(settings.utterances)]
+            pieces += [np.round(32767 * samples).astype("<i2") for samples in speak(speaker, texts)]
+            if number % 50 == 49:
+                logger.info("spoke for %d of %d speakers", number + 1, len(order))
+        offsets = np.cumsum([0] + [len(piece) for piece in pieces])
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez(file, samples=np.concatenate(pieces), offsets=offsets)
+
+        write_atomically(path, write)
+    with np.load(path) as arrays:
+        return Speech(arrays["samples"], arrays["offsets"])
+
+
+def make_targets(
+    settings: Settings, number: int, speech: Speech, model: torch.nn.Module, work: Path
+) -> np.ndarray:
+    """Cluster of every frame of every utterance, end to end (uint8 or int16), for one round."""
+    import numpy as np
+
+    path = work / f"targets{number}.npy"
+    if not path.exists():
+        this = settings.rounds[number]
+        rng = np.random.default_rng([settings.seed, 11, number])
+        describe = mfcc if this.layer is None else _layer_features(model, this.layer)
+        chosen = rng.choice(len(speech), size=min(1000, len(speech)), replace=False)
+        frames = np.concatenate([describe(speech.utterance(i)) for i in chosen])
+        frames = frames[rng.permutation(len(frames))[:60_000]]
+        centres = fit_clusters(frames, this.clusters, seed=settings.seed + number)
+        labels = [
+            assign(describe(speech.utterance(i)), centres).astype(np.int16)
+            for i in range(len(speech))
+        ]
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.save(file, np.concatenate(labels))
+
+        write_atomically(path, write)
+    return np.load(path)
+
+
+def _layer_features(model: torch.nn.Module, layer: int) -> Any:
+    import torch
+
+    def describe(samples: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            source = torch.from_numpy(samples)[None]
+            return model(source, mask=False, features_only=True, layer=layer)["x"][0].numpy()
+
+    model.eval()
+    return describe
+
+
+def draw_batch(
+    settings: Settings,
+    speech: Speech,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    seed: list[int],
+    *,
+    held_out: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crops of one length, their targets and which frames to mask.
+
+    Args:
+        settings: says the crops' number and length and the masking.
+        speech: where the crops come from.
+        targets: clusters of all frames, end to end.
+        starts: frame offset of each utterance in `targets`.
+        seed: of this batch.
+        held_out: crop the last `settings.held_out` speakers, otherwise all the others.
+
+    Returns:
+        float32 (batch, samples), int64 (batch, frames), bool (batch, frames).
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    frames = frame_count(int(settings.crop_seconds * SAMPLE_RATE))
+    split = len(speech) - settings.held_out * settings.utterances
+    low, high = (split, len(speech)) if held_out else (0, split)
+    sources, labels = [], []
+    while len(sources) < settings.batch:
+        index = int(rng.integers(low, high))
+        length = int(starts[index + 1] - starts[index])
+        if length < frames:
+            continue
+        first = int(rng.integers(length - frames + 1))
+        samples = speech.utterance(index)[320 * first : 320 * (first + frames - 1) + 370]
+        sources.append(samples * np.float32(rng.uniform(0.5, 1.5)))
+        labels.append(targets[starts[index] + first : starts[index] + first + frames])
+    mask = np.stack([_spans(rng, frames, settings) for _ in sources])
+    return np.stack(sources), np.stack(labels).astype(np.int64), mask
+
+
+def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500) -> None:
+    """Make the tiny model, from speech to file; run again after a kill, it goes on.
+
+    Args:
+        settings: all that the result depends on.
+        work: folder for speech, targets and the state of the run.
+        out: checkpoint to write, at the end of every round and every `save_every` updates.
+        save_every: updates between saves.
+
+    Raises:
+        UserError: espeak-ng is not installed.
+    """
+    import numpy as np
+    import torch
+
+    torch.manual_seed(settings.seed)
+    model = build_model()
+    speech = make_speech(settings, work)
+    counts = [frame_count(int(n)) for n in np.diff(speech.offsets)]
+    starts = np.cumsum([0, *counts])
+    logger.info("%.1f hours of speech", speech.offsets[-1] / SAMPLE_RATE / 3600)
+    state = _load_state(work / "state.pt")
+    done = 0
+    for number, this in enumerate(settings.rounds):
+        if state and state["round"] > number:
+            done += this.updates
+            continue
+        if state and state["round"] == number:
+            model.load_state_dict(state["model"])
+        targets = make_targets(settings, number, speech, model, work)
+        logger.info("round %d: %d clusters", number + 1, this.clusters)
+        head = torch.nn.Linear(ARCHITECTURE["encoder_embed_dim"], this.clusters)
+        optimizer = _optimizer(model, head, settings.weight_decay)
+        begin = 0
+        if state and state["round"] == number and state["head"] is not None:
+            head.load_state_dict(state["head"])
+            optimizer.load_state_dict(state["optimizer"])
+            begin = state["update"]
+        model.train()
+        since = time.monotonic()
+        for update in range(begin, this.updates):
+            _set_lr(optimizer, this, update)
+            source, labels, mask = draw_batch(
+                settings, speech, targets, starts, [settings.seed, number, update]
+            )
+            loss, accuracy = _losses(
+                model, head, *map(torch.from_numpy, (source, labels, mask)), settings
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], 1.0)
+            optimizer.step()
+            if update % 50 == 49:
+                logger.info(
+                    "round %d update %d loss %.3f masked accuracy %.3f, %.2f s an update",
+                    number + 1,
+                    update + 1,
+                    loss.item(),
+                    accuracy,
+                    (time.monotonic() - since) / (update + 1 - begin),
+                )
+            if (update + 1) % save_every == 0:
+                held = [settings.seed, number, this.updates]
+                logger.info(
+                    "held-out speakers: masked accuracy %.3f",
+                    _held_out_accuracy(model, head, settings, speech, targets, starts, held),
+                )
+                _save_state(work / "state.pt", number, update + 1, model, head, optimizer)
+                save_checkpoint(model, out, done + update + 1)
+        done += this.updates
+        _save_state(work / "state.pt", number + 1, 0, model, None, None)
+        save_checkpoint(model, out, done)
+        state = None
+
+
+def _spans(rng: np.random.Generator, frames: int, settings: Settings) -> np.ndarray:
+    """Spans at random, cut to one number of frames: fairseq's model wants it alike in every row."""
+    import numpy as np
+
+    wanted = round(settings.mask_share * frames)
+    row = np.zeros(frames, dtype=bool)
+    while row.sum() < wanted:
+        first = int(rng.integers(frames))
+        row[first : first + settings.mask_length] = True
+    masked = np.flatnonzero(row)
+    surplus = len(masked) - wanted
+    row[masked[:surplus] if rng.random() < 0.5 else masked[wanted:]] = False
+    return row
+
+
+def _held_out_accuracy(
+    model: torch.nn.Module,
+    head: torch.nn.Module,
+    settings: Settings,
+    speech: Speech,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    seed: list[int],
+) -> float:
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        accuracies = [
+            _losses(
+                model,
+                head,
+                *map(
+                    torch.from_numpy,
+                    draw_batch(settings, speech, targets, starts, [*seed, i], held_out=True),
+                ),
+                settings,
+            )[1]
+            for i in range(4)
+        ]
+    model.train()
+    return sum(accuracies) / len(accuracies)
+
+
+def _optimizer(model: torch.nn.Module, head: torch.nn.Module, weight_decay: float) -> Any:
+    import torch
+
+    decayed = [p for p in model.parameters() if p.dim() > 1] + [head.weight]
+    plain = [p for p in model.parameters() if p.dim() <= 1] + [head.bias]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    )
+
+
+def _set_lr(optimizer: Any, this: Round, update: int) -> None:
+    warm = max(1, int(0.08 * this.updates))
+    if update < warm:
+        lr = this.peak_lr * (update + 1) / warm
+    else:
+        left = (this.updates - update) / (this.updates - warm)
+        lr = this.final_lr + (this.peak_lr - this.final_lr) * left
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _losses(
+    model: torch.nn.Module,
+    head: torch.nn.Module,
+    source: torch.Tensor,
+    labels: torch.Tensor,
+    mask: torch.Tensor,
+    settings: Settings,
+) -> tuple[torch.Tensor, float]:
+    """Cross-entropy (scalar, nats) and share of masked frames whose cluster was guessed."""
+    from torch.nn.functional import cross_entropy
+
+    hidden = model(source, mask=True, mask_indices=mask, features_only=True)["x"]
+    logits = head(hidden)
+    masked, wanted = logits[mask], labels[mask]
+    loss = cross_entropy(masked, wanted)
+    if settings.unmasked_weight > 0:
+        loss = loss + settings.unmasked_weight * cross_entropy(logits[~mask], labels[~mask])
+    return loss, (masked.argmax(-1) == wanted).float().mean().item()
+
+
+def _load_state(path: Path) -> dict[str, Any] | None:
+    import torch
+
+    return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def _save_state(
+    path: Path, number: int, update: int, model: torch.nn.Module, head: Any, optimizer: Any
+) -> None:
+    import torch
+
+    state = {
+        "round": number,
+        "update": update,
+        "model": model.state_dict(),
+        "head": None if head is None else head.state_dict(),
+        "optimizer": None if optimizer is None else optimizer.state_dict(),
+    }
+    write_atomically(path, lambda partial: torch.save(state, partial))

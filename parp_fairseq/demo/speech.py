@@ -1,0 +1,189 @@
+"""Small English speech in the folder layout of Libri-light and LibriSpeech."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parp_fairseq.demo.sentences import WORDS_FILE, sentence
+from parp_fairseq.demo.voices import (
+    SAMPLE_RATE,
+    Speaker,
+    draw_speakers,
+    espeak_paths,
+    speak,
+)
+from parp_fairseq.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STAMP = "corpus.json"
+_FORMAT = 1
+
+# Utterances per part; an utterance lasts about 3 seconds.
+DEFAULT_UTTERANCES: dict[str, int] = {
+    **{f"1h/{fold}/{kind}": 20 for fold in range(6) for kind in ("clean", "other")},
+    "9h/clean": 40,
+    "9h/other": 40,
+    "dev-clean": 60,
+    "dev-other": 60,
+    "test-clean": 100,
+    "test-other": 100,
+}
+
+
+@dataclass(frozen=True)
+class _Chapter:
+    folder: Path
+    speaker: Speaker
+    name: str
+    texts: tuple[str, ...]
+
+
+def part_folder(part: str) -> Path:
+    """Where a part lies under the corpus: `1h/0/clean`, `9h/other`, `dev-clean`, `test-other`...
+
+    Raises:
+        UserError: no such part.
+    """
+    pieces = part.split("/")
+    kinds = ("clean", "other")
+    if part in {f"{split}-{kind}" for split in ("dev", "test") for kind in kinds}:
+        return Path("LibriSpeech") / part
+    one_hour = (
+        len(pieces) == 3 and pieces[0] == "1h" and pieces[1] in "012345" and len(pieces[1]) == 1
+    )
+    nine_hours = len(pieces) == 2 and pieces[0] == "9h"
+    if (one_hour or nine_hours) and pieces[-1] in kinds:
+        return Path("librispeech_finetuning") / part
+    raise UserError(
+        f"unknown part {part!r}: use 1h/<0-5>/<clean|other>, 9h/<clean|other>, "
+        "<dev|test>-<clean|other>"
+    )
+
+
+def synthesise_corpus(
+    out: Path,
+    *,
+    seed: int = 1,
+    utterances: Mapping[str, int] | None = None,
+    per_speaker: int = 10,
+    jobs: int = 1,
+) -> None:
+    """Write synthetic speech under `out`, a function of everything but `jobs`, byte by byte.
+
+    FLAC files, 16 kHz mono, at `<part>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac`
+    with `<speaker>-<chapter>.trans.txt` beside them; the parts are those of Libri-light's
+    `librispeech_finetuning` and of `LibriSpeech`. No speaker is in two of the training,
+    development and test sets, nor in two parts of these. The "other" parts have odd voices and
+    noise. A corpus already there with the same settings is left as it is.
+
+    Args:
+        out: a folder, made here.
+        seed: any integer at least 0.
+        utterances: part -> number of utterances (`DEFAULT_UTTERANCES`; about 3 seconds each).
+        per_speaker: utterances of a speaker, at least 1.
+        jobs: processes at a time.
+
+    Raises:
+        UserError: an unknown part, a count below 1, no espeak-ng, or `out` holding something else.
+    """
+    out = Path(out)
+    utterances = DEFAULT_UTTERANCES if utterances is None else utterances
+    settings = {
+        "format": _FORMAT,
+        "seed": seed,
+        "per_speaker": per_speaker,
+        "utterances": dict(utterances),
+        "words_crc32": zlib.crc32(WORDS_FILE.read_bytes()),
+    }
+    for name, count in [
+        ("per_speaker", per_speaker),
+        ("jobs", jobs),
+        *utterances.items(),
+    ]:
+        if count < 1:
+            raise UserError(f"{name} is {count}: it must be at least 1")
+    if seed < 0:
+        raise UserError(f"seed is {seed}: it must be at least 0")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if _stamp(out) == settings:
+            return
+        raise UserError(f"{out} holds something else already: give a new folder or remove it")
+    espeak_paths()
+    chapters = _plan(seed, utterances, per_speaker)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    partial.chmod(0o755)
+    try:
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            for _ in pool.map(lambda chapter: _write_chapter(partial, chapter), chapters):
+                pass
+        (partial / STAMP).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        try:
+            os.replace(partial, out)
+        except OSError:
+            if _stamp(out) != settings:
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _stamp(out: Path) -> dict | None:
+    try:
+        return json.loads((out / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _plan(seed: int, utterances: Mapping[str, int], per_speaker: int) -> list[_Chapter]:
+    import numpy as np
+
+    speakers_of = {part: -(-count // per_speaker) for part, count in utterances.items()}
+    wanted = {
+        kind: sum(n for part, n in speakers_of.items() if part.endswith(kind))
+        for kind in ("clean", "other")
+    }
+    drawn = draw_speakers(np.random.default_rng([seed, 0]), wanted["clean"], wanted["other"])
+    pools = {"clean": iter(drawn[0]), "other": iter(drawn[1])}
+    chapters = []
+    number = 1000
+    for part, count in utterances.items():
+        rng = np.random.default_rng([seed, zlib.crc32(part.encode())])
+        folder = part_folder(part)
+        for first in range(0, count, per_speaker):
+            number += 1
+            chapter = 100_000 + int(rng.integers(50_000))
+            texts = tuple(sentence(rng) for _ in range(min(per_speaker, count - first)))
+            chapters.append(
+                _Chapter(
+                    folder=folder / str(number) / str(chapter),
+                    speaker=next(pools[part.rsplit("-", 1)[-1].rsplit("/", 1)[-1]]),
+                    name=f"{number}-{chapter}",
+                    texts=texts,
+                )
+            )
+    return chapters
+
+
+def _write_chapter(root: Path, chapter: _Chapter) -> None:
+    import soundfile
+
+    folder = root / chapter.folder
+    folder.mkdir(parents=True)
+    lines = []
+    for index, (text, samples) in enumerate(
+        zip(chapter.texts, speak(chapter.speaker, chapter.texts))
+    ):
+        name = f"{chapter.name}-{index:04d}"
+        soundfile.write(str(folder / f"{name}.flac"), samples, SAMPLE_RATE, subtype="PCM_16")
+        lines.append(f"{name} {text}\n")
+    (folder / f"{chapter.name}.trans.txt").write_text("".join(lines), encoding="utf-8")

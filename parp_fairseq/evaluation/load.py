@@ -1,0 +1,218 @@
+"""A fine-tuned checkpoint, ready to transcribe, without what it was trained with.
+
+The task that trained it need not be known (ours or fairseq's own ``audio_finetuning``), nor need
+the pre-trained file exist any more: fairseq saves the architecture as ``model.w2v_args``. Keys
+that another version of fairseq wrote and this one does not know are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+from parp_fairseq.checkpoints import PretrainedInfo, describe_state, load_checkpoint
+from parp_fairseq.errors import UserError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_HEAD = "w2v_encoder.proj.weight"
+_SPECIAL = 4  # <s> (the CTC blank), <pad>, </s>, <unk>
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A checkpoint as read: its settings, weights and dictionary, before a model is built."""
+
+    path: Path
+    info: PretrainedInfo
+    state: dict[str, Any]
+    labels: str
+    dictionary: Any
+
+    @property
+    def symbols(self) -> list[str]:
+        """The dictionary's symbols, fairseq's four special ones left out."""
+        return list(self.dictionary.symbols[_SPECIAL:])
+
+
+def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = None) -> FineTuned:
+    """Read a fine-tuned CTC checkpoint and the dictionary that numbers its head.
+
+    The dictionary is the checkpoint's own; one that holds none uses ``dict.{labels}.txt`` in
+    ``data``. ``labels`` defaults to what the checkpoint was trained on. Raises UserError for
+    another kind of checkpoint, or a dictionary that does not fit its head.
+    """
+    path = Path(checkpoint)
+    state = load_checkpoint(path)
+    info = describe_state(state, path)
+    if not info.finetuned:
+        raise UserError(
+            f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
+            "the checkpoint_best.pt of a fine-tuning"
+        )
+    if _HEAD not in info.shapes:
+        raise UserError(f"{path} is a {info.arch} without a CTC head, and only CTC can be scored")
+    labels = labels or info.labels
+    if not labels:
+        raise UserError(f"{path} does not say its labels; name them, such as --labels ltr")
+
+    dictionary = (state.get("task_state") or {}).get("target_dictionary")
+    source = str(path)
+    if dictionary is None:
+        source = os.path.join(data, f"dict.{labels}.txt")
+        dictionary = _load_dictionary(source)
+    if len(dictionary) != info.shapes[_HEAD][0]:
+        raise UserError(
+            f"{source}: its dictionary has {len(dictionary)} symbols ({_SPECIAL} special ones "
+            f"included) but the head of {path} has {info.shapes[_HEAD][0]}; use the dictionary "
+            "that the model was trained with"
+        )
+    return FineTuned(path, info, state, labels, dictionary)
+
+
+def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
+    """fairseq's ``audio_finetuning`` task over ``data``, set as the checkpoint needs it."""
+    from fairseq import tasks
+    from omegaconf import OmegaConf
+
+    root = OmegaConf.create(
+        {
+            "task": {
+                "_name": "audio_finetuning",
+                "data": str(data),
+                "labels": finetuned.labels,
+                "normalize": bool(finetuned.info.normalize),
+            },
+            "common": {"tpu": False, "seed": seed},
+        }
+    )
+    task = tasks.setup_task(root.task)
+    # A HuBERT encoder looks for its own dictionaries in the state of the task that builds it.
+    saved = finetuned.state.get("task_state") or {}
+    task.load_state_dict({**saved, "target_dictionary": finetuned.dictionary})
+    return task
+
+
+def build_model(
+    finetuned: FineTuned, task: Any, *, w2v_path: PathLike | None = None, device: str = "cpu"
+) -> Any:
+    """The model in evaluation mode on ``device``, optimised as fairseq's infer does.
+
+    ``w2v_path`` is the pre-trained file, needed only by a checkpoint that does not hold its
+    architecture. Raises UserError when the weights do not fit.
+    """
+    from fairseq import checkpoint_utils
+
+    path = finetuned.path
+    config = _config(finetuned.state, task, path, w2v_path)
+    state = {"args": None, "cfg": config, "model": dict(finetuned.state["model"])}
+    try:
+        # fairseq prints the whole model when it reads w2v_path.
+        with contextlib.redirect_stdout(io.StringIO()):
+            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
+                [str(path)], task=task, state=state
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{path}: fairseq cannot build its model: {' '.join(reason[:2])[:300]}; check that "
+            "the installed fairseq can load it"
+        ) from error
+    model.make_generation_fast_()
+    return model.to(device)
+
+
+def _load_dictionary(path: str) -> Any:
+    from parp_fairseq.manifests.units import read_dictionary
+
+    read_dictionary(path)  # Its errors name file and row.
+    from fairseq.data import Dictionary
+
+    return Dictionary.load(path)
+
+
+def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | None) -> Any:
+    """The checkpoint's settings as this fairseq reads them."""
+    from fairseq import checkpoint_utils
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+    from omegaconf import OmegaConf
+
+    settings = state.get("cfg")
+    if settings is None:
+        # Hydra 1.1 and later cannot take the nested namespace: it is converted on its own below.
+        flat = dict(vars(state["args"]))
+        w2v_args = flat.pop("w2v_args", None)
+        upgraded = checkpoint_utils._upgrade_state_dict(
+            {
+                "args": argparse.Namespace(**flat),
+                "optimizer_history": [
+                    {"optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+                ],
+                "extra_state": {"train_iterator": None},
+            }
+        )
+        settings = _plain(upgraded["cfg"])
+        settings["model"]["w2v_args"] = w2v_args
+    settings = _plain(settings)
+    model = settings["model"]
+    w2v_args = model.get("w2v_args")
+    if isinstance(w2v_args, argparse.Namespace):
+        w2v_args = model["w2v_args"] = _plain(convert_namespace_to_omegaconf(w2v_args))
+    if w2v_args is None:
+        found = Path(w2v_path if w2v_path is not None else model.get("w2v_path") or "")
+        if not found.is_file():
+            raise UserError(
+                f"{path} does not hold its architecture, and the pre-trained file it names "
+                f"({found}) is not there; give that file as w2v_path"
+            )
+        load_checkpoint(found)
+        model["w2v_path"] = str(found.absolute())
+    else:
+        _keep_known(w2v_args.get("task"), TASK_DATACLASS_REGISTRY)
+        _keep_known(w2v_args.get("model"), MODEL_DATACLASS_REGISTRY)
+    _keep_known(model, MODEL_DATACLASS_REGISTRY)
+    model["data"] = task.cfg.data
+
+    # What the defaults of a model's settings refer to, in case it does not hold them itself.
+    settings["task"] = {"data": task.cfg.data, "normalize": task.cfg.normalize}
+    settings.setdefault("common", {}).setdefault("tpu", False)
+    settings.setdefault("distributed_training", {}).setdefault("ddp_backend", "legacy_ddp")
+    try:
+        return OmegaConf.create(settings, flags={"allow_objects": True})
+    except TypeError:
+        # omegaconf 2.0 knows no flags, and returns None for a missing key unless it is strict.
+        config = OmegaConf.create(settings)
+        OmegaConf.set_struct(config, True)
+        return config
+
+
+def _plain(settings: Any) -> Any:
+    """DictConfigs as dictionaries, at any depth; the original is not changed by later edits."""
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(settings):
+        try:
+            settings = OmegaConf.to_container(settings, resolve=True, enum_to_str=True)
+        except Exception:
+            # An interpolation that leads nowhere belongs to a part that is not needed here.
+            settings = OmegaConf.to_container(settings, resolve=False, enum_to_str=True)
+    if isinstance(settings, dict):
+        return {key: _plain(value) for key, value in settings.items()}
+    return settings
+
+
+def _keep_known(section: Any, registry: dict[str, Any]) -> None:
+    """Drop the keys that this fairseq's dataclass lacks (another version wrote them)."""
+    if not isinstance(section, dict) or section.get("_name") not in registry:
+        return
+    known = {entry.name for entry in dataclasses.fields(registry[section["_name"]])}
+    for key in [key for key in section if key not in known and key != "_name"]:
+        del section[key]

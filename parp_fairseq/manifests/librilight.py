@@ -1,0 +1,118 @@
+"""Libri-light's limited supervision: ten minutes, one hour and ten hours of labelled speech.
+
+The expected trees::
+
+    librispeech_finetuning/1h/{0,1,2,3,4,5}/{clean,other}/<speaker>/<chapter>/*.flac
+    librispeech_finetuning/9h/{clean,other}/<speaker>/<chapter>/*.flac
+    LibriSpeech/{dev-clean,dev-other,test-clean,test-other}/<speaker>/<chapter>/*.flac
+
+with a ``<speaker>-<chapter>.trans.txt`` in each chapter. Ten minutes are one fold of ``1h``, one
+hour is all six, ten hours are ``1h`` and ``9h`` together (Kahn et al. 2020, section 3.2). The
+paths of every training set start from ``librispeech_finetuning``, so that both of its halves
+stand below one root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Union
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests.librispeech import Split, find_librispeech, scan, write_splits
+from parp_fairseq.manifests.summary import BuildSummary
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+SETS = ("10min", "1h", "10h")
+FOLDS = (0, 1, 2, 3, 4, 5)
+EVALUATION_PARTS = ("dev-clean", "dev-other", "test-clean", "test-other")
+REQUIRED_PART = "dev-other"
+TREE = (
+    "librispeech_finetuning/1h/{0..5}/{clean,other}/<speaker>/<chapter>/*.flac and "
+    "librispeech_finetuning/9h/{clean,other}/<speaker>/<chapter>/*.flac"
+)
+
+
+def build_librilight(
+    librilight: PathLike,
+    librispeech: PathLike,
+    out: PathLike,
+    *,
+    sets: Sequence[str] = SETS,
+    folds: Sequence[int] = (0,),
+    jobs: int | None = None,
+    allow_missing_audio: bool = False,
+) -> BuildSummary:
+    """Write ``out/10min``, ``out/1h`` and ``out/10h``, each complete for fairseq.
+
+    Each folder holds ``train`` and those of dev-clean, dev-other, test-clean and test-other that
+    ``librispeech`` has (dev-other, the validation set, must be there) as ``.tsv``, ``.ltr``,
+    ``.wrd``, and ``dict.ltr.txt``. ``folds`` chooses the sixths of ``1h`` that become ten-minute
+    sets: fold 0 is written as ``10min``, fold 3 as ``10min-fold3``.
+
+    Headers are read on ``jobs`` threads. Nothing is written unless everything was read. Raises
+    UserError as :func:`parp_fairseq.manifests.librispeech.build_librispeech` says.
+    """
+    for name in sets:
+        if name not in SETS:
+            raise UserError(f"no set {name!r}; choose from {', '.join(SETS)}")
+    for fold in folds:
+        if fold not in FOLDS:
+            raise UserError(f"no fold {fold}; 1h has the folds 0 to 5")
+    root = find_librilight(librilight)
+    speech = find_librispeech(librispeech)
+
+    missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
+    if REQUIRED_PART in missing:
+        raise UserError(
+            f"{speech / REQUIRED_PART}: no such folder; training validates on it, so unpack "
+            "LibriSpeech's dev-other there"
+        )
+    evaluation = [
+        Split(part, speech / part, scan([speech / part], allow_missing_audio=allow_missing_audio))
+        for part in EVALUATION_PARTS
+        if part not in missing
+    ]
+    folders: dict[str, list[Split]] = {}
+    for name, parts in _training_sets(root, sets, folds).items():
+        train = Split("train", root, scan(parts, allow_missing_audio=allow_missing_audio))
+        folders[name] = [train, *evaluation]
+    return write_splits(
+        Path(out), folders, jobs=jobs, missing_parts=[str(speech / part) for part in missing]
+    )
+
+
+def find_librilight(folder: PathLike) -> Path:
+    """``librispeech_finetuning``'s real path, given it or the folder above it."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected {TREE}")
+    below = folder / "librispeech_finetuning"
+    root = below if below.is_dir() else folder
+    if not (root / "1h").is_dir() and not (root / "9h").is_dir():
+        raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
+    return root.resolve()
+
+
+def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dict[str, list[Path]]:
+    """Folder name → the folders of ``root`` that its training set is made of."""
+    every_fold = [root / "1h" / str(fold) for fold in FOLDS]
+    chosen: dict[str, list[Path]] = {}
+    if "10min" in sets:
+        for fold in folds:
+            name = "10min" if fold == 0 else f"10min-fold{fold}"
+            chosen[name] = [root / "1h" / str(fold)]
+    if "1h" in sets:
+        chosen["1h"] = every_fold
+    if "10h" in sets:
+        chosen["10h"] = [*every_fold, root / "9h"]
+    for name, parts in chosen.items():
+        for part in parts:
+            if not part.is_dir():
+                raise UserError(
+                    f"{part}: no such folder, and {name} needs it; expected {TREE}, or choose "
+                    "other sets"
+                )
+    return chosen

@@ -1,0 +1,111 @@
+"""fairseq's manifest files: a ``.tsv`` of audio and line-parallel label files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from parp_fairseq.errors import UserError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One utterance: ``path`` below the manifest's root (or absolute), length in samples."""
+
+    path: str
+    frames: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A root folder and the utterances under it."""
+
+    root: str
+    rows: tuple[Row, ...]
+
+    @property
+    def frames(self) -> int:
+        """Length of all utterances together, in samples."""
+        return sum(row.frames for row in self.rows)
+
+
+def read_lines(path: PathLike, what: str = "file") -> list[str]:
+    """Lines of a UTF-8 text file without line ends (LF or CRLF). Raises UserError."""
+    path = Path(path)
+    try:
+        # Not splitlines(): it also breaks at characters that may stand in a transcript.
+        with path.open(encoding="utf-8") as handle:
+            return [line.rstrip("\n") for line in handle]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such {what}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_tsv(path: PathLike) -> Manifest:
+    """Read ``{split}.tsv``: a root line, then ``path<TAB>samples`` rows.
+
+    Raises UserError naming file and row (row 1 is the root line).
+    """
+    lines = read_lines(path, "manifest")
+    if not lines or not lines[0].strip():
+        raise UserError(f"{path} row 1: expected the folder that the paths start from")
+    if "\t" in lines[0].strip():
+        raise UserError(
+            f"{path} row 1: expected the folder that the paths start from, found an audio row"
+        )
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.strip().split("\t")
+        if len(fields) != 2 or not fields[0]:
+            raise UserError(f"{path} row {number}: expected 'path<TAB>samples', found {line!r}")
+        frames = fields[1].strip()
+        if not (frames.isascii() and frames.isdigit()) or int(frames) == 0:
+            raise UserError(
+                f"{path} row {number}: the number of samples is {fields[1]!r}, expected a "
+                "positive integer"
+            )
+        rows.append(Row(fields[0], int(frames)))
+    return Manifest(lines[0].strip(), tuple(rows))
+
+
+def write_tsv(path: PathLike, manifest: Manifest) -> None:
+    """Write a manifest. Raises UserError for a path that the format cannot hold."""
+    for row in manifest.rows:
+        if "\t" in row.path or "\n" in row.path or row.path != row.path.strip():
+            raise UserError(
+                f"{row.path!r}: a manifest cannot hold a path with tabs, line ends or outer "
+                "spaces; rename the file"
+            )
+    write_lines(path, [manifest.root, *(f"{row.path}\t{row.frames}" for row in manifest.rows)])
+
+
+def write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    """Write UTF-8 lines with LF ends, beside the target first, then in its place.
+
+    Raises UserError when the target cannot be written.
+    """
+    path = Path(path)
+    beside = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as handle:
+            handle.writelines(f"{line}\n" for line in lines)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def available_splits(folder: PathLike) -> Sequence[str]:
+    """Names of the splits that have a ``.tsv`` in ``folder``, sorted."""
+    return sorted(entry.stem for entry in Path(folder).glob("*.tsv"))

@@ -1,0 +1,121 @@
+"""What a run leaves beside its checkpoints: its settings, its mask, its sparsity by layer."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parp_fairseq._version import __version__
+from parp_fairseq.pruning import Mask
+from parp_fairseq.pruning.scope import canonical_name
+
+RUN_FILE = "run.json"
+MASK_FILE = "mask.safetensors"
+FIRST_MASK_FILE = "mask_first.safetensors"
+SPARSITY_FILE = "sparsity.json"
+
+_LAYER = re.compile(r"\.(?:layers|layer)\.(\d+)\.(.+)\.(?:weight|bias)$")
+
+
+def sparsity_report(mask: Mask) -> dict[str, Any]:
+    """Count a mask's entries: all, per tensor, per layer and per kind of matrix.
+
+    Returns:
+        {"sparsity", "entries", "pruned", "tensors": {name: counts}, "layers": {number: counts},
+        "kinds": {"fc1": counts…}}, where counts are {"entries", "pruned", "sparsity"}.
+    """
+    tensors: dict[str, list[int]] = {}
+    layers: dict[str, list[int]] = {}
+    kinds: dict[str, list[int]] = {}
+    for name, kept in mask.items():
+        counts = [kept.numel(), kept.numel() - int(kept.sum())]
+        short = canonical_name(name)
+        tensors[short] = counts
+        place = _LAYER.search(short)
+        if place:
+            _add(layers, place[1], counts)
+            _add(kinds, place[2], counts)
+    entries = mask.numel
+    pruned = entries - mask.kept
+    return {
+        **_counts([entries, pruned]),
+        "layers": {key: _counts(layers[key]) for key in sorted(layers, key=int)},
+        "kinds": {key: _counts(kinds[key]) for key in sorted(kinds)},
+        "tensors": {key: _counts(value) for key, value in tensors.items()},
+    }
+
+
+def _add(table: dict[str, list[int]], key: str, counts: list[int]) -> None:
+    entries, pruned = table.get(key, (0, 0))
+    table[key] = [entries + counts[0], pruned + counts[1]]
+
+
+def _counts(counts: list[int]) -> dict[str, Any]:
+    entries, pruned = counts
+    return {"entries": entries, "pruned": pruned, "sparsity": pruned / entries if entries else 0.0}
+
+
+def run_record(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what repeats a run: command, resolved config, versions and git state."""
+    names = ("fairseq", "fairseq-fixed", "hydra-core", "omegaconf", "numpy", "safetensors")
+    return {
+        "command": sys.argv,
+        "versions": {
+            "parp-fairseq": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: found for name in names if (found := _version(name))},
+        },
+        "git": _git_state(Path(__file__).parent),
+        "config": dict(config),
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and dirtiness of the checkout that holds `folder`; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # A package installed inside somebody's own repository is not a checkout of ours.
+        git("ls-files", "--error-unmatch", str(Path(__file__)))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON beside `path` first, then rename."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_mask(folder: Path, mask: Mask, info: Mapping[str, Any], first: bool = False) -> None:
+    """Write a mask, and for the present one (`first` unset) its report, into a run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mask.save(folder / (FIRST_MASK_FILE if first else MASK_FILE), info)
+    if not first:
+        write_json(folder / SPARSITY_FILE, {**sparsity_report(mask), "run": dict(info)})

@@ -1,0 +1,5 @@
+"""Task `parp`."""
+
+from parp_fairseq.tasks.parp import ParpTask, ParpTaskConfig
+
+__all__ = ["ParpTask", "ParpTaskConfig"]

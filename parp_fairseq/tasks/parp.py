@@ -1,0 +1,281 @@
+"""Task `parp`: fine-tuning for speech recognition with a Pruner beside the Trainer."""
+
+# No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+import logging
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Optional  # noqa: UP035
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+from fairseq.distributed import utils as distributed_utils
+from fairseq.logging import metrics
+from fairseq.optim import FairseqOptimizer
+from fairseq.tasks import register_task
+from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from parp_fairseq import records
+from parp_fairseq.checkpoints import allow_fairseq_classes
+from parp_fairseq.errors import UserError, reported
+from parp_fairseq.manifests.check import check_manifest
+from parp_fairseq.optim.parp import ParpOptimizer
+from parp_fairseq.pruning import Pruner
+from parp_fairseq.pruning.scope import Scope
+from parp_fairseq.tasks import config as prune_config
+from parp_fairseq.tasks.config import PruneConfig
+from parp_fairseq.tasks.first_mask import FirstMask
+from parp_fairseq.tasks.inputs import check_pretrained, settle_paths
+from parp_fairseq.tasks.refusals import refuse_unsupported
+
+logger = logging.getLogger(__name__)
+
+SYMBOLS_KEY = "parp_symbols"
+
+
+@dataclass
+class ParpTaskConfig(AudioFinetuningConfig):
+    """Options of audio_finetuning, and how to prune."""
+
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    folder: Optional[str] = field(
+        default=None,
+        metadata={"help": "folder that relative paths mean (default: the current one)"},
+    )
+
+
+@register_task("parp", dataclass=ParpTaskConfig)
+class ParpTask(AudioFinetuningTask):
+    """Fine-tune with CTC; zero weights when the Pruner says so.
+
+    Attributes:
+        pruner: None for a dense run, or where the task was set up only to decode.
+    """
+
+    cfg: ParpTaskConfig
+
+    def __init__(self, cfg: ParpTaskConfig) -> None:
+        """Set up like audio_finetuning."""
+        super().__init__(cfg)
+        self.pruner: Optional[Pruner] = None
+        self._model: Optional[torch.nn.Module] = None
+        self._first: Optional[FirstMask] = None
+        self._epochs_done = 0
+        self._seen_update = -1
+        allow_fairseq_classes()
+
+    def build_model(self, model_cfg: DictConfig, from_checkpoint: bool = False) -> torch.nn.Module:
+        """Build the model; before a training, check everything that can be checked first."""
+        if from_checkpoint:
+            return super().build_model(model_cfg, from_checkpoint)
+        with reported():
+            run = self.cfg._get_root()
+            settle_paths(self.cfg, model_cfg, run)
+            prune = self.cfg.prune
+            prune_config.check(prune)
+            refuse_unsupported(run, prune.method)
+            pruner = None
+            if prune.method != "dense":
+                pruner = Pruner(
+                    prune_config.schedule(prune, run.optimization.max_update),
+                    interval=prune.interval,
+                    unit=prune.interval_unit,
+                    total_updates=run.optimization.max_update,
+                    held=prune.method in prune_config.HELD,
+                    granularity=prune.granularity,
+                    settings=prune_config.fingerprint(prune),
+                )
+            for split in (run.dataset.train_subset, *run.dataset.valid_subset.split(",")):
+                check_manifest(Path(self.cfg.data), split, self.cfg.labels)
+            check_pretrained(model_cfg.w2v_path, self.cfg.normalize)
+            model = super().build_model(model_cfg, from_checkpoint)
+            with open_dict(model_cfg):
+                # A checkpoint that knows its architecture opens without the pre-trained file.
+                model_cfg.w2v_args = model.cfg.w2v_args
+            if pruner is not None:
+                scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
+                weights = dict(model.named_parameters())
+                weights = {name: weights[name] for name in scope.select(weights)}
+                self._first = FirstMask(
+                    prune,
+                    pruner.schedule.at(0),
+                    weights,
+                    lambda: super(ParpTask, self).build_model(model_cfg),
+                )
+                model._register_state_dict_hook(self._show_subnetwork)
+                self.pruner, self._model = pruner, model
+            self._announce(run)
+        return model
+
+    def state_dict(self) -> Dict[str, Any]:  # noqa: UP006
+        """Return the dictionary as plain lists.
+
+        fairseq would pickle its Dictionary object, which torch's safe loader (the default since
+        2.6) does not open.
+        """
+        dictionary = self.target_dictionary
+        first = dictionary.nspecial
+        return {
+            SYMBOLS_KEY: {
+                "symbols": list(dictionary.symbols[first:]),
+                "counts": [int(count) for count in dictionary.count[first:]],
+            }
+        }
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:  # noqa: UP006
+        """Take the dictionary from what `state_dict` returned."""
+        plain = dict(state_dict)
+        saved = plain.pop(SYMBOLS_KEY, None)
+        if saved is not None:
+            dictionary = Dictionary()
+            for symbol, count in zip(saved["symbols"], saved["counts"]):
+                dictionary.add_symbol(symbol, n=count)
+            plain["target_dictionary"] = dictionary
+        super().load_state_dict(plain)
+
+    def begin_epoch(self, epoch: int, model: torch.nn.Module) -> None:
+        """Note the epoch, which counts from 1."""
+        super().begin_epoch(epoch, model)
+        self._epochs_done = epoch - 1
+
+    def train_step(
+        self,
+        sample: Dict[str, Any],  # noqa: UP006
+        model: torch.nn.Module,
+        criterion: torch.nn.Module,
+        optimizer: FairseqOptimizer,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Forward and backward, on θ; an epoch's pruning comes before its first update."""
+        self._leave_if_complete(update_num)
+        if self.pruner is not None and update_num != self._seen_update:
+            with reported():
+                if not self.pruner.started:
+                    self._start(optimizer)
+                self.pruner.begin_update(self._epochs_done, update_num)
+            self._seen_update = update_num
+        return super().train_step(
+            sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
+        )
+
+    def optimizer_step(
+        self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
+    ) -> None:
+        """Update the weights, then prune if it is time; `update_num` does not count this one."""
+        super().optimizer_step(optimizer, model, update_num)
+        if self.pruner is not None:
+            with reported():
+                self.pruner.end_update(update_num + 1)
+
+    def begin_valid_epoch(self, epoch: int, model: torch.nn.Module) -> None:
+        """Show the subnetwork to be scored, write its mask, and hold back "best" on a climb."""
+        super().begin_valid_epoch(epoch, model)
+        if self.pruner is None or not self.pruner.started:
+            return
+        self.pruner.enter_view()
+        self._write_mask()
+        save = checkpoint_utils.save_checkpoint
+        maximize = self.cfg._get_root().checkpoint.maximize_best_checkpoint_metric
+        unbeatable = math.inf if maximize else -math.inf
+        if not self.pruner.at_target:
+            save.best = unbeatable
+        elif getattr(save, "best", None) == unbeatable:
+            del save.best
+
+    def post_validate(self, model: torch.nn.Module, stats: Dict[str, Any], agg: Any) -> None:  # noqa: UP006
+        """Leave the stand-in for "best" out of the log."""
+        for key in [key for key, value in stats.items() if key.startswith("best_")]:
+            if math.isinf(stats[key]):
+                del stats[key]
+
+    def reduce_metrics(self, logging_outputs: Any, criterion: torch.nn.Module) -> None:
+        """Log the meters of pruning beside those of the criterion."""
+        super().reduce_metrics(logging_outputs, criterion)
+        pruner = self.pruner
+        if pruner is None or not pruner.started:
+            return
+        # Weight 0: a meter shows its last value, not an average.
+        for priority, (name, value, digits) in enumerate(
+            (
+                ("sparsity", pruner.sparsity, 4),
+                ("mask_iou", pruner.mask_iou, 6),
+                ("revived", pruner.revived, 6),
+                ("threshold", pruner.threshold, 6),
+            )
+        ):
+            metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
+
+    def _leave_if_complete(self, update_num: int) -> None:
+        # fairseq would add an update to a run that is resumed at its end.
+        total = self.cfg._get_root().optimization.max_update
+        if 0 < total <= update_num:
+            logger.info(
+                f"this run is complete: {update_num:,} of {total:,} updates; "
+                "another one goes into another folder (hydra.run.dir=…)"
+            )
+            raise SystemExit(0)
+
+    def _start(self, optimizer: FairseqOptimizer) -> None:
+        """Bind the Pruner to the weights, once everything is loaded."""
+        if not isinstance(optimizer, ParpOptimizer):
+            raise UserError(
+                f"the optimizer is {type(optimizer).__name__}, which hides the optimizer parp; "
+                "pruning is supported in full precision only, for now"
+            )
+        names = self._first.names
+        weights = {n: p for n, p in self._model.named_parameters() if n in names}
+        frozen = sorted(name for name, weight in weights.items() if not weight.requires_grad)
+        if frozen:
+            raise UserError(
+                f"{frozen[0]} is prunable but frozen; take it out with task.prune.exclude"
+            )
+        state = optimizer.attach(self.pruner)
+        if state is not None:
+            self.pruner.restore(weights, state)
+            logger.info(f"pruning goes on at sparsity {self.pruner.sparsity:.4f}")
+        else:
+            mask, threshold = self._first.make(weights)
+            self.pruner.start(weights, mask, threshold)
+            logger.info(
+                f"pruned {mask.numel - mask.kept:,} of {mask.numel:,} entries in {len(mask)} "
+                f"tensors: sparsity {mask.sparsity:.4f}, threshold {threshold:.3g}"
+            )
+            self._write_mask(first=True)
+        self._first = None
+
+    def _write_mask(self, first: bool = False) -> None:
+        if distributed_utils.get_global_rank() != 0:
+            return
+        mask = self.pruner.first_mask if first else self.pruner.view_mask()
+        info = {
+            "method": self.cfg.prune.method,
+            "sparsity": mask.sparsity,
+            "updates": 0 if first else self._seen_update + 1,
+            "scope": {
+                "include": list(self.cfg.prune.include),
+                "exclude": list(self.cfg.prune.exclude),
+                "biases": self.cfg.prune.biases,
+            },
+        }
+        records.write_mask(Path(self.cfg._get_root().checkpoint.save_dir), mask, info, first)
+
+    def _show_subnetwork(self, module: Any, state_dict: Any, prefix: str, local: Any) -> None:
+        # The dictionary shares the weights' storage, so that it now holds m⊙θ too; the next step
+        # begins with leave_view.
+        if self.pruner is not None:
+            self.pruner.enter_view()
+
+    def _announce(self, run: DictConfig) -> None:
+        """Write run.json, and say where the effective batch is not that of the settings."""
+        if distributed_utils.get_global_rank() != 0:
+            return
+        folder = Path(run.checkpoint.save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
+        records.write_json(folder / records.RUN_FILE, records.run_record(plain))
+        logger.info(f"run folder: {os.getcwd()}")

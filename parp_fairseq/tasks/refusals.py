@@ -1,0 +1,65 @@
+"""What a pruning run cannot do right yet, refused rather than done wrong."""
+
+from __future__ import annotations
+
+from fairseq.optim import OPTIMIZER_REGISTRY
+from omegaconf import DictConfig
+
+from parp_fairseq.errors import UserError
+
+# (key, value that is fine, why another is not)
+_PLAIN = (
+    ("common.fp16", False, "pruning in half precision is not supported yet"),
+    ("common.bf16", False, "pruning in half precision is not supported yet"),
+    ("common.memory_efficient_fp16", False, "pruning in half precision is not supported yet"),
+    ("common.memory_efficient_bf16", False, "pruning in half precision is not supported yet"),
+    ("common.amp", False, "pruning with mixed precision is not supported yet"),
+    ("common.tpu", False, "pruning on TPUs is not supported"),
+    ("ema.store_ema", False, "the moving average would not be pruned"),
+    ("optimization.use_bmuf", False, "block-momentum averaging would undo the zeros"),
+    ("distributed_training.zero_sharding", "none", "sharded optimizer state is not supported"),
+)
+_WHOLE_MODEL = ("c10d", "pytorch_ddp", "legacy_ddp", "no_c10d")
+
+
+def refuse_unsupported(run: DictConfig, method: str) -> None:
+    """Raise UserError if a pruning run could not keep its promises under these settings.
+
+    Args:
+        run: the whole fairseq config.
+        method: task.prune.method.
+    """
+    if run.optimizer.get("_name") != "parp":
+        raise UserError(
+            f"optimizer._name is {run.optimizer.get('_name')!r}; task parp keeps its state in the "
+            "optimizer parp: set optimizer._name=parp and optimizer.base._name=adam"
+        )
+    base = run.optimizer.get("base") or {}
+    if base.get("_name") not in set(OPTIMIZER_REGISTRY) - {"parp"}:
+        raise UserError(
+            f"optimizer.base._name is {base.get('_name')!r}; name the fairseq optimizer that "
+            "updates the weights, for example optimizer.base._name=adam"
+        )
+    if method == "dense":
+        return
+    if run.criterion.get("_name") != "parp_ctc":
+        raise UserError(
+            f"criterion._name is {run.criterion.get('_name')!r}; use criterion._name=parp_ctc, "
+            "which scores the subnetwork"
+        )
+    for key, fine, why in _PLAIN:
+        section, option = key.split(".")
+        value = run[section].get(option, fine) if section in run else fine
+        if value != fine:
+            raise UserError(f"{key}={value}: {why}; set {key}={fine}")
+    backend = run.distributed_training.ddp_backend
+    if backend not in _WHOLE_MODEL:
+        raise UserError(
+            f"distributed_training.ddp_backend={backend}: weights are not whole on every worker; "
+            "set distributed_training.ddp_backend=legacy_ddp"
+        )
+    if method == "parp_p" and run.checkpoint.patience > 0:
+        raise UserError(
+            "checkpoint.patience: WER rises while task.prune.method=parp_p climbs, so stopping "
+            "early would stop it before the target sparsity; set checkpoint.patience=-1"
+        )

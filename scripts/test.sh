@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Sets up what is missing, then runs lint and tests: everything that is not marked slow.
+# With --legacy, the short set marked legacy, on official fairseq. Further arguments go to pytest,
+# which runs in the root of the repository: scripts/test.sh tests/unit -k mask
+set -euo pipefail
+
+legacy=no
+if [ "${1-}" = --legacy ]; then
+    legacy=yes
+    shift
+fi
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+unset PYTHONPATH PYTHONHOME
+
+# The pytest of the environment, not "python -m pytest", which would put this folder on the path
+# and so hide how the package is installed.
+if [ $legacy = yes ]; then
+    scripts/setup.sh --legacy --quiet
+    exec .venv-legacy/bin/pytest -m "legacy and not slow" --durations=10 "$@"
+fi
+scripts/setup.sh --quiet
+.venv/bin/ruff check
+.venv/bin/ruff format --check
+exec .venv/bin/pytest -m "not slow" --durations=10 "$@"

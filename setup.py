@@ -1,0 +1,95 @@
+"""What parp-fairseq is made of and what it needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "parp_fairseq"
+
+
+def version() -> str:
+    """The version string, read from the package without importing it."""
+    text = (PACKAGE / "_version.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', text, re.M).group(1)
+
+
+def long_description() -> str:
+    """The README, or nothing where a bare copy of the sources lacks it."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+def data_files() -> list[str]:
+    """Every file of the package that is not Python: yaml, the tiny model, word lists."""
+    return sorted(
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file()
+        and path.suffix not in {".py", ".pyc", ".pyo"}
+        and not any(part.startswith(".") for part in path.relative_to(PACKAGE).parts)
+    )
+
+
+OLD = 'python_version < "3.11"'
+NEW = 'python_version >= "3.11"'
+
+setup(
+    name="parp-fairseq",
+    version=version(),
+    description="PARP (Prune, Adjust and Re-Prune) for self-supervised speech models in fairseq",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.9",
+    packages=[
+        *find_packages(include=["parp_fairseq", "parp_fairseq.*"]),
+        # hydra_plugins is a namespace shared with other distributions: it has no __init__.py.
+        "hydra_plugins.parp_searchpath",
+    ],
+    package_data={"parp_fairseq": data_files()},
+    zip_safe=False,
+    entry_points={"console_scripts": ["parp = parp_fairseq.cli:main"]},
+    install_requires=[
+        f"fairseq-fixed==0.12.3.1; {NEW}",
+        # fairseq-fixed imports it as soon as fairseq is imported.
+        f"scikit-learn; {NEW}",
+        # add_safe_globals, with which checkpoints load as data, came with 2.4.
+        f"torch>=2.4; {NEW}",
+        f"numpy; {NEW}",
+        f"fairseq==0.12.2; {OLD}",
+        f"torch>=2.4,<2.6; {OLD}",
+        f"numpy<1.24; {OLD}",
+        "editdistance",
+        "espeakng-loader",
+        "packaging",
+        "rich",
+        "safetensors",
+        "scipy",
+        "soundfile",
+        "tensorboardX",
+        "tqdm",
+        "typer",
+    ],
+    extras_require={
+        "hf": ["transformers"],
+        "glue": ["transformers", "accelerate", "datasets", "scikit-learn", "sentencepiece"],
+        "phones": ["phonemizer"],
+        "audio": ["soxr"],
+        "mp3": ["soxr"],
+        "report": ["matplotlib"],
+        "tensorboard": ["tensorboard"],
+        "dev": ["hypothesis", "jiwer", "pytest", "pytest-timeout", "ruff"],
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

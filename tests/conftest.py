@@ -1,0 +1,26 @@
+"""Real speech, real manifests and a way to run fairseq, for all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from parp_fairseq.demo.speech import synthesise_corpus
+from parp_fairseq.manifests.librilight import build_librilight
+
+PARTS = {"1h/0/clean": 24, "1h/0/other": 8, "dev-other": 8, "test-clean": 8}
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory):
+    """A Libri-light tree of 48 spoken sentences (about 2.5 minutes)."""
+    out = tmp_path_factory.mktemp("speech") / "corpus"
+    synthesise_corpus(out, seed=1, utterances=PARTS, per_speaker=4)
+    return out
+
+
+@pytest.fixture(scope="session")
+def data(speech, tmp_path_factory):
+    """Its manifests, with letters."""
+    out = tmp_path_factory.mktemp("data")
+    build_librilight(speech / "librispeech_finetuning", speech / "LibriSpeech", out, sets=["10min"])
+    return out / "10min"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from parp_fairseq.demo.pretrain import ARCHITECTURE, TINY_MODEL
+
+
+@pytest.fixture(scope="module")
+def state():
+    return torch.load(TINY_MODEL, map_location="cpu", weights_only=True)
+
+
+def test_it_is_small():
+    assert TINY_MODEL.stat().st_size <= 6_000_000
+
+
+def test_it_holds_plain_values_only(state):
+    def check(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                assert type(key) is str
+                check(inner)
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                check(inner)
+        else:
+            assert value is None or type(value) in {bool, int, float, str, torch.Tensor}
+
+    check({key: value for key, value in state.items() if key != "model"})
+    assert all(type(tensor) is torch.Tensor for tensor in state["model"].values())
+
+
+def test_its_settings_are_known_to_every_supported_fairseq(state):
+    assert state["args"] is None
+    assert state["cfg"]["model"] == ARCHITECTURE
+    assert set(state["cfg"]["task"]) == {"_name", "data", "sample_rate", "normalize"}
+    assert state["cfg"]["task"]["_name"] == "audio_pretraining"
+    assert state["cfg"]["task"]["normalize"] is False
+
+
+def test_its_names_are_those_of_wav2vec2(state):
+    names = set(state["model"])
+    for layer in range(ARCHITECTURE["encoder_layers"]):
+        for linear in (*(f"self_attn.{p}_proj" for p in ("k", "v", "q", "out")), "fc1", "fc2"):
+            for kind in ("weight", "bias"):
+                assert f"encoder.layers.{layer}.{linear}.{kind}" in names
+    assert {"mask_emb", "post_extract_proj.weight", "encoder.pos_conv.0.weight_v"} <= names
+    known = re.compile(
+        r"mask_emb|feature_extractor\.conv_layers\.\d\.[02]\.(weight|bias)"
+        r"|(post_extract_proj|project_q|final_proj|layer_norm|encoder\.layer_norm)\.(weight|bias)"
+        r"|encoder\.pos_conv\.0\.(bias|weight_[gv])"
+        r"|encoder\.layers\.\d\.(self_attn\.(k|v|q|out)_proj|fc[12]|self_attn_layer_norm"
+        r"|final_layer_norm)\.(weight|bias)"
+    )
+    assert [name for name in names if not known.fullmatch(name)] == []
+
+
+def test_it_is_trained(state):
+    assert state["optimizer_history"][-1]["num_updates"] >= 5000
+    for name, tensor in state["model"].items():
+        assert tensor.dtype == torch.float16 and torch.isfinite(tensor).all(), name
+    # Fresh linear weights are normal with deviation 0.02 (BERT's): kurtosis 3, none beyond 0.12.
+    for layer in range(ARCHITECTURE["encoder_layers"]):
+        weight = state["model"][f"encoder.layers.{layer}.fc1.weight"].float()
+        assert weight.std() > 0.03
+        assert (weight**4).mean() / (weight**2).mean() ** 2 > 3.2
+
+
+def test_stock_fairseq_takes_it_as_any_w2v_path(state):
+    from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecEncoder
+    from omegaconf import OmegaConf
+
+    fields = {"w2v_path": str(TINY_MODEL), "normalize": False, "data": "nowhere"}
+    config = OmegaConf.merge(
+        OmegaConf.structured(Wav2Vec2CtcConfig), {**fields, "ddp_backend": "legacy_ddp"}
+    )
+    encoder = Wav2VecEncoder(config, 29)
+    loaded = encoder.w2v_model.state_dict()
+    heads = ("project_q", "final_proj")
+    assert set(loaded) == {name for name in state["model"] if not name.startswith(heads)}
+    for name, tensor in loaded.items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, state["model"][name].float()), name
+    encoder.eval()
+    output = encoder(source=torch.zeros(1, 16_000), padding_mask=None)
+    assert output["encoder_out"].shape == (49, 1, 29)
+    assert torch.isfinite(output["encoder_out"]).all()
