@@ -17,6 +17,7 @@ import contextlib
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -107,13 +108,17 @@ class PretrainedInfo:
 
 
 def allow_fairseq_classes() -> None:
-    """Let ``torch.load(weights_only=True)`` open fairseq checkpoints anywhere in this process.
+    """Let restricted ``torch.load`` open fairseq checkpoints anywhere in this process.
 
-    Imports fairseq. Calling it again does nothing new.
+    fairseq calls ``torch.load`` without saying how. torch 2.6 and later then restrict it; before
+    that, this asks torch to do the same, unless ``TORCH_FORCE_WEIGHTS_ONLY_LOAD`` is set already
+    (0 lets checkpoints run code). Imports fairseq. Calling it again does nothing new.
     """
     import torch
 
     torch.serialization.add_safe_globals(_allowed_objects(_ALLOWED))
+    if not _restricts_by_default():
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 
 def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
@@ -205,7 +210,10 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
     names: list[str] = list(_LIGHT)
     while True:
         try:
-            with torch.serialization.safe_globals(_allowed_objects(names)):
+            # Leaving the context takes its entries off torch's list, even if they stood there.
+            known = torch.serialization.get_safe_globals()
+            more = [entry for entry in _allowed_objects(names) if entry not in known]
+            with _quiet(), torch.serialization.safe_globals(more):
                 return torch.load(
                     str(path), map_location="cpu", mmap=mmap and is_zip, weights_only=True
                 )
@@ -220,6 +228,14 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
         except Exception as error:
             # Bytes that are no checkpoint make the restricted reader fail in many ways.
             raise UserError(_foreign(path)) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's remarks on pickle protocols: what is wrong is said in one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _check_readable(path: Path) -> bool:
@@ -276,7 +292,9 @@ def _refusal(path: Path, name: str | None) -> UserError:
 def _allowed_objects(names: Any) -> list[Any]:
     entries: list[Any] = []
     for name in names:
-        entries.append(_entry(name, _resolve(_ALLOWED[name])))
+        # omegaconf's nodes differ between the versions that fairseq uses.
+        with contextlib.suppress(AttributeError, ImportError):
+            entries.append(_entry(name, _resolve(_ALLOWED[name])))
         if name == "numpy.dtype":
             entries.extend(_numpy_dtype_classes())
     return entries
@@ -293,6 +311,13 @@ def _resolve(where: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def _restricts_by_default() -> bool:
+    """Whether this is torch 2.6 or later."""
+    import torch
+
+    return hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
+
+
 def _plain_dict(*_factory: Any) -> dict[Any, Any]:
     """Stands for defaultdict, which torch's restricted unpickler makes but refuses to fill."""
     return {}
@@ -300,12 +325,10 @@ def _plain_dict(*_factory: Any) -> dict[Any, Any]:
 
 def _entry(name: str, obj: Any) -> Any:
     """What torch's list takes for ``obj`` to be found under ``name``."""
-    import torch
-
     own = f"{obj.__module__}.{getattr(obj, '__qualname__', getattr(obj, '__name__', ''))}"
     if own == name:
         return obj
-    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+    if _restricts_by_default():
         return (obj, name)
     # Before 2.6 the list knows objects by their own names alone.
     module, _, attribute = name.rpartition(".")

@@ -128,19 +128,20 @@ class Mask(Mapping[str, Tensor]):
             path: the file to write.
             info: what else to tell about the mask (method, scope, source…), JSON values.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         short = {canonical_name(name): tensor for name, tensor in self.packed().items()}
-        metadata = {
-            "format": FORMAT,
-            "version": str(VERSION),
-            "shapes": json.dumps({canonical_name(n): list(t.shape) for n, t in self.items()}),
-            "info": json.dumps({"sparsity": self.sparsity, **(info or {})}),
+        about = {
+            "version": VERSION,
+            "shapes": {canonical_name(name): list(mask.shape) for name, mask in self.items()},
+            "info": {"sparsity": self.sparsity, **(info or {})},
         }
+        # One entry alone: safetensors writes several in an order that changes.
+        metadata = {FORMAT: json.dumps(about)}
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            save_file(short, str(partial), metadata=metadata)
+            partial.write_bytes(save(short, metadata=metadata))
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -160,18 +161,19 @@ class Mask(Mapping[str, Tensor]):
         try:
             with safe_open(str(path), framework="pt") as handle:
                 metadata = handle.metadata() or {}
-                if metadata.get("format") != FORMAT:
+                if FORMAT not in metadata:
                     raise UserError(
                         f"{path}: a safetensors file, but not a mask; make one with `parp mask`"
                     )
-                if metadata.get("version") != str(VERSION):
+                about = json.loads(metadata[FORMAT])
+                if about["version"] != VERSION:
                     raise UserError(
-                        f"{path}: mask format version {metadata.get('version')}, this program "
+                        f"{path}: mask format version {about['version']}, this program "
                         f"reads version {VERSION}; update parp-fairseq"
                     )
-                shapes = {n: tuple(s) for n, s in json.loads(metadata["shapes"]).items()}
+                shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
                 packed = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-                return cls.unpacked(packed, shapes), json.loads(metadata["info"])
+                return cls.unpacked(packed, shapes), about["info"]
         except (SafetensorError, ValueError, KeyError, OSError) as error:
             raise UserError(f"{path}: not a readable mask file ({error})") from error
 

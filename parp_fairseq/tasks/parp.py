@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
 import logging
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional  # noqa: UP035
@@ -107,7 +106,6 @@ class ParpTask(AudioFinetuningTask):
                 )
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model
-            self._announce(run)
         return model
 
     def state_dict(self) -> Dict[str, Any]:  # noqa: UP006
@@ -152,12 +150,12 @@ class ParpTask(AudioFinetuningTask):
         **kwargs: Any,
     ) -> Any:
         """Forward and backward, on θ; an epoch's pruning comes before its first update."""
-        self._leave_if_complete(update_num)
-        if self.pruner is not None and update_num != self._seen_update:
+        if update_num != self._seen_update:
             with reported():
-                if not self.pruner.started:
-                    self._start(optimizer)
-                self.pruner.begin_update(self._epochs_done, update_num)
+                if self._seen_update < 0:
+                    self._start(optimizer, update_num)
+                if self.pruner is not None:
+                    self.pruner.begin_update(self._epochs_done, update_num)
             self._seen_update = update_num
         return super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
@@ -171,6 +169,8 @@ class ParpTask(AudioFinetuningTask):
         if self.pruner is not None:
             with reported():
                 self.pruner.end_update(update_num + 1)
+                if update_num + 1 == self.pruner.total_updates:
+                    self._write_mask()
 
     def begin_valid_epoch(self, epoch: int, model: torch.nn.Module) -> None:
         """Show the subnetwork to be scored, write its mask, and hold back "best" on a climb."""
@@ -210,18 +210,27 @@ class ParpTask(AudioFinetuningTask):
         ):
             metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
 
-    def _leave_if_complete(self, update_num: int) -> None:
-        # fairseq would add an update to a run that is resumed at its end.
-        total = self.cfg._get_root().optimization.max_update
+    def _start(self, optimizer: FairseqOptimizer, update_num: int) -> None:
+        """Begin or go on, once everything is loaded."""
+        run = self.cfg._get_root()
+        total = run.optimization.max_update
         if 0 < total <= update_num:
+            # fairseq would add an update to a run that is resumed at its end.
             logger.info(
                 f"this run is complete: {update_num:,} of {total:,} updates; "
                 "another one goes into another folder (hydra.run.dir=…)"
             )
             raise SystemExit(0)
+        if self.pruner is not None:
+            self._bind(optimizer, update_num)
+        if distributed_utils.get_global_rank() == 0:
+            folder = Path(run.checkpoint.save_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
+            records.write_json(folder / records.RUN_FILE, records.run_record(plain))
 
-    def _start(self, optimizer: FairseqOptimizer) -> None:
-        """Bind the Pruner to the weights, once everything is loaded."""
+    def _bind(self, optimizer: FairseqOptimizer, update_num: int) -> None:
+        """Give the Pruner the weights, and its state or the first mask."""
         if not isinstance(optimizer, ParpOptimizer):
             raise UserError(
                 f"the optimizer is {type(optimizer).__name__}, which hides the optimizer parp; "
@@ -238,6 +247,11 @@ class ParpTask(AudioFinetuningTask):
         if state is not None:
             self.pruner.restore(weights, state)
             logger.info(f"pruning goes on at sparsity {self.pruner.sparsity:.4f}")
+        elif update_num > 0:
+            raise UserError(
+                f"{self.cfg._get_root().checkpoint.restore_file}: this checkpoint holds no pruning "
+                "state to go on from; to begin with its weights use checkpoint.finetune_from_model"
+            )
         else:
             mask, threshold = self._first.make(weights)
             self.pruner.start(weights, mask, threshold)
@@ -269,13 +283,3 @@ class ParpTask(AudioFinetuningTask):
         # begins with leave_view.
         if self.pruner is not None:
             self.pruner.enter_view()
-
-    def _announce(self, run: DictConfig) -> None:
-        """Write run.json, and say where the effective batch is not that of the settings."""
-        if distributed_utils.get_global_rank() != 0:
-            return
-        folder = Path(run.checkpoint.save_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
-        records.write_json(folder / records.RUN_FILE, records.run_record(plain))
-        logger.info(f"run folder: {os.getcwd()}")

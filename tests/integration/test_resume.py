@@ -1,0 +1,100 @@
+"""A run that was stopped goes on as if it had not been."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from running import NO_CHANCE, entries, zeros
+
+# Between two prunings (every 4 updates) stands a checkpoint (after 6): m⊙θ hides what θ moved.
+OPTIONS = (
+    "task.prune.interval=4",
+    "task.prune.sparsity=0.6",
+    "optimization.max_update=9",
+    "optimization.lr=[0.01]",
+    "checkpoint.save_interval_updates=3",
+    "checkpoint.keep_interval_updates=-1",
+    *NO_CHANCE,
+)
+
+
+def stopped_at(trainer, updates, *overrides):
+    """Start the same command and kill it as soon as its checkpoint after `updates` is there."""
+    process = trainer(*OPTIONS, *overrides, wait=False)
+    last = trainer.folder / "run" / "checkpoints" / "checkpoint_last.pt"
+    wanted = f"@ {updates} updates, score"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.is_alive():
+        log = trainer.folder / "output.log"
+        if log.exists() and wanted in log.read_text(errors="replace"):
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert last.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("task.prune.method=parp",),
+        (
+            "task.prune.method=parp_p",
+            "task.prune.initial_sparsity=0.1",
+            "task.prune.rise=0.8",
+        ),
+        ("task.prune.interval=1", "task.prune.interval_unit=epoch"),
+    ],
+    ids=["parp", "parp_p", "epochs"],
+)
+def test_killed_and_started_again(train, trainer_in, tmp_path, options):
+    whole = train(*OPTIONS, *options)
+    assert whole.code == 0, whole.tail
+    other = trainer_in(tmp_path / "other")
+    other.folder.mkdir()
+    stopped_at(other, 6, *options)
+    again = other(*OPTIONS, *options)
+    assert again.code == 0, again.tail
+    assert "Loaded checkpoint" in again.output
+    for name, tensor in whole.weights().items():
+        assert torch.equal(again.weights()[name], tensor), name
+    one, two = (
+        (run.folder / "checkpoints" / "mask.safetensors").read_bytes() for run in (whole, again)
+    )
+    assert one == two
+
+    # What was saved on the way, between two prunings, is a subnetwork too.
+    between = [
+        path.name
+        for path in (whole.folder / "checkpoints").glob("checkpoint_*_*.pt")
+        if path.stem.endswith(("_3", "_6"))
+    ]
+    assert between
+    for name in between:
+        found = whole.prunable(name)
+        state = whole.checkpoint(name)["last_optimizer_state"]["parp"]
+        assert zeros(found) == round(state["sparsity"] * entries(found))
+
+
+def test_the_same_command_after_the_end_changes_nothing(train):
+    first = train(*OPTIONS)
+    assert first.code == 0, first.tail
+    before = {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*.pt")}
+    second = train(*OPTIONS)
+    assert second.code == 0, second.tail
+    assert "this run is complete: 9 of 9 updates" in second.output
+    assert {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*.pt")} == before
+
+
+def test_another_experiment_in_the_same_folder_is_refused(train):
+    first = train(*OPTIONS, "optimization.max_update=3")
+    assert first.code == 0, first.tail
+    before = {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*")}
+    second = train(*OPTIONS, "task.prune.sparsity=0.7")
+    assert second.code == 2
+    assert "task.prune.sparsity was 0.6" in second.error
+    assert "now 0.7" in second.error
+    after = {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*")}
+    assert after == before

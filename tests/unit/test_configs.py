@@ -1,0 +1,114 @@
+"""The yaml files that ship: complete, alike, and as the settings say."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from parp_fairseq import configs
+from parp_fairseq.errors import UserError
+
+# updates, lr, mask_prob, mask_channel_prob, layerdrop, max_tokens, update_freq, normalize, labels,
+# interval: the authors' scripts.
+SETTINGS = {
+    "parp_10min": (12000, 5e-5, 0.75, 0.512, 0.05, 3200000, 2, False, "ltr", 50),
+    "parp_1h": (15000, 5e-5, 0.75, 0.256, 0.05, 3200000, 2, False, "ltr", 50),
+    "parp_10h": (20000, 5e-5, 0.65, 0.256, 0.05, 3200000, 2, False, "ltr", 5),
+    "parp_large_10min": (12000, 5e-5, 0.75, 0.512, 0.1, 600000, 5, False, "ltr", 10),
+    "parp_large_1h": (15000, 5e-5, 0.75, 0.256, 0.1, 600000, 5, False, "ltr", 5),
+    "parp_large_10h": (12000, 1e-4, 0.65, 0.256, 0.1, 600000, 5, False, "ltr", 1),
+    "parp_h2l": (15000, 5e-5, 0.75, 0.256, 0.05, 3200000, 2, False, "phn", 50),
+    "parp_csr": (12000, 1e-4, 0.75, 0.256, 0.1, 1280000, 5, True, "phn", 5),
+}
+
+
+def load(name):
+    return yaml.safe_load(configs.path_of(name).read_text())
+
+
+def keys(node, prefix=""):
+    """All dotted keys of a nested dict."""
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{key}.")
+
+
+def test_all_are_there():
+    assert configs.names() == sorted([*SETTINGS, "parp_demo"])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings(name):
+    config = load(name)
+    model, dataset, optimization = config["model"], config["dataset"], config["optimization"]
+    prune = config["task"]["prune"]
+    assert SETTINGS[name] == (
+        optimization["max_update"],
+        float(optimization["lr"][0]),
+        model["mask_prob"],
+        model["mask_channel_prob"],
+        model["layerdrop"],
+        dataset["max_tokens"],
+        optimization["update_freq"][0],
+        config["task"]["normalize"],
+        config["task"]["labels"],
+        prune["interval"],
+    )
+    assert prune["interval_unit"] == "epoch"
+    phones = config["task"]["labels"] == "phn"
+    assert config["criterion"]["post_process"] == ("none" if phones else "letter")
+    assert model["freeze_finetune_updates"] == 0
+    assert config["common"]["fp16"] is False
+    assert (model["mask_length"], model["mask_channel_length"]) == (10, 64)
+
+
+@pytest.mark.parametrize("name", configs.names())
+def test_every_knob_stands_in_every_file(name):
+    missing = set(keys(load("parp_10min"))) - set(keys(load(name)))
+    assert not missing
+    assert set(keys(load(name))) - set(keys(load("parp_10min"))) <= {
+        "common.cpu",
+        "distributed_training.distributed_world_size",
+    }
+    lines = configs.path_of(name).read_text().splitlines()
+    start, end = lines.index("  prune:"), lines.index("dataset:")
+    knobs = [line for line in lines[start + 1 : end] if line.strip()]
+    assert all("# " in line for line in knobs)
+    assert f"--config-name {name} " in "\n".join(lines[:12])
+
+
+@pytest.mark.legacy
+def test_every_option_of_prune_stands_in_the_yaml():
+    pytest.importorskip("fairseq")
+    from parp_fairseq.tasks.config import PruneConfig
+
+    options = {field.name for field in dataclasses.fields(PruneConfig)} - {"_name"}
+    assert options == set(load("parp_10min")["task"]["prune"])
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_overrides_keep_the_effective_batch(gpus):
+    world, frequency = configs.overrides_for_gpus("parp_10min", gpus)
+    assert world == f"distributed_training.distributed_world_size={gpus}"
+    assert int(frequency.split("[")[1].rstrip("]")) * gpus == 8
+
+
+@pytest.mark.parametrize("gpus", [0, 3])
+def test_overrides_that_cannot_be(gpus):
+    with pytest.raises(UserError, match="--gpus"):
+        configs.overrides_for_gpus("parp_10min", gpus)
+
+
+def test_summary_and_copy(tmp_path):
+    found = configs.summary("parp_10h")
+    assert found.title.startswith("wav2vec 2.0 base on 10 hours")
+    assert (found.updates, found.interval) == (20000, "5 epochs")
+    copy = configs.copy("parp_10h", tmp_path / "new" / "mine.yaml")
+    assert copy.read_bytes() == configs.path_of("parp_10h").read_bytes()
+    assert configs.copy("parp_1h", tmp_path) == tmp_path / "parp_1h.yaml"
+    with pytest.raises(UserError, match=r"parp_1h\.yaml is there already"):
+        configs.copy("parp_1h", tmp_path)
+    configs.copy("parp_1h", tmp_path, force=True)
+    with pytest.raises(UserError, match="did you mean parp_10h"):
+        configs.copy("parp_10hh", tmp_path)
