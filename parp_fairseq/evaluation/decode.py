@@ -13,8 +13,11 @@ One thing is put right: where a last batch does not hold a multiple of
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Union
 
@@ -81,26 +84,27 @@ def evaluate(
     if post_process is None:
         post_process = _joining(finetuned.symbols)
     chosen = _device(device)
-    task = build_task(finetuned, os.fspath(data), seed=seed)
-    model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen)
-    task.load_dataset(split)
-    dataset = task.dataset(split)
-    planned = task.get_batch_iterator(
-        dataset=dataset,
-        max_tokens=max_tokens,
-        max_sentences=batch_size,
-        max_positions=(sys.maxsize, sys.maxsize),
-        required_batch_size_multiple=required_batch_size_multiple,
-        seed=seed,
-    ).frozen_batches
-    batches = torch.utils.data.DataLoader(
-        dataset,
-        batch_sampler=_with_remainder(planned, checked),
-        collate_fn=dataset.collater,
-        num_workers=num_workers,
-    )
-    dictionary = task.target_dictionary
-    utterances = _transcribe(model, dictionary, batches, checked, post_process, progress)
+    with _quiet():
+        task = build_task(finetuned, os.fspath(data), seed=seed)
+        model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen)
+        task.load_dataset(split)
+        dataset = task.dataset(split)
+        planned = task.get_batch_iterator(
+            dataset=dataset,
+            max_tokens=max_tokens,
+            max_sentences=batch_size,
+            max_positions=(sys.maxsize, sys.maxsize),
+            required_batch_size_multiple=required_batch_size_multiple,
+            seed=seed,
+        ).frozen_batches
+        batches = torch.utils.data.DataLoader(
+            dataset,
+            batch_sampler=_with_remainder(planned, checked),
+            collate_fn=dataset.collater,
+            num_workers=num_workers,
+        )
+        dictionary = task.target_dictionary
+        utterances = _transcribe(model, dictionary, batches, checked, post_process, progress)
     return Score(
         checkpoint=str(finetuned.path),
         data=os.fspath(data),
@@ -122,6 +126,22 @@ def _check_options(
     ):
         if value is not None and value < least:
             raise UserError(f"{name} is {value}, expected {least} or more")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the remarks of fairseq, Hydra and torch to their developers."""
+    loggers = [logging.getLogger(name) for name in ("fairseq", "hydra")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def _check_lengths(checked: CheckedManifest, max_tokens: int | None) -> None:

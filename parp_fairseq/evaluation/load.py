@@ -16,7 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from parp_fairseq.checkpoints import PretrainedInfo, describe_state, load_checkpoint
+from parp_fairseq.checkpoints import (
+    PretrainedInfo,
+    allow_fairseq_classes,
+    describe_state,
+    load_checkpoint,
+)
 from parp_fairseq.errors import UserError
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -174,6 +179,7 @@ def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | N
                 f"({found}) is not there; give that file as w2v_path"
             )
         load_checkpoint(found)
+        allow_fairseq_classes()
         model["w2v_path"] = str(found.absolute())
     else:
         _keep_known(w2v_args.get("task"), TASK_DATACLASS_REGISTRY)

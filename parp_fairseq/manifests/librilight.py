@@ -7,7 +7,7 @@ The expected trees::
     LibriSpeech/{dev-clean,dev-other,test-clean,test-other}/<speaker>/<chapter>/*.flac
 
 with a ``<speaker>-<chapter>.trans.txt`` in each chapter. Ten minutes are one fold of ``1h``, one
-hour is all six, ten hours are ``1h`` and ``9h`` together (Kahn et al. 2020, section 3.2). The
+hour is all six, ten hours are ``1h`` and ``9h`` together (Kahn et al. 2020). The
 paths of every training set start from ``librispeech_finetuning``, so that both of its halves
 stand below one root.
 """

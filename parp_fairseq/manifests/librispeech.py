@@ -231,7 +231,7 @@ def _read_chapter(
     for utterance, file in ids.items():
         if utterance not in transcripts:
             raise UserError(
-                f"{chapter / file} has no transcript in {path}; unpack the corpus again"
+                f"{chapter / file} has no transcript in {name}; unpack the corpus again"
             )
     found = [Utterance(u, chapter / ids[u], transcripts[u].text) for u in ids]
     return found, len(transcripts) - len(ids)

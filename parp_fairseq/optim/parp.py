@@ -1,9 +1,8 @@
 """Optimizer `parp`: any fairseq optimizer, carrying the Pruner's state in its own."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional, Union
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -41,10 +40,10 @@ class ParpOptimizer(FairseqOptimizer):
         """
         super().__init__(cfg)
         self.base: FairseqOptimizer = _build_optimizer(cfg.base, params)
-        self.pruner: Pruner | None = None
-        self._loaded: dict[str, Any] | None = None
+        self.pruner: Optional[Pruner] = None
+        self._loaded: Optional[dict[str, Any]] = None
 
-    def attach(self, pruner: Pruner) -> dict[str, Any] | None:
+    def attach(self, pruner: Pruner) -> Optional[dict[str, Any]]:
         """Carry `pruner`'s state from now on; return the state that a checkpoint brought."""
         self.pruner = pruner
         loaded, self._loaded = self._loaded, None
@@ -60,7 +59,7 @@ class ParpOptimizer(FairseqOptimizer):
         return state
 
     def load_state_dict(
-        self, state_dict: dict[str, Any], optimizer_overrides: dict[str, Any] | None = None
+        self, state_dict: dict[str, Any], optimizer_overrides: Optional[dict[str, Any]] = None
     ) -> None:
         """Load what `state_dict` returned; the Pruner's part waits for `attach`."""
         own = dict(state_dict)
@@ -105,7 +104,7 @@ class ParpOptimizer(FairseqOptimizer):
         """All-reduce gradients over workers."""
         self.base.all_reduce_grads(module)
 
-    def multiply_grads(self, c: float | torch.Tensor) -> None:
+    def multiply_grads(self, c: Union[float, torch.Tensor]) -> None:
         """Multiply gradients by a constant."""
         self.base.multiply_grads(c)
 

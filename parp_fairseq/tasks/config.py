@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: fairseq reads the dataclass's types as they stand,
 # and omegaconf 2.0 understands typing's own generics alone.
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional  # noqa: UP035
+from typing import Any, List, Optional  # noqa: UP035
 
 from fairseq.dataclass import FairseqDataclass
 
@@ -133,7 +133,7 @@ def schedule(cfg: Any, total_updates: int) -> SparsitySchedule:
     )
 
 
-def fingerprint(cfg: Any) -> Dict[str, Any]:  # noqa: UP006
+def fingerprint(cfg: Any) -> dict[str, Any]:
     """Return the options that a resumed run must share, as plain values by full key."""
     plain = {key: cfg[key] for key in FINGERPRINT}
     return {

@@ -5,7 +5,7 @@ import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional  # noqa: UP035
+from typing import Any, Optional
 
 import torch
 from fairseq import checkpoint_utils
@@ -108,7 +108,7 @@ class ParpTask(AudioFinetuningTask):
                 self.pruner, self._model = pruner, model
         return model
 
-    def state_dict(self) -> Dict[str, Any]:  # noqa: UP006
+    def state_dict(self) -> dict[str, Any]:
         """Return the dictionary as plain lists.
 
         fairseq would pickle its Dictionary object, which torch's safe loader (the default since
@@ -123,7 +123,7 @@ class ParpTask(AudioFinetuningTask):
             }
         }
 
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:  # noqa: UP006
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the dictionary from what `state_dict` returned."""
         plain = dict(state_dict)
         saved = plain.pop(SYMBOLS_KEY, None)
@@ -141,7 +141,7 @@ class ParpTask(AudioFinetuningTask):
 
     def train_step(
         self,
-        sample: Dict[str, Any],  # noqa: UP006
+        sample: dict[str, Any],
         model: torch.nn.Module,
         criterion: torch.nn.Module,
         optimizer: FairseqOptimizer,
@@ -187,7 +187,7 @@ class ParpTask(AudioFinetuningTask):
         elif getattr(save, "best", None) == unbeatable:
             del save.best
 
-    def post_validate(self, model: torch.nn.Module, stats: Dict[str, Any], agg: Any) -> None:  # noqa: UP006
+    def post_validate(self, model: torch.nn.Module, stats: dict[str, Any], agg: Any) -> None:
         """Leave the stand-in for "best" out of the log."""
         for key in [key for key, value in stats.items() if key.startswith("best_")]:
             if math.isinf(stats[key]):

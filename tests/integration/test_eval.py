@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import re
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stock_infer import run_fairseq_infer
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate, write_transcripts
@@ -21,91 +18,6 @@ from parp_fairseq.manifests.units import english_dictionary, to_letters
 CONV = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
 LETTERS = "ETAONIHSRDLU"
 PHONES = ["a", "b", "tʃ", "ɛ", "i:", "m", "n", "o"]
-
-# Stock infer, with what newer libraries put in its way removed: from Python 3.11 on, dataclass
-# defaults must be hashable (the script has others); Hydra 1.3 wants the folder of its settings as
-# a string; torch 2.6 opens no checkpoint with a Dictionary unless told that it is harmless.
-LAUNCHER = """
-import dataclasses, os, runpy, sys
-import fairseq, hydra, torch
-from fairseq.data.dictionary import Dictionary
-from fairseq.dataclass import configs
-torch.serialization.add_safe_globals([Dictionary])
-for value in vars(configs).values():
-    if dataclasses.is_dataclass(value):
-        value.__hash__ = object.__hash__
-plain = dataclasses.dataclass
-def dataclass(cls=None, **how):
-    scripts = cls is not None and cls.__module__ == "__main__"
-    return plain(cls, **how, unsafe_hash=True) if scripts else plain(cls, **how)
-dataclasses.dataclass = dataclass
-main = hydra.main
-hydra.main = lambda config_path, config_name: main(str(config_path), config_name)
-root = os.path.dirname(fairseq.__file__)
-sys.path.append(root)
-script = os.path.join(root, "examples", "speech_recognition", "new", "infer.py")
-sys.argv[0] = script
-runpy.run_path(script, run_name="__main__")
-"""
-
-
-def run_fairseq_infer(
-    checkpoint: Path,
-    data: Path,
-    split: str,
-    results: Path,
-    *,
-    labels: str = "ltr",
-    post_process: str = "letter",
-    overrides: tuple[str, ...] = (),
-) -> dict[str, object]:
-    """Run stock infer (Viterbi, CPU) in a process of its own.
-
-    Returns ``wer`` (the float of its result file), ``errors``, ``length`` and ``files``: its four
-    transcript files as {name: {row: text}}.
-    """
-    results.mkdir(parents=True, exist_ok=True)
-    settings = {"data": data, "labels": labels}
-    if version("hydra-core").startswith("1.0"):
-        task = ["task=audio_finetuning", *(f"task.{k}={v}" for k, v in settings.items())]
-    else:
-        # Newer Hydra composes the script's own empty task over the one chosen.
-        settings["_name"] = "audio_finetuning"
-        task = [f"++task.{key}={value}" for key, value in settings.items()]
-    command = [
-        *(sys.executable, "-c", LAUNCHER),
-        *task,
-        "decoding.type=viterbi",
-        f"decoding.results_path={results}",
-        f"common_eval.path={checkpoint}",
-        f"common_eval.results_path={results}",
-        f"common_eval.post_process={post_process}",
-        "common_eval.quiet=true",
-        "common.user_dir=null",
-        "common.cpu=true",
-        f"dataset.gen_subset={split}",
-        f"hydra.run.dir={results}",
-        *overrides,
-    ]
-    environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=results, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    wer = (results / "wer").read_text(encoding="utf-8").splitlines()
-    errors, length = re.search(r"= (\d+) / (\d+)", wer[1]).groups()
-    files = {}
-    for name in ("hypo.word", "ref.word", "hypo.units", "ref.units"):
-        files[name] = {}
-        for line in (results / name).read_text(encoding="utf-8").splitlines():
-            text, row = re.fullmatch(r"(.*) \(None-(\d+)\)", line).groups()
-            files[name][int(row)] = text
-    return {
-        "wer": float(wer[0].split()[1]),
-        "errors": int(errors),
-        "length": int(length),
-        "files": files,
-    }
 
 
 def write_data(folder: Path, *, labels: str = "ltr", utterances: int = 26, seed: int = 5) -> Path:
@@ -172,9 +84,9 @@ def save_checkpoints(folder: Path, data: Path, *, labels: str = "ltr") -> dict[s
     common = {
         "common": {"tpu": False, "seed": 1},
         "distributed_training": {"ddp_backend": "legacy_ddp"},
-        "checkpoint": {"save_dir": "x"},
+        **dict.fromkeys(("criterion", "optimizer", "lr_scheduler")),
     }
-    cfg = {**common, "model": model_settings(), "task": pretraining, "criterion": None}
+    cfg = {**common, "model": model_settings(), "task": pretraining}
     root = OmegaConf.create(cfg)
     task = tasks.setup_task(root.task)
     history = [
@@ -437,3 +349,13 @@ def test_bad_input(letters, tmp_path):
     shutil.copy(good, tmp_path / "cut.pt")
     os.truncate(tmp_path / "cut.pt", 20_000)
     refused(r"cut\.pt is truncated", tmp_path / "cut.pt")
+
+
+def test_a_trained_subnetwork_equals_infer(train, data, tmp_path):
+    run = train("optimization.max_update=6", "optimization.lr=[0.01]")
+    checkpoint = run.folder / "checkpoints" / "checkpoint_last.pt"
+    assert checkpoint.is_file(), run.tail
+    options = ("dataset.required_batch_size_multiple=1",)
+    infer = run_fairseq_infer(checkpoint, data, "dev-other", tmp_path / "infer", overrides=options)
+    score = evaluate(checkpoint, data, "dev-other", required_batch_size_multiple=1, device="cpu")
+    assert_same_as_infer(score, infer, rows=8)

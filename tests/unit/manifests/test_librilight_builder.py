@@ -129,7 +129,9 @@ def test_links_into_the_corpus_are_followed_and_loops_are_not(corpora):
 CHAPTER = "librispeech_finetuning/1h/0/clean/10/100"
 
 
-def _damage(name):
+def damages():
+    """Name → what is done to the corpora, and the message it must give."""
+
     def corrupt(root):
         (root / CHAPTER / "10-100-0001.flac").write_bytes(b"fLaC" + b"\0" * 60)
 
@@ -214,34 +216,15 @@ def _damage(name):
             no_tree,
             r"has neither 1h nor 9h; expected librispeech_finetuning/1h/\{0\.\.5\}",
         ),
-    }[name]
+    }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "corrupt",
-        "empty",
-        "rate",
-        "stereo",
-        "no audio",
-        "no transcript",
-        "no transcripts",
-        "id twice",
-        "lower case",
-        "digit",
-        "boundary",
-        "no text",
-        "latin 1",
-        "id in two folders",
-        "no fold",
-        "empty fold",
-        "no dev-other",
-        "no tree",
-    ],
-)
+DAMAGES = damages()
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES))
 def test_bad_corpora_are_refused_and_nothing_is_written(corpora, name):
-    damage, message = _damage(name)
+    damage, message = DAMAGES[name]
     build(corpora, sets=["10min"])
     before = snapshot(corpora / "out")
     damage(corpora)
