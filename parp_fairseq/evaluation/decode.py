@@ -3,12 +3,10 @@
 ``examples/speech_recognition/new/infer.py`` with ``decoding.type=viterbi`` takes the likeliest
 symbol of every frame, merges repetitions and drops blanks. A base model's logits depend a little
 on what an utterance is batched with (its feature extractor normalises over the padded batch), so
-the batches are built by the same fairseq functions from the same options, whose defaults are
-infer's.
-
-One thing is put right: where a last batch does not hold a multiple of
-``required_batch_size_multiple`` utterances, later versions of fairseq leave it out, in infer too
-(0.12.2 does not). Here it is decoded and counted.
+the batches are built by the same fairseq functions from the same options. Their defaults are
+infer's but for ``required_batch_size_multiple``, 1 here and 8 there: where a last batch does not
+hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not). Here
+every utterance is decoded and counted, whatever that option says.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ def evaluate(
     post_process: str | None = None,
     max_tokens: int | None = MAX_TOKENS,
     batch_size: int | None = None,
-    required_batch_size_multiple: int = 8,
+    required_batch_size_multiple: int = 1,
     seed: int = 1,
     num_workers: int = 1,
     device: str | None = None,
