@@ -256,7 +256,10 @@ if ! installed $fairseq; then
         # Away from torch: where it sees one, it compiles extensions whose sources were not released.
         PIP_CONSTRAINT=${locks[0]} pip install --no-deps "fairseq==$(pinned fairseq)"
     else
-        # Beside torch: it always compiles against one, and alone would fetch the newest.
+        # Beside torch: it always compiles against one, and alone would fetch the newest. Without
+        # CUDA_HOME: with it, it also compiles GPU kernels that no speech model uses, and fails
+        # where the machine's CUDA is not torch's.
+        unset CUDA_HOME
         pip install --no-deps --no-build-isolation "fairseq-fixed==$(pinned fairseq-fixed)"
     fi
 fi
@@ -264,7 +267,8 @@ fi
 say "installing the rest and this package"
 requirements=()
 for lock in "${locks[@]}"; do requirements+=(-r "$lock"); done
-pip install --no-deps --no-build-isolation "${requirements[@]}"
+# The lock holds for build tools too: some Pythons find no wheel of every package.
+PIP_CONSTRAINT=${locks[0]} pip install --no-deps "${requirements[@]}"
 pip install --no-deps --no-build-isolation --force-reinstall -e .
 (
     # From elsewhere, so that what is found is what was installed.

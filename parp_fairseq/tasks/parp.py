@@ -28,6 +28,7 @@ from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks.config import PruneConfig
 from parp_fairseq.tasks.first_mask import FirstMask
 from parp_fairseq.tasks.inputs import check_pretrained, settle_paths
+from parp_fairseq.tasks.randomness import numpy_seeded
 from parp_fairseq.tasks.refusals import refuse_unsupported
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class ParpTask(AudioFinetuningTask):
         self._first: Optional[FirstMask] = None
         self._epochs_done = 0
         self._seen_update = -1
+        self._micro_batch = 0
         allow_fairseq_classes()
 
     def build_model(self, model_cfg: DictConfig, from_checkpoint: bool = False) -> torch.nn.Module:
@@ -156,10 +158,15 @@ class ParpTask(AudioFinetuningTask):
                     self._start(optimizer, update_num)
                 if self.pruner is not None:
                     self.pruner.begin_update(self._epochs_done, update_num)
-            self._seen_update = update_num
-        return super().train_step(
-            sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
-        )
+            self._seen_update, self._micro_batch = update_num, 0
+        seed = self.cfg._get_root().common.seed
+        rank = distributed_utils.get_global_rank()
+        with numpy_seeded(seed, update_num, self._micro_batch, rank):
+            result = super().train_step(
+                sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
+            )
+        self._micro_batch += 1
+        return result
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
