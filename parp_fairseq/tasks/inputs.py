@@ -54,7 +54,9 @@ def settle_paths(task: DictConfig, model: DictConfig, run: DictConfig) -> None:
 
 def _absolute(node: Any, key: str, folder: str) -> None:
     # Official 0.12.2 knows fewer keys, and asking for one that is not there is an error.
-    value = node[key] if key in node else None
+    if key not in node:
+        return
+    value = node[key]
     if value:
         node[key] = os.path.normpath(os.path.join(folder, os.path.expanduser(value)))
 
