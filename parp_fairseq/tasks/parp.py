@@ -15,7 +15,7 @@ from fairseq.logging import metrics
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq import records
 from parp_fairseq.checkpoints import allow_fairseq_classes
@@ -93,9 +93,6 @@ class ParpTask(AudioFinetuningTask):
                 check_manifest(Path(self.cfg.data), split, self.cfg.labels)
             check_pretrained(model_cfg.w2v_path, self.cfg.normalize)
             model = super().build_model(model_cfg, from_checkpoint)
-            with open_dict(model_cfg):
-                # A checkpoint that knows its architecture opens without the pre-trained file.
-                model_cfg.w2v_args = model.cfg.w2v_args
             if pruner is not None:
                 scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
                 weights = dict(model.named_parameters())

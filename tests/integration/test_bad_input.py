@@ -10,6 +10,8 @@ import torch
 from parp_fairseq.demo import TINY_MODEL
 from parp_fairseq.pruning import Mask
 
+pytestmark = pytest.mark.legacy
+
 
 def keep(**names):
     return Mask({name: torch.ones(shape, dtype=torch.bool) for name, shape in names.items()})
@@ -190,7 +192,6 @@ def test_data(train, tmp_path, data, case):
     check(train(*overrides), expected)
 
 
-@pytest.mark.legacy
 @pytest.mark.parametrize(
     ("name", "hint"), [("parp_10mni", "did you mean parp_10min?"), ("mine", "there are parp_10h")]
 )

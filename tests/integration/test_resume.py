@@ -44,7 +44,7 @@ def stopped_at(trainer, updates, *overrides):
 @pytest.mark.parametrize(
     "options",
     [
-        ("task.prune.method=parp",),
+        pytest.param(("task.prune.method=parp",), marks=pytest.mark.legacy),
         (
             "task.prune.method=parp_p",
             "task.prune.initial_sparsity=0.1",

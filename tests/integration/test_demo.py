@@ -1,0 +1,206 @@
+"""The demo from beginning to end, as small as it can be, and killed half-way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from running import NO_CHANCE
+
+from parp_fairseq.analysis import make_report
+from parp_fairseq.demo.plan import make_plan, with_updates
+from parp_fairseq.demo.runs import run_demo
+from parp_fairseq.errors import UserError
+
+pytest.importorskip("matplotlib")
+
+UTTERANCES = {"1h/0/clean": 8, "1h/0/other": 8, "dev-other": 8, "test-other": 8}
+UPDATES = 8
+
+
+def small_plan():
+    """Dense and PARP with a few updates and without chance, so that two demos are equal."""
+    plan = with_updates(make_plan(fast=True), UPDATES)
+    overrides = (
+        "dataset.max_tokens=160000",
+        "common.log_interval=1",
+        "task.prune.interval=3",
+        "optimization.lr=[0.01]",
+        *(o for o in plan.overrides if o.endswith("=2") or o.endswith(f"={UPDATES}")),
+        *NO_CHANCE,
+    )
+    return replace(plan, utterances=UTTERANCES, per_speaker=4, overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A demo that nobody stopped."""
+    out = tmp_path_factory.mktemp("demo") / "whole"
+    return out, run_demo(out, small_plan())
+
+
+def rates(report):
+    """The table without its minutes."""
+    return [cells[:-1] for cells in report.table.cells()]
+
+
+def written(folder):
+    return {
+        p: p.stat().st_mtime_ns
+        for p in folder.rglob("*")
+        if p.is_file() and "report" not in p.parts
+    }
+
+
+def test_it_ends_with_a_table_figures_and_a_page(finished):
+    out, report = finished
+    assert [(r.method, r.sparsity, r.fine_tunings) for r in report.table.rows] == [
+        ("dense", 0.0, 1),
+        ("parp", 0.9, 1),
+    ]
+    assert report.table.header == (
+        "method",
+        "sparsity",
+        "WER valid",
+        "WER test",
+        "fine-tunings",
+        "minutes",
+    )
+    assert "decoded: checkpoint_last.pt" in report.table.notes
+    files = {path.name for path in (out / "report").iterdir()}
+    assert {"report.html", "errors.png", "layers.png", "training.png", "table.md"} <= files
+    page = report.page.read_text()
+    assert "fairseq-hydra-train --config-name parp_demo" in page
+    assert "hydra.run.dir=runs/parp_0.9_seed1" in page
+
+
+def test_fairseqs_own_infer_agrees(finished):
+    out, report = finished
+    first = (out / "runs/parp_0.9_seed1/infer/wer").read_text().split()
+    score = json.loads((out / "runs/parp_0.9_seed1/eval/test-other.json").read_text())[0]
+    assert float(first[1]) == score["rate"]
+    note = f"fairseq's own infer on parp_0.9_seed1, test-other: {score['rate']}, the same"
+    assert note in report.table.notes
+
+
+def test_what_is_complete_is_not_done_again(finished):
+    out, report = finished
+    before = written(out)
+    again = run_demo(out, small_plan())
+    assert written(out) == before
+    assert again.render() == report.render()
+
+
+def test_the_same_report_from_the_run_folders(finished):
+    out, report = finished
+    found = make_report([out / "runs"])
+    assert found.table.cells() == report.table.cells()
+
+
+def demo_process(out, log):
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
+        "from test_demo import run_demo, small_plan; run_demo(Path(sys.argv[1]), small_plan())"
+    )
+    here = str(Path(__file__).parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(out), here], stdout=log, stderr=subprocess.STDOUT
+    )
+
+
+def last_update(out):
+    """The last update that each run's log tells."""
+    found = {}
+    for log in out.glob("runs/*/hydra_train.log"):
+        counts = re.findall(r'num_updates": "(\d+)', log.read_text(errors="replace"))
+        found[log.parent.name] = int(counts[-1]) if counts else 0
+    return found
+
+
+def test_killed_and_started_again_it_ends_with_the_same_table(finished, tmp_path):
+    whole, report = finished
+    out = tmp_path / "killed"
+    with (tmp_path / "output").open("wb") as log:
+        process = demo_process(out, log)
+        deadline = time.monotonic() + 300
+        # Half-way through the trainings, with a checkpoint behind it.
+        while max(last_update(out).values(), default=0) < UPDATES // 2 + 1:
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process = demo_process(out, log)
+        assert process.wait(300) == 0, (tmp_path / "output").read_text()
+    again = make_report([out / "runs"])
+    assert rates(again) == rates(report)
+    assert again.table.cells()[0][2] != "–"  # noqa: RUF001
+    for name in ("dense_seed1", "parp_0.9_seed1"):
+        one, two = (folder / "runs" / name / "eval" / "test-other.json" for folder in (whole, out))
+        assert one.read_text() == two.read_text()
+
+
+def test_stopped_by_a_signal_it_says_how_to_go_on(tmp_path):
+    out = tmp_path / "stopped"
+    with (tmp_path / "output").open("wb") as log:
+        process = demo_process(out, log)
+        deadline = time.monotonic() + 300
+        while not list(out.glob("logs/*.log")):
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert "stopped; the same command goes on from here" in (tmp_path / "output").read_text()
+    # The lock is free: no child was left behind.
+    from parp_fairseq.demo.work import WorkFolder
+
+    with WorkFolder(out).locked():
+        pass
+
+
+def test_a_run_that_fails_is_named_and_the_others_end(tmp_path):
+    plan = replace(small_plan(), overrides=("task.prune.interval=0",))
+    with pytest.raises(
+        UserError, match=r"parp_0\.9_seed1 failed: .*interval.*logs/parp_0\.9_seed1"
+    ):
+        run_demo(tmp_path / "demo", plan)
+
+
+def parp(*arguments, folder):
+    command = [str(Path(sys.executable).with_name("parp")), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_report_from_the_command_line(finished, tmp_path):
+    out, _ = finished
+    done = parp("report", str(out / "runs"), "--out", "mine", "--format", "csv", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("method,title,sparsity,seeds,wer_dev-other")
+    assert (tmp_path / "mine" / "report.html").is_file()
+    done = parp("report", "nowhere", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "parp: error: nowhere: no such folder; give one that holds runs\n"
+
+
+def test_bad_options_of_the_command_line(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    for arguments, told in (
+        (("--out", "mine"), "mine holds something that the demo did not make"),
+        (("--out", "mine", "--clean"), "mine holds something that the demo did not make"),
+        (("--seeds", "0"), "--seeds is 0"),
+        (("--jobs", "0"), "--jobs is 0"),
+    ):
+        done = parp("demo", *arguments, folder=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"parp: error: {told}")
+    assert [path.name for path in tmp_path.rglob("*.tex")] == ["thesis.tex"]

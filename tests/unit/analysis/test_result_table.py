@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from made_runs import write_run
+
+from parp_fairseq.analysis import make_report
+from parp_fairseq.analysis.runs import find_runs
+from parp_fairseq.analysis.table import Spread, build_table, render
+from parp_fairseq.errors import UserError
+
+
+def table_of(folder):
+    return build_table(find_runs([folder]))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for seed, (valid, test, minutes) in enumerate([(40, 44, 1.0), (46, 50, 2.0), (43, 41, 3.0)], 1):
+        scores = {"dev-other": valid, "test-other": test}
+        write_run(tmp_path / f"parp{seed}", seed=seed, scores=scores, minutes=minutes)
+    for seed in (1, 2):
+        scores = {"dev-other": 20.0 + seed, "test-other": 22.0 + seed}
+        write_run(tmp_path / f"dense{seed}", "dense", 0.9, seed, scores=scores)
+        mask = f"dense{seed}/checkpoints/checkpoint_last.pt"
+        write_run(tmp_path / f"omp{seed}", "omp", 0.9, seed, scores=scores, mask=mask)
+    write_run(tmp_path / "low", sparsity=0.1, scores={"dev-other": 25.0, "test-other": 26.0})
+    write_run(tmp_path / "new", method="rp", done=10)
+    return tmp_path
+
+
+def test_spread_by_hand():
+    assert Spread.over([3.0]) == Spread(3.0, 3.0, 3.0, 1)
+    assert Spread.over([1.0, 2.0, 6.0]) == Spread(3.0, 1.0, 6.0, 3)
+    assert Spread.over([]) is None
+    assert Spread.over([1.0, None]) is None
+    assert Spread.over([3.0]).shown() == "3.0"
+    assert Spread.over([1.0, 2.0, 6.0]).shown() == "3.0 (1.0–6.0)"  # noqa: RUF001
+
+
+def test_seeds_make_one_row_and_settings_another(runs):
+    table = table_of(runs)
+    assert [row.label for row in table.rows] == ["dense", "PARP 10%", "OMP 90%", "PARP 90%"]
+    parp = table.rows[3]
+    assert parp.rates["dev-other"] == Spread(43.0, 40.0, 46.0, 3)
+    assert parp.rates["test-other"] == Spread(45.0, 41.0, 50.0, 3)
+    assert (parp.minutes.mean, parp.fine_tunings) == (2.0, 1)
+    omp = table.rows[2]
+    assert omp.fine_tunings == 2
+    assert omp.minutes.mean == 4.0
+    assert table.rows[0].sparsity == 0
+    assert [run.folder.name for run in table.unfinished] == ["new"]
+
+
+def test_text(runs):
+    lines = render(table_of(runs)).splitlines()
+    header = ["method", "sparsity", "WER valid", "WER test", "fine-tunings", "minutes"]
+    assert re.split(r"  +", lines[0]) == header
+    # Right-aligned columns end together.
+    assert {len(line) for line in lines[:5]} == {len(lines[0])}
+    dense = ["dense", "0%", "21.5 (21.0–22.0)", "23.5 (23.0–24.0)", "1", "2.0"]  # noqa: RUF001
+    assert re.split(r"  +", lines[1]) == dense
+    assert "valid is dev-other" in lines
+    assert "decoded: checkpoint_last.pt" in lines
+    assert lines[-1].endswith("new: 10 of 40 updates")
+
+
+def test_markdown(runs):
+    lines = render(table_of(runs), "markdown").splitlines()
+    assert lines[1].count("---:") == 5
+    assert {line.count("|") for line in lines[:6]} == {7}
+    assert lines[2].startswith("| dense | 0% | 21.5")
+
+
+def test_csv(runs):
+    rows = list(csv.DictReader(io.StringIO(render(table_of(runs), "csv"))))
+    assert [row["method"] for row in rows] == ["dense", "parp", "omp", "parp"]
+    assert (float(rows[3]["wer_test-other"]), float(rows[3]["wer_test-other_high"])) == (45.0, 50.0)
+    assert (rows[3]["seeds"], rows[2]["fine_tunings"]) == ("3", "2")
+
+
+def test_json(runs):
+    found = json.loads(render(table_of(runs), "json"))
+    assert found["rows"][3]["rates"]["test-other"]["mean"] == 45.0
+    assert [run["seed"] for run in found["rows"][3]["runs"]] == [1, 2, 3]
+    assert found["rows"][3]["runs"][1]["scores"] == {"dev-other": 46, "test-other": 50}
+    assert found["unfinished"][0]["updates"] == 10
+
+
+def test_runs_of_other_settings_are_never_averaged(tmp_path):
+    write_run(tmp_path / "a", seed=1, wers=(40.0,))
+    write_run(tmp_path / "b", seed=2, wers=(50.0,), lr=0.001)
+    table = table_of(tmp_path)
+    assert [row.title for row in table.rows] == ["PARP (lr=[0.0005])", "PARP (lr=[0.001])"]
+    assert "rows also differ in optimization.lr" in table.notes
+
+
+def test_dense_runs_do_not_care_for_pruning_options(tmp_path):
+    write_run(tmp_path / "a", "dense", 0.9, seed=1)
+    write_run(tmp_path / "b", "dense", 0.0, seed=2)
+    assert len(table_of(tmp_path).rows) == 1
+
+
+def test_without_decoding_the_log_gives_the_errors(tmp_path):
+    write_run(tmp_path / "a", wers=(90.0, 42.5), scores={"dev-other": 1.0})
+    write_run(tmp_path / "b", method="mpi", wers=(90.0, 52.5))
+    table = table_of(tmp_path)
+    # One source for all rows, so that they compare.
+    assert [row.rates["dev-other"].mean for row in table.rows] == [52.5, 42.5]
+    assert "dev-other: as training logged it, not decoded again" in table.notes
+
+
+def test_a_split_that_some_runs_lack_is_left_open(tmp_path):
+    write_run(tmp_path / "a", scores={"dev-other": 1.0, "test-clean": 2.0, "test-other": 3.0})
+    write_run(tmp_path / "b", method="mpi", scores={"dev-other": 4.0, "test-clean": 5.0})
+    table = table_of(tmp_path)
+    assert table.header[2:5] == ("WER valid", "WER test-clean", "WER test-other")
+    assert table.cells()[0][2:5] == ("4.0", "5.0", "–")  # noqa: RUF001
+
+
+def test_per(tmp_path):
+    write_run(tmp_path / "a", post_process="none")
+    assert table_of(tmp_path).header[2] == "PER valid"
+
+
+def test_only_unfinished_runs(tmp_path):
+    write_run(tmp_path / "a", done=10)
+    report = make_report([tmp_path], tmp_path / "out")
+    assert report.table.rows == ()
+    assert report.pictures == ()
+    assert report.render().splitlines() == [f"unfinished: {tmp_path / 'a'}: 10 of 40 updates"]
+    assert "10 of 40 updates" in report.page.read_text()
+
+
+def test_an_unknown_format_is_refused(runs):
+    with pytest.raises(UserError, match="no format 'html'; choose from text, markdown"):
+        make_report([runs]).render("html")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from made_runs import log_lines, meters
+
+from parp_fairseq.analysis.log import read_log
+
+
+def write(path, lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_both_logs_of_a_run_say_the_same(tmp_path):
+    lines = log_lines(40, (90.0, 45.0), iou=0.8, minutes=3.0)
+    plain = write(tmp_path / "train.log", lines)
+    # Hydra's log has a time and a name in front of each line.
+    stamped = [f"[2026-01-01 10:00:00,000][train_inner][INFO] - {line}" for line in lines]
+    hydra = write(tmp_path / "hydra_train.log", stamped)
+    one, two = read_log([plain]), read_log([hydra])
+    assert one == two
+    assert one.updates == 40
+    assert one.minutes == 3.0
+    assert [row["num_updates"] for row in one.training] == [10, 20, 30, 40]
+    assert one.training[-1]["mask_iou"] == 0.8
+    assert [(r["num_updates"], r["wer"]) for r in one.validation["dev-other"]] == [
+        (20, 90.0),
+        (40, 45.0),
+    ]
+    assert not one.ended
+
+
+def test_lines_that_fairseq_repeats_count_once(tmp_path):
+    lines = log_lines(40, (45.0,))
+    once = read_log([write(tmp_path / "a", lines)])
+    thrice = read_log([write(tmp_path / "b", [line for line in lines for _ in range(3)])])
+    assert once == thrice
+
+
+def test_a_resumed_run_keeps_what_was_logged_last_and_adds_its_times(tmp_path):
+    first = [
+        meters(loss=5, num_updates=10, wall=30),
+        meters(loss=4, num_updates=20, wall=60),
+        meters(**{"dev-other_wer": 80, "dev-other_num_updates": 20}),
+        meters(loss=3, num_updates=30, wall=90),
+    ]
+    second = [
+        meters(loss=2, num_updates=30, wall=20),
+        meters(loss=1, num_updates=40, wall=48),
+        meters(train_loss=1, train_num_updates=40, train_wall=54, train_train_wall=7),
+        "done training in 50.0 seconds",
+    ]
+    log = read_log([write(tmp_path / "log", [*first, *second])])
+    assert [row["loss"] for row in log.training] == [5, 4, 2, 1]
+    assert log.minutes == (90 + 54) / 60
+    assert log.validation["dev-other"][0]["wer"] == 80
+    assert log.ended
+
+
+def test_noise_and_a_cut_line_are_passed_over(tmp_path):
+    lines = log_lines(20, (50.0,))
+    path = write(tmp_path / "log", lines)
+    with path.open("ab") as stream:
+        stream.write(b'{"epoch": 2, "loss": "1", "num_upd')
+    with path.open("rb") as stream:
+        whole = stream.read()
+    path.write_bytes(b"\xff\xfe\n[1, 2]\n{not json}\n" + whole)
+    assert read_log([path]).updates == 20
+
+
+def test_the_first_log_with_meters_is_read(tmp_path):
+    empty = write(tmp_path / "empty.log", ["nothing here"])
+    full = write(tmp_path / "full.log", log_lines(20, (50.0,)))
+    assert read_log([tmp_path / "missing.log", empty, full]).updates == 20
+    nothing = read_log([tmp_path / "missing.log"])
+    assert nothing.updates == 0 and nothing.minutes == 0 and not nothing.validation
