@@ -1,7 +1,7 @@
 """Setuptools' build backend, with an editable install that leaves real folders in site-packages.
 
-fairseq looks for ``common.user_dir=parp_fairseq`` as a folder beside its own package, and Hydra
-finds plugins by listing the folders of ``hydra_plugins``; neither asks Python's import system,
+fairseq looks for `common.user_dir=parp_fairseq` as a folder beside its own package, and Hydra
+finds plugins by listing the folders of `hydra_plugins`; neither asks Python's import system,
 which is all that setuptools' own editable installs serve. So the editable wheel holds small
 stand-in packages in the places where those two look, and each stand-in runs the clone's files.
 """
@@ -86,7 +86,7 @@ for _module in pkgutil.iter_modules([$folder]):
 
 
 def stand_ins(root: Path) -> dict[str, str]:
-    """The files of an editable wheel, by path in site-packages, for the clone at ``root``."""
+    """The files of an editable wheel, by path in site-packages, for the clone at `root`."""
     package = root / "parp_fairseq"
     plugin = root / "hydra_plugins" / "parp_searchpath"
 
@@ -115,7 +115,7 @@ def record_line(path: str, data: bytes) -> str:
 
 
 def rewrite(wheel: Path, extra: dict[str, str]) -> None:
-    """Replace all of ``wheel`` but its metadata by the files ``extra`` (path → text)."""
+    """Replace all of `wheel` but its metadata by the files `extra` (path → text)."""
     with zipfile.ZipFile(wheel) as archive:
         files = {
             name: archive.read(name)
@@ -141,7 +141,7 @@ def build_wheel(
     config_settings: dict | None = None,
     metadata_directory: str | None = None,
 ) -> str:
-    """PEP 517: write the wheel into ``wheel_directory`` and return its file name."""
+    """PEP 517: write the wheel into `wheel_directory` and return its file name."""
     # Setuptools packs whatever an earlier build left there, files since renamed included.
     shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
@@ -152,7 +152,7 @@ def build_editable(
     config_settings: dict | None = None,
     metadata_directory: str | None = None,
 ) -> str:
-    """PEP 660: write a wheel of stand-ins into ``wheel_directory`` and return its file name."""
+    """PEP 660: write a wheel of stand-ins into `wheel_directory` and return its file name."""
     name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     rewrite(Path(wheel_directory) / name, stand_ins(ROOT))
     return name

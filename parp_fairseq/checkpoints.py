@@ -5,8 +5,8 @@ unpickler reads it with a short list of plain classes, so a file that names anyt
 refused. fairseq itself evaluates a few strings of a checkpoint's configuration (the layer list
 of the convolutional front end among them): those are checked to be plain literals too.
 
-The list is registered for the whole process by :func:`allow_fairseq_classes`, so that fairseq's
-own ``torch.load`` calls, which torch 2.6 and later restrict by default, open old checkpoints.
+The list is registered for the whole process by `allow_fairseq_classes`, so that fairseq's
+own `torch.load` calls, which torch 2.6 and later restrict by default, open old checkpoints.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ _KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2ve
 class PretrainedInfo:
     """What a checkpoint says about itself.
 
-    ``kind`` is the self-supervised model inside: ``wav2vec2``, ``hubert``, ``data2vec`` or, for
-    anything else, the name that the checkpoint gives. ``arch`` is the model's registered name
-    (``wav2vec_ctc`` for a fine-tuned one). ``normalize`` is None when the checkpoint does not
-    say. ``shapes`` maps every parameter to its shape.
+    `kind` is the self-supervised model inside: `wav2vec2`, `hubert`, `data2vec` or, for
+    anything else, the name that the checkpoint gives. `arch` is the model's registered name
+    (`wav2vec_ctc` for a fine-tuned one). `normalize` is None when the checkpoint does not
+    say. `shapes` maps every parameter to its shape.
     """
 
     path: Path
@@ -108,10 +108,10 @@ class PretrainedInfo:
 
 
 def allow_fairseq_classes() -> None:
-    """Let restricted ``torch.load`` open fairseq checkpoints anywhere in this process.
+    """Let restricted `torch.load` open fairseq checkpoints anywhere in this process.
 
-    fairseq calls ``torch.load`` without saying how. torch 2.6 and later then restrict it; before
-    that, this asks torch to do the same, unless ``TORCH_FORCE_WEIGHTS_ONLY_LOAD`` is set already
+    fairseq calls `torch.load` without saying how. torch 2.6 and later then restrict it; before
+    that, this asks torch to do the same, unless `TORCH_FORCE_WEIGHTS_ONLY_LOAD` is set already
     (0 lets checkpoints run code). Imports fairseq. Calling it again does nothing new.
     """
     import torch
@@ -124,10 +124,10 @@ def allow_fairseq_classes() -> None:
 def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
     """Read a fairseq checkpoint onto the CPU without running anything that it holds.
 
-    With ``mmap`` the tensors of a zip checkpoint are mapped from the file and read when they are
+    With `mmap` the tensors of a zip checkpoint are mapped from the file and read when they are
     first used; files of torch 1.5 and older are read whole.
 
-    Returns fairseq's state dictionary: ``model``, and ``cfg`` (dict or DictConfig) or ``args``
+    Returns fairseq's state dictionary: `model`, and `cfg` (dict or DictConfig) or `args`
     (Namespace). Raises UserError when the file is missing, truncated, of another kind, or holds
     something that could run code.
     """
@@ -139,12 +139,12 @@ def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
 
 
 def pretrained_info(path: PathLike) -> PretrainedInfo:
-    """Say what model a checkpoint holds. Raises what :func:`load_checkpoint` raises."""
+    """Say what model a checkpoint holds. Raises what `load_checkpoint` raises."""
     return describe_state(load_checkpoint(path), path)
 
 
 def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
-    """:func:`pretrained_info` of a state that :func:`load_checkpoint` read from ``path``."""
+    """`pretrained_info` of a state that `load_checkpoint` read from `path`."""
     shapes = {
         name: tuple(tensor.shape)
         for name, tensor in state["model"].items()
@@ -182,7 +182,7 @@ def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
 
 
 def config_section(state: Mapping[str, Any], section: str) -> Any:
-    """``state['cfg'][section]``, or the whole flat ``args`` of an older checkpoint."""
+    """`state['cfg'][section]`, or the whole flat `args` of an older checkpoint."""
     if state.get("cfg") is not None:
         return _get(state["cfg"], section)
     return state.get("args")
@@ -324,7 +324,7 @@ def _plain_dict(*_factory: Any) -> dict[Any, Any]:
 
 
 def _entry(name: str, obj: Any) -> Any:
-    """What torch's list takes for ``obj`` to be found under ``name``."""
+    """What torch's list takes for `obj` to be found under `name`."""
     own = f"{obj.__module__}.{getattr(obj, '__qualname__', getattr(obj, '__name__', ''))}"
     if own == name:
         return obj

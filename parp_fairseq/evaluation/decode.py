@@ -1,10 +1,10 @@
 """Transcribing a split and scoring it, digit for digit as fairseq's infer does.
 
-``examples/speech_recognition/new/infer.py`` with ``decoding.type=viterbi`` takes the likeliest
+`examples/speech_recognition/new/infer.py` with `decoding.type=viterbi` takes the likeliest
 symbol of every frame, merges repetitions and drops blanks. A base model's logits depend a little
 on what an utterance is batched with (its feature extractor normalises over the padded batch), so
 the batches are built by the same fairseq functions from the same options. Their defaults are
-infer's but for ``required_batch_size_multiple``, 1 here and 8 there: where a last batch does not
+infer's but for `required_batch_size_multiple`, 1 here and 8 there: where a last batch does not
 hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not). Here
 every utterance is decoded and counted, whatever that option says.
 """
@@ -46,20 +46,20 @@ def evaluate(
     w2v_path: PathLike | None = None,
     progress: bool | None = None,
 ) -> Score:
-    """Decode ``{split}.tsv`` of the folder ``data`` with a fine-tuned checkpoint and score it.
+    """Decode `{split}.tsv` of the folder `data` with a fine-tuned checkpoint and score it.
 
     Args:
         checkpoint: a fine-tuned CTC checkpoint of this package or of stock fairseq.
         labels: ending of the label file; by default what the checkpoint was trained on.
-        post_process: fairseq's name for joining symbols into words (``letter``,
-            ``sentencepiece``, ``none``). By default it follows from the dictionary: letters
+        post_process: fairseq's name for joining symbols into words (`letter`,
+            `sentencepiece`, `none`). By default it follows from the dictionary: letters
             and pieces are joined and give a WER, anything else is scored as phones, a PER.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
         required_batch_size_multiple: larger batches hold a multiple of this many utterances.
         seed: breaks ties in the order of equally long utterances.
         num_workers: processes that read audio; 0 reads in this one.
-        device: ``cpu``, ``cuda``…; by default a GPU where there is one.
+        device: `cpu`, `cuda`…; by default a GPU where there is one.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
         progress: show a bar on stderr; by default where that is a terminal.
 

@@ -1,7 +1,7 @@
 """A fine-tuned checkpoint, ready to transcribe, without what it was trained with.
 
-The task that trained it need not be known (ours or fairseq's own ``audio_finetuning``), nor need
-the pre-trained file exist any more: fairseq saves the architecture as ``model.w2v_args``. Keys
+The task that trained it need not be known (ours or fairseq's own `audio_finetuning`), nor need
+the pre-trained file exist any more: fairseq saves the architecture as `model.w2v_args`. Keys
 that another version of fairseq wrote and this one does not know are left out.
 """
 
@@ -49,8 +49,8 @@ class FineTuned:
 def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = None) -> FineTuned:
     """Read a fine-tuned CTC checkpoint and the dictionary that numbers its head.
 
-    The dictionary is the checkpoint's own; one that holds none uses ``dict.{labels}.txt`` in
-    ``data``. ``labels`` defaults to what the checkpoint was trained on. Raises UserError for
+    The dictionary is the checkpoint's own; one that holds none uses `dict.{labels}.txt` in
+    `data`. `labels` defaults to what the checkpoint was trained on. Raises UserError for
     another kind of checkpoint, or a dictionary that does not fit its head.
     """
     path = Path(checkpoint)
@@ -82,7 +82,7 @@ def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = No
 
 
 def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
-    """fairseq's ``audio_finetuning`` task over ``data``, set as the checkpoint needs it."""
+    """fairseq's `audio_finetuning` task over `data`, set as the checkpoint needs it."""
     from fairseq import tasks
     from omegaconf import OmegaConf
 
@@ -107,9 +107,9 @@ def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
 def build_model(
     finetuned: FineTuned, task: Any, *, w2v_path: PathLike | None = None, device: str = "cpu"
 ) -> Any:
-    """The model in evaluation mode on ``device``, optimised as fairseq's infer does.
+    """The model in evaluation mode on `device`, optimised as fairseq's infer does.
 
-    ``w2v_path`` is the pre-trained file, needed only by a checkpoint that does not hold its
+    `w2v_path` is the pre-trained file, needed only by a checkpoint that does not hold its
     architecture. Raises UserError when the weights do not fit.
     """
     from fairseq import checkpoint_utils

@@ -32,8 +32,8 @@ class EditCounts:
 class Utterance:
     """One utterance decoded.
 
-    ``row`` counts the manifest's audio files from 0. ``reference`` and ``hypothesis`` are what is
-    scored (words, or phones with spaces between); the ``_units`` are the dictionary's symbols.
+    `row` counts the manifest's audio files from 0. `reference` and `hypothesis` are what is
+    scored (words, or phones with spaces between); the `_units` are the dictionary's symbols.
     """
 
     row: int
@@ -52,7 +52,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Score:
-    """A checkpoint's errors on a split. ``metric`` is WER or PER, ``utterances`` by row."""
+    """A checkpoint's errors on a split. `metric` is WER or PER, `utterances` by row."""
 
     checkpoint: str
     data: str
@@ -92,7 +92,7 @@ class Score:
         return self.errors * 100.0 / self.length
 
     def to_json(self, *, with_utterances: bool = False) -> dict[str, Any]:
-        """Plain types only; ``rate`` in percent."""
+        """Plain types only; `rate` in percent."""
         result: dict[str, Any] = {
             "checkpoint": self.checkpoint,
             "data": self.data,
@@ -122,7 +122,7 @@ class Score:
 
 
 def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> EditCounts:
-    """The fewest edits from ``reference`` to ``hypothesis``.
+    """The fewest edits from `reference` to `hypothesis`.
 
     Where several alignments have as few edits, the one with the most substitutions counts.
     """
@@ -186,9 +186,9 @@ def render_scores(scores: Sequence[Score]) -> str:
 
 
 def write_transcripts(score: Score, folder: PathLike) -> None:
-    """Write ``hypo.word``, ``ref.word``, ``hypo.units`` and ``ref.units``, all or none.
+    """Write `hypo.word`, `ref.word`, `hypo.units` and `ref.units`, all or none.
 
-    A line is ``text (id)``, the form that sclite reads, in the manifest's order. Raises UserError
+    A line is `text (id)`, the form that sclite reads, in the manifest's order. Raises UserError
     when the folder cannot be written.
     """
     with staged(Path(folder)) as stage:

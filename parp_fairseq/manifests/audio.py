@@ -15,7 +15,7 @@ SAMPLE_RATE = 16_000
 
 
 def read_header(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
-    """Number of samples of a mono file at ``sample_rate``. Raises UserError otherwise."""
+    """Number of samples of a mono file at `sample_rate`. Raises UserError otherwise."""
     import soundfile
 
     try:
@@ -41,9 +41,9 @@ def read_headers(
     sample_rate: int = SAMPLE_RATE,
     progress: bool | None = None,
 ) -> list[int]:
-    """:func:`read_header` of many files, in their order, on ``jobs`` threads.
+    """`read_header` of many files, in their order, on `jobs` threads.
 
-    ``progress`` shows a bar on stderr; None means where stderr is a terminal.
+    `progress` shows a bar on stderr; None means where stderr is a terminal.
     """
     from tqdm import tqdm
 

@@ -44,13 +44,13 @@ def check_manifest(
     headers: int = 16,
     sample_rate: int = SAMPLE_RATE,
 ) -> CheckedManifest:
-    """Check ``{split}.tsv`` and ``{split}.{labels}`` in the folder ``data``.
+    """Check `{split}.tsv` and `{split}.{labels}` in the folder `data`.
 
     The first of these that is not so raises UserError naming file and row: both files are there
     and well formed, the split is not empty, the root and every audio file exist, labels and
-    audio are equally many, no label is empty, every symbol stands in ``dict.{labels}.txt``, or
-    in ``symbols`` where given (a checkpoint's own dictionary; ``symbols_from`` names it).
-    ``headers`` files spread over the split are opened to compare rate and length.
+    audio are equally many, no label is empty, every symbol stands in `dict.{labels}.txt`, or
+    in `symbols` where given (a checkpoint's own dictionary; `symbols_from` names it).
+    `headers` files spread over the split are opened to compare rate and length.
     """
     data = Path(data)
     if not data.is_dir():

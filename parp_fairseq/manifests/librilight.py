@@ -6,9 +6,9 @@ The expected trees::
     librispeech_finetuning/9h/{clean,other}/<speaker>/<chapter>/*.flac
     LibriSpeech/{dev-clean,dev-other,test-clean,test-other}/<speaker>/<chapter>/*.flac
 
-with a ``<speaker>-<chapter>.trans.txt`` in each chapter. Ten minutes are one fold of ``1h``, one
-hour is all six, ten hours are ``1h`` and ``9h`` together (Kahn et al. 2020). The
-paths of every training set start from ``librispeech_finetuning``, so that both of its halves
+with a `<speaker>-<chapter>.trans.txt` in each chapter. Ten minutes are one fold of `1h`, one
+hour is all six, ten hours are `1h` and `9h` together (Kahn et al. 2020). The
+paths of every training set start from `librispeech_finetuning`, so that both of its halves
 stand below one root.
 """
 
@@ -45,15 +45,15 @@ def build_librilight(
     jobs: int | None = None,
     allow_missing_audio: bool = False,
 ) -> BuildSummary:
-    """Write ``out/10min``, ``out/1h`` and ``out/10h``, each complete for fairseq.
+    """Write `out/10min`, `out/1h` and `out/10h`, each complete for fairseq.
 
-    Each folder holds ``train`` and those of dev-clean, dev-other, test-clean and test-other that
-    ``librispeech`` has (dev-other, the validation set, must be there) as ``.tsv``, ``.ltr``,
-    ``.wrd``, and ``dict.ltr.txt``. ``folds`` chooses the sixths of ``1h`` that become ten-minute
-    sets: fold 0 is written as ``10min``, fold 3 as ``10min-fold3``.
+    Each folder holds `train` and those of dev-clean, dev-other, test-clean and test-other that
+    `librispeech` has (dev-other, the validation set, must be there) as `.tsv`, `.ltr`,
+    `.wrd`, and `dict.ltr.txt`. `folds` chooses the sixths of `1h` that become ten-minute
+    sets: fold 0 is written as `10min`, fold 3 as `10min-fold3`.
 
-    Headers are read on ``jobs`` threads. Nothing is written unless everything was read. Raises
-    UserError as :func:`parp_fairseq.manifests.librispeech.build_librispeech` says.
+    Headers are read on `jobs` threads. Nothing is written unless everything was read. Raises
+    UserError as `build_librispeech` says.
     """
     for name in sets:
         if name not in SETS:
@@ -85,7 +85,7 @@ def build_librilight(
 
 
 def find_librilight(folder: PathLike) -> Path:
-    """``librispeech_finetuning``'s real path, given it or the folder above it."""
+    """`librispeech_finetuning`'s real path, given it or the folder above it."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected {TREE}")
@@ -97,7 +97,7 @@ def find_librilight(folder: PathLike) -> Path:
 
 
 def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dict[str, list[Path]]:
-    """Folder name → the folders of ``root`` that its training set is made of."""
+    """Folder name → the folders of `root` that its training set is made of."""
     every_fold = [root / "1h" / str(fold) for fold in FOLDS]
     chosen: dict[str, list[Path]] = {}
     if "10min" in sets:

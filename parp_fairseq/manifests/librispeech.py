@@ -1,12 +1,12 @@
 """LibriSpeech: manifests of any of its parts.
 
-The expected tree, in which the folder given may be ``LibriSpeech`` or the one above it::
+The expected tree, in which the folder given may be `LibriSpeech` or the one above it::
 
     LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac
     LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt
 
-``<part>`` is ``train-clean-100``, ``dev-other`` and so on. The files written hold what fairseq's
-``wav2vec_manifest.py`` and ``libri_labels.py`` give on the same tree, sorted by path.
+`<part>` is `train-clean-100`, `dev-other` and so on. The files written hold what fairseq's
+`wav2vec_manifest.py` and `libri_labels.py` give on the same tree, sorted by path.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Split:
-    """One manifest to write: ``name`` with paths that start from ``root``."""
+    """One manifest to write: `name` with paths that start from `root`."""
 
     name: str
     root: Path
@@ -64,11 +64,11 @@ def build_librispeech(
     jobs: int | None = None,
     allow_missing_audio: bool = False,
 ) -> BuildSummary:
-    """Write ``{split}.tsv``, ``.ltr``, ``.wrd`` and ``dict.ltr.txt`` into ``out``.
+    """Write `{split}.tsv`, `.ltr`, `.wrd` and `dict.ltr.txt` into `out`.
 
-    Each split is a part's name (``dev-other``) or a name for several parts together
-    (``train=train-clean-100+train-clean-360``). Headers are read on ``jobs`` threads.
-    ``allow_missing_audio`` leaves out, and counts, transcripts that have no audio.
+    Each split is a part's name (`dev-other`) or a name for several parts together
+    (`train=train-clean-100+train-clean-360`). Headers are read on `jobs` threads.
+    `allow_missing_audio` leaves out, and counts, transcripts that have no audio.
 
     Nothing is written unless everything was read. Raises UserError naming file and row for a
     missing or empty part, damaged audio, another rate than 16 kHz mono, audio without
@@ -94,7 +94,7 @@ def build_librispeech(
 
 
 def find_librispeech(folder: PathLike) -> Path:
-    """``LibriSpeech``'s real path, given it or the folder above it. Raises UserError."""
+    """`LibriSpeech`'s real path, given it or the folder above it. Raises UserError."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected LibriSpeech/{TREE}")
@@ -103,10 +103,10 @@ def find_librispeech(folder: PathLike) -> Path:
 
 
 def scan(folders: Sequence[Path], *, allow_missing_audio: bool = False) -> Scan:
-    """Find the utterances of chapters anywhere below ``folders``, in sorted order.
+    """Find the utterances of chapters anywhere below `folders`, in sorted order.
 
     Folders and files whose names start with a dot are passed over, as fairseq does. Raises
-    UserError as :func:`build_librispeech` says.
+    UserError as `build_librispeech` says.
     """
     utterances: list[Utterance] = []
     where: dict[str, Path] = {}
@@ -139,7 +139,7 @@ def write_splits(
     jobs: int | None = None,
     missing_parts: Sequence[str] = (),
 ) -> BuildSummary:
-    """Write splits into folders below ``out``, all or nothing; each header is read once."""
+    """Write splits into folders below `out`, all or nothing; each header is read once."""
     scans = {id(split.scan): split.scan for splits in folders.values() for split in splits}
     audio = sorted({u.audio for one in scans.values() for u in one.utterances})
     samples = dict(zip(audio, read_headers(audio, jobs=jobs)))

@@ -14,10 +14,10 @@ from parp_fairseq.errors import UserError
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A folder to write into; its content moves to ``out`` when the block ends well.
+    """A folder to write into; its content moves to `out` when the block ends well.
 
-    Files of the same name in ``out`` are replaced, others stay. When the block raises, ``out``
-    is as it was before. Raises UserError when ``out`` cannot be written.
+    Files of the same name in `out` are replaced, others stay. When the block raises, `out`
+    is as it was before. Raises UserError when `out` cannot be written.
     """
     created = _first_missing(out)
     stage: Path | None = None

@@ -1,4 +1,4 @@
-"""LibriSpeech's transcript files: ``{speaker}-{chapter}.trans.txt`` with ``ID TEXT`` rows."""
+"""LibriSpeech's transcript files: `{speaker}-{chapter}.trans.txt` with `ID TEXT` rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fairseq's manifest files: a ``.tsv`` of audio and line-parallel label files."""
+"""fairseq's manifest files: a `.tsv` of audio and line-parallel label files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 @dataclass(frozen=True)
 class Row:
-    """One utterance: ``path`` below the manifest's root (or absolute), length in samples."""
+    """One utterance: `path` below the manifest's root (or absolute), length in samples."""
 
     path: str
     frames: int
@@ -50,7 +50,7 @@ def read_lines(path: PathLike, what: str = "file") -> list[str]:
 
 
 def read_tsv(path: PathLike) -> Manifest:
-    """Read ``{split}.tsv``: a root line, then ``path<TAB>samples`` rows.
+    """Read `{split}.tsv`: a root line, then `path<TAB>samples` rows.
 
     Raises UserError naming file and row (row 1 is the root line).
     """
@@ -107,5 +107,5 @@ def write_lines(path: PathLike, lines: Iterable[str]) -> None:
 
 
 def available_splits(folder: PathLike) -> Sequence[str]:
-    """Names of the splits that have a ``.tsv`` in ``folder``, sorted."""
+    """Names of the splits that have a `.tsv` in `folder`, sorted."""
     return sorted(entry.stem for entry in Path(folder).glob("*.tsv"))

@@ -52,17 +52,17 @@ ENGLISH_CHARACTERS: frozenset[str] = frozenset(
 
 
 def to_letters(text: str) -> str:
-    """``"HELLO WORLD"`` → ``"H E L L O | W O R L D |"``, as fairseq's libri_labels.py writes."""
+    """`"HELLO WORLD"` → `"H E L L O | W O R L D |"`, as fairseq's libri_labels.py writes."""
     return " ".join(text.replace(" ", WORD_BOUNDARY)) + f" {WORD_BOUNDARY}"
 
 
 def english_dictionary() -> str:
-    """The text of ``dict.ltr.txt``."""
+    """The text of `dict.ltr.txt`."""
     return "".join(f"{symbol} {count}\n" for symbol, count in ENGLISH_LETTERS)
 
 
 def read_dictionary(path: str | os.PathLike[str]) -> list[str]:
-    """Symbols of a fairseq dictionary (``symbol count`` a line), in the file's order.
+    """Symbols of a fairseq dictionary (`symbol count` a line), in the file's order.
 
     Raises UserError naming file and row for a missing file, a malformed row or a symbol that
     stands there twice.

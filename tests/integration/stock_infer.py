@@ -24,7 +24,7 @@ def run_fairseq_infer(
 ) -> dict[str, object]:
     """Run stock infer (Viterbi, CPU) with `python`, in a process of its own.
 
-    Returns ``wer`` (the float of its result file), ``errors``, ``length`` and ``files``: its four
+    Returns `wer` (the float of its result file), `errors`, `length` and `files`: its four
     transcript files as {name: {row: text}}.
     """
     results.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ PHONES = ["a", "b", "tʃ", "ɛ", "i:", "m", "n", "o"]
 
 
 def write_data(folder: Path, *, labels: str = "ltr", utterances: int = 26, seed: int = 5) -> Path:
-    """A split ``test`` of coloured noise between 0.2 and 1.5 s, some of equal length."""
+    """A split `test` of coloured noise between 0.2 and 1.5 s, some of equal length."""
     import soundfile
 
     random = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ from small_corpora import write_chapter
 
 @pytest.fixture
 def corpora(tmp_path: Path) -> Path:
-    """A folder with ``librispeech_finetuning`` (all folds, 9h) and ``LibriSpeech``."""
+    """A folder with `librispeech_finetuning` (all folds, 9h) and `LibriSpeech`."""
     finetuning = tmp_path / "librispeech_finetuning"
     for fold in range(6):
         for index, kind in enumerate(("clean", "other")):
