@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.demo.clusters import assign, fit_clusters, frame_count, mfcc
-from parp_fairseq.demo.sentences import sentence
+from parp_fairseq.demo.sentences import PRETRAINING_WORDS_FILE, sentence
 from parp_fairseq.demo.voices import SAMPLE_RATE, draw_speakers, speak
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Round:
         clusters: number of clusters to predict.
         layer: layer (from 0) of the model so far whose output is clustered; None takes MFCCs.
         updates: number of updates.
-        peak_lr: learning rate after the warm-up (the first 8%); it falls to `final_lr`, linearly.
+        peak_lr: learning rate after the warm-up (200 updates); it falls to `final_lr`, linearly.
         final_lr: learning rate at the end.
     """
 
@@ -82,15 +82,16 @@ class Settings:
     speakers: int = 480
     utterances: int = 20
     held_out: int = 6
-    batch: int = 12
+    batch: int = 16
     crop_seconds: float = 2.5
-    mask_share: float = 0.45
+    mask_share: float = 0.57
     mask_length: int = 10
+    mask_dropout: float = 0.3
     unmasked_weight: float = 0.5
     weight_decay: float = 0.05
     rounds: tuple[Round, ...] = (
-        Round(clusters=100, layer=None, updates=1600, peak_lr=1.5e-3, final_lr=7e-4),
-        Round(clusters=150, layer=3, updates=6500, peak_lr=1.5e-3, final_lr=0.0),
+        Round(clusters=100, layer=None, updates=1000, peak_lr=1.5e-3, final_lr=1e-3),
+        Round(clusters=150, layer=3, updates=3500, peak_lr=1.5e-3, final_lr=0.0),
     )
 
 
@@ -119,6 +120,8 @@ def save_checkpoint(model: torch.nn.Module, path: Path, updates: int) -> None:
                 "normalize": False,
             },
             "criterion": {"_name": "wav2vec"},
+            # Official 0.12.2 sets this key to None and must find it there.
+            "lr_scheduler": None,
         },
         "model": {name: value.half().clone() for name, value in model.state_dict().items()},
         "optimizer_history": [
@@ -171,11 +174,13 @@ def make_speech(settings: Settings, work: Path) -> Speech:
     path = work / "speech.npz"
     if not path.exists():
         rng = np.random.default_rng([settings.seed, 7])
-        clean, other = draw_speakers(rng, settings.speakers * 2 // 3, settings.speakers // 3)
+        clean, other = draw_speakers(
+            rng, settings.speakers * 2 // 3, settings.speakers // 3, odd=True
+        )
         pieces = []
         order = rng.permutation(len(clean) + len(other))
         for number, speaker in enumerate((clean + other)[i] for i in order):
-            texts = [sentence(rng) for _ in range(settings.utterances)]
+            texts = [sentence(rng, PRETRAINING_WORDS_FILE) for _ in range(settings.utterances)]
             pieces += [np.round(32767 * samples).astype("<i2") for samples in speak(speaker, texts)]
             if number % 50 == 49:
                 logger.info("spoke for %d of %d speakers", number + 1, len(order))
@@ -312,6 +317,7 @@ def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500
             begin = state["update"]
         model.train()
         since = time.monotonic()
+        recent: list[tuple[float, float]] = []
         for update in range(begin, this.updates):
             _set_lr(optimizer, this, update)
             source, labels, mask = draw_batch(
@@ -324,13 +330,16 @@ def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500
             loss.backward()
             torch.nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], 1.0)
             optimizer.step()
-            if update % 50 == 49:
+            recent.append((loss.item(), accuracy))
+            if len(recent) == 50:
+                mean_loss, mean_accuracy = (sum(values) / 50 for values in zip(*recent))
+                recent.clear()
                 logger.info(
                     "round %d update %d loss %.3f masked accuracy %.3f, %.2f s an update",
                     number + 1,
                     update + 1,
-                    loss.item(),
-                    accuracy,
+                    mean_loss,
+                    mean_accuracy,
                     (time.monotonic() - since) / (update + 1 - begin),
                 )
             if (update + 1) % save_every == 0:
@@ -348,17 +357,17 @@ def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500
 
 
 def _spans(rng: np.random.Generator, frames: int, settings: Settings) -> np.ndarray:
-    """Spans at random, cut to one number of frames: fairseq's model wants it alike in every row."""
+    """Frames to mask: spans with holes, as many in every row (fairseq's model wants that)."""
     import numpy as np
 
-    wanted = round(settings.mask_share * frames)
+    covered = round(settings.mask_share * frames)
     row = np.zeros(frames, dtype=bool)
-    while row.sum() < wanted:
-        first = int(rng.integers(frames))
-        row[first : first + settings.mask_length] = True
+    while row.sum() < covered:
+        first = int(rng.integers(1 - settings.mask_length, frames))
+        row[max(0, first) : first + settings.mask_length] = True
     masked = np.flatnonzero(row)
-    surplus = len(masked) - wanted
-    row[masked[:surplus] if rng.random() < 0.5 else masked[wanted:]] = False
+    keep = round((1 - settings.mask_dropout) * covered)
+    row[rng.choice(masked, size=len(masked) - keep, replace=False)] = False
     return row
 
 
@@ -404,7 +413,7 @@ def _optimizer(model: torch.nn.Module, head: torch.nn.Module, weight_decay: floa
 
 
 def _set_lr(optimizer: Any, this: Round, update: int) -> None:
-    warm = max(1, int(0.08 * this.updates))
+    warm = min(200, this.updates // 2)
     if update < warm:
         lr = this.peak_lr * (update + 1) / warm
     else:

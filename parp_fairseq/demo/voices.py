@@ -118,15 +118,20 @@ class Speaker:
 
 
 def draw_speakers(
-    rng: np.random.Generator, clean: int, other: int
+    rng: np.random.Generator, clean: int, other: int, *, odd: bool = False
 ) -> tuple[list[Speaker], list[Speaker]]:
-    """`clean` plain speakers and `other` odd, noisy ones; no voice twice before all are used."""
+    """`clean` plain speakers and `other` ones with far accents and noise.
+
+    No voice comes twice before all are used. With `odd`, voices that hardly sound human are among
+    the others.
+    """
     plain = [f"{language}+{variant}" for variant in _PLAIN for language in _LANGUAGES]
-    odd = [f"{language}+{variant}" for variant in _ODD for language in _LANGUAGES]
-    odd += [f"{language}+{variant}" for variant in _PLAIN for language in _FAR_LANGUAGES]
+    far = [f"{language}+{variant}" for variant in _PLAIN for language in _FAR_LANGUAGES]
+    if odd:
+        far = [f"{language}+{variant}" for variant in _ODD for language in _LANGUAGES] + far
     return (
         [_speaker(rng, voice, noisy=False) for voice in _cycle(rng, plain, clean)],
-        [_speaker(rng, voice, noisy=True) for voice in _cycle(rng, odd, other)],
+        [_speaker(rng, voice, noisy=True) for voice in _cycle(rng, far, other)],
     )
 
 

@@ -46,6 +46,10 @@ def settle_paths(task: DictConfig, model: DictConfig, run: DictConfig) -> None:
     _absolute(task.prune, "mask", folder)
     if os.path.exists(os.path.join(folder, task.prune.initial or "")):
         _absolute(task.prune, "initial", folder)
+    for key in ("mask", "initial"):
+        # The run's own copy is what is saved with it.
+        if key in run.task.get("prune", {}):
+            run.task.prune[key] = task.prune[key]
     _absolute(run.checkpoint, "finetune_from_model", folder)
     if os.sep in run.checkpoint.restore_file:
         # A bare name means a file in the run's own checkpoint folder.

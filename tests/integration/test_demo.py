@@ -22,7 +22,7 @@ from parp_fairseq.errors import UserError
 
 pytest.importorskip("matplotlib")
 
-UTTERANCES = {"1h/0/clean": 8, "1h/0/other": 8, "dev-other": 8, "test-other": 8}
+UTTERANCES = {"1h/0/clean": 8, "1h/0/other": 8, "dev-other": 4, "test-other": 4}
 UPDATES = 8
 
 
@@ -30,6 +30,7 @@ def small_plan():
     """Dense and PARP with a few updates and without chance, so that two demos are equal."""
     plan = with_updates(make_plan(fast=True), UPDATES)
     overrides = (
+        "dataset.valid_subset=dev-other",
         "dataset.max_tokens=160000",
         "common.log_interval=1",
         "task.prune.interval=3",
@@ -37,7 +38,14 @@ def small_plan():
         *(o for o in plan.overrides if o.endswith("=2") or o.endswith(f"={UPDATES}")),
         *NO_CHANCE,
     )
-    return replace(plan, utterances=UTTERANCES, per_speaker=4, overrides=overrides)
+    return replace(
+        plan,
+        utterances=UTTERANCES,
+        overrides=overrides,
+        subset="10min",
+        valid="dev-other",
+        test="test-other",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +86,7 @@ def test_it_ends_with_a_table_figures_and_a_page(finished):
     files = {path.name for path in (out / "report").iterdir()}
     assert {"report.html", "errors.png", "layers.png", "training.png", "table.md"} <= files
     page = report.page.read_text()
-    assert "fairseq-hydra-train --config-name parp_demo" in page
+    assert "OMP_NUM_THREADS=1 fairseq-hydra-train --config-name parp_demo" in page
     assert "hydra.run.dir=runs/parp_0.9_seed1" in page
 
 

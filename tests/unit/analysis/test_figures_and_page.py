@@ -54,11 +54,14 @@ def test_three_pictures_with_nothing_cut_off(runs, tmp_path, drawn):
         assert image[:8] == b"\x89PNG\r\n\x1a\n"
         width, height = struct.unpack(">II", image[16:24])
         assert width > 600 and height > 400
-        figure = drawn[name]
-        figure.canvas.draw()
-        inked = figure.get_tightbbox()
-        assert min(inked.x0, inked.y0) >= 0
-        assert inked.x1 <= figure.get_figwidth() and inked.y1 <= figure.get_figheight()
+        nothing_is_cut_off(drawn[name])
+
+
+def nothing_is_cut_off(figure):
+    figure.canvas.draw()
+    inked = figure.get_tightbbox()
+    assert min(inked.x0, inked.y0) >= 0
+    assert inked.x1 <= figure.get_figwidth() and inked.y1 <= figure.get_figheight()
 
 
 def test_bars_are_as_long_as_the_errors(runs, tmp_path, drawn):
@@ -115,6 +118,20 @@ def test_many_sparsities_make_curves(tmp_path, drawn):
     make_report([tmp_path], tmp_path / "out")
     data = drawn["errors.png"].axes[0].get_lines()[0].get_xydata().tolist()
     assert data == [[pytest.approx(100 * s), rate] for s, rate in rates.items()]
+
+
+def test_many_runs_still_fit(tmp_path, drawn):
+    for method in ("dense", "parp", "parp_p", "mpi", "rp"):
+        for sparsity in (0.1, 0.3, 0.5, 0.7, 0.9)[: 1 if method == "dense" else 5]:
+            scores = {"dev-other": 1.0, "test-clean": 2.0, "test-other": 3.0}
+            write_run(tmp_path / f"{method}{sparsity}", method, sparsity, scores=scores, iou=0.9)
+    report = make_report([tmp_path], tmp_path / "out")
+    for name in NAMES:
+        nothing_is_cut_off(drawn[name])
+    labels = [line.get_label() for line in drawn["training.png"].axes[2].get_lines()]
+    assert labels == ["dense", "RP 90%", "MPI 90%", "PARP 90%", "PARP-P 90%"]
+    assert "each method at its highest sparsity" in report.pictures[2].caption
+    assert "Not shown: 14 more settings." in report.pictures[1].caption
 
 
 class Outside(html.parser.HTMLParser):

@@ -3,15 +3,24 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
-from parp_fairseq.demo.sentences import sentence, word_lists
+from parp_fairseq.demo.sentences import (
+    PRETRAINING_WORDS_FILE,
+    WORDS_FILE,
+    sentence,
+    word_lists,
+)
+
+FILES = pytest.mark.parametrize("path", [WORDS_FILE, PRETRAINING_WORDS_FILE])
 
 
-def test_sentences_are_capitals_and_words_of_the_list():
-    known = {word.upper() for words in word_lists().values() for word in words} | {"AND"}
+@FILES
+def test_sentences_are_capitals_and_words_of_the_list(path):
+    known = {word.upper() for words in word_lists(path).values() for word in words} | {"AND"}
     rng = np.random.default_rng(0)
     for _ in range(300):
-        words = sentence(rng).split(" ")
+        words = sentence(rng, path).split(" ")
         assert 4 <= len(words) <= 14
         for word in words:
             assert re.fullmatch("[A-Z]+", word)
@@ -28,6 +37,13 @@ def test_sentences_follow_the_seed():
     assert len(set(some(1))) == 20
 
 
-def test_no_kind_repeats_a_word():
-    for kind, words in word_lists().items():
+@FILES
+def test_no_kind_repeats_a_word(path):
+    for kind, words in word_lists(path).items():
         assert len(set(words)) == len(words), kind
+
+
+def test_the_model_has_heard_every_word_of_the_demo():
+    heard = word_lists(PRETRAINING_WORDS_FILE)
+    for kind, words in word_lists().items():
+        assert set(words) <= set(heard[kind])

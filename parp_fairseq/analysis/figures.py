@@ -1,0 +1,440 @@
+"""Three pictures: what pruning costs, where the zeros are, how mask and errors moved."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parp_fairseq.analysis.runs import HELD, Run
+from parp_fairseq.analysis.table import Spread, Table, TableRow
+from parp_fairseq.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which people with any kind of colour vision can tell apart; markers and
+# dashes say the same again.
+_STYLES = {
+    "dense": ("#000000", "D"),
+    "rp": ("#D55E00", "v"),
+    "mpi": ("#E69F00", "s"),
+    "omp": ("#CC79A7", "P"),
+    "mask": ("#56B4E9", "X"),
+    "parp": ("#0072B2", "o"),
+    "parp_p": ("#009E73", "^"),
+}
+_DASHES = ("-", "--", ":", "-.")
+_HATCHES = (None, "//", "..", "xx")
+_VALID, _TEST = "#56B4E9", "#0072B2"
+_WIDTH = 8.4
+_MOST_PANELS = 6
+_MOST_COURSES = 9
+_MOST_LABELLED_LAYERS = 12
+_MATRIX = re.compile(r"\.(?:layers|layer)\.(\d+)\.(.+)\.(?:weight|bias)$")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that was drawn: its file's name, and what a reader should know about it."""
+
+    name: str
+    title: str
+    caption: str
+
+
+def check_drawing() -> None:
+    """Raise UserError where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("figures need matplotlib: pip install matplotlib")
+
+
+def draw(table: Table, folder: Path) -> list[Picture]:
+    """Draw what the table's runs allow into `folder`; return the pictures drawn.
+
+    A run folder without meters or without a sparsity report gives fewer pictures, not an error.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    check_drawing()
+    pictures = (errors_by_sparsity, sparsity_by_layer, course_of_training)
+    return [picture for make in pictures if (picture := make(table, folder)) is not None]
+
+
+# --- errors by method and sparsity ----------------------------------------------------------
+
+
+def errors_by_sparsity(table: Table, folder: Path) -> Picture | None:
+    """Curves where a method was run at three sparsities or more, else bars."""
+    rows = [row for row in table.rows if row.rates]
+    if not rows:
+        return None
+    sparsities: dict[str, set[float]] = {}
+    for row in rows:
+        sparsities.setdefault(row.title, set()).add(row.sparsity)
+    curves = any(len(found) >= 3 for found in sparsities.values())
+    what = _curves(table, rows) if curves else _bars(table, rows)
+    _save(what, folder / "errors.png")
+    spread = any(len(row.runs) > 1 for row in rows)
+    return Picture(
+        "errors.png",
+        f"{table.metric} by method and sparsity",
+        f"{table.metric} in percent, lower is better."
+        + (" Lines on the marks reach from the best to the worst seed." if spread else ""),
+    )
+
+
+def _bars(table: Table, rows: Sequence[TableRow]) -> Figure:
+    figure, axes = _figure(height=1.3 + 0.5 * len(rows))
+    splits = table.splits
+    colours = {split: _VALID if split in table.valid_splits else _TEST for split in splits}
+    # A second validation or test set has the colour of the first.
+    hatches = {
+        split: _HATCHES[sum(colours[o] == colours[split] for o in splits[:place]) % len(_HATCHES)]
+        for place, split in enumerate(splits)
+    }
+    thick = 0.8 / len(splits)
+    top = max(spread.high for row in rows for spread in row.rates.values())
+    for number, row in enumerate(rows):
+        for place, split in enumerate(splits):
+            spread = row.rates.get(split)
+            if spread is None:
+                continue
+            y = number + (place - (len(splits) - 1) / 2) * thick
+            axes.barh(
+                y,
+                spread.mean,
+                thick * 0.92,
+                color=colours[split],
+                hatch=hatches[split],
+                edgecolor="white",
+                linewidth=0.8,
+            )
+            if spread.count > 1:
+                axes.errorbar(
+                    spread.mean,
+                    y,
+                    xerr=[[spread.mean - spread.low], [spread.high - spread.mean]],
+                    color="black",
+                    capsize=3,
+                    linewidth=1.2,
+                )
+            axes.annotate(
+                f"{spread.mean:.1f}",
+                (spread.high, y),
+                (5, 0),
+                va="center",
+                textcoords="offset points",
+                fontsize=9.5,
+            )
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0, top * 1.12)
+    axes.set_xlabel(f"{table.metric} (%), lower is better")
+    axes.grid(axis="x", color="#dddddd")
+    axes.tick_params(axis="y", length=0)
+    from matplotlib.patches import Patch
+
+    figure.legend(
+        handles=[
+            Patch(
+                facecolor=colours[split],
+                hatch=hatches[split],
+                edgecolor="white",
+                label=_split_label(table, split),
+            )
+            for split in splits
+        ],
+        loc="outside upper center",
+        ncols=min(3, len(splits)),
+        frameon=False,
+    )
+    return figure
+
+
+def _split_label(table: Table, split: str) -> str:
+    title = table.split_title(split)
+    return title if title.endswith(split) else f"{title} ({split})"
+
+
+def _curves(table: Table, rows: Sequence[TableRow]) -> Figure:
+    figure, axes = _figure(height=5.0)
+    split = next(
+        s for s in (*table.test_splits, *table.valid_splits) if any(s in r.rates for r in rows)
+    )
+    for title, members in _by_title(rows).items():
+        points = sorted((row.sparsity, row.rates[split]) for row in members if split in row.rates)
+        if not points:
+            continue
+        colour, marker = _style(members[0].method)
+        if members[0].method == "dense":
+            axes.axhline(points[0][1].mean, color=colour, linestyle="--", label=title)
+            continue
+        axes.errorbar(
+            [100 * x for x, _ in points],
+            [spread.mean for _, spread in points],
+            yerr=[
+                [spread.mean - spread.low for _, spread in points],
+                [spread.high - spread.mean for _, spread in points],
+            ],
+            color=colour,
+            marker=marker,
+            label=title,
+            capsize=3,
+        )
+    axes.set_xlabel("sparsity (%)")
+    axes.set_ylabel(f"{_split_label(table, split)}, %, lower is better")
+    axes.grid(color="#dddddd")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+# --- where the zeros are --------------------------------------------------------------------
+
+
+def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
+    """A map of layers and kinds of matrix for each setting, of its first seed."""
+    rows = [row for row in table.rows if row.runs[0].sparsity_report]
+    shown = sorted(rows, key=lambda row: -row.sparsity)[:_MOST_PANELS]
+    shown = [row for row in rows if row in shown]
+    maps = [(row, _map(row.runs[0])) for row in shown]
+    maps = [(row, found) for row, found in maps if found[0]]
+    if not maps:
+        return None
+    layers = max(len(found[0]) for _, found in maps)
+    columns = min(3, len(maps))
+    lines = -(-len(maps) // columns)
+    from matplotlib.figure import Figure
+
+    width = max(4.6, 4.1 * columns)
+    tall = 0.36 if layers <= _MOST_LABELLED_LAYERS else 0.2
+    figure = Figure(figsize=(width, lines * (0.9 + tall * layers) + 0.5), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    reach = max(
+        abs(value - row.sparsity) for row, found in maps for line in found[2] for value in line
+    )
+    reach = max(100 * reach, 0.1)
+    image = None
+    for axes, (row, (names, kinds, values)) in zip(panels.flat, maps):
+        offsets = [[100 * (value - row.sparsity) for value in line] for line in values]
+        image = axes.imshow(offsets, cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="auto")
+        axes.set_title(row.label, fontsize=11)
+        axes.set_xticks(range(len(kinds)), [_short(kind) for kind in kinds], rotation=0)
+        axes.set_yticks(range(len(names)), names)
+        if axes in panels[:, 0]:
+            axes.set_ylabel("layer")
+        axes.set_xticks([x - 0.5 for x in range(1, len(kinds))], minor=True)
+        axes.set_yticks([y - 0.5 for y in range(1, len(names))], minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.2)
+        axes.tick_params(which="both", length=0)
+        if len(names) <= _MOST_LABELLED_LAYERS:
+            for y, line in enumerate(values):
+                for x, value in enumerate(line):
+                    dark = abs(offsets[y][x]) > 0.62 * reach
+                    axes.text(
+                        x,
+                        y,
+                        f"{100 * value:.1f}",
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        color="white" if dark else "black",
+                    )
+    for axes in list(panels.flat)[len(maps) :]:
+        axes.set_visible(False)
+    bar = figure.colorbar(image, ax=panels, shrink=0.7, aspect=30, pad=0.015)
+    bar.set_label("points above or below\nthe sparsity of all")
+    _save(figure, folder / "layers.png")
+    left_out = len(rows) - len(maps)
+    return Picture(
+        "layers.png",
+        "Sparsity by layer and kind of matrix",
+        "Zeros in percent of each matrix. Orange matrices are pruned more than the whole, purple "
+        "ones less: one threshold for all of them decides."
+        + (f" Not shown: {left_out} more settings." if left_out else ""),
+    )
+
+
+def _map(run: Run) -> tuple[list[str], list[str], list[list[float]]]:
+    """Layers, kinds of matrix, and the sparsity of each in [0, 1]."""
+    counts: dict[tuple[int, str], list[int]] = {}
+    for name, found in (run.sparsity_report or {}).get("tensors", {}).items():
+        place = _MATRIX.search(name)
+        if place:
+            total = counts.setdefault((int(place[1]), place[2]), [0, 0])
+            total[0] += found["entries"]
+            total[1] += found["pruned"]
+    layers = sorted({layer for layer, _ in counts})
+    order = ("k_proj", "q_proj", "v_proj", "out_proj", "fc1", "fc2")
+    kinds = sorted(
+        {kind for _, kind in counts},
+        key=lambda kind: order.index(_tail(kind)) if _tail(kind) in order else len(order),
+    )
+    values = [[_share(counts.get((layer, kind))) for kind in kinds] for layer in layers]
+    return [str(layer) for layer in layers], kinds, values
+
+
+def _share(counts: Sequence[int] | None) -> float:
+    return counts[1] / counts[0] if counts and counts[0] else float("nan")
+
+
+def _tail(kind: str) -> str:
+    return kind.rsplit(".", 1)[-1]
+
+
+def _short(kind: str) -> str:
+    return _tail(kind).replace("_proj", "")
+
+
+# --- the course of training -----------------------------------------------------------------
+
+
+def course_of_training(table: Table, folder: Path) -> Picture | None:
+    """Mask IOU above, errors on the validation set below, over updates.
+
+    IOU compares with the first mask. A climbing sparsity alone makes it small, so such methods
+    have a panel of their own.
+    """
+    split = table.valid_splits[0] if table.valid_splits else ""
+    shown = list(table.rows)
+    if len(shown) > _MOST_COURSES:
+        highest = {row.title: row for row in table.rows}
+        shown = [row for row in shown if highest[row.title] is row][:_MOST_COURSES]
+    moving = [row for row in shown if row.method not in ("dense", *HELD)]
+    ious = [(row, _course(row, lambda run: run.log.training, "mask_iou")) for row in moving]
+    rates = [
+        (row, _course(row, lambda run: run.log.validation.get(split, ()), "wer")) for row in shown
+    ]
+    panels = []
+    for title, climbs in (("sparsity held", False), ("sparsity climbing", True)):
+        found = [
+            (row, points) for row, points in ious if points and (row.method == "parp_p") == climbs
+        ]
+        if found:
+            panels.append((title, found))
+    rates = [(row, points) for row, points in rates if points]
+    if not rates:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH + 1.2, 7.2 if panels else 4.4), layout="constrained")
+    mosaic = [[title for title, _ in panels], ["errors"] * len(panels)] if panels else [["errors"]]
+    axes = figure.subplot_mosaic(mosaic, height_ratios=(2, 3) if panels else None)
+    for title, found in panels:
+        _lines(axes[title], found, ends=True)
+        axes[title].ticklabel_format(axis="y", useOffset=False)
+        axes[title].legend(
+            title=f"mask IOU with the first mask, {title}",
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            frameon=False,
+            fontsize=9.5,
+        )
+    below = axes["errors"]
+    _lines(below, rates)
+    below.set_ylabel(f"{table.metric} on {split} (%)")
+    below.set_xlabel("updates")
+    below.set_xlim(left=0)
+    _cut_the_start(below, rates)
+    below.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    _save(figure, folder / "training.png")
+    caption = f"{table.metric} on {split}, always of the pruned weights"
+    if any(len(row.runs) > 1 for row, _ in rates):
+        caption += ", mean and range over seeds"
+    if panels:
+        caption = (
+            "Above: intersection over union of the kept weights, now and at the beginning; held "
+            f"masks (RP, MPI, OMP) never move. Below: {caption}"
+        )
+    if len(shown) < len(table.rows):
+        caption += "; each method at its highest sparsity"
+    return Picture("training.png", "How masks and errors moved in training", f"{caption}.")
+
+
+def _course(row: TableRow, rows_of: Any, key: str) -> list[tuple[float, Spread]]:
+    """(update, spread over seeds), where all seeds have the meter."""
+    courses = [{r["num_updates"]: r[key] for r in rows_of(run) if key in r} for run in row.runs]
+    if not courses:
+        return []
+    updates = sorted(set(courses[0]).intersection(*courses[1:]))
+    return [(update, Spread.over(c[update] for c in courses)) for update in updates]
+
+
+def _lines(
+    axes: Axes,
+    courses: Sequence[tuple[TableRow, list[tuple[float, Spread]]]],
+    ends: bool = False,
+) -> None:
+    dashes: dict[int, str] = {}
+    for method in {row.method for row, _ in courses}:
+        alike = [row for row, _ in courses if row.method == method]
+        for number, row in enumerate(sorted(alike, key=lambda row: -row.sparsity)):
+            dashes[id(row)] = _DASHES[number % len(_DASHES)]
+    for row, points in courses:
+        colour, marker = _style(row.method)
+        updates = [update for update, _ in points]
+        label = f"{row.label}: {points[-1][1].mean:.4f} at the end" if ends else row.label
+        axes.plot(
+            updates,
+            [spread.mean for _, spread in points],
+            color=colour,
+            linestyle=dashes[id(row)],
+            marker=marker if len(points) <= 24 else None,
+            markersize=5,
+            label=label,
+        )
+        if points[0][1].count > 1:
+            axes.fill_between(
+                updates,
+                [spread.low for _, spread in points],
+                [spread.high for _, spread in points],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+    axes.grid(color="#dddddd")
+    axes.set_axisbelow(True)
+
+
+def _cut_the_start(
+    axes: Axes, courses: Sequence[tuple[TableRow, list[tuple[float, Spread]]]]
+) -> None:
+    """A model that has learnt nothing yet may be far above 100%, and flatten what matters."""
+    if max(points[0][1].high for _, points in courses) > 105:
+        low = min(spread.low for _, points in courses for _, spread in points)
+        high = min(105.0, max(points[-1][1].high for _, points in courses) * 1.6)
+        axes.set_ylim(max(0.0, low - 5), high + 5)
+
+
+# --- shared ---------------------------------------------------------------------------------
+
+
+def _style(method: str) -> tuple[str, str]:
+    return _STYLES.get(method, ("#666666", "*"))
+
+
+def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:
+    found: dict[str, list[TableRow]] = {}
+    for row in rows:
+        found.setdefault(row.title, []).append(row)
+    return found
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=150, metadata={"Software": None})

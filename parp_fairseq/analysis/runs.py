@@ -1,0 +1,242 @@
+"""Run folders: finding them, and reading what training and decoding left in them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Union
+
+from parp_fairseq.analysis.log import TrainingLog, read_log
+from parp_fairseq.errors import UserError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+RUN_FILE = "run.json"
+SPARSITY_FILE = "sparsity.json"
+SCORES_FOLDER = "eval"
+
+TITLES = {
+    "dense": "dense",
+    "rp": "RP",
+    "mpi": "MPI",
+    "omp": "OMP",
+    "mask": "given mask",
+    "parp": "PARP",
+    "parp_p": "PARP-P",
+}
+"""Methods in the order of tables, and what people call them."""
+
+HELD = ("rp", "mpi", "omp", "mask")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning.
+
+    Attributes:
+        folder: the run's folder.
+        record: what `run.json` holds: command, versions, resolved config.
+        log: the meters.
+        sparsity_report: what `sparsity.json` holds; None for a dense run.
+        scores: split → the score of `parp eval --json`, of the last checkpoint where several are.
+    """
+
+    folder: Path
+    record: Mapping[str, Any] = field(repr=False)
+    log: TrainingLog = field(repr=False)
+    sparsity_report: Mapping[str, Any] | None = field(repr=False)
+    scores: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    def option(self, key: str, default: Any = None) -> Any:
+        """A value of the resolved config by its full key, such as `task.prune.method`."""
+        return lookup(self.record["config"], key, default)
+
+    @property
+    def method(self) -> str:
+        """`task.prune.method`; "dense" for a run of another task."""
+        return str(self.option("task.prune.method", "dense"))
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the prunable weights that are zero at the end, in [0, 1], to four decimals."""
+        if self.method == "dense":
+            return 0.0
+        if self.finished and self.sparsity_report is not None:
+            return round(float(self.sparsity_report["sparsity"]), 4)
+        return float(self.option("task.prune.sparsity", 0.0))
+
+    @property
+    def seed(self) -> int:
+        """`common.seed`."""
+        return int(self.option("common.seed", 0))
+
+    @property
+    def total_updates(self) -> int:
+        """`optimization.max_update`; 0 where epochs decide."""
+        return int(self.option("optimization.max_update", 0))
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        if self.total_updates > 0:
+            return self.log.updates >= self.total_updates
+        return self.log.ended
+
+    @property
+    def valid_splits(self) -> tuple[str, ...]:
+        """The sets that training validated on."""
+        names = str(self.option("dataset.valid_subset", "valid")).split(",")
+        return tuple(name.strip() for name in names)
+
+    @property
+    def metric(self) -> str:
+        """WER, or PER where symbols are not joined into words."""
+        for score in self.scores.values():
+            return str(score["metric"])
+        return "PER" if self.option("criterion.post_process") == "none" else "WER"
+
+    def valid_rate(self, split: str) -> float | None:
+        """Percent errors on a validation set after the last update, as training logged it."""
+        rows = self.log.validation.get(split, ())
+        found = rows[-1].get("wer") if rows else None
+        return None if found is None or rows[-1]["num_updates"] < self.log.updates else found
+
+
+def lookup(config: Any, key: str, default: Any = None) -> Any:
+    """A value in nested mappings by its dotted key; `default` where there is none."""
+    node = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return default
+        node = node[part]
+    return node
+
+
+def find_runs(folders: Iterable[PathLike]) -> list[Run]:
+    """Read every run in these folders and below them, in the order of their paths.
+
+    Raises:
+        UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
+    """
+    found: dict[Path, Run] = {}
+    searched = []
+    for folder in folders:
+        folder = Path(folder)
+        searched.append(str(folder))
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give one that holds runs")
+        for record in sorted(folder.rglob(RUN_FILE)):
+            run = record.resolve().parent.parent
+            if run not in found:
+                found[run] = read_run(record)
+    if not found:
+        raise UserError(
+            f"no run in {', '.join(searched)}: a run's folder holds checkpoints/{RUN_FILE}, which "
+            "task=parp writes when training begins"
+        )
+    return list(found.values())
+
+
+def read_run(record_file: PathLike) -> Run:
+    """Read a run, given its `checkpoints/run.json`.
+
+    Raises:
+        UserError: that file, the sparsity report or a score is damaged.
+    """
+    record_file = Path(record_file)
+    checkpoints = record_file.parent
+    folder = checkpoints.parent
+    record = _json(record_file)
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise UserError(f"{record_file} is not a record of a run: it has no config; remove it")
+    log_file = lookup(record["config"], "common.log_file")
+    logs = [folder / "hydra_train.log", *([folder / log_file] if log_file else [])]
+    report = checkpoints / SPARSITY_FILE
+    return Run(
+        folder=folder,
+        record=record,
+        log=read_log(logs),
+        sparsity_report=_json(report) if report.is_file() else None,
+        scores=_scores(folder / SCORES_FOLDER),
+    )
+
+
+def _scores(folder: Path) -> dict[str, Mapping[str, Any]]:
+    scores: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(folder.glob("*.json")):
+        content = _json(file)
+        for score in content if isinstance(content, list) else [content]:
+            try:
+                split, is_last = score["split"], "checkpoint_last" in score["checkpoint"]
+                float(score["rate"]), str(score["metric"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{file} is not a score: write it with parp eval --json") from error
+            if split not in scores or is_last:
+                scores[split] = score
+    return scores
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); check its rights") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged (not JSON); remove it or run again") from error
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a result took: its own fine-tuning and those that it builds on."""
+
+    fine_tunings: int
+    minutes: float
+    complete: bool
+
+
+def cost(run: Run) -> Cost:
+    """Count the fine-tunings behind a run, following its mask and its first weights.
+
+    A run builds on another through `task.prune.mask` or `task.prune.initial` (OMP's mask comes
+    from a fine-tuned model) and through `checkpoint.finetune_from_model`. `complete` is False
+    where one of those runs is no longer there: OMP still counts 2, but the minutes are its own.
+    """
+    return _cost(run, frozenset())
+
+
+def _source(run: Run, path: Path) -> Path | None:
+    """The record of the run that left a file, where there is one."""
+    # A relative path means the folder that the command was given in; the runs may have moved
+    # together since.
+    folders = [Path(run.option("task.folder") or "."), *run.folder.resolve().parents]
+    for folder in folders:
+        record = (folder / path).parent / RUN_FILE
+        if record.is_file():
+            return record
+    return None
+
+
+def _cost(run: Run, above: frozenset[Path]) -> Cost:
+    fine_tunings, minutes, complete = 1, run.log.minutes, True
+    sources: dict[Path, None] = {}
+    for key in ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model"):
+        path = run.option(key)
+        if not path or (key == "task.prune.initial" and os.sep not in str(path)):
+            continue
+        record = _source(run, Path(path))
+        if record is not None:
+            sources[record.resolve()] = None
+        elif run.method == "omp" and key == "task.prune.mask":
+            fine_tunings, complete = fine_tunings + 1, False
+    seen = above | {run.folder.resolve()}
+    for record in sources:
+        if record.parent.parent in seen:
+            continue
+        below = _cost(read_run(record), seen)
+        fine_tunings += below.fine_tunings
+        minutes += below.minutes
+        complete = complete and below.complete
+    return Cost(fine_tunings, minutes, complete)

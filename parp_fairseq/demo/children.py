@@ -1,0 +1,118 @@
+"""Programs that the demo starts, none of which outlives it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parp_fairseq.errors import UserError
+
+# On Linux a child asks to be killed when its parent dies (prctl's PR_SET_PDEATHSIG is 1), then
+# becomes the program. Doing so after a fork, in this process's image, would not be safe.
+_GUARD = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+_SECONDS_TO_LEAVE = 5.0
+
+# The model is small: runs side by side use the cores better than one run on all of them, and sums
+# come out alike whatever the number of cores.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
+
+
+def program(name: str) -> str:
+    """The path of an installed program, of this very environment where it has one.
+
+    Raises:
+        UserError: there is none.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise UserError(f"{name} was not found beside {sys.executable}; install this package there")
+    return found
+
+
+@dataclass
+class Child:
+    """A program that was started; its output goes to the end of `log`."""
+
+    arguments: Sequence[str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+    log_start: int = 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def failure(self) -> str:
+        """What it said was wrong: its one-line error, else its exception, else its last line."""
+        with self.log.open("rb") as stream:
+            stream.seek(self.log_start)
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+        told = [line for line in lines if line.startswith("parp: error: ")]
+        if told:
+            return told[-1][len("parp: error: ") :]
+        raised = [line for line in lines if _EXCEPTION.match(line)]
+        return next(
+            (line.strip() for line in reversed(raised or lines) if line.strip()), "no output"
+        )
+
+
+def start(arguments: Sequence[str], folder: Path, log: Path, lock: int) -> Child:
+    """Start a program in `folder`, on one thread.
+
+    It inherits the lock's file descriptor, so that a demo that is started while it is still
+    there finds the folder locked; on Linux it is killed when this process dies.
+
+    Args:
+        arguments: the program's path and its arguments.
+        folder: the folder to run in.
+        log: a file for all its output; what is there stays.
+        lock: a file descriptor to inherit.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, **ONE_THREAD}
+    guard = []
+    if sys.platform == "linux":
+        guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+    with log.open("ab") as stream:
+        stream.write(f"$ {' '.join(arguments)}\n".encode())
+        stream.flush()
+        position = stream.tell()
+        process = subprocess.Popen(
+            [*guard, *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+            # Ctrl-C is for the demo alone, which then ends its children one after the other.
+            start_new_session=True,
+        )
+    return Child(arguments, log, process, position)
+
+
+def stop(children: Sequence[Child]) -> None:
+    """End these programs and wait until they are gone."""
+    running = [child.process for child in children if child.exit_code is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(_SECONDS_TO_LEAVE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

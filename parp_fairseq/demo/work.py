@@ -1,0 +1,179 @@
+"""The demo's own folder: whose it is, what in it is complete, and one demo at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.demo.plan import DATA, RUNS
+from parp_fairseq.errors import UserError
+
+MARKER = "parp-demo.json"
+LOCK = ".lock"
+SPEECH = "speech"
+LOGS = "logs"
+REPORT = "report"
+STAMP = "demo.json"
+
+# A training that was killed with its demo may need a moment to be gone.
+_PATIENCE_SECONDS = 5.0
+
+
+class WorkFolder:
+    """A folder that the demo made, and no other."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder, making it where it is not there.
+
+        Raises:
+            UserError: it holds something that the demo did not make, or cannot be written.
+        """
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; give a folder as --out")
+        marker = self.path / MARKER
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not marker.is_file():
+                if any(name not in (LOCK, f".{MARKER}.part") for name in os.listdir(self.path)):
+                    raise UserError(
+                        f"{self.path} holds something that the demo did not make; give a new "
+                        "folder as --out"
+                    )
+                _write(marker, {"what": "made by parp demo; parp demo --clean empties it"})
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); give another folder as --out"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Keep other demos out; gives the lock's file descriptor.
+
+        A child that inherits it keeps the lock for as long as it lives.
+
+        Raises:
+            UserError: another demo is at work in the folder.
+        """
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise UserError(
+                            f"another demo is at work in {self.path}; wait for it to end, or "
+                            "give another folder as --out"
+                        ) from error
+                    time.sleep(0.1)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def clean(self) -> None:
+        """Remove what the demo made, and nothing that somebody else put there."""
+        for name in (SPEECH, DATA, LOGS, REPORT):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for stamp in self.path.glob(f"{RUNS}/*/{STAMP}"):
+            shutil.rmtree(stamp.parent, ignore_errors=True)
+        for name in (SPEECH, DATA):
+            (self.path / f"{name}.json").unlink(missing_ok=True)
+        self.sweep()
+        runs = self.path / RUNS
+        if runs.is_dir() and not any(runs.iterdir()):
+            runs.rmdir()
+
+    def sweep(self) -> None:
+        """Remove what a demo that was killed had half written."""
+        for partial in self.path.glob(f".{SPEECH}.*"):
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def is_done(self, phase: str, settings: Any) -> bool:
+        """Whether a phase's folder is complete, made with these very settings."""
+        return (self.path / phase).is_dir() and _read(self.path / f"{phase}.json") == settings
+
+    def begin(self, phase: str) -> None:
+        """Make room for a phase that is not complete."""
+        (self.path / f"{phase}.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path / phase, ignore_errors=True)
+
+    def set_done(self, phase: str, settings: Any) -> None:
+        """Note that a phase's folder is complete."""
+        _write(self.path / f"{phase}.json", settings)
+
+    def open_run(self, folder: str, settings: Any) -> None:
+        """Prepare a run's folder: what was made with other settings goes.
+
+        Raises:
+            UserError: the folder is not the demo's.
+        """
+        run = self.path / folder
+        stamp = run / STAMP
+        if run.exists() and not stamp.is_file():
+            raise UserError(f"{run} is not the demo's; move it away")
+        if run.exists() and _read(stamp).get("settings") != settings:
+            shutil.rmtree(run)
+        if not run.exists():
+            # The stamp comes with the folder, so that no folder is ever without its owner.
+            fresh = run.with_name(f".{run.name}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            _write(fresh / STAMP, {"settings": settings, "trained": False})
+            os.replace(fresh, run)
+        mend_last_checkpoint(run / "checkpoints")
+
+    def is_trained(self, folder: str) -> bool:
+        """Whether a run's training came to its end."""
+        return bool(_read(self.path / folder / STAMP).get("trained"))
+
+    def set_trained(self, folder: str) -> None:
+        """Note that it did."""
+        stamp = self.path / folder / STAMP
+        _write(stamp, {**_read(stamp), "trained": True})
+
+
+def mend_last_checkpoint(checkpoints: Path) -> None:
+    """Where a kill cut `checkpoint_last.pt` off, put the newest whole checkpoint in its place.
+
+    fairseq copies a finished checkpoint to that name, in place. Without any whole checkpoint the
+    damaged one is removed, and the run begins anew.
+    """
+    last = checkpoints / "checkpoint_last.pt"
+    if not last.exists() or zipfile.is_zipfile(last):
+        return
+    whole = [
+        path
+        for path in checkpoints.glob("checkpoint_*.pt")
+        if path != last and zipfile.is_zipfile(path)
+    ]
+    if not whole:
+        last.unlink()
+        return
+    newest = max(whole, key=lambda path: path.stat().st_mtime_ns)
+    partial = last.with_suffix(".pt.part")
+    shutil.copyfile(newest, partial)
+    os.replace(partial, last)
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
