@@ -109,6 +109,7 @@ class Plan:
             CONFIG,
             "common.user_dir=parp_fairseq",
             f"task.data={self.data}",
+            f"dataset.valid_subset={self.valid}",
             f"hydra.run.dir={run.folder}",
             f"common.seed={run.seed}",
             f"task.prune.method={run.method}",

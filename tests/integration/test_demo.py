@@ -30,7 +30,6 @@ def small_plan():
     """Dense and PARP with a few updates and without chance, so that two demos are equal."""
     plan = with_updates(make_plan(fast=True), UPDATES)
     overrides = (
-        "dataset.valid_subset=dev-other",
         "dataset.max_tokens=160000",
         "common.log_interval=1",
         "task.prune.interval=3",
