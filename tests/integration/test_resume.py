@@ -18,7 +18,6 @@ OPTIONS = (
     "checkpoint.keep_interval_updates=-1",
     # All that is drawn at random in training.
     "model.mask_prob=0.5",
-    "model.mask_channel_prob=0.2",
     "model.layerdrop=0.3",
     "model.dropout=0.1",
     "optimization.update_freq=[2]",
