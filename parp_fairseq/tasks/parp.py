@@ -218,6 +218,9 @@ class ParpTask(AudioFinetuningTask):
         """Begin or go on, once everything is loaded."""
         run = self.cfg._get_root()
         total = run.optimization.max_update
+        # First, so that another experiment is refused even where the old one is complete.
+        if self.pruner is not None:
+            self._bind(optimizer, update_num)
         if 0 < total <= update_num:
             # fairseq would add an update to a run that is resumed at its end.
             logger.info(
@@ -225,8 +228,6 @@ class ParpTask(AudioFinetuningTask):
                 "another one goes into another folder (hydra.run.dir=…)"
             )
             raise SystemExit(0)
-        if self.pruner is not None:
-            self._bind(optimizer, update_num)
         if distributed_utils.get_global_rank() == 0:
             folder = Path(run.checkpoint.save_dir)
             folder.mkdir(parents=True, exist_ok=True)

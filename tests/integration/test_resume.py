@@ -92,8 +92,9 @@ def test_the_same_command_after_the_end_changes_nothing(train):
     assert {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*.pt")} == before
 
 
-def test_another_experiment_in_the_same_folder_is_refused(train):
-    first = train(*OPTIONS, "optimization.max_update=3")
+@pytest.mark.parametrize("updates", [3, 9], ids=["to go on", "complete"])
+def test_another_experiment_in_the_same_folder_is_refused(train, updates):
+    first = train(*OPTIONS, f"optimization.max_update={updates}")
     assert first.code == 0, first.tail
     before = {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*")}
     second = train(*OPTIONS, "task.prune.sparsity=0.7")
