@@ -1,0 +1,48 @@
+"""The `parp` command: parses and calls, nothing else. A module a group of commands."""
+
+# No `from __future__ import annotations`: typer reads the annotations as they stand.
+from typing import Annotated
+
+import typer
+
+from parp_fairseq import __version__
+from parp_fairseq.cli import configs, demo, evaluation, manifest
+from parp_fairseq.errors import reported
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sparse subnetworks of self-supervised speech models: data, configs, scores.\n\n"
+    "Training itself is fairseq's: fairseq-hydra-train --config-name parp_10min "
+    "common.user_dir=parp_fairseq task.data=DIR model.w2v_path=FILE.pt",
+)
+app.add_typer(manifest.app, name="manifest")
+app.command("eval")(evaluation.evaluate)
+app.command("demo")(demo.demo)
+app.command("report")(demo.report)
+app.add_typer(configs.app, name="configs")
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"parp-fairseq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; bad input ends in one line and exit code 2."""
+    with reported():
+        app()

@@ -1,0 +1,62 @@
+"""`parp demo` and `parp report`."""
+
+# No `from __future__ import annotations`: typer reads the annotations as they stand.
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def demo(
+    out: Annotated[
+        Optional[Path],
+        typer.Option(help="Folder to work in (default: parp-demo, with --fast parp-demo-fast)."),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Dense and PARP alone, fewer updates.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="Repeat every method with so many seeds.")] = 1,
+    jobs: Annotated[
+        Optional[int],
+        typer.Option("--jobs", "-j", help="Programs at a time, each on one core (default: all)."),
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove what an earlier demo left there first.")
+    ] = False,
+) -> None:
+    """Find subnetworks of a tiny model on synthetic speech: no download, about ten minutes.
+
+    It ends with a table, figures and a page. Stopped, it goes on with the same command.
+
+    Example: parp demo --fast
+    """
+    from parp_fairseq.demo.plan import make_plan
+    from parp_fairseq.demo.runs import run_demo
+
+    plan = make_plan(fast=fast, seeds=seeds)
+    folder = out or Path("parp-demo-fast" if fast else "parp-demo")
+    report = run_demo(folder, plan, clean=clean, jobs=jobs)
+    print(report.render())
+    print(f"\nthe page: {report.page}")
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with runs, at any depth.")],
+    out: Annotated[
+        Optional[Path], typer.Option(help="Folder for a page, figures and the table's files.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Of what is printed: text, markdown, csv or json.")
+    ] = "text",
+) -> None:
+    """Table, figures and a page about runs, from what training and parp eval wrote.
+
+    Scores are read from eval/*.json in a run's folder (parp eval --json RUN/eval/SPLIT.json).
+
+    Example: parp report runs --out report
+    """
+    from parp_fairseq.analysis import make_report
+    from parp_fairseq.analysis.table import check_format
+
+    check_format(form)
+    print(make_report(folders, out).render(form))

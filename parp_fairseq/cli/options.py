@@ -1,0 +1,15 @@
+"""Options that several commands share."""
+
+# No `from __future__ import annotations`: typer reads the annotations as they stand.
+from typing import Annotated, Optional
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Jobs = Annotated[
+    Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(help="Leave out transcripts that have no audio, and count them."),
+]
