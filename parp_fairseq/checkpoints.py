@@ -87,6 +87,10 @@ _FINETUNED_KINDS = ("wav2vec_ctc", "wav2vec_seq2seq", "hubert_ctc", "hubert_seq2
 _KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2vec"}
 
 
+class DamagedCheckpoint(UserError):
+    """A checkpoint that is cut off, as a copy is that was interrupted."""
+
+
 @dataclass(frozen=True)
 class PretrainedInfo:
     """What a checkpoint says about itself.
@@ -224,7 +228,7 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
                 continue
             raise _refusal(path, asked) from error
         except (EOFError, OSError) as error:
-            raise UserError(_truncated(path)) from error
+            raise DamagedCheckpoint(_truncated(path)) from error
         except Exception as error:
             # Bytes that are no checkpoint make the restricted reader fail in many ways.
             raise UserError(_foreign(path)) from error
@@ -250,10 +254,10 @@ def _check_readable(path: Path) -> bool:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
     if not magic:
-        raise UserError(f"{path} is empty; copy or download it again")
+        raise DamagedCheckpoint(f"{path} is empty; copy or download it again")
     if magic == b"PK\x03\x04":
         if not zipfile.is_zipfile(path):
-            raise UserError(_truncated(path))
+            raise DamagedCheckpoint(_truncated(path))
         return True
     if magic[:1] != b"\x80":
         raise UserError(_foreign(path))

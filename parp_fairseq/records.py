@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -37,8 +38,9 @@ def sparsity_report(mask: Mask) -> dict[str, Any]:
     tensors: dict[str, list[int]] = {}
     layers: dict[str, list[int]] = {}
     kinds: dict[str, list[int]] = {}
-    for name, kept in mask.items():
-        counts = [kept.numel(), kept.numel() - int(kept.sum())]
+    for name, shape in mask.shapes.items():
+        entries = math.prod(shape)
+        counts = [entries, entries - mask.kept_in(name)]
         short = canonical_name(name)
         tensors[short] = counts
         place = _LAYER.search(short)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from parp_fairseq import __version__
-from parp_fairseq.cli import configs, demo, evaluation, manifest
+from parp_fairseq.cli import configs, demo, evaluation, imp, manifest
 from parp_fairseq.errors import reported
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(manifest.app, name="manifest")
 app.command("eval")(evaluation.evaluate)
+app.command("imp")(imp.imp)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 app.add_typer(configs.app, name="configs")

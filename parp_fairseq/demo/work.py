@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,7 +130,6 @@ class WorkFolder:
             fresh.mkdir(parents=True)
             _write(fresh / STAMP, {"settings": settings, "trained": False})
             os.replace(fresh, run)
-        mend_last_checkpoint(run / "checkpoints")
 
     def is_trained(self, folder: str) -> bool:
         """Whether a run's training came to its end."""
@@ -141,29 +139,6 @@ class WorkFolder:
         """Note that it did."""
         stamp = self.path / folder / STAMP
         _write(stamp, {**_read(stamp), "trained": True})
-
-
-def mend_last_checkpoint(checkpoints: Path) -> None:
-    """Where a kill cut `checkpoint_last.pt` off, put the newest whole checkpoint in its place.
-
-    fairseq copies a finished checkpoint to that name, in place. Without any whole checkpoint the
-    damaged one is removed, and the run begins anew.
-    """
-    last = checkpoints / "checkpoint_last.pt"
-    if not last.exists() or zipfile.is_zipfile(last):
-        return
-    whole = [
-        path
-        for path in checkpoints.glob("checkpoint_*.pt")
-        if path != last and zipfile.is_zipfile(path)
-    ]
-    if not whole:
-        last.unlink()
-        return
-    newest = max(whole, key=lambda path: path.stat().st_mtime_ns)
-    partial = last.with_suffix(".pt.part")
-    shutil.copyfile(newest, partial)
-    os.replace(partial, last)
 
 
 def _write(path: Path, content: Any) -> None:

@@ -8,9 +8,11 @@ import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, _build_optimizer, register_optimizer
 
+from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Pruner
 
 STATE_KEY = "parp"
+MASTERS_KEY = "masters"
 
 
 @dataclass
@@ -28,7 +30,11 @@ class ParpOptimizer(FairseqOptimizer):
     """Hands every call on to the base optimizer.
 
     The Trainer saves and restores the optimizer's state and no other state that a plugin could
-    own, so the Pruner's travels inside it, under the key "parp".
+    own, so the Pruner's travels inside it, under the key "parp". So do, in half precision, the fp32
+    masters, which fairseq would make anew from the rounded weights when a run is resumed.
+
+    Attributes:
+        steps: updates made so far in this process; fairseq's loss scalers skip some.
     """
 
     def __init__(self, cfg: ParpOptimizerConfig, params: list[torch.nn.Parameter]) -> None:
@@ -40,31 +46,65 @@ class ParpOptimizer(FairseqOptimizer):
         """
         super().__init__(cfg)
         self.base: FairseqOptimizer = _build_optimizer(cfg.base, params)
+        # fairseq's AMPOptimizer goes past this class to the torch optimizer for its state.
+        self.base.optimizer.register_state_dict_post_hook(lambda _, state: self._add_own(state))
+        self.base.optimizer.register_load_state_dict_pre_hook(
+            lambda _, state: self._take_own(state)
+        )
+        self.steps = 0
         self.pruner: Optional[Pruner] = None
+        self._masters: list[torch.Tensor] = []
         self._loaded: Optional[dict[str, Any]] = None
 
-    def attach(self, pruner: Pruner) -> Optional[dict[str, Any]]:
-        """Carry `pruner`'s state from now on; return the state that a checkpoint brought."""
+    def attach(self, pruner: Pruner, masters: bool = False) -> Optional[dict[str, Any]]:
+        """Carry `pruner`'s state from now on; return the state that a checkpoint brought.
+
+        Args:
+            pruner: the run's Pruner.
+            masters: the parameters here are fp32 masters of a half-precision model; save them,
+                and take over those that the checkpoint brought.
+
+        Raises:
+            UserError: the checkpoint was written in another precision.
+        """
         self.pruner = pruner
         loaded, self._loaded = self._loaded, None
+        if masters:
+            self._masters = [p.data for group in self.param_groups for p in group["params"]]
+        if loaded is not None:
+            saved = loaded.get(MASTERS_KEY, [])
+            if [tensor.shape for tensor in saved] != [tensor.shape for tensor in self._masters]:
+                raise UserError(
+                    "this run was begun in another precision; put common.fp16, common.bf16 and "
+                    "common.fp16_no_flatten_grads back or start in another folder (hydra.run.dir=…)"
+                )
+            for master, tensor in zip(self._masters, saved):
+                master.copy_(tensor)
         return loaded
 
     def state_dict(self) -> dict[str, Any]:
         """Return the base optimizer's state and, under "parp", the Pruner's."""
-        state = dict(self.base.state_dict())
-        if self.pruner is not None and self.pruner.started:
-            state[STATE_KEY] = self.pruner.state_dict()
-        elif self._loaded is not None:
-            state[STATE_KEY] = self._loaded
-        return state
+        return self._add_own(dict(self.base.state_dict()))
 
     def load_state_dict(
         self, state_dict: dict[str, Any], optimizer_overrides: Optional[dict[str, Any]] = None
     ) -> None:
         """Load what `state_dict` returned; the Pruner's part waits for `attach`."""
-        own = dict(state_dict)
-        self._loaded = own.pop(STATE_KEY, None)
-        self.base.load_state_dict(own, optimizer_overrides)
+        self.base.load_state_dict(self._take_own(state_dict), optimizer_overrides)
+
+    def _add_own(self, state: dict[str, Any]) -> dict[str, Any]:
+        if STATE_KEY in state:
+            return state
+        if self.pruner is not None and self.pruner.started:
+            state[STATE_KEY] = {**self.pruner.state_dict(), MASTERS_KEY: list(self._masters)}
+        elif self._loaded is not None:
+            state[STATE_KEY] = self._loaded
+        return state
+
+    def _take_own(self, state: dict[str, Any]) -> dict[str, Any]:
+        rest = dict(state)
+        self._loaded = rest.pop(STATE_KEY, self._loaded)
+        return rest
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -115,6 +155,7 @@ class ParpOptimizer(FairseqOptimizer):
     def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
         """Let the base optimizer update the weights."""
         self.base.step(closure, scale=scale, groups=groups)
+        self.steps += 1
 
     def zero_grad(self) -> None:
         """Clear gradients."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import bits
 from parp_fairseq.pruning.scope import canonical_name
 
 FORMAT = "parp-mask"
@@ -22,37 +23,77 @@ VERSION = 1
 class Mask(Mapping[str, Tensor]):
     """A pruning mask: name → bool tensor, True where the entry is kept.
 
-    Iterates in the order of names (sorted as strings).
+    Held at one bit an entry; `mask[name]` unpacks a tensor. Iterates in the order of names (sorted
+    as strings).
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Raise TypeError unless every tensor is bool."""
+        """Pack bool tensors, each on its own device.
+
+        Raises:
+            TypeError: a tensor is not bool.
+        """
         for name, tensor in tensors.items():
             if tensor.dtype != torch.bool:
                 raise TypeError(f"mask of {name} is {tensor.dtype}, not bool")
-        self._tensors = {name: tensors[name] for name in sorted(tensors)}
+        self._bits = {name: bits.pack(tensors[name]) for name in sorted(tensors)}
+        self._shapes = {name: tuple(tensors[name].shape) for name in self._bits}
+
+    @classmethod
+    def from_bits(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> Mask:
+        """Make a mask of packed bits (see `packed`); `shapes` gives each tensor's shape.
+
+        Raises:
+            ValueError: names differ or a tensor holds too few or too many bytes.
+        """
+        if set(packed) != set(shapes):
+            raise ValueError("names of packed masks and of shapes differ")
+        mask = cls({})
+        for name in sorted(shapes):
+            shape, data = tuple(shapes[name]), packed[name]
+            count = math.prod(shape)
+            if data.dtype != torch.uint8 or data.numel() != (count + 7) // 8:
+                raise ValueError(f"{name}: {data.numel()} bytes do not hold a mask of {shape}")
+            if count % 8 and int(data[-1]) & (0xFF >> count % 8):
+                raise ValueError(f"{name}: bits are set behind the last entry")
+            mask._bits[name], mask._shapes[name] = data, shape
+        return mask
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[name]
+        return bits.unpack(self._bits[name], self._shapes[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
+        return iter(self._bits)
 
     def __len__(self) -> int:
-        return len(self._tensors)
+        return len(self._bits)
 
     def __repr__(self) -> str:
         return f"Mask({len(self)} tensors, {self.numel:,} entries, sparsity {self.sparsity:.4f})"
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape."""
+        return dict(self._shapes)
+
+    @property
+    def packed(self) -> dict[str, Tensor]:
+        """Name → uint8 tensor: eight entries a byte, first entry highest, rest of the last 0."""
+        return dict(self._bits)
+
+    @property
     def numel(self) -> int:
         """Number of entries."""
-        return sum(tensor.numel() for tensor in self.values())
+        return sum(math.prod(shape) for shape in self._shapes.values())
 
     @property
     def kept(self) -> int:
         """Number of entries kept."""
-        return sum(int(tensor.sum()) for tensor in self.values())
+        return sum(self.kept_in(name) for name in self)
+
+    def kept_in(self, name: str) -> int:
+        """Number of entries kept of one tensor."""
+        return bits.ones(self._bits[name])
 
     @property
     def sparsity(self) -> float:
@@ -60,10 +101,19 @@ class Mask(Mapping[str, Tensor]):
         return 1.0 - self.kept / self.numel if self.numel else 0.0
 
     def equal(self, other: Mask) -> bool:
-        """Whether both hold the same names and the same entries."""
-        return list(self) == list(other) and all(
-            torch.equal(self[name].cpu(), other[name].cpu()) for name in self
+        """Whether both hold the same names, shapes and entries."""
+        return self._shapes == other._shapes and all(
+            torch.equal(data.cpu(), other._bits[name].cpu()) for name, data in self._bits.items()
         )
+
+    def to(self, like: Mapping[str, Tensor]) -> Mask:
+        """Return this mask with each tensor on the device of its namesake in `like`."""
+        moved = {name: data.to(like[name].device) for name, data in self._bits.items()}
+        return Mask.from_bits(moved, self._shapes)
+
+    def zero_(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set to zero, in place, what this mask prunes of `tensors`."""
+        bits.zero_unset([tensors[name] for name in self], list(self._bits.values()))
 
     def renamed(self, names: Mapping[str, tuple[int, ...]], source: str) -> Mask:
         """Return this mask under the names of a model's parameters.
@@ -77,7 +127,7 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             UserError: a name is missing or left over, or a shape differs.
         """
-        own = {canonical_name(name): tensor for name, tensor in self.items()}
+        own = {canonical_name(name): name for name in self}
         wanted = {canonical_name(name): name for name in names}
         missing = sorted(set(wanted) - set(own))
         surplus = sorted(set(own) - set(wanted))
@@ -88,38 +138,16 @@ class Mask(Mapping[str, Tensor]):
                 "use a mask of the same model and scope (task.prune.include/exclude/biases)"
             )
         for short, name in wanted.items():
-            if tuple(own[short].shape) != tuple(names[name]):
+            shape = self._shapes[own[short]]
+            if shape != tuple(names[name]):
                 raise UserError(
-                    f"{source}: the mask of {short} has shape {tuple(own[short].shape)} and the "
+                    f"{source}: the mask of {short} has shape {shape} and the "
                     f"model's tensor {tuple(names[name])}; use a mask of the same model"
                 )
-        return Mask({name: own[short] for short, name in wanted.items()})
-
-    def packed(self) -> dict[str, Tensor]:
-        """Return name → uint8 tensor on the CPU, eight entries a byte, first entry highest."""
-        return {
-            name: torch.from_numpy(np.packbits(tensor.cpu().numpy().reshape(-1)))
-            for name, tensor in self.items()
-        }
-
-    @classmethod
-    def unpacked(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> Mask:
-        """Undo `packed`; `shapes` gives each tensor's shape.
-
-        Raises:
-            ValueError: names differ or a tensor holds too few or too many bytes.
-        """
-        if set(packed) != set(shapes):
-            raise ValueError("names of packed masks and of shapes differ")
-        tensors = {}
-        for name, shape in shapes.items():
-            count = int(np.prod(shape, dtype=np.int64))
-            data = packed[name]
-            if data.dtype != torch.uint8 or data.numel() != (count + 7) // 8:
-                raise ValueError(f"{name}: {data.numel()} bytes do not hold a mask of {shape}")
-            bits = np.unpackbits(data.numpy(), count=count).astype(bool)
-            tensors[name] = torch.from_numpy(bits).view(shape)
-        return cls(tensors)
+        return Mask.from_bits(
+            {name: self._bits[own[short]] for short, name in wanted.items()},
+            {name: self._shapes[own[short]] for short, name in wanted.items()},
+        )
 
     def save(self, path: str | os.PathLike[str], info: Mapping[str, Any] | None = None) -> None:
         """Write a bit-packed safetensors file, beside first and then renamed.
@@ -130,10 +158,10 @@ class Mask(Mapping[str, Tensor]):
         """
         from safetensors.torch import save
 
-        short = {canonical_name(name): tensor for name, tensor in self.packed().items()}
+        short = {canonical_name(name): data.cpu() for name, data in self._bits.items()}
         about = {
             "version": VERSION,
-            "shapes": {canonical_name(name): list(mask.shape) for name, mask in self.items()},
+            "shapes": {canonical_name(name): list(shape) for name, shape in self._shapes.items()},
             "info": {"sparsity": self.sparsity, **(info or {})},
         }
         # One entry alone: safetensors writes several in an order that changes.
@@ -173,7 +201,7 @@ class Mask(Mapping[str, Tensor]):
                     )
                 shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
                 packed = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-                return cls.unpacked(packed, shapes), about["info"]
+                return cls.from_bits(packed, shapes), about["info"]
         except (SafetensorError, ValueError, KeyError, OSError) as error:
             raise UserError(f"{path}: not a readable mask file ({error})") from error
 
@@ -184,8 +212,14 @@ def iou(a: Mask, b: Mask) -> float:
     Raises:
         ValueError: the masks cover different tensors.
     """
-    if list(a) != list(b):
+    if a.shapes != b.shapes:
         raise ValueError("the masks cover different tensors")
-    both = sum(int((a[name] & b[name].to(a[name].device)).sum()) for name in a)
-    either = sum(int((a[name] | b[name].to(a[name].device)).sum()) for name in a)
+    both = kept_by_both(a, b)
+    either = a.kept + b.kept - both
     return both / either if either else 1.0
+
+
+def kept_by_both(a: Mask, b: Mask) -> int:
+    """Count the entries that two masks over the same tensors keep."""
+    packed = b.packed
+    return sum(bits.ones(data & packed[name].to(data.device)) for name, data in a.packed.items())

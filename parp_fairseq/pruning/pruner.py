@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning.magnitude import select_smallest
-from parp_fairseq.pruning.mask import Mask, iou
-from parp_fairseq.pruning.schedule import SparsitySchedule
+from parp_fairseq.pruning.magnitude import magnitude_mask, select_smallest
+from parp_fairseq.pruning.mask import Mask, iou, kept_by_both
+from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
 
 VERSION = 1
 UNITS = ("update", "epoch")
@@ -27,12 +28,16 @@ class Pruner:
     and saving, `leave_view` puts θ back, bit by bit. A *held* mask never changes: what it prunes is
     zeroed after every update (MPI, RP, OMP, mask transfer with regular fine-tuning).
 
+    In half precision the optimizer updates fp32 masters, from which it overwrites the model's own
+    weights after every step. Then the masters are θ: they are ranked and zeroed, and the model's
+    weights, the *copies*, follow.
+
     Call `start` or `restore` once, then `begin_update` before and `end_update` after each update.
     """
 
     def __init__(
         self,
-        schedule: SparsitySchedule,
+        schedule: SparsitySchedule | SparsityChain,
         *,
         interval: int = 1,
         unit: str = "update",
@@ -73,6 +78,7 @@ class Pruner:
         self.events = 0
         self._epochs = 0
         self._weights: dict[str, Tensor] = {}
+        self._copies: dict[str, Tensor] = {}
         self._first: Mask | None = None
         self._mask: Mask | None = None
         self._moved = False  # whether θ has left m⊙θ since the last event
@@ -95,19 +101,33 @@ class Pruner:
         assert self._first is not None, "start or restore first"
         return self._first
 
-    def start(self, weights: Mapping[str, Tensor], first: Mask, threshold: float = 0.0) -> None:
+    @property
+    def mask(self) -> Mask:
+        """The mask of the last event."""
+        assert self._mask is not None, "start or restore first"
+        return self._mask
+
+    def start(
+        self,
+        weights: Mapping[str, Tensor],
+        first: Mask,
+        threshold: float = 0.0,
+        copies: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Begin with the first mask m0: θ becomes m0⊙θ (algorithm 1, lines 2 and 4).
 
         Args:
             weights: name → the tensor that the optimizer updates; changed in place from now on.
             first: mask over the same names.
             threshold: the largest magnitude that `first` prunes, for the meters.
+            copies: name → the model's own tensor, where that is another one (half precision).
         """
         self._weights = {name: weights[name] for name in first}
+        self._copies = dict(copies or {})
         self._first = self._mask = first
         self.sparsity = self.schedule.at(0) if not self.held else first.sparsity
         self.threshold = threshold
-        self._zero(first)
+        self._prune(first)
 
     def begin_update(self, epochs_done: int, update: int) -> None:
         """Prune again where whole epochs have passed.
@@ -130,7 +150,7 @@ class Pruner:
             update: the number of updates done, this one included.
         """
         if self.held:
-            self._zero(self._mask)
+            self._prune(self.mask)
             return
         self._moved = True
         due = self.unit == "update" and update % self.interval == 0
@@ -144,7 +164,14 @@ class Pruner:
             return self._view
         if not self._moved:
             return self._mask
-        return select_smallest(self._weights, self.sparsity, self.granularity).mask
+        return magnitude_mask(self._weights, self.sparsity, self.granularity)
+
+    def checksum(self) -> int:
+        """Return a number, in [0, 2³²), that differs where the masks of two workers differ."""
+        total = 0
+        for data in self.mask.packed.values():
+            total = zlib.crc32(data.cpu().numpy(), total)
+        return total
 
     @torch.no_grad()
     def enter_view(self) -> None:
@@ -156,7 +183,7 @@ class Pruner:
             self._shadow = {
                 name: weight.detach()[~self._view[name]] for name, weight in self._weights.items()
             }
-            self._zero(self._view)
+            self._prune(self._view)
 
     @torch.no_grad()
     def leave_view(self) -> None:
@@ -165,6 +192,8 @@ class Pruner:
             return
         for name, values in self._shadow.items():
             self._weights[name][~self._view[name]] = values
+        if self._shadow:
+            self._update_copies()
         self._view, self._shadow = None, {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -176,14 +205,17 @@ class Pruner:
         if not self.started:
             raise RuntimeError("a Pruner without weights has no state")
         self.enter_view()
-        masks = {"first": self._first.packed(), "last": self._mask.packed()}
+        masks = {"first": self._first, "last": self._mask}
         if self._view is not self._mask:
-            masks["view"] = self._view.packed()
+            masks["view"] = self._view
         return {
             "version": VERSION,
             "settings": dict(self.settings),
-            "shapes": {name: list(mask.shape) for name, mask in self._mask.items()},
-            "masks": masks,
+            "shapes": {name: list(shape) for name, shape in self._mask.shapes.items()},
+            "masks": {
+                key: {name: data.cpu() for name, data in mask.packed.items()}
+                for key, mask in masks.items()
+            },
             "shadow": {name: values.cpu() for name, values in self._shadow.items()},
             "moved": self._moved,
             "epochs": self._epochs,
@@ -194,16 +226,8 @@ class Pruner:
             "mask_iou": self.mask_iou,
         }
 
-    def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`; the weights hold m⊙θ and get θ back.
-
-        Args:
-            weights: name → tensor, loaded from the checkpoint that the state comes from.
-            state: what `state_dict` returned.
-
-        Raises:
-            UserError: another version, other settings (named) or another model.
-        """
+    def check_settings(self, state: Mapping[str, Any]) -> None:
+        """Raise UserError where a `state_dict` is of another version or of other settings."""
         if state.get("version") != VERSION:
             raise UserError(
                 f"this checkpoint's pruning state has version {state.get('version')}, this program "
@@ -216,6 +240,24 @@ class Pruner:
                     f"{key} was {old} when this run began and is now {new}; put the old value back "
                     "or start in another folder (hydra.run.dir=… or checkpoint.save_dir=…)"
                 )
+
+    def restore(
+        self,
+        weights: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        copies: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Go on from a `state_dict`; the weights hold m⊙θ and get θ back.
+
+        Args:
+            weights: name → tensor, loaded from the checkpoint that the state comes from.
+            state: what `state_dict` returned.
+            copies: as for `start`.
+
+        Raises:
+            UserError: another version, other settings (named) or another model.
+        """
+        self.check_settings(state)
         shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}
         if shapes != {name: tuple(weight.shape) for name, weight in weights.items()}:
             raise UserError(
@@ -223,15 +265,11 @@ class Pruner:
                 "start in another folder (hydra.run.dir=…)"
             )
         masks = {
-            key: Mask(
-                {
-                    name: mask.to(weights[name].device)
-                    for name, mask in Mask.unpacked(packed, shapes).items()
-                }
-            )
+            key: Mask.from_bits(packed, shapes).to(weights)
             for key, packed in state["masks"].items()
         }
         self._weights = {name: weights[name] for name in masks["last"]}
+        self._copies = dict(copies or {})
         self._first, self._mask = masks["first"], masks["last"]
         self._moved = state["moved"]
         self._epochs, self.events = state["epochs"], state["events"]
@@ -243,19 +281,27 @@ class Pruner:
         }
         self.leave_view()
 
+    @torch.no_grad()
     def _event(self, update: int) -> None:
         self.sparsity = self.schedule.at(update)
-        before = self._mask
-        self._mask, self.threshold = select_smallest(self._weights, self.sparsity, self.granularity)
+        before = self.mask
+        selection = select_smallest(self._weights, self.sparsity, self.granularity)
+        self._mask, self.threshold = selection.mask(self._weights), selection.threshold
+        selection.zero_(self._weights)
+        self._update_copies()
         pruned = before.numel - before.kept
-        came_back = sum(int((~before[name] & kept).sum()) for name, kept in self._mask.items())
+        came_back = self._mask.kept - kept_by_both(before, self._mask)
         self.revived = came_back / pruned if pruned else 0.0
         self.mask_iou = iou(self._first, self._mask)
         self.events += 1
-        self._zero(self._mask)
         self._moved = False
 
     @torch.no_grad()
-    def _zero(self, mask: Mask) -> None:
-        for name, weight in self._weights.items():
-            weight.masked_fill_(~mask[name], 0)
+    def _prune(self, mask: Mask) -> None:
+        mask.zero_(self._weights)
+        self._update_copies()
+
+    @torch.no_grad()
+    def _update_copies(self) -> None:
+        for name, copy in self._copies.items():
+            copy.copy_(self._weights[name])

@@ -46,3 +46,29 @@ class SparsitySchedule:
         if self.shape == "cubic":
             left = left**3
         return self.final + (self.initial - self.final) * left
+
+
+@dataclass(frozen=True)
+class SparsityChain:
+    """Schedules one after the other, each for the same number of updates.
+
+    The chain 60 → 80 → 90 of the paper's table 1 took two runs, each climbing and then holding its
+    sparsity; this is both in one.
+
+    Attributes:
+        legs: the schedules, each beginning where the one before ends.
+        length: updates in a leg, at least 1.
+    """
+
+    legs: tuple[SparsitySchedule, ...]
+    length: int
+
+    @property
+    def final(self) -> float:
+        """The target sparsity."""
+        return self.legs[-1].final
+
+    def at(self, update: int) -> float:
+        """Return the sparsity after `update` updates (0 or more), in [0, 1]."""
+        leg = min(update // self.length, len(self.legs) - 1)
+        return self.legs[leg].at(update - leg * self.length)

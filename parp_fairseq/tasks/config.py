@@ -3,12 +3,12 @@
 # No `from __future__ import annotations` here: fairseq reads the dataclass's types as they stand,
 # and omegaconf 2.0 understands typing's own generics alone.
 from dataclasses import dataclass, field
-from typing import Any, List, Optional  # noqa: UP035
+from typing import Any, List, Optional, Union  # noqa: UP035
 
 from fairseq.dataclass import FairseqDataclass
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import SparsitySchedule
+from parp_fairseq.pruning import SparsityChain, SparsitySchedule
 from parp_fairseq.pruning.magnitude import check_granularity, check_sparsity
 
 METHODS = ("parp", "parp_p", "mpi", "rp", "omp", "mask", "dense")
@@ -20,6 +20,7 @@ FINGERPRINT = (
     "sparsity",
     "initial_sparsity",
     "rise",
+    "stages",
     "initial",
     "mask",
     "interval",
@@ -31,6 +32,9 @@ FINGERPRINT = (
     "biases",
     "seed",
 )
+
+
+_LISTS = ("include", "exclude", "stages")
 
 
 @dataclass
@@ -46,6 +50,13 @@ class PruneConfig(FairseqDataclass):
     )
     rise: float = field(
         default=0.5, metadata={"help": "parp_p: the share of all updates over which it climbs"}
+    )
+    stages: List[float] = field(  # noqa: UP006
+        default_factory=list,
+        metadata={
+            "help": "parp_p: sparsities on the way; each is reached and held for an equal share "
+            "of all updates, like a run of its own"
+        },
     )
     initial: Optional[str] = field(
         default=None,
@@ -88,6 +99,14 @@ def check(cfg: Any) -> None:
     check_granularity(cfg.granularity)
     if not 0.0 <= cfg.rise <= 1.0:
         raise UserError(f"task.prune.rise is {cfg.rise}; it is a share of all updates, 0 to 1")
+    if cfg.stages and cfg.method != "parp_p":
+        raise UserError(f"task.prune.stages has no meaning for task.prune.method={cfg.method}")
+    climb = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
+    if cfg.stages and climb != sorted(climb):
+        raise UserError(
+            f"task.prune.stages is {list(cfg.stages)}; it climbs from task.prune.initial_sparsity "
+            f"({cfg.initial_sparsity}) to task.prune.sparsity ({cfg.sparsity})"
+        )
     if cfg.method in ("mask", "omp") and not cfg.mask:
         what = "a mask file" if cfg.method == "mask" else "a fine-tuned checkpoint"
         raise UserError(f"task.prune.method={cfg.method} needs task.prune.mask: {what}")
@@ -113,7 +132,7 @@ def first_mask_kind(cfg: Any) -> str:
     return cfg.initial or ("random" if cfg.method == "rp" else "magnitude")
 
 
-def schedule(cfg: Any, total_updates: int) -> SparsitySchedule:
+def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityChain]:
     """Return the sparsity over updates that the options ask for.
 
     Args:
@@ -125,18 +144,18 @@ def schedule(cfg: Any, total_updates: int) -> SparsitySchedule:
     """
     if cfg.method != "parp_p":
         return SparsitySchedule(final=cfg.sparsity)
-    return SparsitySchedule(
-        final=cfg.sparsity,
-        initial=cfg.initial_sparsity,
-        rise=round(cfg.rise * total_updates),
-        shape=cfg.schedule,
+    points = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
+    length = total_updates // (len(points) - 1)
+    legs = tuple(
+        SparsitySchedule(end, begin, round(cfg.rise * length), cfg.schedule)
+        for begin, end in zip(points, points[1:])
     )
+    return legs[0] if len(legs) == 1 else SparsityChain(legs, max(1, length))
 
 
 def fingerprint(cfg: Any) -> dict[str, Any]:
     """Return the options that a resumed run must share, as plain values by full key."""
     plain = {key: cfg[key] for key in FINGERPRINT}
     return {
-        f"task.prune.{key}": list(value) if key in ("include", "exclude") else value
-        for key, value in plain.items()
+        f"task.prune.{key}": list(value) if key in _LISTS else value for key, value in plain.items()
     }

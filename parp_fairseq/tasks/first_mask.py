@@ -75,8 +75,9 @@ class FirstMask:
             mask = random_mask(weights, self.sparsity, self.seed)
         else:
             ranked = weights if self._others is None else self._others
-            mask, threshold = select_smallest(ranked, self.sparsity, self.granularity)
-        return Mask({n: kept.to(weights[n].device) for n, kept in mask.items()}), threshold
+            selection = select_smallest(ranked, self.sparsity, self.granularity)
+            mask, threshold = selection.mask(ranked), selection.threshold
+        return mask.to(weights), threshold
 
     def _read(self, path: str, weights: Mapping[str, Tensor], option: str) -> Mask:
         key = f"task.prune.{option}"

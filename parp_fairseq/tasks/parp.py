@@ -21,15 +21,17 @@ from parp_fairseq import records
 from parp_fairseq.checkpoints import allow_fairseq_classes
 from parp_fairseq.errors import UserError, reported
 from parp_fairseq.manifests.check import check_manifest
-from parp_fairseq.optim.parp import ParpOptimizer
+from parp_fairseq.optim.parp import STATE_KEY
+from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
-from parp_fairseq.pruning.scope import Scope
+from parp_fairseq.pruning.scope import Scope, canonical_name
 from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks.config import PruneConfig
 from parp_fairseq.tasks.first_mask import FirstMask
 from parp_fairseq.tasks.inputs import check_pretrained, settle_paths
 from parp_fairseq.tasks.randomness import numpy_seeded
 from parp_fairseq.tasks.refusals import refuse_unsupported
+from parp_fairseq.tasks.restart import check_restart
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ class ParpTask(AudioFinetuningTask):
         self._epochs_done = 0
         self._seen_update = -1
         self._micro_batch = 0
+        self._seen_events = 0
+        self._emptied: set[str] = set()
         allow_fairseq_classes()
 
     def build_model(self, model_cfg: DictConfig, from_checkpoint: bool = False) -> torch.nn.Module:
@@ -92,6 +96,9 @@ class ParpTask(AudioFinetuningTask):
             for split in (run.dataset.train_subset, *run.dataset.valid_subset.split(",")):
                 check_manifest(Path(self.cfg.data), split, self.cfg.labels)
             check_pretrained(model_cfg.w2v_path, self.cfg.normalize)
+            restart = check_restart(run.checkpoint)
+            if restart is not None:
+                self._check_run(run, restart, pruner)
             model = super().build_model(model_cfg, from_checkpoint)
             if pruner is not None:
                 scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
@@ -155,6 +162,7 @@ class ParpTask(AudioFinetuningTask):
                     self._start(optimizer, update_num)
                 if self.pruner is not None:
                     self.pruner.begin_update(self._epochs_done, update_num)
+                    self._after_event()
             self._seen_update, self._micro_batch = update_num, 0
         seed = self.cfg._get_root().common.seed
         rank = distributed_utils.get_global_rank()
@@ -169,12 +177,20 @@ class ParpTask(AudioFinetuningTask):
         self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
     ) -> None:
         """Update the weights, then prune if it is time; `update_num` does not count this one."""
+        if self.pruner is None:
+            super().optimizer_step(optimizer, model, update_num)
+            return
+        parp = parp_optimizer(optimizer)
+        steps = parp.steps
         super().optimizer_step(optimizer, model, update_num)
-        if self.pruner is not None:
-            with reported():
-                self.pruner.end_update(update_num + 1)
-                if update_num + 1 == self.pruner.total_updates:
-                    self._write_mask()
+        if parp.steps == steps:
+            # AMP found an overflow, left the weights alone and will come back.
+            return
+        with reported():
+            self.pruner.end_update(update_num + 1)
+            self._after_event()
+            if update_num + 1 == self.pruner.total_updates:
+                self._write_mask()
 
     def begin_valid_epoch(self, epoch: int, model: torch.nn.Module) -> None:
         """Show the subnetwork to be scored, write its mask, and hold back "best" on a climb."""
@@ -214,20 +230,32 @@ class ParpTask(AudioFinetuningTask):
         ):
             metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
 
-    def _start(self, optimizer: FairseqOptimizer, update_num: int) -> None:
-        """Begin or go on, once everything is loaded."""
-        run = self.cfg._get_root()
-        total = run.optimization.max_update
-        # First, so that another experiment is refused even where the old one is complete.
-        if self.pruner is not None:
-            self._bind(optimizer, update_num)
-        if 0 < total <= update_num:
+    def _check_run(self, run: DictConfig, state: dict[str, Any], pruner: Optional[Pruner]) -> None:
+        """Refuse to go on with another experiment; leave where there is nothing left to do."""
+        own = (state.get("last_optimizer_state") or {}).get(STATE_KEY)
+        if own is not None:
+            if pruner is None:
+                raise UserError(
+                    f"task.prune.method was {own['settings']['task.prune.method']} when this run "
+                    "began and is now dense; put it back or start in another folder "
+                    "(hydra.run.dir=…)"
+                )
+            pruner.check_settings(own)
+        history = state.get("optimizer_history") or [{}]
+        updates, total = history[-1].get("num_updates", 0), run.optimization.max_update
+        if 0 < total <= updates and not run.checkpoint.reset_optimizer:
             # fairseq would add an update to a run that is resumed at its end.
             logger.info(
-                f"this run is complete: {update_num:,} of {total:,} updates; "
+                f"this run is complete: {updates:,} of {total:,} updates; "
                 "another one goes into another folder (hydra.run.dir=…)"
             )
             raise SystemExit(0)
+
+    def _start(self, optimizer: FairseqOptimizer, update_num: int) -> None:
+        """Begin or go on, once everything is loaded."""
+        run = self.cfg._get_root()
+        if self.pruner is not None:
+            self._bind(optimizer, update_num)
         if distributed_utils.get_global_rank() == 0:
             folder = Path(run.checkpoint.save_dir)
             folder.mkdir(parents=True, exist_ok=True)
@@ -236,21 +264,18 @@ class ParpTask(AudioFinetuningTask):
 
     def _bind(self, optimizer: FairseqOptimizer, update_num: int) -> None:
         """Give the Pruner the weights, and its state or the first mask."""
-        if not isinstance(optimizer, ParpOptimizer):
-            raise UserError(
-                f"the optimizer is {type(optimizer).__name__}, which hides the optimizer parp; "
-                "pruning is supported in full precision only, for now"
-            )
+        parp = parp_optimizer(optimizer)
         names = self._first.names
-        weights = {n: p for n, p in self._model.named_parameters() if n in names}
-        frozen = sorted(name for name, weight in weights.items() if not weight.requires_grad)
+        parameters = {n: p for n, p in self._model.named_parameters() if n in names}
+        frozen = sorted(name for name, weight in parameters.items() if not weight.requires_grad)
         if frozen:
             raise UserError(
                 f"{frozen[0]} is prunable but frozen; take it out with task.prune.exclude"
             )
-        state = optimizer.attach(self.pruner)
+        weights, copies = optimized_weights(optimizer, parameters)
+        state = parp.attach(self.pruner, masters=bool(copies))
         if state is not None:
-            self.pruner.restore(weights, state)
+            self.pruner.restore(weights, state, copies)
             logger.info(f"pruning goes on at sparsity {self.pruner.sparsity:.4f}")
         elif update_num > 0:
             raise UserError(
@@ -258,14 +283,56 @@ class ParpTask(AudioFinetuningTask):
                 "state to go on from; to begin with its weights use checkpoint.finetune_from_model"
             )
         else:
+            zeros = sorted(name for name, weight in weights.items() if not bool(weight.any()))
+            if zeros:
+                logger.warning(
+                    f"{len(zeros)} prunable tensors are all zero before any pruning, the first is "
+                    f"{canonical_name(zeros[0])}: is this the checkpoint you mean?"
+                )
             mask, threshold = self._first.make(weights)
-            self.pruner.start(weights, mask, threshold)
+            self.pruner.start(weights, mask, threshold, copies)
             logger.info(
                 f"pruned {mask.numel - mask.kept:,} of {mask.numel:,} entries in {len(mask)} "
                 f"tensors: sparsity {mask.sparsity:.4f}, threshold {threshold:.3g}"
             )
             self._write_mask(first=True)
         self._first = None
+        self._check_mask()
+
+    def _after_event(self) -> None:
+        if self.pruner.events != self._seen_events:
+            self._check_mask()
+
+    def _check_mask(self) -> None:
+        """Compare the mask with the other workers', and name what it leaves empty."""
+        pruner = self.pruner
+        self._seen_events = pruner.events
+        mask = pruner.mask
+        emptied = {name for name in mask if not mask.kept_in(name)} - self._emptied
+        if emptied and pruner.sparsity < 1.0:
+            self._emptied |= emptied
+            names = ", ".join(sorted(canonical_name(name) for name in emptied))
+            logger.warning(
+                f"sparsity {pruner.sparsity:.4f} prunes every entry of {names}; a lower "
+                "task.prune.sparsity or task.prune.granularity=tensor keeps some"
+            )
+        if distributed_utils.get_data_parallel_world_size() > 1:
+            # The largest and, by its sign, the smallest checksum in one call.
+            device = next(self._model.parameters()).device
+            own = pruner.checksum()
+            extremes = torch.tensor([own, -own], device=device)
+            torch.distributed.all_reduce(
+                extremes,
+                torch.distributed.ReduceOp.MAX,
+                group=distributed_utils.get_data_parallel_group(),
+            )
+            largest, smallest = int(extremes[0]), -int(extremes[1])
+            if largest != smallest:
+                raise UserError(
+                    f"the workers' masks differ after pruning {pruner.events} (checksums from "
+                    f"{smallest:08x} to {largest:08x}): their weights have drifted apart; start "
+                    "again from the last checkpoint, and report it if it happens again"
+                )
 
     def _write_mask(self, first: bool = False) -> None:
         if distributed_utils.get_global_rank() != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from fairseq.optim import OPTIMIZER_REGISTRY
 from omegaconf import DictConfig
 
@@ -9,11 +10,6 @@ from parp_fairseq.errors import UserError
 
 # (key, value that is fine, why another is not)
 _PLAIN = (
-    ("common.fp16", False, "pruning in half precision is not supported yet"),
-    ("common.bf16", False, "pruning in half precision is not supported yet"),
-    ("common.memory_efficient_fp16", False, "pruning in half precision is not supported yet"),
-    ("common.memory_efficient_bf16", False, "pruning in half precision is not supported yet"),
-    ("common.amp", False, "pruning with mixed precision is not supported yet"),
     ("common.tpu", False, "pruning on TPUs is not supported"),
     ("ema.store_ema", False, "the moving average would not be pruned"),
     ("optimization.use_bmuf", False, "block-momentum averaging would undo the zeros"),
@@ -35,10 +31,19 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             "optimizer parp: set optimizer._name=parp and optimizer.base._name=adam"
         )
     base = run.optimizer.get("base") or {}
-    if base.get("_name") not in set(OPTIMIZER_REGISTRY) - {"parp"}:
+    # composite keeps learning rate schedules of its own, which the Trainer would not find.
+    if base.get("_name") not in set(OPTIMIZER_REGISTRY) - {"parp", "composite"}:
         raise UserError(
             f"optimizer.base._name is {base.get('_name')!r}; name the fairseq optimizer that "
             "updates the weights, for example optimizer.base._name=adam"
+        )
+    flat = run.common.fp16 and not (
+        run.common.memory_efficient_fp16 or run.common.fp16_no_flatten_grads
+    )
+    if flat and (run.common.cpu or not torch.cuda.is_available()):
+        raise UserError(
+            "common.fp16=true: fairseq keeps its flat masters on a GPU and there is none; on a CPU "
+            "set common.fp16=false, or common.bf16=true, or common.fp16_no_flatten_grads=true"
         )
     if method == "dense":
         return

@@ -134,7 +134,12 @@ PLAIN = {
         ["task.prune.method=mask", "task.prune.mask=none.safetensors"],
         ["none.safetensors"],
     ),
-    "half precision": (["common.fp16=true"], ["common.fp16"]),
+    "fp16 without a GPU": (["common.fp16=true"], ["common.fp16", "common.bf16=true"]),
+    "stages that fall": (
+        ["task.prune.method=parp_p", "task.prune.sparsity=0.9", "task.prune.stages=[0.95]"],
+        ["task.prune.stages", "climbs"],
+    ),
+    "composite": (["optimizer.base._name=composite"], ["optimizer.base._name"]),
     "moving average": (["ema.store_ema=true"], ["ema.store_ema"]),
     "another optimizer": (
         ["optimizer._name=adam", "~optimizer.base"],

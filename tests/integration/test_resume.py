@@ -1,12 +1,16 @@
 """A run that was stopped goes on as if it had not been."""
 
 import os
+import random
 import signal
 import time
 
 import pytest
 import torch
-from running import entries, zeros
+from running import PRUNABLE, entries, zeros
+
+from parp_fairseq.demo import TINY_MODEL
+from parp_fairseq.pruning import random_mask
 
 # Between two prunings (every 4 updates) stands a checkpoint (after 6): m⊙θ hides what θ moved.
 OPTIONS = (
@@ -44,14 +48,11 @@ def stopped_at(trainer, updates, *overrides):
     "options",
     [
         pytest.param(("task.prune.method=parp",), marks=pytest.mark.legacy),
-        (
-            "task.prune.method=parp_p",
-            "task.prune.initial_sparsity=0.1",
-            "task.prune.rise=0.8",
-        ),
         ("task.prune.interval=1", "task.prune.interval_unit=epoch"),
+        # fairseq rebuilds masters from rounded weights; ours come back as they were.
+        ("common.bf16=true",),
     ],
-    ids=["parp", "parp_p", "epochs"],
+    ids=["parp", "epochs", "bf16"],
 )
 def test_killed_and_started_again(train, trainer_in, tmp_path, options):
     whole = train(*OPTIONS, *options)
@@ -80,6 +81,63 @@ def test_killed_and_started_again(train, trainer_in, tmp_path, options):
         found = whole.prunable(name)
         state = whole.checkpoint(name)["last_optimizer_state"]["parp"]
         assert zeros(found) == round(state["sparsity"] * entries(found))
+
+
+def killed(trainer, arguments, moment):
+    """Start a run and kill it when `moment` says so, given its folder of checkpoints."""
+    process = trainer(*OPTIONS, *arguments, wait=False)
+    folder = trainer.folder / "run" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.is_alive() and not moment(folder):
+        time.sleep(0.001)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+@pytest.mark.parametrize("method", ["parp", "parp_p", "mask"])
+def test_killed_anywhere(train, trainer_in, tmp_path, method):
+    arguments = [f"task.prune.method={method}"]
+    if method == "parp_p":
+        arguments += ["task.prune.initial_sparsity=0.1", "task.prune.rise=0.8"]
+    if method == "mask":
+        shapes = torch.load(TINY_MODEL, weights_only=True)["model"]
+        names = [name for name in shapes if PRUNABLE.search(name) and name.endswith(".weight")]
+        random_mask({name: shapes[name] for name in names}, 0.6, seed=5).save(tmp_path / "mask.st")
+        arguments += [f"task.prune.mask={tmp_path / 'mask.st'}"]
+    whole = train(*OPTIONS, *arguments)
+    assert whole.code == 0, whole.tail
+
+    other = trainer_in(tmp_path / "other")
+    other.folder.mkdir()
+    chance = random.Random()
+    delay = chance.uniform(0, 2)
+    begun = []
+
+    def some_time_into_training(folder):
+        if (folder / "run.json").exists():
+            begun.append(time.monotonic())
+        return bool(begun) and time.monotonic() > begun[0] + delay
+
+    def while_a_checkpoint_is_written(folder):
+        return any(folder.glob("*.pt.tmp"))
+
+    killed(other, arguments, some_time_into_training)
+    killed(other, arguments, while_a_checkpoint_is_written)
+    # Killed while the file written first was copied to the others.
+    last = other.folder / "run" / "checkpoints" / "checkpoint_last.pt"
+    cut = last.exists()
+    if cut:
+        os.truncate(last, chance.randrange(last.stat().st_size))
+    again = other(*OPTIONS, *arguments)
+    assert again.code == 0, again.tail
+    assert ("is damaged" in again.output) == cut
+    for name, tensor in whole.weights().items():
+        assert torch.equal(again.weights()[name], tensor), f"{name}, killed after {delay} s"
+    one, two = (
+        (run.folder / "checkpoints" / "mask.safetensors").read_bytes() for run in (whole, again)
+    )
+    assert one == two
 
 
 def test_the_same_command_after_the_end_changes_nothing(train):

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import zipfile
 
 import pytest
 
 import parp_fairseq.demo.work as work_module
-from parp_fairseq.demo.work import WorkFolder, mend_last_checkpoint
+from parp_fairseq.demo.work import WorkFolder
 from parp_fairseq.errors import UserError
 
 
@@ -92,36 +91,3 @@ def test_one_demo_at_a_time(tmp_path, monkeypatch):
         other.join()
     with WorkFolder(tmp_path / "demo").locked() as descriptor:
         assert os.fstat(descriptor)
-
-
-def checkpoint(path, content, when):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("data", content)
-    os.utime(path, (when, when))
-
-
-def content(path):
-    with zipfile.ZipFile(path) as archive:
-        return archive.read("data")
-
-
-def test_a_cut_last_checkpoint_is_replaced_by_the_newest_whole_one(tmp_path):
-    last = tmp_path / "checkpoint_last.pt"
-    checkpoint(tmp_path / "checkpoint_best.pt", b"x" * 100, 10)
-    checkpoint(tmp_path / "checkpoint_2_200.pt", b"y" * 100, 20)
-    checkpoint(tmp_path / "checkpoint_3_400.pt", b"z" * 100, 30)
-    checkpoint(last, b"z" * 100, 40)
-    mend_last_checkpoint(tmp_path)
-    assert content(last) == b"z" * 100 and last.stat().st_mtime == 40
-    os.truncate(last, 60)
-    os.truncate(tmp_path / "checkpoint_3_400.pt", 60)
-    mend_last_checkpoint(tmp_path)
-    assert content(last) == b"y" * 100
-
-
-def test_without_a_whole_one_the_run_begins_anew(tmp_path):
-    last = tmp_path / "checkpoint_last.pt"
-    last.write_bytes(b"PK\x03\x04 cut")
-    mend_last_checkpoint(tmp_path)
-    assert not last.exists()
-    mend_last_checkpoint(tmp_path)

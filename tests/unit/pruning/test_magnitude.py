@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import prune
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import Mask, magnitude_mask
+from parp_fairseq.pruning import Mask, blocks, magnitude, magnitude_mask
+from parp_fairseq.pruning.magnitude import select_smallest
 
 # Few distinct values: ties everywhere, signs and zeros of both kinds among them.
 VALUES = st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0, 2.0, -2.0, 3.0])
@@ -43,6 +44,93 @@ def brute_force(named, sparsity):
 @given(tensors(), st.floats(0, 1))
 def test_global_equals_brute_force(named, sparsity):
     assert magnitude_mask(named, sparsity).equal(brute_force(named, sparsity))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Let a few entries take the way of many: samples, brackets, several blocks and threads."""
+    monkeypatch.setattr(magnitude, "_FEW", 4)
+    monkeypatch.setattr(magnitude, "_STRIDE", 3)
+    for module in (magnitude, blocks):
+        monkeypatch.setattr(module, "BLOCK", 8)
+
+
+# What a bracket may meet: a good one, a wrong one, and more entries inside than may be copied.
+BRACKETS = {
+    "sampled": None,
+    "too low": (-1.0, 0.25),
+    "too high": (2.5, 3.5),
+    "empty": (0.6, 0.7),
+    "zeros below": (0.0, 0.5),
+    "all inside": (-1.0, float("inf")),
+}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tensors(), st.floats(0, 1), st.sampled_from(sorted(BRACKETS)), st.sampled_from([0.0, 1.0]))
+def test_many_entries_equal_brute_force(small_blocks, named, sparsity, bracket, copied):
+    given_bracket = BRACKETS[bracket]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(magnitude, "_COPIED", copied)
+        if given_bracket is not None:
+            patch.setattr(magnitude, "_bracket", lambda *arguments: given_bracket)
+        mask = magnitude_mask(named, sparsity)
+    assert mask.equal(brute_force(named, sparsity))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    tensors(),
+    st.floats(0, 1),
+    st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
+    st.booleans(),
+)
+def test_zeroing_equals_multiplying(small_blocks, named, sparsity, dtype, transposed):
+    named = {name: tensor.to(dtype) for name, tensor in named.items()}
+    if transposed:
+        named = {name: tensor.T for name, tensor in named.items() if tensor.dim() < 3}
+    expected = brute_force(named, sparsity)
+    for zero in (
+        lambda own: select_smallest(own, sparsity).zero_(own),
+        lambda own: expected.zero_(own),
+    ):
+        own = {
+            name: tensor.clone(memory_format=torch.preserve_format)
+            for name, tensor in named.items()
+        }
+        zero(own)
+        for name, tensor in own.items():
+            assert tensor.stride() == named[name].stride()
+            assert torch.equal(tensor, named[name].masked_fill(~expected[name], 0))
+
+
+@pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9, 0.999])
+def test_a_million_entries_equal_a_stable_sort(sparsity):
+    """Large enough for the sample, with rows of different scale, zeros and ties among them."""
+    generator = torch.Generator().manual_seed(3)
+    named = {
+        "a": torch.randn(700, 1024, generator=generator) * torch.logspace(-2, 1, 1024),
+        "b": (torch.randn(300, 1000, generator=generator) * 8).round() / 8,
+        "c": torch.randn(40, 1000, generator=generator).relu(),
+    }
+    flat = torch.cat([named[name].flatten().abs() for name in "abc"])
+    keep = torch.ones_like(flat, dtype=torch.bool)
+    keep[flat.sort(stable=True).indices[: round(sparsity * flat.numel())]] = False
+    parts = keep.split([named[name].numel() for name in "abc"])
+    mask = magnitude_mask(named, sparsity)
+    for name, part in zip("abc", parts):
+        assert torch.equal(mask[name].flatten(), part)
+
+
+def test_a_frozen_model_is_pruned_to_the_same_mask_again():
+    """Half of the entries are zero by then, which no bracket can hold."""
+    named = {"w": torch.randn(600, 600, generator=torch.Generator().manual_seed(1))}
+    first = select_smallest(named, 0.5)
+    mask = first.mask(named)
+    first.zero_(named)
+    second = select_smallest(named, 0.5)
+    assert second.threshold == 0.0
+    assert second.mask(named).equal(mask)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,4 +1,4 @@
-"""How far the demo is: bars on a terminal, lines elsewhere."""
+"""How far a long piece of work is: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Clock:
 
 
 class Progress:
-    """Shows what runs; nothing in a thread of its own, since the demo starts processes."""
+    """Shows what runs; nothing in a thread of its own, since its users start processes."""
 
     def __init__(self, clock: Clock) -> None:
         """Begin to show, on standard error."""

@@ -1,4 +1,4 @@
-"""Programs that the demo starts, none of which outlives it."""
+"""Programs that ours starts, none of which outlives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +23,6 @@ if os.getppid() == int(sys.argv[1]):
 """
 _SECONDS_TO_LEAVE = 5.0
 
-# The model is small: runs side by side use the cores better than one run on all of them, and sums
-# come out alike whatever the number of cores.
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
 
 
@@ -70,20 +67,26 @@ class Child:
         )
 
 
-def start(arguments: Sequence[str], folder: Path, log: Path, lock: int) -> Child:
-    """Start a program in `folder`, on one thread.
+def start(
+    arguments: Sequence[str],
+    folder: Path,
+    log: Path,
+    lock: int,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    """Start a program in `folder`.
 
-    It inherits the lock's file descriptor, so that a demo that is started while it is still
-    there finds the folder locked; on Linux it is killed when this process dies.
+    It inherits the lock's file descriptor, so that a program of ours that is started while it is
+    still there finds the folder locked; on Linux it is killed when this process dies.
 
     Args:
         arguments: the program's path and its arguments.
         folder: the folder to run in.
         log: a file for all its output; what is there stays.
         lock: a file descriptor to inherit.
+        environment: variables to set beside those of this process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **ONE_THREAD}
     guard = []
     if sys.platform == "linux":
         guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
@@ -94,12 +97,12 @@ def start(arguments: Sequence[str], folder: Path, log: Path, lock: int) -> Child
         process = subprocess.Popen(
             [*guard, *arguments],
             cwd=folder,
-            env=environment,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
-            # Ctrl-C is for the demo alone, which then ends its children one after the other.
+            # Ctrl-C is for the parent alone, which then ends its children one after the other.
             start_new_session=True,
         )
     return Child(arguments, log, process, position)

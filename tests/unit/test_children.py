@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import parp_fairseq.demo.progress as progress_module
-from parp_fairseq.demo import children
-from parp_fairseq.demo.progress import Clock, Progress, duration, updates_done
+import parp_fairseq.progress as progress_module
+from parp_fairseq import children
 from parp_fairseq.errors import UserError
+from parp_fairseq.progress import Clock, Progress, duration, updates_done
 
 SLEEPER = "print('up', flush=True); import time; time.sleep(99)"
 
@@ -24,15 +24,16 @@ def lock(tmp_path):
     os.close(descriptor)
 
 
-def run(code, folder, lock):
-    child = children.start([sys.executable, "-c", code], folder, folder / "logs" / "x.log", lock)
+def run(code, folder, lock, environment=None):
+    log = folder / "logs" / "x.log"
+    child = children.start([sys.executable, "-c", code], folder, log, lock, environment)
     child.process.wait(60)
     return child
 
 
-def test_a_child_runs_in_its_folder_on_one_thread(tmp_path, lock):
+def test_a_child_runs_in_its_folder_with_what_it_is_given(tmp_path, lock):
     code = "import os; print(os.getcwd(), os.environ['OMP_NUM_THREADS'])"
-    child = run(code, tmp_path, lock)
+    child = run(code, tmp_path, lock, {"OMP_NUM_THREADS": "1"})
     assert child.exit_code == 0
     assert child.log.read_text().splitlines()[-1] == f"{tmp_path} 1"
 
@@ -78,7 +79,7 @@ def test_a_child_dies_with_its_parent(tmp_path):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from parp_fairseq.demo import children
+from parp_fairseq import children
 folder = Path({str(tmp_path)!r})
 lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
 command = [sys.executable, "-c", {SLEEPER!r}]

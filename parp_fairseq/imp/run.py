@@ -1,0 +1,294 @@
+"""Rounds of IMP (paper, section 2.3), each a fine-tuning by fairseq, then the subnetwork's own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq import children, records
+from parp_fairseq.checkpoints import load_checkpoint
+from parp_fairseq.errors import UserError
+from parp_fairseq.imp.rounds import round_sparsities
+from parp_fairseq.progress import Clock, Progress, updates_done
+from parp_fairseq.pruning import Mask, Scope, magnitude_mask
+
+PLAN_FILE = "imp.json"
+FINAL = "final"
+REWIND = "rewind.pt"
+_SECONDS_BETWEEN_LOOKS = 0.2
+_INTERVAL = re.compile(r"checkpoint_\d+_(\d+)\.pt$")
+# What this program decides itself.
+_OURS = (
+    "task.prune.method",
+    "task.prune.sparsity",
+    "task.prune.mask",
+    "task.prune.initial",
+    "hydra.run.dir",
+    "checkpoint.save_dir",
+    "checkpoint.finetune_from_model",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the outcome of a series of rounds.
+
+    Attributes:
+        config_name: a yaml file's name, as for fairseq-hydra-train.
+        overrides: key=value, for every fine-tuning.
+        sparsity: the target.
+        step: the share of weights pruned in a round.
+        of: what `step` is a share of, "original" or "remaining".
+        round_updates: updates in a round; None: as the config says. The last fine-tuning always
+            is as the config says.
+        rewind_update: rounds after the first begin with the weights that the first, dense one had
+            after so many updates, and a fresh optimizer; 0: with the pre-trained ones (θ0).
+        config_dir: a folder with the yaml file, where it is not one of this package's.
+    """
+
+    config_name: str
+    overrides: tuple[str, ...]
+    sparsity: float
+    step: float = 0.1
+    of: str = "original"
+    round_updates: int | None = None
+    rewind_update: int = 0
+    config_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        round_sparsities(self.sparsity, self.step, self.of)
+        for override in self.overrides:
+            key = override.lstrip("+~").split("=")[0]
+            if key in _OURS:
+                raise UserError(f"{key} is what parp imp sets itself; leave {override!r} out")
+            if "=" not in override:
+                raise UserError(f"{override!r} is no override; write key=value")
+        if self.round_updates is not None and self.round_updates < 1:
+            raise UserError(f"--round-updates is {self.round_updates}; it counts from 1")
+        if self.rewind_update < 0:
+            raise UserError(f"--rewind-update is {self.rewind_update}; it counts from 0")
+
+    @property
+    def sparsities(self) -> list[float]:
+        """The sparsity after each round."""
+        return round_sparsities(self.sparsity, self.step, self.of)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the outcome lies: the last fine-tuning's folder, and each round's sparsity and mask."""
+
+    final: Path
+    masks: tuple[tuple[float, Path], ...]
+
+
+def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
+    """Run the rounds and the fine-tuning of the subnetwork that they find.
+
+    A round fine-tunes with the mask of the round before held, then prunes the trained weights
+    (`checkpoint_last.pt`) further. The same call goes on where an earlier one was stopped.
+
+    Args:
+        plan: what to run.
+        folder: a folder of its own; rounds, masks and the final run go there.
+        keep_checkpoints: keep the rounds' checkpoints, which are removed as soon as their mask is
+            made.
+
+    Raises:
+        UserError: the folder is another series', or a fine-tuning failed (its log is named).
+    """
+    folder = folder.resolve()
+    _claim(plan, folder)
+    sparsities = plan.sparsities
+    masks = [
+        folder / "masks" / f"{number:02d}_{s:g}.safetensors" for number, s in _count(sparsities)
+    ]
+    clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
+    with _locked(folder) as lock, Progress(clock) as progress:
+        run = _Fairseq(plan, folder, lock, progress, len(masks) + 1)
+        for number, sparsity in _count(sparsities):
+            mask = masks[number - 1]
+            if not mask.is_file():
+                before = (sparsities[number - 2], masks[number - 2]) if number > 1 else None
+                work = folder / f"round_{number:02d}"
+                run.train(work, number, before, plan.round_updates)
+                _write_mask(work, sparsity, number, mask)
+                progress.say(f"round {number} of {len(masks)}: mask of sparsity {sparsity:g}")
+            if not keep_checkpoints:
+                for checkpoint in (folder / f"round_{number:02d}").glob("checkpoints/*.pt"):
+                    checkpoint.unlink()
+        final = folder / FINAL
+        run.train(final, len(masks) + 1, (sparsities[-1], masks[-1]), None)
+        if not keep_checkpoints:
+            (folder / REWIND).unlink(missing_ok=True)
+    return Result(final, tuple(zip(sparsities, masks)))
+
+
+def _count(sparsities: Sequence[float]) -> list[tuple[int, float]]:
+    return list(enumerate(sparsities, start=1))
+
+
+def _claim(plan: Plan, folder: Path) -> None:
+    """Take the folder, or see that it is this very series' own."""
+    file = folder / PLAN_FILE
+    wanted = json.loads(json.dumps(asdict(plan)))
+    if file.is_file():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        for key in wanted:
+            if found.get(key) != wanted[key]:
+                raise UserError(
+                    f"{folder}: {key} was {found.get(key)} when this series began and is now "
+                    f"{wanted[key]}; put it back or give another folder as --out"
+                )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds something else; give a new folder as --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_json(file, wanted)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    except BlockingIOError as error:
+        raise UserError(f"{folder}: another parp imp is at work there; wait for it") from error
+    finally:
+        os.close(descriptor)
+
+
+class _Fairseq:
+    """Starts fairseq-hydra-train and waits for it."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, lock: int, progress: Progress, trainings: int
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.lock = lock
+        self.progress = progress
+        self.trainings = trainings
+        self.program = children.program("fairseq-hydra-train")
+
+    def train(
+        self,
+        work: Path,
+        number: int,
+        mask: tuple[float, Path] | None,
+        updates: int | None,
+    ) -> None:
+        """Fine-tune in the folder `work`; without a mask densely."""
+        plan, rewind = self.plan, self.folder / REWIND
+        arguments = [
+            self.program,
+            *(("--config-dir", plan.config_dir) if plan.config_dir else ()),
+            *("--config-name", plan.config_name, "common.user_dir=parp_fairseq"),
+            *plan.overrides,
+            f"hydra.run.dir={work}",
+        ]
+        if updates is not None:
+            arguments.append(f"optimization.max_update={updates}")
+        if mask is None:
+            arguments.append("task.prune.method=dense")
+            if plan.rewind_update:
+                arguments += [
+                    f"checkpoint.save_interval_updates={plan.rewind_update}",
+                    "checkpoint.keep_interval_updates=-1",
+                ]
+        else:
+            arguments += [
+                "task.prune.method=mask",
+                f"task.prune.sparsity={mask[0]:g}",
+                f"task.prune.mask={mask[1]}",
+            ]
+            if plan.rewind_update:
+                arguments.append(f"checkpoint.finetune_from_model={rewind}")
+        log = work.with_name(f"{work.name}.log")
+        child = children.start(arguments, Path.cwd(), log, self.lock)
+        try:
+            while child.exit_code is None:
+                self._show(work, number)
+                if mask is None and plan.rewind_update:
+                    self._keep_rewind(work)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            children.stop([child])
+        if child.exit_code != 0:
+            raise UserError(
+                f"{work.name} failed: {child.failure()} (its whole output: {child.log})"
+            )
+        if not (work / "checkpoints" / "checkpoint_last.pt").is_file():
+            raise UserError(
+                f"{work.name} left no checkpoints/checkpoint_last.pt; let checkpoint.no_save and "
+                "checkpoint.no_last_checkpoints be false"
+            )
+        if mask is None and plan.rewind_update:
+            self._keep_rewind(work)
+            if not rewind.is_file():
+                raise UserError(
+                    f"--rewind-update is {plan.rewind_update}, which the dense fine-tuning never "
+                    "reached; give a smaller one"
+                )
+
+    def _show(self, work: Path, number: int) -> None:
+        total = _total_updates(work)
+        done = min(updates_done(work / "hydra_train.log"), total)
+        self.progress.show(number - 1 + done / total, {work.name: (done, total)})
+
+    def _keep_rewind(self, work: Path) -> None:
+        """Put the checkpoint to rewind to aside; others made beside it only take room."""
+        wanted = self.plan.rewind_update
+        for path in (work / "checkpoints").glob("checkpoint_*_*.pt"):
+            found = _INTERVAL.search(path.name)
+            if not found:
+                continue
+            if int(found[1]) == wanted and not (self.folder / REWIND).exists():
+                partial = self.folder / f".{REWIND}.part"
+                shutil.copyfile(path, partial)
+                os.replace(partial, self.folder / REWIND)
+            elif int(found[1]) > wanted and (self.folder / REWIND).exists():
+                path.unlink(missing_ok=True)
+
+
+def _total_updates(work: Path) -> int:
+    """Return max_update as the run itself resolved it; 1 before it has."""
+    try:
+        run = json.loads((work / "checkpoints" / records.RUN_FILE).read_text(encoding="utf-8"))
+        return max(1, int(run["config"]["optimization"]["max_update"]))
+    except (OSError, ValueError, KeyError):
+        return 1
+
+
+def _write_mask(work: Path, sparsity: float, number: int, file: Path) -> None:
+    """Prune what a round has trained; what was pruned before is zero and goes first."""
+    run = json.loads((work / "checkpoints" / records.RUN_FILE).read_text(encoding="utf-8"))
+    prune: dict[str, Any] = run["config"]["task"]["prune"]
+    state = load_checkpoint(work / "checkpoints" / "checkpoint_last.pt")["model"]
+    scope = Scope(tuple(prune["include"]), tuple(prune["exclude"]), prune["biases"])
+    weights = {name: state[name].float() for name in scope.select(state)}
+    mask: Mask = magnitude_mask(weights, sparsity, prune["granularity"])
+    file.parent.mkdir(exist_ok=True)
+    info = {
+        "method": "imp",
+        "round": number,
+        "scope": {key: prune[key] for key in ("include", "exclude", "biases")},
+        "granularity": prune["granularity"],
+    }
+    mask.save(file, info)
+
+
+def say_stopped() -> None:
+    """Tell that a stopped series can go on."""
+    print("stopped; the same command goes on from here", file=sys.stderr, flush=True)

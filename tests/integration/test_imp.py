@@ -1,0 +1,130 @@
+"""IMP: rounds of real fine-tunings."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from running import entries, zeros
+
+from parp_fairseq.pruning import Mask
+
+PARP = str(Path(sys.executable).with_name("parp"))
+OPTIONS = ("--config-name", "parp_demo", "--sparsity", "0.5", "--step", "0.3", "--keep-checkpoints")
+
+
+def command(data, out, *more):
+    return [
+        *(PARP, "imp", *OPTIONS, "--out", str(out), *more),
+        *(f"task.data={data}", "dataset.valid_subset=dev-other", "dataset.max_tokens=160000"),
+        *("optimization.max_update=4", "dataset.validate_interval_updates=0"),
+        *("checkpoint.save_interval_updates=0", "optimization.lr=[0.01]"),
+        *("common.tensorboard_logdir=null",),
+    ]
+
+
+def run(arguments):
+    return subprocess.run(arguments, capture_output=True, text=True)
+
+
+def tensors(file):
+    found = torch.load(file, weights_only=True)["model"]
+    return {name: tensor for name, tensor in found.items()}
+
+
+@pytest.fixture(scope="module")
+def series(data, tmp_path_factory):
+    """Two rounds and the last fine-tuning, stopped once on the way."""
+    out = tmp_path_factory.mktemp("imp") / "series"
+    arguments = command(data, out, "--rewind-update", "2", "--round-updates", "3")
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    first = out / "masks" / "01_0.3.safetensors"
+    deadline = time.monotonic() + 240
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert first.exists()
+    before = first.stat().st_mtime_ns
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    done = run(arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert first.stat().st_mtime_ns == before
+    return out, done, arguments
+
+
+def test_each_round_prunes_the_trained_weights_further(series):
+    out, done, _ = series
+    first, _ = Mask.load(out / "masks" / "01_0.3.safetensors")
+    second, info = Mask.load(out / "masks" / "02_0.5.safetensors")
+    assert abs(first.sparsity - 0.3) < 1e-5 and abs(second.sparsity - 0.5) < 1e-5
+    assert (info["method"], info["round"]) == ("imp", 2)
+    # Nested, and by magnitude: an independent sort of the second round's weights.
+    trained = tensors(out / "round_02" / "checkpoints" / "checkpoint_last.pt")
+    flat, keep = [], []
+    for name in second:
+        weight = trained[f"w2v_encoder.w2v_model.{name}"]
+        assert bool((weight[~first[name]] == 0).all())
+        assert not bool((second[name] & ~first[name]).any())
+        flat.append(weight.abs().flatten())
+        keep.append(second[name].flatten())
+    flat, keep = torch.cat(flat), torch.cat(keep)
+    assert float(flat[~keep].max()) <= float(flat[keep].min())
+    assert "the subnetwork, fine-tuned" in done.stdout
+
+
+def test_the_last_fine_tuning_has_the_subnetwork_and_rewound_weights(series):
+    out, _, _ = series
+    second, _ = Mask.load(out / "masks" / "02_0.5.safetensors")
+    final = tensors(out / "final" / "checkpoints" / "checkpoint_last.pt")
+    found = {name: final[f"w2v_encoder.w2v_model.{name}"] for name in second}
+    assert zeros(found) == round(0.5 * entries(found))
+    assert all(bool((found[name][~second[name]] == 0).all()) for name in second)
+    # The feature extractor does not train, the head does: it began where the dense run was.
+    log = (out / "final.log").read_text()
+    assert "rewind.pt" in log
+    # Three updates a round, four at the end.
+    for folder, updates in (("round_01", 3), ("round_02", 3), ("final", 4)):
+        checkpoint = torch.load(
+            out / folder / "checkpoints" / "checkpoint_last.pt", weights_only=True
+        )
+        assert checkpoint["optimizer_history"][-1]["num_updates"] == updates
+
+
+def test_the_same_command_again_trains_nothing(series):
+    out, _, arguments = series
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
+    again = run(arguments)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")} == before
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("--step", "0.2"), "step was 0.3"),
+        (("--sparsity", "1.5"), "--sparsity is 1.5"),
+        (("task.prune.method=parp",), "task.prune.method"),
+        (("--config-name", "parp_none"), "parp_none"),
+    ],
+)
+def test_another_series_or_bad_options_are_refused(series, data, tmp_path, more, named):
+    out = series[0] if named.startswith("step") else tmp_path / "out"
+    result = run(command(data, out, *more))
+    assert result.returncode == 2
+    assert named in result.stderr and "Traceback" not in result.stderr
+
+
+def test_checkpoints_of_rounds_are_removed_and_failures_named(data, tmp_path):
+    arguments = command(data, tmp_path / "out", "--sparsity", "0.2")
+    arguments.remove("--keep-checkpoints")
+    done = run(arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not list((tmp_path / "out" / "round_01").rglob("*.pt"))
+    assert list((tmp_path / "out" / "final").rglob("checkpoint_last.pt"))
+    broken = run(command(tmp_path / "nowhere", tmp_path / "other"))
+    assert broken.returncode == 2
+    assert "round_01 failed" in broken.stderr and "nowhere" in broken.stderr
+    assert not list((tmp_path / "other").rglob("*.safetensors"))

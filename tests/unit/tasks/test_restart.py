@@ -1,0 +1,83 @@
+"""Which checkpoint a run goes on from."""
+
+import pickle
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.tasks.restart import check_restart
+
+
+def checkpoint(path, updates):
+    state = {
+        "args": None,
+        "cfg": {"model": {}},
+        "model": {"w": torch.full((1000,), float(updates))},
+        "optimizer_history": [{"num_updates": updates}],
+    }
+    torch.save(state, path)
+
+
+def cut_off(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def section(folder, **changes):
+    plain = {"save_dir": str(folder), "restore_file": "checkpoint_last.pt"}
+    return OmegaConf.create({**plain, "finetune_from_model": None, **changes})
+
+
+def test_the_newest_whole_sibling_replaces_a_damaged_last(tmp_path):
+    for name, updates in (("checkpoint_1_3", 3), ("checkpoint_2_6", 6), ("checkpoint_best", 9)):
+        checkpoint(tmp_path / f"{name}.pt", updates)
+    checkpoint(tmp_path / "checkpoint_last.pt", 9)
+    for name in ("last", "best"):
+        cut_off(tmp_path / f"checkpoint_{name}.pt")
+    check_restart(section(tmp_path))
+    mended = (tmp_path / "checkpoint_last.pt").read_bytes()
+    assert mended == (tmp_path / "checkpoint_2_6.pt").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint_1_3.pt",
+        "checkpoint_2_6.pt",
+        "checkpoint_best.pt",
+        "checkpoint_last.pt",
+    ]
+
+
+def test_a_whole_last_is_left_alone(tmp_path):
+    checkpoint(tmp_path / "checkpoint_last.pt", 3)
+    checkpoint(tmp_path / "checkpoint_1_6.pt", 6)
+    before = (tmp_path / "checkpoint_last.pt").read_bytes()
+    check_restart(section(tmp_path))
+    assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
+
+
+def test_an_empty_folder_is_a_new_run(tmp_path):
+    check_restart(section(tmp_path / "none"))
+
+
+def test_without_a_whole_sibling_the_file_is_named(tmp_path):
+    checkpoint(tmp_path / "checkpoint_last.pt", 3)
+    cut_off(tmp_path / "checkpoint_last.pt")
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt is damaged and no other"):
+        check_restart(section(tmp_path))
+
+
+class Hostile:
+    def __reduce__(self):
+        return (print, ("this ran",))
+
+
+@pytest.mark.parametrize("key", ["restore_file", "finetune_from_model", "last"])
+def test_a_file_that_would_run_code_is_refused(tmp_path, key, capsys):
+    path = tmp_path / ("checkpoint_last.pt" if key == "last" else "other.pt")
+    with path.open("wb") as handle:
+        pickle.dump({"model": Hostile()}, handle, protocol=2)
+    checkpoint(tmp_path / "checkpoint_1_6.pt", 6)
+    changes = {} if key == "last" else {key: str(path)}
+    with pytest.raises(UserError, match=path.name):
+        check_restart(section(tmp_path, **changes))
+    assert "this ran" not in capsys.readouterr().out
