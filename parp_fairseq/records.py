@@ -6,7 +6,6 @@ import json
 import math
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,14 +17,12 @@ import torch
 
 from parp_fairseq._version import __version__
 from parp_fairseq.pruning import Mask
-from parp_fairseq.pruning.scope import canonical_name
+from parp_fairseq.pruning.scope import canonical_name, place_of
 
 RUN_FILE = "run.json"
 MASK_FILE = "mask.safetensors"
 FIRST_MASK_FILE = "mask_first.safetensors"
 SPARSITY_FILE = "sparsity.json"
-
-_LAYER = re.compile(r"\.(?:layers|layer)\.(\d+)\.(.+)\.(?:weight|bias)$")
 
 
 def sparsity_report(mask: Mask) -> dict[str, Any]:
@@ -43,10 +40,10 @@ def sparsity_report(mask: Mask) -> dict[str, Any]:
         counts = [entries, entries - mask.kept_in(name)]
         short = canonical_name(name)
         tensors[short] = counts
-        place = _LAYER.search(short)
+        place = place_of(short)
         if place:
-            _add(layers, place[1], counts)
-            _add(kinds, place[2], counts)
+            _add(layers, str(place.layer), counts)
+            _add(kinds, place.kind, counts)
     entries = mask.numel
     pruned = entries - mask.kept
     return {

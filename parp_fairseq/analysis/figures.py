@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.runs import HELD, Run
 from parp_fairseq.analysis.table import Spread, Table, TableRow
 from parp_fairseq.errors import UserError
@@ -35,7 +35,6 @@ _WIDTH = 8.4
 _MOST_PANELS = 6
 _MOST_COURSES = 9
 _MOST_LABELLED_LAYERS = 12
-_MATRIX = re.compile(r"\.(?:layers|layer)\.(\d+)\.(.+)\.(?:weight|bias)$")
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
         offsets = [[100 * (value - row.sparsity) for value in line] for line in values]
         image = axes.imshow(offsets, cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="auto")
         axes.set_title(row.label, fontsize=11)
-        axes.set_xticks(range(len(kinds)), [_short(kind) for kind in kinds], rotation=0)
+        axes.set_xticks(range(len(kinds)), [short_kind(kind) for kind in kinds], rotation=0)
         axes.set_yticks(range(len(names)), names)
         if axes in panels[:, 0]:
             axes.set_ylabel("layer")
@@ -262,33 +261,18 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
 
 def _map(run: Run) -> tuple[list[str], list[str], list[list[float]]]:
     """Layers, kinds of matrix, and the sparsity of each in [0, 1]."""
-    counts: dict[tuple[int, str], list[int]] = {}
-    for name, found in (run.sparsity_report or {}).get("tensors", {}).items():
-        place = _MATRIX.search(name)
-        if place:
-            total = counts.setdefault((int(place[1]), place[2]), [0, 0])
-            total[0] += found["entries"]
-            total[1] += found["pruned"]
-    layers = sorted({layer for layer, _ in counts})
-    order = ("k_proj", "q_proj", "v_proj", "out_proj", "fc1", "fc2")
-    kinds = sorted(
-        {kind for _, kind in counts},
-        key=lambda kind: order.index(_tail(kind)) if _tail(kind) in order else len(order),
-    )
-    values = [[_share(counts.get((layer, kind))) for kind in kinds] for layer in layers]
-    return [str(layer) for layer in layers], kinds, values
+    tensors = (run.sparsity_report or {}).get("tensors", {})
+    grid = Grid.over(tensors)
+    values = [
+        [_share([tensors[name] for name in grid.at(layer, kind)]) for kind in grid.kinds]
+        for layer in grid.layers
+    ]
+    return [str(layer) for layer in grid.layers], list(grid.kinds), values
 
 
-def _share(counts: Sequence[int] | None) -> float:
-    return counts[1] / counts[0] if counts and counts[0] else float("nan")
-
-
-def _tail(kind: str) -> str:
-    return kind.rsplit(".", 1)[-1]
-
-
-def _short(kind: str) -> str:
-    return _tail(kind).replace("_proj", "")
+def _share(counts: Sequence[Mapping[str, int]]) -> float:
+    entries = sum(count["entries"] for count in counts)
+    return sum(count["pruned"] for count in counts) / entries if entries else float("nan")
 
 
 # --- the course of training -----------------------------------------------------------------

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from parp_fairseq import __version__
-from parp_fairseq.cli import configs, demo, evaluation, imp, manifest
+from parp_fairseq.cli import (
+    configs,
+    demo,
+    evaluation,
+    export,
+    imp,
+    inspect,
+    manifest,
+    mask,
+)
 from parp_fairseq.errors import reported
 
 app = typer.Typer(
@@ -21,9 +30,13 @@ app = typer.Typer(
 )
 app.add_typer(manifest.app, name="manifest")
 app.command("eval")(evaluation.evaluate)
+app.add_typer(mask.app, name="mask")
 app.command("imp")(imp.imp)
+app.command("inspect")(inspect.inspect)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
+app.command("export")(export.export)
+app.command("repair")(export.repair)
 app.add_typer(configs.app, name="configs")
 
 

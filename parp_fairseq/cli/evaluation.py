@@ -1,60 +1,134 @@
 """`parp eval`: error rates of checkpoints."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
-import json
+import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+if TYPE_CHECKING:
+    from parp_fairseq.evaluation.score import Score
+
+INTERRUPTED = 130
+"""What a shell takes for a program that Ctrl-C ended."""
+
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A fine-tuned checkpoint.")],
-    data: Annotated[Path, typer.Option(help="Folder with the split's manifest.")],
-    split: Annotated[str, typer.Option(help="Name of the split, such as test-clean.")],
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(metavar="CKPT", help="Fine-tuned checkpoints, or sparse files of them."),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder with the splits' manifests.")],
+    split: Annotated[str, typer.Option(help="Splits, with commas between: test-clean,test-other.")],
     labels: Annotated[
         Optional[str],
-        typer.Option(help="Ending of the label file (default: the checkpoint's own)."),
+        typer.Option(help="Ending of the label files (default: each checkpoint's own)."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Samples in a batch, padded.")] = 3_000_000,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda (default: a GPU if there is one).")
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="dense, or csr: linears as sparse matrices where that is faster (on a CPU)."
+        ),
+    ] = "dense",
     workers: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
     w2v_path: Annotated[
         Optional[Path],
-        typer.Option(help="The pre-trained file, where the checkpoint lacks its architecture."),
+        typer.Option(help="The pre-trained file, where a checkpoint lacks its architecture."),
     ] = None,
     transcripts: Annotated[
-        Optional[Path], typer.Option(help="Folder for hypotheses and references.")
+        Optional[Path],
+        typer.Option(help="Folder for references and hypotheses: CKPT/SPLIT.tsv each."),
     ] = None,
     as_json: Annotated[
         Optional[Path],
-        typer.Option("--json", help="File to write the score into; - for standard output."),
+        typer.Option("--json", help="File to write the scores into; - for standard output."),
+    ] = None,
+    as_csv: Annotated[
+        Optional[Path],
+        typer.Option("--csv", help="The same as a table of comma-separated values."),
     ] = None,
 ) -> None:
-    """Word or phone error rate, equal to fairseq's own infer with a Viterbi decoder.
+    """Word, character or phone error rates, equal to fairseq's infer with a Viterbi decoder.
 
-    Example: parp eval checkpoints/checkpoint_best.pt --data data/10min --split test-clean
+    With 95% bootstrap intervals over utterances. Files are written when all is decoded (transcripts
+    when their split is); after Ctrl-C the table shows what was done.
+
+    Example: parp eval runs/*/checkpoints/checkpoint_best.pt --data data/10min
+    --split test-clean,test-other --json scores.json
     """
-    from parp_fairseq.evaluation.decode import evaluate as decode
-    from parp_fairseq.evaluation.score import render_scores, write_transcripts
-    from parp_fairseq.records import write_json
+    scores: list[Score] = []
+    splits = [name.strip() for name in split.split(",") if name.strip()]
+    outputs = {"--json": as_json, "--csv": as_csv}
+    try:
+        _evaluate(
+            scores,
+            outputs,
+            transcripts,
+            checkpoints=checkpoints,
+            data=data,
+            splits=splits,
+            labels=labels,
+            max_tokens=max_tokens,
+            device=device,
+            engine=engine,
+            num_workers=workers,
+            w2v_path=w2v_path,
+        )
+    except BaseException as error:
+        if scores and Path("-") not in outputs.values():
+            _show_table(scores)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        total = len(checkpoints) * len(splits)
+        print(
+            f"parp: interrupted: {len(scores)} of {total} scores were done; no JSON or CSV is "
+            "written",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if Path("-") not in outputs.values():
+        _show_table(scores)
 
-    score = decode(
-        checkpoint,
-        data,
-        split,
-        labels=labels,
-        max_tokens=max_tokens,
-        device=device,
-        num_workers=workers,
-        w2v_path=w2v_path,
-    )
+
+def _evaluate(
+    scores: "list[Score]",
+    outputs: dict[str, Optional[Path]],
+    transcripts: Optional[Path],
+    **options: object,
+) -> None:
+    """Fill `scores` and write the files."""
+    from parp_fairseq.errors import UserError
+    from parp_fairseq.evaluation import output
+    from parp_fairseq.evaluation.decode import evaluate_all
+    from parp_fairseq.manifests.tsv import write_lines
+
+    if all(path == Path("-") for path in outputs.values()):
+        raise UserError("--json and --csv cannot both be standard output; name a file for one")
+    for option, path in outputs.items():
+        if path is not None and path != Path("-"):
+            output.check_file(path, option)
+    files: dict[tuple[str, str], Path] = {}
     if transcripts is not None:
-        write_transcripts(score, transcripts)
-    if as_json is not None and str(as_json) != "-":
-        write_json(as_json, [score.to_json()])
-    print(
-        json.dumps([score.to_json()], indent=1) if str(as_json) == "-" else render_scores([score])
-    )
+        output.check_folder(transcripts, "--transcripts")
+        files = output.transcript_files(transcripts, options["checkpoints"], options["splits"])
+    for score in evaluate_all(**options):
+        scores.append(score)
+        if files:
+            output.write_transcripts(score, files[score.checkpoint, score.split])
+    forms = {"--json": output.scores_as_json, "--csv": output.scores_as_csv}
+    for option, path in outputs.items():
+        if path == Path("-"):
+            print(forms[option](scores))
+        elif path is not None:
+            write_lines(path, [forms[option](scores)])
+
+
+def _show_table(scores: "list[Score]") -> None:
+    from parp_fairseq.evaluation.output import render_scores
+
+    print(render_scores(scores), flush=True)

@@ -5,9 +5,10 @@
 
 The script is run as it was installed. Removed from its way are: its folder, which is no package
 that can be imported; dataclass defaults that Python 3.11 finds mutable; a `Path` where Hydra 1.3
-wants a string; the task's name, which newer Hydra lets the script's empty default win over; and
-torch's refusal (from 2.6 on) to open stock checkpoints, which hold fairseq's Dictionary. Nothing of
-the plugin is used: the file runs alone where only fairseq is installed.
+wants a string; the task's name, which newer Hydra lets the script's empty default win over; a user
+dir of its authors' machines, where no other is given; and torch's refusal (from 2.6 on) to open
+stock checkpoints, which hold fairseq's Dictionary. Nothing of the plugin is used: the file runs
+alone where only fairseq is installed.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def main() -> None:
             else argument
             for argument in sys.argv[1:]
         ]
+    if not any(argument.lstrip("+~").startswith("common.user_dir") for argument in sys.argv):
+        sys.argv.append("common.user_dir=null")
     sys.argv[0] = script
     # At the end: in front, fairseq's `logging` and `pdb` would hide Python's own.
     sys.path.append(root)

@@ -2,7 +2,8 @@
 
 The task that trained it need not be known (ours or fairseq's own `audio_finetuning`), nor need
 the pre-trained file exist any more: fairseq saves the architecture as `model.w2v_args`. Keys
-that another version of fairseq wrote and this one does not know are left out.
+that another version of fairseq wrote and this one does not know are left out. A sparse file
+(`parp export --format sparse`) is read as the checkpoint that it was made from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from parp_fairseq.errors import UserError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
+ENGINES = ("dense", "csr")
+"""How the linears are multiplied: zeros and all, or as sparse matrices where that is faster."""
+
 _HEAD = "w2v_encoder.proj.weight"
+_SPEECH = ("wav2vec2", "hubert", "data2vec")
 _SPECIAL = 4  # <s> (the CTC blank), <pad>, </s>, <unk>
 
 
@@ -47,16 +52,23 @@ class FineTuned:
 
 
 def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = None) -> FineTuned:
-    """Read a fine-tuned CTC checkpoint and the dictionary that numbers its head.
+    """Read a fine-tuned CTC checkpoint or sparse file, and the dictionary that numbers its head.
 
     The dictionary is the checkpoint's own; one that holds none uses `dict.{labels}.txt` in
     `data`. `labels` defaults to what the checkpoint was trained on. Raises UserError for
     another kind of checkpoint, or a dictionary that does not fit its head.
     """
+    from parp_fairseq.export.sparse import is_sparse, read_sparse
+
     path = Path(checkpoint)
-    state = load_checkpoint(path)
+    state = read_sparse(path) if is_sparse(path) else load_checkpoint(path)
     info = describe_state(state, path)
     if not info.finetuned:
+        if info.kind not in _SPEECH:
+            raise UserError(
+                f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
+                f"{', '.join(_SPEECH)}"
+            )
         raise UserError(
             f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
             "the checkpoint_best.pt of a fine-tuning"
@@ -67,10 +79,14 @@ def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = No
     if not labels:
         raise UserError(f"{path} does not say its labels; name them, such as --labels ltr")
 
-    dictionary = (state.get("task_state") or {}).get("target_dictionary")
-    source = str(path)
+    dictionary, source = _own_dictionary(state), str(path)
     if dictionary is None:
         source = os.path.join(data, f"dict.{labels}.txt")
+        if not os.path.isfile(source):
+            raise UserError(
+                f"{path} holds no dictionary and {source} is not there; put the dictionary that "
+                "the model was trained with in that place"
+            )
         dictionary = _load_dictionary(source)
     if len(dictionary) != info.shapes[_HEAD][0]:
         raise UserError(
@@ -79,6 +95,16 @@ def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = No
             "that the model was trained with"
         )
     return FineTuned(path, info, state, labels, dictionary)
+
+
+def _own_dictionary(state: dict[str, Any]) -> Any:
+    """The dictionary that fairseq's task or this package's saved; None where there is none."""
+    from parp_fairseq.export.source import SYMBOLS_KEY, dictionary_from
+
+    saved = state.get("task_state") or {}
+    if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
+        return dictionary_from(saved[SYMBOLS_KEY])
+    return saved.get("target_dictionary")
 
 
 def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
@@ -105,12 +131,17 @@ def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
 
 
 def build_model(
-    finetuned: FineTuned, task: Any, *, w2v_path: PathLike | None = None, device: str = "cpu"
+    finetuned: FineTuned,
+    task: Any,
+    *,
+    w2v_path: PathLike | None = None,
+    device: str = "cpu",
+    engine: str = "dense",
 ) -> Any:
     """The model in evaluation mode on `device`, optimised as fairseq's infer does.
 
     `w2v_path` is the pre-trained file, needed only by a checkpoint that does not hold its
-    architecture. Raises UserError when the weights do not fit.
+    architecture. `engine` is one of ENGINES. Raises UserError when the weights do not fit.
     """
     from fairseq import checkpoint_utils
 
@@ -130,6 +161,10 @@ def build_model(
             "the installed fairseq can load it"
         ) from error
     model.make_generation_fast_()
+    if engine == "csr":
+        from parp_fairseq.export.csr import use_csr
+
+        use_csr(model)
     return model.to(device)
 
 

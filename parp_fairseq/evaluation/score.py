@@ -1,31 +1,14 @@
-"""Error rates: what they are made of, and how they are shown and kept."""
+"""Error rates, and what they are made of."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Union
+from functools import cached_property
+from typing import Any
 
-from parp_fairseq.manifests.staging import staged
-from parp_fairseq.manifests.tsv import write_lines
-
-PathLike = Union[str, "os.PathLike[str]"]
-
-
-@dataclass(frozen=True)
-class EditCounts:
-    """Edits that turn a reference into a hypothesis."""
-
-    substitutions: int
-    insertions: int
-    deletions: int
-
-    @property
-    def errors(self) -> int:
-        """The edit distance."""
-        return self.substitutions + self.insertions + self.deletions
+from parp_fairseq.evaluation.bootstrap import bootstrap_interval
+from parp_fairseq.evaluation.edits import EditCounts, edit_counts
 
 
 @dataclass(frozen=True)
@@ -42,12 +25,67 @@ class Utterance:
     hypothesis: str
     reference_units: str
     hypothesis_units: str
-    counts: EditCounts
 
     @property
     def id(self) -> str:
         """The audio file's name without its ending."""
-        return os.path.basename(self.path).split(".")[0]
+        name = os.path.basename(self.path)
+        # fairseq's "archive.zip:offset:length" has nothing else to tell utterances apart.
+        return name if ":" in name else os.path.splitext(name)[0]
+
+    @cached_property
+    def words(self) -> EditCounts:
+        """Edits between the words, or the phones."""
+        return edit_counts(self.reference.split(), self.hypothesis.split())
+
+    @cached_property
+    def characters(self) -> EditCounts:
+        """Edits between the characters, the spaces between words included."""
+        return edit_counts(self.reference.strip(), self.hypothesis.strip())
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """One metric over a split: WER, CER or PER. `counts` and `lengths` by utterance."""
+
+    metric: str
+    counts: tuple[EditCounts, ...] = field(repr=False)
+    lengths: tuple[int, ...] = field(repr=False)
+
+    @property
+    def length(self) -> int:
+        """Words (phones, characters) of all references; an empty one adds none."""
+        return sum(self.lengths)
+
+    @property
+    def substitutions(self) -> int:
+        """Reference words replaced by others."""
+        return sum(counts.substitutions for counts in self.counts)
+
+    @property
+    def insertions(self) -> int:
+        """Hypothesis words that the reference lacks: all of them where it is empty."""
+        return sum(counts.insertions for counts in self.counts)
+
+    @property
+    def deletions(self) -> int:
+        """Reference words that the hypothesis lacks."""
+        return sum(counts.deletions for counts in self.counts)
+
+    @property
+    def errors(self) -> int:
+        """All edits."""
+        return sum(counts.errors for counts in self.counts)
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference word, in percent, in the very arithmetic of fairseq's infer."""
+        return self.errors * 100.0 / self.length
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The rate's 95% bootstrap interval over utterances, in percent."""
+        return bootstrap_interval([counts.errors for counts in self.counts], self.lengths)
 
 
 @dataclass(frozen=True)
@@ -61,142 +99,53 @@ class Score:
     metric: str
     utterances: tuple[Utterance, ...] = field(repr=False)
 
-    @property
-    def length(self) -> int:
-        """Words (or phones) of all references."""
-        return sum(len(utterance.reference.split()) for utterance in self.utterances)
+    @cached_property
+    def words(self) -> ErrorRate:
+        """The WER, or the PER of phones."""
+        return ErrorRate(
+            self.metric,
+            tuple(utterance.words for utterance in self.utterances),
+            tuple(len(utterance.reference.split()) for utterance in self.utterances),
+        )
 
-    @property
-    def substitutions(self) -> int:
-        """Reference words replaced by others."""
-        return sum(utterance.counts.substitutions for utterance in self.utterances)
-
-    @property
-    def insertions(self) -> int:
-        """Hypothesis words that the reference lacks."""
-        return sum(utterance.counts.insertions for utterance in self.utterances)
-
-    @property
-    def deletions(self) -> int:
-        """Reference words that the hypothesis lacks."""
-        return sum(utterance.counts.deletions for utterance in self.utterances)
-
-    @property
-    def errors(self) -> int:
-        """All edits."""
-        return sum(utterance.counts.errors for utterance in self.utterances)
+    @cached_property
+    def characters(self) -> ErrorRate | None:
+        """The CER; None where phones are scored."""
+        if self.metric == "PER":
+            return None
+        return ErrorRate(
+            "CER",
+            tuple(utterance.characters for utterance in self.utterances),
+            tuple(len(utterance.reference.strip()) for utterance in self.utterances),
+        )
 
     @property
     def rate(self) -> float:
-        """Errors per reference word, in percent, in the very arithmetic of fairseq's infer."""
-        return self.errors * 100.0 / self.length
+        """The WER or PER in percent."""
+        return self.words.rate
 
-    def to_json(self, *, with_utterances: bool = False) -> dict[str, Any]:
-        """Plain types only; `rate` in percent."""
-        result: dict[str, Any] = {
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only, the same keys for every metric; rates and their bounds in percent.
+
+        `rate`, `errors` … are the WER's or PER's, `cer`, `cer_errors` … the CER's (None for
+        phones).
+        """
+        return {
             "checkpoint": self.checkpoint,
             "data": self.data,
             "split": self.split,
             "labels": self.labels,
             "metric": self.metric,
-            "rate": self.rate,
-            "errors": self.errors,
-            "length": self.length,
-            "substitutions": self.substitutions,
-            "insertions": self.insertions,
-            "deletions": self.deletions,
+            **_numbers(self.words, "rate", ""),
+            **_numbers(self.characters, "cer", "cer_"),
             "utterances": len(self.utterances),
         }
-        if with_utterances:
-            result["transcripts"] = [
-                {
-                    "id": utterance.id,
-                    "path": utterance.path,
-                    "reference": utterance.reference,
-                    "hypothesis": utterance.hypothesis,
-                    "errors": utterance.counts.errors,
-                }
-                for utterance in self.utterances
-            ]
-        return result
 
 
-def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> EditCounts:
-    """The fewest edits from `reference` to `hypothesis`.
-
-    Where several alignments have as few edits, the one with the most substitutions counts.
-    """
-    start = 0
-    end_r, end_h = len(reference), len(hypothesis)
-    while start < min(end_r, end_h) and reference[start] == hypothesis[start]:
-        start += 1
-    while end_r > start and end_h > start and reference[end_r - 1] == hypothesis[end_h - 1]:
-        end_r -= 1
-        end_h -= 1
-    reference, hypothesis = reference[start:end_r], hypothesis[start:end_h]
-
-    # Costs are pairs (edits, insertions and deletions) in one number, so that the smallest total
-    # breaks ties and tells the kinds of edits without walking back through the table.
-    edit = len(reference) + len(hypothesis) + 1
-    above = [column * (edit + 1) for column in range(len(hypothesis) + 1)]
-    for wanted in reference:
-        left = above[0] + edit + 1
-        row = [left]
-        for column, found in enumerate(hypothesis):
-            left = min(
-                above[column] + (0 if wanted == found else edit),
-                above[column + 1] + edit + 1,
-                left + edit + 1,
-            )
-            row.append(left)
-        above = row
-    errors, moves = divmod(above[-1], edit)
-    # Insertions less deletions is what the lengths differ by.
-    insertions = (moves + len(hypothesis) - len(reference)) // 2
-    return EditCounts(errors - moves, insertions, moves - insertions)
-
-
-def render_scores(scores: Sequence[Score]) -> str:
-    """An aligned table, one score a row."""
-    header = ("checkpoint", "split", "metric", "%", "errors", "of", "sub", "ins", "del", "utts")
-    rows = [header]
-    for score in scores:
-        rows.append(
-            (
-                score.checkpoint,
-                score.split,
-                score.metric,
-                f"{score.rate:.2f}",
-                f"{score.errors:,}",
-                f"{score.length:,}",
-                f"{score.substitutions:,}",
-                f"{score.insertions:,}",
-                f"{score.deletions:,}",
-                f"{len(score.utterances):,}",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def write_transcripts(score: Score, folder: PathLike) -> None:
-    """Write `hypo.word`, `ref.word`, `hypo.units` and `ref.units`, all or none.
-
-    A line is `text (id)`, the form that sclite reads, in the manifest's order. Raises UserError
-    when the folder cannot be written.
-    """
-    with staged(Path(folder)) as stage:
-        for name, attribute in (
-            ("hypo.word", "hypothesis"),
-            ("ref.word", "reference"),
-            ("hypo.units", "hypothesis_units"),
-            ("ref.units", "reference_units"),
-        ):
-            lines = (f"{getattr(u, attribute)} ({u.id})" for u in score.utterances)
-            write_lines(stage / name, lines)
+def _numbers(rate: ErrorRate | None, name: str, prefix: str) -> dict[str, Any]:
+    counts = ("errors", "length", "substitutions", "insertions", "deletions")
+    keys = (name, f"{name}_low", f"{name}_high", *(f"{prefix}{count}" for count in counts))
+    if rate is None:
+        return dict.fromkeys(keys)
+    values = (rate.rate, *rate.interval, *(getattr(rate, count) for count in counts))
+    return dict(zip(keys, values))

@@ -10,12 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import bits
 from parp_fairseq.pruning.scope import canonical_name
 
+# What a file may raise whose header is JSON, but not of a mask.
+_UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 FORMAT = "parp-mask"
 VERSION = 1
 
@@ -52,7 +65,7 @@ class Mask(Mapping[str, Tensor]):
         for name in sorted(shapes):
             shape, data = tuple(shapes[name]), packed[name]
             count = math.prod(shape)
-            if data.dtype != torch.uint8 or data.numel() != (count + 7) // 8:
+            if data.dtype != torch.uint8 or data.shape != ((count + 7) // 8,):
                 raise ValueError(f"{name}: {data.numel()} bytes do not hold a mask of {shape}")
             if count % 8 and int(data[-1]) & (0xFF >> count % 8):
                 raise ValueError(f"{name}: bits are set behind the last entry")
@@ -156,8 +169,6 @@ class Mask(Mapping[str, Tensor]):
             path: the file to write.
             info: what else to tell about the mask (method, scope, source…), JSON values.
         """
-        from safetensors.torch import save
-
         short = {canonical_name(name): data.cpu() for name, data in self._bits.items()}
         about = {
             "version": VERSION,
@@ -181,8 +192,6 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             UserError: the file is missing, truncated or not a mask.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = Path(path)
         if not path.is_file():
             raise UserError(f"{path}: no such mask file")
@@ -202,8 +211,9 @@ class Mask(Mapping[str, Tensor]):
                 shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
                 packed = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
                 return cls.from_bits(packed, shapes), about["info"]
-        except (SafetensorError, ValueError, KeyError, OSError) as error:
-            raise UserError(f"{path}: not a readable mask file ({error})") from error
+        except _UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: not a readable mask file ({reason})") from error
 
 
 def iou(a: Mask, b: Mask) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from parp_fairseq.errors import UserError
 
@@ -24,6 +25,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+_MATRIX = re.compile(r"\.(?:layers|layer)\.(\d+)\.(.+)\.(?:weight|bias)$")
 _WRAPPERS = re.compile(r"^(?:module\.)*(?:w2v_encoder\.w2v_model\.)?")
 
 
@@ -37,6 +39,19 @@ def canonical_name(name: str) -> str:
     'encoder.layers.0.fc1.weight'
     """
     return _WRAPPERS.sub("", name)
+
+
+class Place(NamedTuple):
+    """Where a tensor stands: the number of its layer, and its kind ("self_attn.k_proj")."""
+
+    layer: int
+    kind: str
+
+
+def place_of(name: str) -> Place | None:
+    """The place of a parameter; None for one outside the layers."""
+    found = _MATRIX.search(name)
+    return Place(int(found[1]), found[2]) if found else None
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from parp_fairseq.checkpoints import load_checkpoint
 from parp_fairseq.errors import UserError
+from parp_fairseq.mask_making import random_weights
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.pruning.scope import canonical_name
@@ -28,7 +29,7 @@ class FirstMask:
         cfg: Any,
         sparsity: float,
         weights: Mapping[str, Tensor],
-        build: Callable[[], torch.nn.Module],
+        pretrained: str,
     ) -> None:
         """Read what the first mask comes from.
 
@@ -36,7 +37,7 @@ class FirstMask:
             cfg: the run's PruneConfig.
             sparsity: the first mask's sparsity, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
-            build: builds the same network anew, with random weights.
+            pretrained: the checkpoint of the pre-trained model, for random_init.
 
         Raises:
             UserError: a mask file or checkpoint is unreadable, of another model or of another
@@ -52,11 +53,8 @@ class FirstMask:
         if self.kind == "omp":
             self._others = finetuned_weights(cfg.mask, weights)
         elif self.kind == "random_init":
-            # Its own random numbers: the run's are left as they were.
-            with torch.random.fork_rng(), torch.no_grad():
-                torch.manual_seed(cfg.seed)
-                fresh = dict(build().named_parameters())
-            self._others = {name: fresh[name].detach() for name in weights}
+            path = Path(pretrained)
+            self._others = random_weights(load_checkpoint(path), path, weights, cfg.seed)
         elif self.kind not in FIRST_MASKS:
             self._mask = self._read(
                 self.kind, weights, "mask" if cfg.method == "mask" else "initial"

@@ -21,6 +21,7 @@ from parp_fairseq import records
 from parp_fairseq.checkpoints import allow_fairseq_classes
 from parp_fairseq.errors import UserError, reported
 from parp_fairseq.manifests.check import check_manifest
+from parp_fairseq.mask_making import sha256
 from parp_fairseq.optim.parp import STATE_KEY
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
@@ -70,6 +71,7 @@ class ParpTask(AudioFinetuningTask):
         self._micro_batch = 0
         self._seen_events = 0
         self._emptied: set[str] = set()
+        self._source: Optional[dict[str, str]] = None
         allow_fairseq_classes()
 
     def build_model(self, model_cfg: DictConfig, from_checkpoint: bool = False) -> torch.nn.Module:
@@ -108,7 +110,7 @@ class ParpTask(AudioFinetuningTask):
                     prune,
                     pruner.schedule.at(0),
                     weights,
-                    lambda: super(ParpTask, self).build_model(model_cfg),
+                    model_cfg.w2v_path,
                 )
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model
@@ -337,6 +339,9 @@ class ParpTask(AudioFinetuningTask):
     def _write_mask(self, first: bool = False) -> None:
         if distributed_utils.get_global_rank() != 0:
             return
+        if self._source is None:
+            path = Path(self.cfg._get_root().model.w2v_path)
+            self._source = {"file": path.name, "sha256": sha256(path)}
         mask = self.pruner.first_mask if first else self.pruner.view_mask()
         info = {
             "method": self.cfg.prune.method,
@@ -347,6 +352,9 @@ class ParpTask(AudioFinetuningTask):
                 "exclude": list(self.cfg.prune.exclude),
                 "biases": self.cfg.prune.biases,
             },
+            "granularity": self.cfg.prune.granularity,
+            "seed": self.cfg.prune.seed,
+            "source": self._source,
         }
         records.write_mask(Path(self.cfg._get_root().checkpoint.save_dir), mask, info, first)
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 import copy
+import csv
+import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from stock_infer import run_fairseq_infer
 
+from parp_fairseq import cli
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation import evaluate, write_transcripts
+from parp_fairseq.evaluation import decode, evaluate
 from parp_fairseq.manifests.units import english_dictionary, to_letters
 
 CONV = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
 LETTERS = "ETAONIHSRDLU"
 PHONES = ["a", "b", "tʃ", "ɛ", "i:", "m", "n", "o"]
+PIECES = ["\u2581", "\u2581THE", "\u2581A", "S", "T", "ING", "É", "\u2581NO"]
+SYMBOLS = {"phn": PHONES, "spm": PIECES}
 
 
 def write_data(folder: Path, *, labels: str = "ltr", utterances: int = 26, seed: int = 5) -> Path:
@@ -38,10 +45,10 @@ def write_data(folder: Path, *, labels: str = "ltr", utterances: int = 26, seed:
             words = ["".join(random.choice(list(LETTERS), random.integers(1, 6))) for _ in range(4)]
             lines.append(to_letters(" ".join(words)))
         else:
-            lines.append(" ".join(random.choice(PHONES, random.integers(3, 12))))
+            lines.append(" ".join(random.choice(SYMBOLS[labels], random.integers(3, 12))))
     dictionary = english_dictionary()
-    if labels == "phn":
-        dictionary = "".join(f"{phone} 1\n" for phone in PHONES)
+    if labels in SYMBOLS:
+        dictionary = "".join(f"{symbol} 1\n" for symbol in SYMBOLS[labels])
     for name, content in (
         ("test.tsv", rows),
         (f"test.{labels}", lines),
@@ -176,7 +183,7 @@ def assert_same_as_infer(score, infer, rows=26):
     files = infer["files"]
     assert len(files["ref.word"]) == len(score.utterances) == rows
     assert score.rate == infer["wer"]
-    assert (score.errors, score.length) == (infer["errors"], infer["length"])
+    assert (score.words.errors, score.words.length) == (infer["errors"], infer["length"])
     assert {u.row: u.hypothesis for u in score.utterances} == files["hypo.word"]
     assert {u.row: u.reference for u in score.utterances} == files["ref.word"]
     assert {u.row: u.hypothesis_units for u in score.utterances} == files["hypo.units"]
@@ -187,7 +194,9 @@ def assert_same_as_infer(score, infer, rows=26):
 def test_letters_equal_infer(without_pretrained, tmp_path):
     data, paths = without_pretrained
     options = ("dataset.required_batch_size_multiple=1",)
-    infer = run_fairseq_infer(paths["finetuned"], data, "test", tmp_path, overrides=options)
+    infer = run_fairseq_infer(
+        paths["finetuned"], data, "test", tmp_path, overrides=options, python=sys.executable
+    )
     score = evaluate(paths["finetuned"], data, "test", required_batch_size_multiple=1, device="cpu")
     assert score.metric == "WER"
     assert len({u.hypothesis for u in score.utterances}) > 10
@@ -226,15 +235,50 @@ def test_small_batches_equal_infer(letters, tmp_path):
     assert [u.hypothesis for u in whole.utterances] != [u.hypothesis for u in score.utterances]
 
 
-def test_phones_equal_infer(tmp_path):
-    data = write_data(tmp_path / "data", labels="phn", utterances=24, seed=9)
-    paths = save_checkpoints(tmp_path / "checkpoints", data, labels="phn")
+@pytest.mark.parametrize(
+    ("labels", "post_process", "metric"), [("phn", "none", "PER"), ("spm", "sentencepiece", "WER")]
+)
+def test_other_units_equal_infer_and_jiwer(tmp_path, labels, post_process, metric):
+    import jiwer
+
+    data = write_data(tmp_path / "data", labels=labels, utterances=24, seed=9)
+    paths = save_checkpoints(tmp_path / "checkpoints", data, labels=labels)
     infer = run_fairseq_infer(
-        paths["finetuned"], data, "test", tmp_path / "infer", labels="phn", post_process="none"
+        *(paths["finetuned"], data, "test", tmp_path / "infer"),
+        labels=labels,
+        post_process=post_process,
     )
     score = evaluate(paths["finetuned"], data, "test", device="cpu")
-    assert score.metric == "PER"
+    assert score.metric == metric
     assert_same_as_infer(score, infer, rows=24)
+    references = [u.reference for u in score.utterances]
+    hypotheses = [u.hypothesis for u in score.utterances]
+    assert score.rate == pytest.approx(100 * jiwer.wer(references, hypotheses))
+    if metric == "PER":
+        assert score.characters is None
+    else:
+        assert any(" " in hypothesis for hypothesis in hypotheses)
+        assert not any("\u2581" in text for text in references + hypotheses)
+        assert score.characters.rate == pytest.approx(100 * jiwer.cer(references, hypotheses))
+
+
+def test_the_dictionary_that_a_run_saved_is_used(letters, tmp_path):
+    import torch
+
+    data, paths = letters
+    state = torch.load(paths["finetuned"], weights_only=False)
+    dictionary = state["task_state"]["target_dictionary"]
+    symbols = {"symbols": dictionary.symbols[4:], "counts": dictionary.count[4:]}
+    torch.save({**state, "task_state": {"parp_symbols": symbols}}, tmp_path / "parp.pt")
+    other = tmp_path / "data"
+    other.mkdir()
+    for name in ("test.tsv", "test.ltr"):
+        shutil.copy(data / name, other / name)
+    lines = (data / "dict.ltr.txt").read_text(encoding="utf-8").splitlines()
+    (other / "dict.ltr.txt").write_text("\n".join(lines[::-1]) + "\n", encoding="utf-8")
+    expected = evaluate(paths["finetuned"], data, "test", device="cpu", num_workers=0)
+    score = evaluate(tmp_path / "parp.pt", other, "test", device="cpu", num_workers=0)
+    assert score.utterances == expected.utterances
 
 
 @pytest.mark.legacy
@@ -246,19 +290,175 @@ def test_other_forms_of_the_same_weights_score_the_same(without_pretrained, form
     assert score.utterances == expected.utterances
 
 
-def test_transcript_files(letters, tmp_path):
+@pytest.fixture(scope="module")
+def several(letters, tmp_path_factory):
+    """Two splits, and two checkpoints that hear different things: (data, checkpoints)."""
+    import torch
+
     data, paths = letters
-    score = evaluate(paths["finetuned"], data, "test", device="cpu", num_workers=0)
-    write_transcripts(score, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "hypo.units",
-        "hypo.word",
-        "ref.units",
-        "ref.word",
+    folder = tmp_path_factory.mktemp("several")
+    shutil.copytree(data, folder / "data")
+    for ending in ("tsv", "ltr"):
+        lines = (data / f"test.{ending}").read_text(encoding="utf-8").splitlines()
+        short = [*lines[: 1 if ending == "tsv" else 0], *lines[5:12]]
+        (folder / "data" / f"dev.{ending}").write_text("\n".join(short) + "\n", encoding="utf-8")
+    # An utterance without a word: what is heard there is inserted.
+    rows = (folder / "data" / "dev.ltr").read_text(encoding="utf-8").splitlines()
+    tsv = (folder / "data" / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    rows[len(tsv) - 2 :] = ["|"]
+    (folder / "data" / "dev.ltr").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    state = torch.load(paths["finetuned"], weights_only=False)
+    state["model"]["w2v_encoder.proj.bias"] += torch.linspace(-3, 3, 32)
+    checkpoints = [folder / name / "best.pt" for name in ("one", "two")]
+    for checkpoint in checkpoints:
+        checkpoint.parent.mkdir()
+    shutil.copy(paths["finetuned"], checkpoints[0])
+    torch.save(state, checkpoints[1])
+    return folder / "data", checkpoints
+
+
+@pytest.fixture
+def parp(monkeypatch, capsys):
+    """Run `parp eval`; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["parp", "eval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return ended.value.code, shown.out, shown.err
+
+    return run
+
+
+QUICK = ("--device", "cpu", "--workers", "0")
+
+
+@pytest.mark.legacy
+def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp_path):
+    data, checkpoints = several
+    alone = [
+        evaluate(checkpoint, data, split, device="cpu", num_workers=0)
+        for checkpoint in checkpoints
+        for split in ("test", "dev")
     ]
-    references = (data / "test.ltr").read_text(encoding="utf-8").splitlines()
-    written = (tmp_path / "out" / "ref.units").read_text(encoding="utf-8").splitlines()
-    assert written == [f"{line} (u-{index})" for index, line in enumerate(references)]
+    assert alone[0].utterances != alone[2].utterances
+    built, build = [], decode.build_model
+    monkeypatch.setattr(decode, "build_model", lambda *a, **k: built.append(1) or build(*a, **k))
+    files = ("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv")
+    code, out, err = parp(
+        *checkpoints, "--data", data, "--split", "test,dev", *QUICK, *files, "--transcripts",
+        tmp_path / "heard",
+    )  # fmt: skip
+    assert (code, err, len(built)) == (0, "", 2)
+    assert json.loads((tmp_path / "s.json").read_text()) == [score.to_json() for score in alone]
+    with open(tmp_path / "s.csv", newline="") as handle:
+        assert [float(row["rate"]) for row in csv.DictReader(handle)] == [s.rate for s in alone]
+    rows = [line.split() for line in out.splitlines()]
+    assert [(row[0], row[1], row[3]) for row in rows[1:]] == [
+        (score.checkpoint, score.split, f"{score.rate:.2f}") for score in alone
+    ]
+    heard = tmp_path / "heard" / "two" / "best.pt" / "dev.tsv"
+    lines = heard.read_text(encoding="utf-8").splitlines()[1:]
+    assert [line.split("\t")[2] for line in lines] == [u.hypothesis for u in alone[3].utterances]
+    assert alone[3].utterances[-1].reference == ""
+    assert alone[3].utterances[-1].words.insertions > 0
+    assert len(list((tmp_path / "heard").rglob("*.tsv"))) == 4
+
+    code, out, err = parp(checkpoints[0], "--data", data, "--split", "dev", *QUICK, "--json", "-")
+    assert (code, json.loads(out)) == (0, [alone[1].to_json()])
+
+
+@pytest.mark.legacy
+def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
+    import torch
+
+    from parp_fairseq.export import csr
+    from parp_fairseq.export.sparse import export_sparse
+
+    data, checkpoints = several
+    state = torch.load(checkpoints[0], weights_only=False)
+    for name, tensor in state["model"].items():
+        if ".fc1.weight" in name:
+            state["model"][name] = tensor * (torch.rand_like(tensor) < 0.1)
+    torch.save(state, tmp_path / "pruned.pt")
+    export_sparse(tmp_path / "pruned.pt", tmp_path / "pruned.safetensors")
+    expected = evaluate(tmp_path / "pruned.pt", data, "dev", device="cpu", num_workers=0)
+    score = evaluate(tmp_path / "pruned.safetensors", data, "dev", device="cpu", num_workers=0)
+    assert score.utterances == expected.utterances
+    chosen, use = [], csr.use_csr
+
+    def use_where_sparse(model):
+        # By its zeros and not by measuring: in so small a model CSR never wins.
+        chosen.extend(use(model, faster=lambda linear: bool((linear.weight == 0).sum() > 100)))
+
+    monkeypatch.setattr(csr, "use_csr", use_where_sparse)
+    options = {"device": "cpu", "num_workers": 0, "engine": "csr"}
+    score = evaluate(tmp_path / "pruned.safetensors", data, "dev", **options)
+    assert len(chosen) == 2
+    assert [u.hypothesis for u in score.utterances] == [u.hypothesis for u in expected.utterances]
+
+
+@pytest.mark.legacy
+def test_an_interrupted_evaluation(several, parp, monkeypatch, tmp_path):
+    data, checkpoints = several
+    transcribe, calls = decode.transcribe, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return transcribe(*arguments)
+
+    monkeypatch.setattr(decode, "transcribe", interrupted)
+    arguments = (*checkpoints, "--data", data, "--split", "dev,test", *QUICK)
+    files = ("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv")
+    code, out, err = parp(*arguments, *files, "--transcripts", tmp_path / "heard")
+    assert code == 130
+    assert err.splitlines() == [
+        "parp: interrupted: 1 of 4 scores were done; no JSON or CSV is written"
+    ]
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [[str(checkpoints[0]), "dev"]]
+    assert [f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file()] == [
+        Path("heard/one/best.pt/dev.tsv")
+    ]
+
+
+def test_a_checkpoint_that_cannot_be_built_leaves_the_scores_before_it(several, parp, tmp_path):
+    import torch
+
+    data, checkpoints = several
+    state = torch.load(checkpoints[0], weights_only=False)
+    del state["model"]["w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"]
+    torch.save(state, tmp_path / "short.pt")
+    arguments = (checkpoints[0], tmp_path / "short.pt", "--data", data, "--split", "dev", *QUICK)
+    code, out, err = parp(*arguments, "--json", tmp_path / "s.json")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "short.pt: fairseq cannot build its model" in err and "fc2.weight" in err
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [str(checkpoints[0])]
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_nothing_is_decoded_before_all_is_checked(several, parp, monkeypatch, tmp_path):
+    data, checkpoints = several
+    monkeypatch.setattr(decode, "build_model", None)
+
+    def refused(pattern, *arguments, split="dev"):
+        code, out, err = parp(checkpoints[0], *arguments, "--data", data, "--split", split, *QUICK)
+        assert (code, out) == (2, "")
+        assert len(err.splitlines()) == 1 and pattern in err, err
+
+    refused("none.pt: no such checkpoint", tmp_path / "none.pt")
+    refused("one/best.pt is given twice", checkpoints[0])
+    refused("the split dev is given twice", split="dev,test,dev")
+    refused("no split was given", split=",")
+    refused("valid.tsv: no such manifest; the splits in", split="test,valid")
+    refused("--json and --csv cannot both be standard output", "--json", "-", "--csv", "-")
+    refused("s.json: there is no folder", "--json", tmp_path / "none" / "s.json")
+    refused(f"--csv {tmp_path} is a folder", "--csv", tmp_path)
+    refused("cannot be written", "--transcripts", "/proc/heard")
+    refused("engine sparse: use one of dense, csr", "--engine", "sparse")
 
 
 def test_unknown_settings_of_another_version_are_left_out(letters, tmp_path):
@@ -301,8 +501,6 @@ def test_architecture_from_the_pretrained_file_or_an_error(letters, tmp_path):
 
 
 def test_bad_input(letters, tmp_path):
-    import shutil
-
     import torch
 
     data, paths = letters
@@ -320,6 +518,8 @@ def test_bad_input(letters, tmp_path):
     refused(r"no such folder", folder=tmp_path / "nowhere")
     refused(r"max_tokens is 0", max_tokens=0)
     refused(r"test\.tsv row \d+: .* more than a batch may hold", max_tokens=10_000)
+    with pytest.raises(UserError, match="engine csr works on the CPU alone, not on cuda"):
+        evaluate(good, data, "test", device="cuda", engine="csr")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no GPU"):
             evaluate(good, data, "test", device="cuda")
@@ -335,6 +535,16 @@ def test_bad_input(letters, tmp_path):
     lines[4] = ""
     (other / "test.ltr").write_text("\n".join(lines) + "\n", encoding="utf-8")
     refused(r"test\.ltr row 5 is empty", folder=other)
+    (other / "test.ltr").write_text("|\n" * len(lines), encoding="utf-8")
+    refused(r"test\.ltr: no row has a word", folder=other)
+    (other / "dict.ltr.txt").unlink()
+    refused(r"no_dict\.pt holds no dictionary and .*dict\.ltr\.txt is not", paths["no_dict"], other)
+    (other / "test.tsv").write_text(str(other) + "\n", encoding="utf-8")
+    refused(r"test\.tsv lists no audio", folder=other)
+    shutil.copy(data / "test.tsv", other / "test.tsv")
+    phones = ["a b", *["a"] * 25]
+    (other / "test.phn").write_text("\n".join(phones) + "\n", encoding="utf-8")
+    refused(r"test\.phn row 1: the symbol 'a' is not in", folder=other, labels="phn")
     shutil.copy(data / "test.ltr", other / "test.ltr")
     moved = (other / "test.tsv").read_text(encoding="utf-8").replace(str(data), str(other))
     (other / "test.tsv").write_text(moved, encoding="utf-8")
@@ -342,10 +552,10 @@ def test_bad_input(letters, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:200] + b"\0" * 50)
     refused(r"test\.tsv: audio below .* cannot be read", folder=other)
 
-    state = torch.load(good, weights_only=False)
-    del state["model"]["w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"]
-    torch.save(state, tmp_path / "short.pt")
-    refused(r"short\.pt: fairseq cannot build its model: .*fc2\.weight", tmp_path / "short.pt")
+    translation = {"cfg": {"model": {"_name": "transformer"}, "task": {}}, "model": {}}
+    torch.save(translation, tmp_path / "translation.pt")
+    kind = r"translation\.pt holds a model of another kind \(transformer\)"
+    refused(kind, tmp_path / "translation.pt")
     shutil.copy(good, tmp_path / "cut.pt")
     os.truncate(tmp_path / "cut.pt", 20_000)
     refused(r"cut\.pt is truncated", tmp_path / "cut.pt")

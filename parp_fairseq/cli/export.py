@@ -1,0 +1,92 @@
+"""`parp export` and `parp repair`: checkpoints in other forms."""
+
+# No `from __future__ import annotations`: typer reads the annotations as they stand.
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parp_fairseq.cli.options import AsJson
+
+
+class Format(str, Enum):
+    """What a subnetwork can be written as."""
+
+    fairseq = "fairseq"
+    sparse = "sparse"
+    hf = "hf"
+
+
+class Dtype(str, Enum):
+    """How the values of a sparse file are stored."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A fine-tuned checkpoint or sparse file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for hf a folder.")],
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="fairseq: a checkpoint of stock fairseq; sparse: one small safetensors file; "
+            "hf: a folder for transformers.",
+        ),
+    ],
+    dtype: Annotated[
+        Dtype, typer.Option(help="Values of a sparse file: as they are, or rounded to fp16.")
+    ] = Dtype.fp32,
+    as_json: AsJson = False,
+) -> None:
+    """Write a subnetwork for stock fairseq, for transformers, or as a small file.
+
+    Example: parp export checkpoints/checkpoint_best.pt --format sparse -o model.safetensors
+    """
+    from parp_fairseq.errors import UserError
+
+    if dtype is not Dtype.fp32 and form is not Format.sparse:
+        raise UserError(f"--dtype goes with --format sparse, not {form.value}; leave it out")
+    summary: Any
+    if form is Format.fairseq:
+        from parp_fairseq.export.fairseq import export_fairseq
+
+        summary = export_fairseq(checkpoint, out)
+    elif form is Format.sparse:
+        from parp_fairseq.export.sparse import export_sparse
+
+        summary = export_sparse(checkpoint, out, dtype=dtype.value)
+    else:
+        from parp_fairseq.export.hf import export_hf
+
+        summary = export_hf(checkpoint, out)
+    if as_json:
+        print(json.dumps(summary, indent=1, default=str))
+    else:
+        print("\n".join(f"{key}: {_shown(value)}" for key, value in summary.items()))
+
+
+def repair(
+    checkpoint: Annotated[Path, typer.Argument(help="A pre-trained or fine-tuned checkpoint.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+) -> None:
+    """Rewrite a checkpoint of another version of fairseq so that the installed one takes it.
+
+    Example: parp repair xlsr_53_56k.pt -o xlsr_53_repaired.pt
+    """
+    from parp_fairseq.export.repair import repair as repair_checkpoint
+
+    changes = repair_checkpoint(checkpoint, out)
+    if changes:
+        print("\n".join([*changes, f"written: {out}"]))
+    else:
+        print(f"{checkpoint} needs no repair; nothing was written")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,95 @@
+"""`parp mask`: masks made, described and compared."""
+
+# No `from __future__ import annotations`: typer reads the annotations as they stand.
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from parp_fairseq.cli.options import AsJson
+
+_SOURCES = "Mask files, checkpoints, or folders of runs (their masks over time)."
+
+app = typer.Typer(no_args_is_help=True, help="Make, describe and compare pruning masks.")
+
+
+@app.command("make")
+def mask_make(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A fairseq checkpoint, pre-trained or fine-tuned.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The mask file to write.")],
+    sparsity: Annotated[float, typer.Option(help="Share of entries to prune, 0 to 1.")],
+    method: Annotated[
+        str, typer.Option(help="magnitude, random or random_init (a fresh network's magnitudes).")
+    ] = "magnitude",
+    granularity: Annotated[
+        str, typer.Option(help="global: one threshold; tensor: one for each.")
+    ] = "global",
+    include: Annotated[
+        list[str], typer.Option(help="Preset or pattern of modules (repeat for several).")
+    ] = ["wav2vec2"],  # noqa: B006
+    exclude: Annotated[
+        list[str], typer.Option(help="Pattern of modules to leave out (repeat for several).")
+    ] = [],  # noqa: B006
+    biases: Annotated[bool, typer.Option("--biases", help="Biases too.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of random and random_init.")] = 2337,
+) -> None:
+    """The first mask of a run with the same options, made ahead of it.
+
+    Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
+    """
+    from parp_fairseq.mask_making import make_mask, save_mask
+    from parp_fairseq.pruning import Scope
+
+    mask, info = make_mask(
+        checkpoint,
+        sparsity,
+        method=method,
+        granularity=granularity,
+        scope=Scope(tuple(include), tuple(exclude), biases),
+        seed=seed,
+    )
+    save_mask(mask, out, info)
+    print(f"{out}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned")
+
+
+@app.command("info")
+def mask_info(
+    sources: Annotated[list[Path], typer.Argument(help=_SOURCES)],
+    as_json: AsJson = False,
+) -> None:
+    """How masks were made, and their sparsity by layer and kind of matrix.
+
+    Example: parp mask info runs/parp_10min/parp_0.5_seed2337/checkpoints/mask.safetensors
+    """
+    from parp_fairseq.analysis.masks import MaskReport, read_masks
+
+    reports = [MaskReport(named) for named in read_masks(sources)]
+    if as_json:
+        print(json.dumps([report.to_json() for report in reports], indent=1))
+    else:
+        print("\n\n".join(report.render() for report in reports))
+
+
+@app.command("iou")
+def mask_iou(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help=_SOURCES),
+    ],
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Layer by layer too.")] = False,
+    png: Annotated[Optional[Path], typer.Option(help="Draw a heat map into this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """IOU of every two masks: what both keep over what either keeps.
+
+    Example: parp mask iou es.safetensors fr.safetensors mpi.safetensors --png iou.png
+    """
+    from parp_fairseq.analysis.masks import compare, read_masks
+
+    found = compare(read_masks(sources))
+    if png is not None:
+        found.draw(png, per_layer)
+    print(json.dumps(found.to_json(per_layer), indent=1) if as_json else found.render(per_layer))

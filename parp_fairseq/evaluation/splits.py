@@ -1,0 +1,62 @@
+"""Splits that can be scored: asked before anything is decoded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Union
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation.load import FineTuned
+from parp_fairseq.manifests.check import CheckedManifest, check_manifest
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+class Splits:
+    """Splits of a folder, each checked once for the same labels and dictionary."""
+
+    def __init__(self, data: PathLike, max_tokens: int | None) -> None:
+        """Splits of the folder `data`, in batches of `max_tokens` samples."""
+        self.data = data
+        self.max_tokens = max_tokens
+        self._passed: dict[Any, CheckedManifest] = {}
+
+    def check(self, finetuned: FineTuned, split: str, joining: str) -> CheckedManifest:
+        """Return the split's manifest and labels.
+
+        `joining` is fairseq's name for joining symbols into words. Raises UserError when a file
+        is missing, does not fit the checkpoint's dictionary, has no word at all, or has audio
+        longer than a batch may hold.
+        """
+        key = (split, finetuned.labels, joining, tuple(finetuned.symbols))
+        if key not in self._passed:
+            manifest = check_manifest(
+                self.data,
+                split,
+                finetuned.labels,
+                symbols=finetuned.symbols,
+                symbols_from=f"the dictionary of {finetuned.path}",
+            )
+            _check_lengths(manifest, self.max_tokens)
+            _check_words(manifest, f"{split}.{finetuned.labels}", joining)
+            self._passed[key] = manifest
+        return self._passed[key]
+
+
+def _check_lengths(checked: CheckedManifest, max_tokens: int | None) -> None:
+    for number, row in enumerate(checked.manifest.rows, start=2):
+        if max_tokens is not None and row.frames > max_tokens:
+            raise UserError(
+                f"{checked.split}.tsv row {number}: {row.path} has {row.frames} samples, more than "
+                f"a batch may hold (max_tokens {max_tokens}); raise max_tokens"
+            )
+
+
+def _check_words(checked: CheckedManifest, file: str, post_process: str) -> None:
+    """An utterance may have no word (what is heard is inserted), a split may not."""
+    from fairseq.data.data_utils import post_process as join
+
+    if not any(join(line, post_process).split() for line in checked.labels):
+        raise UserError(
+            f"{file}: no row has a word, so there is no error rate; build the labels again"
+        )

@@ -1,0 +1,112 @@
+"""A checkpoint of stock fairseq: dense tensors with zeros, and nothing of this package.
+
+fairseq pickles its Dictionary into a checkpoint, and torch's safe loader (the default since 2.6,
+in fairseq's own calls too) then refuses the file. So the dictionary lies beside the checkpoint as
+`dict.LABELS.txt`, where the task looks for it, and the checkpoint holds plain values alone. When
+the two are moved, `load_model_ensemble_and_task([FILE], arg_overrides={"data": FOLDER})` finds it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Union
+
+from parp_fairseq.errors import UserError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_TASK = "audio_finetuning"
+
+
+def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
+    """Write a fine-tuned checkpoint, or a sparse file, as stock fairseq writes its own.
+
+    Left out are the plugin's settings, the optimizer's state and the place of the pre-trained file.
+    Keys of the tasks that some version of fairseq does not know are left to its defaults.
+
+    Args:
+        checkpoint: a fine-tuned CTC checkpoint.
+        out: the file to write; `dict.LABELS.txt` is written beside it.
+
+    Returns:
+        {"format", "out", "dictionary", "bytes"}.
+
+    Raises:
+        UserError: the checkpoint cannot be exported, another dictionary lies beside `out`, or
+            nothing can be written there.
+    """
+    import torch
+    from fairseq.data import Dictionary
+
+    from parp_fairseq.export.source import open_source, output
+
+    source = open_source(checkpoint)
+    out = Path(out)
+    folder = out.parent.absolute()
+    beside = out.parent / f"dict.{source.labels}.txt"
+    state = {
+        "args": None,
+        "cfg": _stock_settings(source.settings, folder),
+        "model": {name: tensor.contiguous() for name, tensor in source.weights.items()},
+        "criterion": None,
+        "optimizer_history": [
+            {
+                "criterion_name": "CtcCriterion",
+                "optimizer_name": "FairseqAdam",
+                "lr_scheduler_state": {},
+                "num_updates": source.updates,
+            }
+        ],
+        "task_state": {},
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "last_optimizer_state": None,
+    }
+    with output(out) as stage:
+        written = stage / beside.name
+        source.dictionary.save(str(written))
+        read = Dictionary.load(str(written))
+        if read.symbols != source.dictionary.symbols:
+            raise UserError(
+                f"{source.path}: its dictionary cannot be written as {beside.name} and read back "
+                "the same (a symbol stands there twice); use the format sparse"
+            )
+        if beside.exists() and beside.read_bytes() != written.read_bytes():
+            if Dictionary.load(str(beside)).symbols != read.symbols:
+                raise UserError(
+                    f"{beside} is another dictionary than the one of {source.path}; write "
+                    f"{out.name} into a folder of its own"
+                )
+            # The same symbols with other counts: the file may be the data's own.
+            written.unlink()
+        torch.save(state, stage / out.name)
+    return {
+        "format": "fairseq",
+        "out": str(out),
+        "dictionary": str(beside),
+        "bytes": out.stat().st_size,
+    }
+
+
+def _stock_settings(settings: dict[str, Any], data: Path) -> dict[str, Any]:
+    """The settings under stock names; `settings` is changed."""
+    from parp_fairseq.export.settings import keep_audio_keys
+
+    model, task = settings["model"], settings["task"]
+    task["_name"] = _TASK
+    keep_audio_keys(task)
+    keep_audio_keys(model["w2v_args"]["task"])
+    task["data"] = model["data"] = str(data)
+    # The network stands in w2v_args; the file that it came from is not read again.
+    model["w2v_path"] = Path(str(model.get("w2v_path") or "pretrained.pt")).name
+    settings.pop("job_logging_cfg", None)  # Hydra's own, with paths of the training's machine.
+    settings.setdefault("common", {}).update(user_dir=None)
+    settings["common"].setdefault("tpu", False)
+    for section, ours in (("criterion", "parp_ctc"), ("optimizer", "parp")):
+        if (settings.get(section) or {}).get("_name") == ours:
+            settings[section] = (
+                settings[section]["base"]
+                if section == "optimizer"
+                else {**settings[section], "_name": "ctc"}
+            )
+    return settings

@@ -1,0 +1,284 @@
+"""A folder for `transformers`: Wav2Vec2ForCTC, its processor and its vocabulary.
+
+Written without transformers. Both libraries then compute the same from the same input: fairseq
+hands its padding mask to every wav2vec 2.0, so the feature extractor here asks for an attention
+mask, for models with group norm too.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.export.source import Source, open_source, output
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+WEIGHTS_FILE = "model.safetensors"
+
+# fairseq's defaults, for keys that a checkpoint leaves out.
+_DEFAULTS: dict[str, Any] = {
+    "extractor_mode": "default",
+    "encoder_layers": 12,
+    "encoder_embed_dim": 768,
+    "encoder_ffn_embed_dim": 3072,
+    "encoder_attention_heads": 12,
+    "activation_fn": "gelu",
+    "layer_norm_first": False,
+    "conv_feature_layers": "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]",
+    "conv_bias": False,
+    "conv_pos": 128,
+    "conv_pos_groups": 16,
+}
+# What Wav2Vec2ForCTC has no counterpart for, unless it is set to this.
+_ONLY = {
+    "layer_type": "transformer",
+    "pos_conv_depth": 1,
+    "conv_pos_batch_norm": False,
+    "crop_seq_to_multiple": 1,
+    "quantize_input": False,
+}
+_NORMS = {"default": "group", "layer_norm": "layer"}
+_ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
+
+_ENCODER = "w2v_encoder.w2v_model."
+_RENAMED = (
+    (r"feature_extractor\.conv_layers\.(\d+)\.0\.", r"feature_extractor.conv_layers.\1.conv."),
+    (
+        r"feature_extractor\.conv_layers\.(\d+)\.2\.1\.",
+        r"feature_extractor.conv_layers.\1.layer_norm.",
+    ),
+    (
+        r"feature_extractor\.conv_layers\.(\d+)\.2\.",
+        r"feature_extractor.conv_layers.\1.layer_norm.",
+    ),
+    (r"layer_norm\.", r"feature_projection.layer_norm."),
+    (r"post_extract_proj\.", r"feature_projection.projection."),
+    (r"mask_emb$", r"masked_spec_embed"),
+    (r"encoder\.pos_conv\.0\.bias$", r"encoder.pos_conv_embed.conv.bias"),
+    (
+        r"encoder\.pos_conv\.0\.(?:weight_g|parametrizations\.weight\.original0)$",
+        r"encoder.pos_conv_embed.conv.parametrizations.weight.original0",
+    ),
+    (
+        r"encoder\.pos_conv\.0\.(?:weight_v|parametrizations\.weight\.original1)$",
+        r"encoder.pos_conv_embed.conv.parametrizations.weight.original1",
+    ),
+    (r"encoder\.layer_norm\.", r"encoder.layer_norm."),
+    (r"encoder\.layers\.(\d+)\.self_attn\.", r"encoder.layers.\1.attention."),
+    (r"encoder\.layers\.(\d+)\.self_attn_layer_norm\.", r"encoder.layers.\1.layer_norm."),
+    (r"encoder\.layers\.(\d+)\.fc1\.", r"encoder.layers.\1.feed_forward.intermediate_dense."),
+    (r"encoder\.layers\.(\d+)\.fc2\.", r"encoder.layers.\1.feed_forward.output_dense."),
+    (r"encoder\.layers\.(\d+)\.final_layer_norm\.", r"encoder.layers.\1.final_layer_norm."),
+)
+
+# fairseq's CTC blank is <s>, at 0; transformers calls the blank <pad>.
+_SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+_PIECE = "\u2581"
+
+
+def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
+    """Write a fine-tuned wav2vec 2.0 as a folder that `transformers` opens.
+
+    Args:
+        checkpoint: a fine-tuned CTC checkpoint, or a sparse file.
+        out: the folder to write; it must not be there, or be empty.
+
+    Returns:
+        {"format", "out", "files", "bytes"}.
+
+    Raises:
+        UserError: the checkpoint cannot be exported (another kind of model, a layer that
+            Wav2Vec2ForCTC lacks), or the folder is in use or cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is there already; choose another folder, or remove it")
+    source = open_source(checkpoint)
+    network = _network(source)
+    texts = {
+        "config.json": _config(source, network),
+        "preprocessor_config.json": _feature_extractor(source),
+        **_tokenizer(source),
+    }
+    tensors = _tensors(source, network)
+    with output(out / WEIGHTS_FILE) as stage:
+        save_file(tensors, stage / WEIGHTS_FILE, metadata={"format": "pt"})
+        for name, content in texts.items():
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (stage / name).write_text(text, encoding="utf-8")
+        # safetensors lets nobody else read what it writes.
+        shutil.copymode(stage / "config.json", stage / WEIGHTS_FILE)
+    files = sorted([WEIGHTS_FILE, *texts])
+    return {
+        "format": "hf",
+        "out": str(out),
+        "files": files,
+        "bytes": sum((out / name).stat().st_size for name in files),
+    }
+
+
+def _network(source: Source) -> dict[str, Any]:
+    """The options of the network, where transformers has one like it."""
+    if source.info.kind != "wav2vec2":
+        raise UserError(
+            f"{source.path} is a {source.info.kind}; only wav2vec 2.0 (and XLSR) is exported to "
+            "Wav2Vec2ForCTC"
+        )
+    found = {**_DEFAULTS, **_ONLY, **source.settings["model"]["w2v_args"]["model"]}
+    supported: list[tuple[str, Sequence[Any]]] = [
+        *((key, (value,)) for key, value in _ONLY.items()),
+        ("extractor_mode", tuple(_NORMS)),
+        ("activation_fn", tuple(_ACTIVATIONS)),
+    ]
+    for key, values in supported:
+        if found[key] not in values:
+            raise UserError(
+                f"{source.path}: its network has {key}={found[key]}, which Wav2Vec2ForCTC lacks"
+            )
+    if source.settings["model"].get("blank_weight"):
+        raise UserError(f"{source.path}: model.blank_weight has no counterpart in Wav2Vec2ForCTC")
+    return found
+
+
+def _config(source: Source, network: Mapping[str, Any]) -> dict[str, Any]:
+    layers = _literal(source, str(network["conv_feature_layers"]))
+    tuned = source.settings["model"]
+    criterion = source.settings.get("criterion") or {}
+    return {
+        "architectures": ["Wav2Vec2ForCTC"],
+        "model_type": "wav2vec2",
+        "dtype": "float32",
+        "torch_dtype": "float32",  # The same, for transformers 4.
+        "vocab_size": len(source.dictionary),
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "hidden_size": network["encoder_embed_dim"],
+        "num_hidden_layers": network["encoder_layers"],
+        "num_attention_heads": network["encoder_attention_heads"],
+        "intermediate_size": network["encoder_ffn_embed_dim"],
+        "hidden_act": _ACTIVATIONS[network["activation_fn"]],
+        "layer_norm_eps": 1e-5,
+        "do_stable_layer_norm": bool(network["layer_norm_first"]),
+        "feat_extract_norm": _NORMS[network["extractor_mode"]],
+        "feat_extract_activation": "gelu",
+        "conv_dim": [layer[0] for layer in layers],
+        "conv_kernel": [layer[1] for layer in layers],
+        "conv_stride": [layer[2] for layer in layers],
+        "conv_bias": bool(network["conv_bias"]),
+        "num_feat_extract_layers": len(layers),
+        "num_conv_pos_embeddings": network["conv_pos"],
+        "num_conv_pos_embedding_groups": network["conv_pos_groups"],
+        # What follows counts in training alone.
+        "hidden_dropout": tuned.get("dropout", 0.0),
+        "attention_dropout": tuned.get("attention_dropout", 0.0),
+        "activation_dropout": tuned.get("activation_dropout", 0.0),
+        "feat_proj_dropout": tuned.get("dropout_input", 0.0),
+        "final_dropout": tuned.get("final_dropout", 0.0),
+        "layerdrop": tuned.get("layerdrop", 0.0),
+        "apply_spec_augment": bool(tuned.get("apply_mask", False)),
+        "mask_time_prob": tuned.get("mask_prob", 0.0),
+        "mask_time_length": tuned.get("mask_length", 10),
+        "mask_feature_prob": tuned.get("mask_channel_prob", 0.0),
+        "mask_feature_length": tuned.get("mask_channel_length", 10),
+        "ctc_loss_reduction": "sum",
+        "ctc_zero_infinity": bool(criterion.get("zero_infinity", False)),
+    }
+
+
+def _feature_extractor(source: Source) -> dict[str, Any]:
+    return {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "processor_class": "Wav2Vec2Processor",
+        "feature_size": 1,
+        "sampling_rate": 16000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": bool(source.info.normalize),
+        "return_attention_mask": True,
+    }
+
+
+def _tokenizer(source: Source) -> dict[str, dict[str, Any]]:
+    symbols = [*_SPECIAL, *source.dictionary.symbols[len(_SPECIAL) :]]
+    special = {
+        "pad_token": _SPECIAL[0],
+        "bos_token": _SPECIAL[1],
+        "eos_token": _SPECIAL[2],
+        "unk_token": _SPECIAL[3],
+    }
+    about: dict[str, Any] = {**special, "processor_class": "Wav2Vec2Processor"}
+    if any(_PIECE in symbol for symbol in symbols):
+        # Joined, the pieces give the words: transformers knows no word mark inside of a token.
+        symbols = [symbol.replace(_PIECE, " ") for symbol in symbols]
+        about |= {"tokenizer_class": "Wav2Vec2CTCTokenizer", "word_delimiter_token": " "}
+    elif source.labels == "ltr" or ("|" in symbols and source.labels != "phn"):
+        about |= {"tokenizer_class": "Wav2Vec2CTCTokenizer", "word_delimiter_token": "|"}
+    else:
+        about |= {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer", "do_phonemize": False}
+    return {
+        "vocab.json": {symbol: number for number, symbol in enumerate(symbols)},
+        "tokenizer_config.json": about,
+        "special_tokens_map.json": special,
+    }
+
+
+def _tensors(source: Source, network: Mapping[str, Any]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, tensor in source.weights.items():
+        # Half-precision runs save half-precision weights; fairseq decodes in fp32 by default.
+        found[_renamed(source, name)] = tensor.detach().float().contiguous()
+    width = network["encoder_embed_dim"]
+    if "wav2vec2.feature_projection.projection.weight" not in found:
+        # fairseq leaves the projection out where the sizes agree; transformers always has one.
+        found["wav2vec2.feature_projection.projection.weight"] = torch.eye(width)
+        found["wav2vec2.feature_projection.projection.bias"] = torch.zeros(width)
+    return found
+
+
+def _renamed(source: Source, name: str) -> str:
+    if name.startswith("w2v_encoder.proj."):
+        return name.replace("w2v_encoder.proj.", "lm_head.")
+    if name.startswith(_ENCODER):
+        inner = name[len(_ENCODER) :]
+        for pattern, replacement in _RENAMED:
+            new, times = re.subn(rf"^{pattern}", replacement, inner)
+            if times:
+                return f"wav2vec2.{new}"
+    raise UserError(f"{source.path} holds {name}, which Wav2Vec2ForCTC lacks")
+
+
+def _literal(source: Source, text: str) -> list[tuple[int, int, int]]:
+    """The convolutions as (width, kernel, stride): lists of tuples, added and multiplied."""
+
+    def value(node: ast.AST) -> Any:
+        if isinstance(node, ast.BinOp):
+            left, right = value(node.left), value(node.right)
+            if isinstance(node.op, ast.Add) and isinstance(left, list):
+                return left + right
+            if isinstance(node.op, ast.Mult) and isinstance(left, list) and right < 1000:
+                return left * right
+            raise ValueError(text)
+        return ast.literal_eval(node)
+
+    try:
+        layers = value(ast.parse(text.strip(), mode="eval").body)
+        return [(int(width), int(kernel), int(stride)) for width, kernel, stride in layers]
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{source.path}: its conv_feature_layers are {text[:60]!r}, which are no (width, "
+            "kernel, stride)"
+        ) from error

@@ -1,0 +1,114 @@
+"""Checkpoints of other versions of fairseq, made to load in the installed one.
+
+What stands in the way of published checkpoints: official 0.12.2 refuses settings of the
+pre-training task that it does not know (`multi_corpus_keys`; XLSR-53's `eval_wer…`) and wants
+`cfg.criterion` and `cfg.lr_scheduler` to be there; and torch 2.6 and later, in fairseq's own calls
+too, refuses the objects that older files hold their settings in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Union
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def repair(checkpoint: PathLike, out: PathLike) -> list[str]:
+    """Write a checkpoint whose settings the installed fairseq takes; its weights stay as they are.
+
+    Args:
+        checkpoint: a pre-trained or fine-tuned fairseq checkpoint.
+        out: the file to write.
+
+    Returns:
+        What was changed, a line each. Empty: nothing had to be, and nothing was written.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or `out` cannot be written.
+    """
+    import torch
+
+    from parp_fairseq.checkpoints import load_checkpoint
+    from parp_fairseq.export.source import output
+
+    state = load_checkpoint(checkpoint)
+    repaired, changes = repaired_state(state)
+    if changes:
+        out = Path(out)
+        with output(out) as stage:
+            torch.save(repaired, stage / out.name)
+    return changes
+
+
+def repaired_state(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a copy of a checkpoint's state with settings that load, and what was changed.
+
+    Args:
+        state: what `load_checkpoint` returned; it is not changed, and the copy shares its tensors.
+    """
+    from parp_fairseq.export.settings import plain_settings
+
+    changes = []
+    settings = plain_settings(state)
+    if state.get("cfg") is None:
+        changes.append("args, a flat namespace, became the sections of cfg")
+    elif not _is_plain(state["cfg"]):
+        changes.append("cfg, objects of omegaconf or argparse, became plain values")
+    changes += _repair_settings(settings)
+    return {**state, "args": None, "cfg": settings}, changes
+
+
+@contextlib.contextmanager
+def repaired_loading() -> Iterator[None]:
+    """Let fairseq, inside this block, open checkpoints as if `repair` had mended them.
+
+    fairseq opens the pre-trained file itself while it builds a model for fine-tuning.
+    """
+    from fairseq import checkpoint_utils
+    from omegaconf import open_dict
+
+    load = checkpoint_utils.load_checkpoint_to_cpu
+
+    def repaired(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        state = load(*args, **kwargs)
+        with open_dict(state["cfg"]):
+            _repair_settings(state["cfg"])
+        return state
+
+    checkpoint_utils.load_checkpoint_to_cpu = repaired
+    try:
+        yield
+    finally:
+        checkpoint_utils.load_checkpoint_to_cpu = load
+
+
+def _repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+    from parp_fairseq.export.settings import drop_unknown
+
+    inner = (settings.get("model") or {}).get("w2v_args") or {}
+    changes = []
+    for prefix, section in (
+        ("cfg.task.", settings.get("task")),
+        ("cfg.model.w2v_args.task.", inner.get("task")),
+    ):
+        dropped = drop_unknown(section, TASK_DATACLASS_REGISTRY, prefix)
+        changes += [f"{key} is unknown to this fairseq and was left out" for key in dropped]
+    for key in ("criterion", "lr_scheduler"):
+        if key not in settings:
+            settings[key] = None
+            changes.append(f"cfg.{key} was missing and is now null")
+    return changes
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(entry) for entry in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(entry) for entry in value)
+    return value is None or isinstance(value, (bool, int, float, str))

@@ -1,0 +1,157 @@
+"""The fine-tuned checkpoint that is exported: weights, plain settings and dictionary."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Union
+
+from torch import Tensor
+
+from parp_fairseq.checkpoints import PretrainedInfo, describe_state, load_checkpoint
+from parp_fairseq.errors import UserError
+from parp_fairseq.export.settings import plain_settings
+from parp_fairseq.manifests.staging import staged
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+SYMBOLS_KEY = "parp_symbols"
+"""Where the task `parp` keeps its dictionary in `task_state`, as plain lists."""
+
+_HEAD = "w2v_encoder.proj.weight"
+_SPECIAL = 4  # <s> (the CTC blank), <pad>, </s>, <unk>
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an export starts from.
+
+    `settings` are the checkpoint's own as plain dictionaries (`model`, `task` and others),
+    `weights` maps parameters to tensors, which may lie in the mapped file.
+    """
+
+    path: Path
+    info: PretrainedInfo
+    settings: dict[str, Any] = field(repr=False)
+    weights: Mapping[str, Tensor] = field(repr=False)
+    labels: str
+    dictionary: Any = field(repr=False)
+    updates: int
+
+
+def open_source(checkpoint: PathLike) -> Source:
+    """Read a fine-tuned CTC checkpoint, or a sparse file, for an export.
+
+    Raises:
+        UserError: it is missing, damaged, pre-trained only, or has no dictionary or one that
+            does not fit its head.
+    """
+    from parp_fairseq.export.sparse import is_sparse, read_sparse
+
+    path = Path(checkpoint)
+    state = read_sparse(path) if is_sparse(path) else load_checkpoint(path)
+    info = describe_state(state, path)
+    if not info.finetuned:
+        raise UserError(
+            f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
+            "the checkpoint_best.pt of a fine-tuning"
+        )
+    if _HEAD not in info.shapes:
+        raise UserError(f"{path} is a {info.arch} without a CTC head, and only CTC is exported")
+    if not info.labels:
+        raise UserError(
+            f"{path} does not say its labels (cfg.task.labels), so its dictionary has no name"
+        )
+    settings = plain_settings(state)
+    w2v_args = settings["model"].get("w2v_args")
+    if not isinstance(w2v_args, dict) or not {"model", "task"} <= set(w2v_args):
+        raise UserError(
+            f"{path} does not hold its architecture (cfg.model.w2v_args); save it once with "
+            "fairseq where its pre-trained file is"
+        )
+    dictionary = _dictionary(path, state, settings, info.labels)
+    if len(dictionary) != info.shapes[_HEAD][0]:
+        raise UserError(
+            f"{path}: its dictionary has {len(dictionary)} symbols ({_SPECIAL} special ones "
+            f"included) but its head has {info.shapes[_HEAD][0]}; use the dictionary that the "
+            "model was trained with"
+        )
+    history = state.get("optimizer_history") or [{}]
+    return Source(
+        path=path,
+        info=info,
+        settings=settings,
+        weights=state["model"],
+        labels=info.labels,
+        dictionary=dictionary,
+        updates=int(history[-1].get("num_updates") or 0),
+    )
+
+
+def plain_dictionary(dictionary: Any) -> dict[str, list[Any]]:
+    """A fairseq Dictionary as lists, without its four special symbols."""
+    return {
+        "symbols": list(dictionary.symbols[_SPECIAL:]),
+        "counts": [int(count) for count in dictionary.count[_SPECIAL:]],
+    }
+
+
+def dictionary_from(lists: Mapping[str, list[Any]]) -> Any:
+    """Undo `plain_dictionary`."""
+    from fairseq.data import Dictionary
+
+    dictionary = Dictionary()
+    for symbol, count in zip(lists["symbols"], lists["counts"]):
+        dictionary.add_symbol(symbol, n=count, overwrite=True)
+    return dictionary
+
+
+@contextmanager
+def output(path: PathLike) -> Iterator[Path]:
+    """A folder to write the file `path` and its neighbours into; they appear when all is written.
+
+    Raises:
+        UserError: `path` is a folder, or nothing can be written there (rights, a full disk).
+    """
+    from safetensors import SafetensorError
+
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of the file to write")
+    with staged(path.parent) as stage:
+        try:
+            yield stage
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # torch and safetensors hide why a write failed.
+            reason = getattr(error, "strerror", None) or "it could not be finished"
+            free = shutil.disk_usage(stage).free // 2**20
+            raise UserError(
+                f"{path} cannot be written ({reason}; {free:,} MiB are free there); make room or "
+                "choose another place"
+            ) from error
+
+
+def _dictionary(
+    path: Path, state: Mapping[str, Any], settings: Mapping[str, Any], labels: str
+) -> Any:
+    task_state = state.get("task_state") or {}
+    if task_state.get("target_dictionary") is not None:
+        return task_state["target_dictionary"]
+    if SYMBOLS_KEY in task_state:
+        return dictionary_from(task_state[SYMBOLS_KEY])
+    found = Path(str((settings.get("task") or {}).get("data") or ""), f"dict.{labels}.txt")
+    if not found.is_file():
+        raise UserError(
+            f"{path} holds no dictionary and {found} is not there; put the dictionary that the "
+            "model was trained with in that place"
+        )
+    from parp_fairseq.manifests.units import read_dictionary
+
+    read_dictionary(found)  # Its errors name file and row.
+    from fairseq.data import Dictionary
+
+    return Dictionary.load(str(found))

@@ -1,0 +1,109 @@
+"""Masks in files and inside of checkpoints, read under canonical names and compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Union
+
+from torch import Tensor
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import bits
+from parp_fairseq.pruning.mask import Mask
+from parp_fairseq.pruning.scope import canonical_name
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def read_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
+    """Read a mask file and its info, whoever wrote it.
+
+    Raises:
+        UserError: the file is missing, truncated, damaged or not a mask.
+    """
+    mask, info = Mask.load(path)
+    try:
+        return _canonical(mask), dict(info)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a readable mask file ({error})") from error
+
+
+def stored_mask(state: Mapping[str, Any]) -> Mask | None:
+    """The mask of the subnetwork that a checkpoint of task `parp` holds.
+
+    Args:
+        state: what `load_checkpoint` returned.
+
+    Returns:
+        None where the checkpoint keeps no mask: another task's, a dense run's, an exported one.
+    """
+    try:
+        pruning = state["last_optimizer_state"]["parp"]
+        masks = pruning["masks"]
+        packed = masks.get("view", masks["last"])
+        return _canonical(Mask.from_bits(packed, pruning["shapes"]))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def nonzero_mask(tensors: Mapping[str, Tensor]) -> Mask:
+    """The mask that keeps what is not zero.
+
+    Args:
+        tensors: name → tensor of any shape and precision.
+    """
+    return Mask({canonical_name(name): tensor != 0 for name, tensor in tensors.items()})
+
+
+def unlike(a: Mask, b: Mask) -> str | None:
+    """Say how the tensors that `b` covers differ from those of `a`; None where they agree."""
+    ours, theirs = a.shapes, b.shapes
+    missing = sorted(set(ours) - set(theirs))
+    surplus = sorted(set(theirs) - set(ours))
+    if missing:
+        return f"has no mask for {missing[0]}"
+    if surplus:
+        return f"also masks {surplus[0]}"
+    for name, shape in ours.items():
+        if theirs[name] != shape:
+            return f"masks {name} as {theirs[name]} and not as {shape}"
+    return None
+
+
+def both_kept(a: Mask, b: Mask) -> dict[str, int]:
+    """Count, for each tensor, the entries that both masks keep.
+
+    Raises:
+        ValueError: the masks cover different tensors; the message says which.
+    """
+    difference = unlike(a, b)
+    if difference:
+        raise ValueError(difference)
+    theirs = b.packed
+    return {name: bits.ones(data & theirs[name]) for name, data in a.packed.items()}
+
+
+def iou_of_counts(counts: Iterable[tuple[int, int, int]]) -> float:
+    """IOU (paper, equation 1) over tensors; 1.0 where neither mask keeps anything.
+
+    Args:
+        counts: for each tensor the entries kept by both, by one mask, and by the other.
+    """
+    both = either = 0
+    for shared, one, other in counts:
+        both += shared
+        either += one + other - shared
+    return both / either if either else 1.0
+
+
+def _canonical(mask: Mask) -> Mask:
+    """The same mask under canonical names; ValueError where two names become one."""
+    names = {name: canonical_name(name) for name in mask}
+    if len(set(names.values())) != len(names):
+        raise ValueError("a tensor is masked twice")
+    packed, shapes = mask.packed, mask.shapes
+    return Mask.from_bits(
+        {short: packed[name] for name, short in names.items()},
+        {short: shapes[name] for name, short in names.items()},
+    )

@@ -1,0 +1,180 @@
+"""A trained subnetwork, taken away in each form and read back by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from parp_fairseq.cli.export import export
+from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation import evaluate
+from parp_fairseq.evaluation.load import build_model, build_task, open_finetuned
+from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import export_sparse, load_sparse, read_sparse
+
+# Stock fairseq where nothing of this package can be imported; its answer is saved.
+STOCK = """
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "parp_fairseq":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Nowhere())
+import torch
+from fairseq import checkpoint_utils
+
+checkpoint, folder, split, answer = sys.argv[1:]
+overrides = {"data": folder} if folder else None
+(model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], overrides)
+model.make_generation_fast_()
+weights = torch.load(checkpoint, weights_only=True)["model"]
+logits = None
+if split:
+    task.load_dataset(split)
+    dataset = task.dataset(split)
+    batch = dataset.collater([dataset[index] for index in range(4)])
+    with torch.no_grad():
+        logits = model.get_logits(model(**batch["net_input"]))
+torch.save(
+    {
+        "task": cfg.task._name,
+        "criterion": cfg.criterion._name,
+        "optimizer": cfg.optimizer._name,
+        "symbols": task.target_dictionary.symbols,
+        "weights": weights,
+        "logits": logits,
+    },
+    answer,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trainer_in, tmp_path_factory):
+    """A subnetwork at 90%."""
+    run = trainer_in(tmp_path_factory.mktemp("trained"))(
+        "optimization.max_update=2", "optimization.lr=[0.01]", "task.prune.sparsity=0.9"
+    )
+    path = run.folder / "checkpoints" / "checkpoint_last.pt"
+    assert path.is_file(), run.tail
+    return path
+
+
+def stock(checkpoint, answer, data="", split=""):
+    """What stock fairseq makes of a checkpoint."""
+    done = subprocess.run(
+        [sys.executable, "-c", STOCK, str(checkpoint), str(data), split, str(answer)],
+        cwd=answer.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return torch.load(answer, weights_only=True)
+
+
+def our_logits(checkpoint, data, split):
+    """Logits of the original checkpoint for the first four utterances."""
+    finetuned = open_finetuned(checkpoint, data)
+    task = build_task(finetuned, data)
+    model = build_model(finetuned, task)
+    task.load_dataset(split)
+    dataset = task.dataset(split)
+    batch = dataset.collater([dataset[index] for index in range(4)])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            return model.get_logits(model(**batch["net_input"]))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.legacy
+def test_stock_fairseq_computes_the_same_bit_by_bit(checkpoint, data, tmp_path):
+    out = tmp_path / "stock" / "model.pt"
+    summary = export_fairseq(checkpoint, out)
+    assert summary["bytes"] == out.stat().st_size
+    assert sorted(entry.name for entry in out.parent.iterdir()) == ["dict.ltr.txt", "model.pt"]
+    answer = stock(out, tmp_path / "answer.pt", data, "test-clean")
+    assert (answer["task"], answer["criterion"], answer["optimizer"]) == (
+        "audio_finetuning",
+        "ctc",
+        "adam",
+    )
+    assert torch.equal(answer["logits"], our_logits(checkpoint, data, "test-clean"))
+    original = torch.load(checkpoint, weights_only=True)
+    assert list(answer["weights"]) == list(original["model"])
+    for name, tensor in original["model"].items():
+        assert torch.equal(answer["weights"][name], tensor), name
+    assert sum(int((tensor == 0).sum()) for tensor in answer["weights"].values()) > 1_000_000
+
+    state = torch.load(out, weights_only=True)
+    del state["model"]
+    words = json.dumps(state).replace(str(tmp_path), "")
+    assert "parp" not in words and "prune" not in words
+    assert state["last_optimizer_state"] is None
+    assert (out.parent / "dict.ltr.txt").read_text() == (data / "dict.ltr.txt").read_text()
+
+    # Without a folder of data it finds the dictionary beside itself.
+    alone = stock(out, tmp_path / "answer.pt")
+    assert alone["symbols"] == answer["symbols"]
+
+
+def test_all_forms_give_the_same_transcripts(checkpoint, data, tmp_path):
+    export_fairseq(checkpoint, tmp_path / "model.pt")
+    export_sparse(checkpoint, tmp_path / "model.safetensors")
+    export_fairseq(tmp_path / "model.safetensors", tmp_path / "back" / "model.pt")
+    original = torch.load(checkpoint, weights_only=True)["model"]
+    again = torch.load(tmp_path / "back" / "model.pt", weights_only=True)["model"]
+    assert all(torch.equal(again[name], original[name]) for name in original)
+    scores = [
+        evaluate(path, data, "dev-other", device="cpu", num_workers=0).utterances
+        for path in (
+            checkpoint,
+            tmp_path / "model.pt",
+            tmp_path / "model.safetensors",
+            tmp_path / "back" / "model.pt",
+        )
+    ]
+    assert all(score == scores[0] for score in scores)
+    loaded = load_sparse(tmp_path / "model.safetensors")
+    assert loaded.dictionary.symbols == open_finetuned(checkpoint, data).dictionary.symbols
+
+
+def test_a_dictionary_in_the_way(checkpoint, data, tmp_path):
+    (tmp_path / "dict.ltr.txt").write_text("A 1\nB 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"dict\.ltr\.txt is another dictionary than the one of"):
+        export_fairseq(checkpoint, tmp_path / "model.pt")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["dict.ltr.txt"]
+    counted = (data / "dict.ltr.txt").read_text(encoding="utf-8").replace("94802", "3")
+    (tmp_path / "dict.ltr.txt").write_text(counted, encoding="utf-8")
+    export_fairseq(checkpoint, tmp_path / "model.pt")
+    assert (tmp_path / "dict.ltr.txt").read_text(encoding="utf-8") == counted
+
+
+def test_the_command(checkpoint, tmp_path):
+    app = typer.Typer()
+    app.command()(export)
+    runner = CliRunner()
+    out = tmp_path / "model.safetensors"
+    arguments = [str(checkpoint), "-o", str(out), "--format", "sparse", "--dtype", "fp16"]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert f"bytes: {out.stat().st_size:,}" in done.output
+    half = read_sparse(out)["model"]
+    original = torch.load(checkpoint, weights_only=True)["model"]
+    assert all(torch.equal(half[name], original[name].half().float()) for name in original)
+    arguments[4] = "fairseq"
+    done = runner.invoke(app, arguments)
+    assert isinstance(done.exception, UserError)
+    assert "--dtype goes with --format sparse" in str(done.exception)

@@ -1,0 +1,144 @@
+"""Checkpoints of other versions of fairseq: repaired, or opened as if they were."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from parp_fairseq.checkpoints import allow_fairseq_classes, load_checkpoint
+from parp_fairseq.cli.export import repair as repair_command
+from parp_fairseq.demo import TINY_MODEL
+from parp_fairseq.errors import UserError
+from parp_fairseq.export.repair import repair, repaired_loading
+
+# What XLSR-53 holds beyond what its own task knows.
+OF_ANOTHER_TASK = {
+    "eval_wer": False,
+    "eval_wer_config": {"_name": None, "beam": 5, "print_alignment": False},
+    "eval_wer_tokenizer": None,
+    "eval_wer_post_process": "letter",
+    "autoregressive": False,
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The tiny model in the forms of published checkpoints: XLSR-53's, and a flat namespace."""
+    from omegaconf import OmegaConf
+
+    folder = tmp_path_factory.mktemp("published")
+    state = load_checkpoint(TINY_MODEL)
+    cfg = copy.deepcopy(state["cfg"])
+    cfg["task"].update(OF_ANOTHER_TASK)
+    del cfg["criterion"], cfg["lr_scheduler"]
+    torch.save({**state, "cfg": OmegaConf.create(cfg)}, folder / "xlsr.pt")
+    flat = {**state["cfg"]["model"], **state["cfg"]["task"], "arch": "wav2vec2"}
+    flat.update(task="audio_pretraining", criterion="wav2vec", optimizer="adam", lr=[0.1])
+    del flat["_name"]
+    torch.save({**state, "cfg": None, "args": argparse.Namespace(**flat)}, folder / "args.pt")
+    return folder
+
+
+def built(path, data):
+    """Parameters of a model that fairseq builds for fine-tuning from `path`."""
+    from fairseq import tasks
+    from omegaconf import OmegaConf
+
+    root = OmegaConf.create(
+        {
+            "task": {
+                "_name": "audio_finetuning",
+                "data": str(data),
+                "labels": "ltr",
+                "normalize": False,
+            },
+            "model": {
+                "_name": "wav2vec_ctc",
+                "w2v_path": str(path),
+                "data": str(data),
+                "normalize": False,
+            },
+            "common": {"tpu": False, "seed": 1},
+            "distributed_training": {"ddp_backend": "legacy_ddp"},
+        }
+    )
+    model = tasks.setup_task(root.task).build_model(root.model)
+    encoder = "w2v_encoder.w2v_model."
+    return {
+        name[len(encoder) :]: tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith(encoder)
+    }
+
+
+def same_as_tiny(weights):
+    tiny = load_checkpoint(TINY_MODEL)["model"]
+    return len(weights) > 100 and all(torch.equal(weights[name], tiny[name]) for name in weights)
+
+
+@pytest.mark.legacy
+def test_a_repaired_checkpoint_is_fine_tuned(published, train, tmp_path):
+    out = tmp_path / "repaired.pt"
+    changes = repair(published / "xlsr.pt", out)
+    told = "\n".join(changes)
+    for key in OF_ANOTHER_TASK:
+        assert f"cfg.task.{key} is unknown to this fairseq and was left out" in changes
+    assert "eval_wer_config." not in told
+    for key in ("criterion", "lr_scheduler"):
+        assert f"cfg.{key} was missing and is now null" in changes
+    assert "became plain values" in told and len(changes) == len(OF_ANOTHER_TASK) + 3
+    assert repair(out, tmp_path / "twice.pt") == []
+    assert not (tmp_path / "twice.pt").exists()
+    original = load_checkpoint(TINY_MODEL)
+    plain = torch.load(out, weights_only=True)
+    assert plain["cfg"] == original["cfg"] | dict.fromkeys(("criterion", "lr_scheduler"))
+    assert all(torch.equal(plain["model"][k], v) for k, v in original["model"].items())
+
+    run = train(f"model.w2v_path={out}", "optimization.max_update=2", "task.prune.sparsity=0.5")
+    assert run.code == 0, run.tail
+    assert sum(int((tensor == 0).sum()) for tensor in run.prunable().values()) > 500_000
+
+
+@pytest.mark.legacy
+def test_fairseq_opens_them_as_they_are(published, data):
+    allow_fairseq_classes()  # As the task does.
+    with repaired_loading():
+        assert same_as_tiny(built(published / "xlsr.pt", data))
+        assert same_as_tiny(built(published / "args.pt", data))
+    from fairseq import checkpoint_utils
+
+    assert checkpoint_utils.load_checkpoint_to_cpu.__module__ == "fairseq.checkpoint_utils"
+
+
+@pytest.mark.legacy
+def test_a_namespace_becomes_sections(published, data, tmp_path):
+    out = tmp_path / "repaired.pt"
+    assert repair(published / "args.pt", out) == [
+        "args, a flat namespace, became the sections of cfg"
+    ]
+    state = torch.load(out, weights_only=True)
+    assert state["args"] is None
+    assert state["cfg"]["model"]["encoder_layers"] == 6
+    assert state["cfg"]["task"]["_name"] == "audio_pretraining"
+    assert same_as_tiny(built(out, data))
+
+
+def test_the_command(published, tmp_path):
+    app = typer.Typer()
+    app.command()(repair_command)
+    runner = CliRunner()
+    out = tmp_path / "repaired.pt"
+    done = runner.invoke(app, [str(published / "xlsr.pt"), "-o", str(out)])
+    assert done.exit_code == 0
+    assert "cfg.task.eval_wer is unknown to this fairseq and was left out" in done.output
+    assert f"written: {out}" in done.output
+    done = runner.invoke(app, [str(TINY_MODEL), "-o", str(tmp_path / "other.pt")])
+    assert "needs no repair; nothing was written" in done.output
+    assert not (tmp_path / "other.pt").exists()
+    done = runner.invoke(app, [str(tmp_path / "none.pt"), "-o", str(out)])
+    assert isinstance(done.exception, UserError)

@@ -1,0 +1,266 @@
+"""The sparse file: exact, as small as it says, and refused when it is not what it should be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import resource
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
+from small_model import SYMBOLS, bits, random_state, save
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import (
+    FORMAT,
+    export_sparse,
+    is_sparse,
+    load_sparse,
+    pack,
+    read_sparse,
+    unpack,
+)
+
+
+@pytest.fixture(scope="module")
+def state():
+    """A subnetwork at 90%, with odd values among its weights."""
+    made = random_state(width=64)
+    fc1 = made["model"]["w2v_encoder.w2v_model.encoder.layers.0.fc1.weight"]
+    fc1[0, :4] = torch.tensor([-0.0, float("nan"), float("-inf"), 1e-42])
+    return made
+
+
+@pytest.fixture(scope="module")
+def files(state, tmp_path_factory):
+    """Its checkpoint and sparse file."""
+    folder = tmp_path_factory.mktemp("sparse")
+    checkpoint = save(state, folder / "checkpoint.pt")
+    return (
+        checkpoint,
+        folder / "model.safetensors",
+        export_sparse(checkpoint, folder / "model.safetensors"),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 70),
+    columns=st.integers(1, 70),
+    sparsity=st.floats(0.0, 1.0),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64]),
+)
+def test_pack_is_undone_bit_by_bit(seed, rows, columns, sparsity, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    tensor = torch.randn(rows, columns, generator=generator, dtype=torch.float32).to(dtype)
+    tensor[torch.rand(rows, columns, generator=generator) < sparsity] = 0.0
+    tensor[torch.rand(rows, columns, generator=generator) < 0.1] = -0.0
+    parts = pack(tensor)
+    kept = int(((tensor != 0) | torch.signbit(tensor)).sum())
+    size = (rows * columns + 7) // 8 + kept * tensor.element_size()
+    if parts is None:
+        assert size + 256 >= tensor.numel() * tensor.element_size()
+        return
+    assert sum(part.numel() * part.element_size() for part in parts) == size
+    again = unpack(*parts, tuple(tensor.shape))
+    assert again.dtype == dtype
+    assert torch.equal(again.view(torch.uint8), tensor.view(torch.uint8))
+
+
+@pytest.mark.legacy
+def test_the_very_same_weights_come_back(files, state):
+    checkpoint, path, summary = files
+    assert is_sparse(path) and not is_sparse(checkpoint) and not is_sparse(path.parent / "none")
+    read = read_sparse(path)
+    assert set(read["model"]) == set(state["model"])
+    for name, tensor in state["model"].items():
+        assert read["model"][name].dtype == tensor.dtype
+        assert read["model"][name].shape == tensor.shape
+        assert bits(read["model"][name]) == bits(tensor), name
+    assert read["task_state"] == state["task_state"]
+    assert summary["bytes"] == path.stat().st_size
+    assert read["cfg"]["task"] == {
+        "_name": "parp",
+        "data": "/gone",
+        "labels": "ltr",
+        "normalize": False,
+        "prune": {"method": "parp"},
+    }
+    assert read["cfg"]["model"]["w2v_args"]["model"] == state["cfg"]["model"]["w2v_args"]["model"]
+
+
+def test_the_file_is_the_same_each_time_and_may_be_read_by_others(files, tmp_path):
+    checkpoint, path, _ = files
+    export_sparse(checkpoint, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+    assert path.stat().st_mode == checkpoint.stat().st_mode
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("fp32", 4), ("fp16", 2)])
+def test_size_is_what_must_be_held(tmp_path, dtype, size):
+    made = random_state(width=256, sparsity=0.7)
+    checkpoint = save(made, tmp_path / "checkpoint.pt")
+    out = tmp_path / "model.safetensors"
+    summary = export_sparse(checkpoint, out, dtype=dtype)
+    must = 0
+    for name, tensor in made["model"].items():
+        values = tensor.numpy().reshape(-1)
+        if ".encoder.layers." in name and name.endswith("weight") and tensor.dim() == 2:
+            must += (len(values) + 7) // 8 + int(np.count_nonzero(values)) * size
+        else:
+            must += len(values) * size
+    assert must <= summary["bytes"] <= 1.05 * must
+    assert summary["entries"] >= 12 * 256 * 256
+    if dtype == "fp16":
+        for name, tensor in read_sparse(out)["model"].items():
+            assert torch.equal(tensor, made["model"][name].half().float())
+
+
+@pytest.mark.legacy
+def test_the_model_read_back_computes_the_same(tmp_path):
+    made = random_state()
+    checkpoint = save(made, tmp_path / "checkpoint.pt")
+    export_sparse(checkpoint, tmp_path / "model.safetensors")
+    loaded = load_sparse(tmp_path / "model.safetensors")
+    assert not loaded.model.training
+    assert loaded.dictionary.symbols[4:] == SYMBOLS
+    assert loaded.cfg["task"]["labels"] == "ltr"
+    weights = dict(loaded.model.named_parameters())
+    name = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
+    assert bits(weights[name]) == bits(made["model"][name])
+    everywhere = load_sparse(tmp_path / "model.safetensors", engine="csr")
+    source = torch.randn(2, 9000)
+    padding = torch.zeros(2, 9000, dtype=torch.bool)
+    padding[1, 6000:] = True
+    outputs = [m.model(source=source, padding_mask=padding) for m in (loaded, everywhere)]
+    torch.testing.assert_close(
+        outputs[0]["encoder_out"], outputs[1]["encoder_out"], atol=1e-4, rtol=0
+    )
+
+
+def refused(pattern, call, *arguments, **options):
+    with pytest.raises(UserError, match=pattern) as caught:
+        call(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_checkpoints(state, tmp_path):
+    out = tmp_path / "out" / "model.safetensors"
+
+    def changed(**parts):
+        return save({**copy.deepcopy(state), **parts}, tmp_path / "changed.pt")
+
+    refused("no such checkpoint", export_sparse, tmp_path / "none.pt", out)
+    refused(
+        "holds no dictionary and .*dict.ltr.txt is not", export_sparse, changed(task_state={}), out
+    )
+    short = {"parp_symbols": {"symbols": ["|"], "counts": [1]}}
+    refused(
+        "dictionary has 5 symbols .* head has 17", export_sparse, changed(task_state=short), out
+    )
+    cfg = copy.deepcopy(state["cfg"])
+    cfg["model"]["w2v_args"] = None
+    refused("does not hold its architecture", export_sparse, changed(cfg=cfg), out)
+    cfg = copy.deepcopy(state["cfg"])
+    del cfg["task"]["labels"]
+    refused("does not say its labels", export_sparse, changed(cfg=cfg), out)
+    encoder = "w2v_encoder.w2v_model."
+    bare = {k[len(encoder) :]: v for k, v in state["model"].items() if k.startswith(encoder)}
+    cfg = {"model": {"_name": "wav2vec2"}, "task": {}}
+    refused(
+        "is a pre-trained wav2vec2 without a CTC head",
+        export_sparse,
+        changed(model=bare, cfg=cfg),
+        out,
+    )
+    large = copy.deepcopy(state["model"])
+    large["w2v_encoder.proj.weight"][0, 0] = 1e6
+    refused(
+        "proj.weight holds values beyond fp16",
+        export_sparse,
+        changed(model=large),
+        out,
+        dtype="fp16",
+    )
+    refused("dtype is 'int4'", export_sparse, changed(), out, dtype="int4")
+    assert not out.parent.exists()
+
+
+def test_damaged_and_hostile_files(files, tmp_path):
+    _, path, _ = files
+    content = path.read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    refused("no such file", read_sparse, tmp_path / "none.safetensors")
+    refused("is no sparse file", load_sparse, tmp_path / "none.safetensors")
+    refused("is no sparse file", load_sparse, files[0])
+    refused("engine is 'gpu'", load_sparse, path, engine="gpu")
+    for cut in (9, 100, len(content) // 2, len(content) - 1):
+        bad.write_bytes(content[:cut])
+        refused("not a readable sparse model", load_sparse, bad)
+    save_file({"a": torch.ones(3)}, str(bad))
+    refused("a safetensors file, but no sparse model", load_sparse, bad)
+
+    with safe_open(str(path), framework="pt") as handle:
+        about = json.loads(handle.metadata()[FORMAT])
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    name = next(iter(about["packed"]))
+
+    def forged(pattern, change):
+        other, parts = copy.deepcopy(about), dict(tensors)
+        change(other, parts)
+        save_file(parts, str(bad), metadata={FORMAT: json.dumps(other)})
+        refused(pattern, load_sparse, bad)
+
+    def put(*keys_and_value):
+        *keys, last, value = keys_and_value
+
+        def change(other, parts):
+            for key in keys:
+                other = other[key]
+            other[last] = value
+
+        return change
+
+    forged("version 9", put("version", 9))
+    forged("do not hold a mask", put("packed", name, [10**9, 10**9]))
+    forged("do not hold a mask", put("packed", name, [-1, -8]))
+    forged("not a readable", put("packed", name, "ab"))
+    forged("not a readable", put("packed", [name]))
+    forged("not a readable", put("packed", "other", [8]))
+    forged("not a readable", put("cfg", "model", []))
+    forged("not a readable", put("parp_symbols", "symbols", [1, 2]))
+    forged("not a readable", put("dtype", "fp8"))
+    forged("which is code", put("cfg", "model", "w2v_args", "model", "conv_feature_layers", "f()"))
+    forged("values for", lambda other, parts: parts.update({f"{name}:kept": torch.ones(3)}))
+    forged("cannot build its model", lambda other, parts: parts.pop("w2v_encoder.proj.bias"))
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_written(files, tmp_path):
+    checkpoint, path, _ = files
+    refused("is a folder", export_sparse, checkpoint, tmp_path)
+    (tmp_path / "file").write_text("")
+    refused("cannot be written", export_sparse, checkpoint, tmp_path / "file" / "model.safetensors")
+
+    out = tmp_path / "kept.safetensors"
+    out.write_text("before")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limit[1]))
+    new = tmp_path / "a" / "new.file"
+    try:
+        # As on a full disk, writing stops in the middle.
+        refused(
+            r"kept.* cannot be written \(File too large; .* MiB", export_sparse, checkpoint, out
+        )
+        refused(r"new.file cannot be written \(.*; .* MiB", export_sparse, checkpoint, new)
+        refused(r"new.file cannot be written \(.*; .* MiB", export_fairseq, checkpoint, new)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "kept.safetensors"]
+    assert out.read_text() == "before"
