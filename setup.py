@@ -78,9 +78,9 @@ setup(
     extras_require={
         "hf": ["transformers"],
         "glue": ["transformers", "accelerate", "datasets", "scikit-learn", "sentencepiece"],
-        "phones": ["phonemizer"],
+        "phones": ["phonemizer>=3.4"],
         "audio": ["soxr"],
-        "mp3": ["soxr"],
+        "pieces": ["sentencepiece"],
         "report": ["matplotlib"],
         "tensorboard": ["tensorboard"],
         "dev": ["hypothesis", "jiwer", "pytest", "pytest-timeout", "ruff"],

@@ -138,7 +138,7 @@ def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
     path = Path(path)
     state = _unpickle(path, mmap=mmap)
     _check_is_fairseq(path, state)
-    _check_evaluated_strings(path, state)
+    check_evaluated_strings(path, state)
     return state
 
 
@@ -376,7 +376,8 @@ def _check_is_fairseq(path: Path, state: Any) -> None:
         )
 
 
-def _check_evaluated_strings(path: Path, state: Mapping[str, Any]) -> None:
+def check_evaluated_strings(path: Path, state: Mapping[str, Any]) -> None:
+    """Raise UserError where a setting that fairseq passes to eval() is more than a literal."""
     for part in ("cfg", "args"):
         for key, value in _strings_to_evaluate(state.get(part)):
             if not _is_literal(value):

@@ -3,16 +3,18 @@
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AllowMissing, AsJson, Jobs
+from parp_fairseq.cli import commonvoice
+from parp_fairseq.cli.options import AllowMissing, AsJson, Jobs, UnitsName, VocabSize
 
 if TYPE_CHECKING:
     from parp_fairseq.manifests.summary import BuildSummary
 
 app = typer.Typer(no_args_is_help=True, help="Build what fairseq reads from a corpus.")
+app.command("commonvoice")(commonvoice.commonvoice)
 
 
 @app.command("librilight")
@@ -26,11 +28,13 @@ def manifest_librilight(
     folds: Annotated[
         list[int], typer.Option("--fold", help="Which of 1h's folds, 0 to 5, make ten minutes.")
     ] = [0],  # noqa: B006
+    units: UnitsName = "letters",
+    vocab_size: VocabSize = None,
     jobs: Jobs = None,
     allow_missing_audio: AllowMissing = False,
     as_json: AsJson = False,
 ) -> None:
-    """Letters for 10 minutes, 1 hour and 10 hours of English (paper, section 4.1).
+    """10 minutes, 1 hour and 10 hours of labelled English (paper, section 4.1).
 
     Example: parp manifest librilight --librilight librispeech_finetuning --librispeech LibriSpeech
     --out data
@@ -43,6 +47,8 @@ def manifest_librilight(
         out,
         sets=sets,
         folds=folds,
+        units=units,
+        vocab_size=vocab_size,
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,
     )
@@ -61,11 +67,13 @@ def manifest_librispeech(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    units: UnitsName = "letters",
+    vocab_size: VocabSize = None,
     jobs: Jobs = None,
     allow_missing_audio: AllowMissing = False,
     as_json: AsJson = False,
 ) -> None:
-    """Letters for parts of LibriSpeech.
+    """Parts of LibriSpeech.
 
     Example: parp manifest librispeech --librispeech LibriSpeech --split train=train-clean-100
     --split dev-other --out data/100h
@@ -73,9 +81,116 @@ def manifest_librispeech(
     from parp_fairseq.manifests.librispeech import build_librispeech
 
     summary = build_librispeech(
-        librispeech, splits, out, jobs=jobs, allow_missing_audio=allow_missing_audio
+        librispeech,
+        splits,
+        out,
+        units=units,
+        vocab_size=vocab_size,
+        jobs=jobs,
+        allow_missing_audio=allow_missing_audio,
     )
     _show_summary(summary, as_json)
+
+
+@app.command("table")
+def manifest_table(
+    table: Annotated[
+        Path, typer.Argument(help="TSV, CSV or JSON lines: path, text (split, speaker).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    units: UnitsName = "letters",
+    vocab_size: VocabSize = None,
+    lang: Annotated[
+        Optional[str],
+        typer.Option(help="Language of --units phones; without it the texts are phones already."),
+    ] = None,
+    valid_share: Annotated[
+        Optional[float],
+        typer.Option(help="Without a column split: how much is for validation (default: 0.1)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of speakers for validation.")] = 1,
+    convert: Annotated[
+        bool, typer.Option("--convert", help="Make 16 kHz mono FLAC in OUT/audio where needed.")
+    ] = False,
+    jobs: Jobs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Any corpus, from a table of its audio and texts; relative paths start from its folder.
+
+    Example: parp manifest table corpus/corpus.tsv --out data/mine --units spm --vocab-size 500
+    """
+    from parp_fairseq.manifests.table import build_table
+
+    summary = build_table(
+        table,
+        out,
+        units=units,
+        vocab_size=vocab_size,
+        lang=lang,
+        valid_share=valid_share,
+        seed=seed,
+        convert=convert,
+        jobs=jobs,
+    )
+    _show_summary(summary, as_json)
+
+
+@app.command("joint")
+def manifest_joint(
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    languages: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--in", help="A language's manifests: FOLDER or NAME=FOLDER (repeat, or list them)."
+        ),
+    ] = None,
+    more: Annotated[Optional[list[str]], typer.Argument(metavar="FOLDER", help="As --in.")] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(help="T: language l gets the share (n_l/N)^(1/T) of train, n_l its audio."),
+    ] = 1.0,
+    labels: Annotated[
+        Optional[str], typer.Option(help="Ending of the label files, where there are several.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One training set and dictionary of several languages (paper, section 4.4).
+
+    Validation and test sets stay apart as dev-nl, test-nl, …; a joint dev is written too.
+
+    Example: parp manifest joint --in data/nl data/fr data/ru --out data/joint
+    """
+    from parp_fairseq.manifests.joint import build_joint
+
+    folders = [*(languages or []), *(more or [])]
+    _show_summary(build_joint(folders, out, temperature=temperature, labels=labels), as_json)
+
+
+@app.command("check")
+def manifest_check(
+    data: Annotated[Path, typer.Argument(help="Folder with manifests.")],
+    labels: Annotated[
+        Optional[str],
+        typer.Option(help="Ending of the label files (default: each that has a dictionary)."),
+    ] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode all audio too: finds files that end early.")
+    ] = False,
+    jobs: Jobs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check manifests, labels and dictionary against the audio.
+
+    Leaves with code 1 where something would break a run; training refuses the same.
+
+    Example: parp manifest check data/10min
+    """
+    from parp_fairseq.manifests.verify import check_folder
+
+    report = check_folder(data, labels=labels, decode=decode, jobs=jobs)
+    print(json.dumps(report.to_json(), indent=1) if as_json else report.render())
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 def _show_summary(summary: "BuildSummary", as_json: bool) -> None:

@@ -8,9 +8,7 @@ that another version of fairseq wrote and this one does not know are left out. A
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import dataclasses
 import io
 import os
 from dataclasses import dataclass
@@ -179,33 +177,15 @@ def _load_dictionary(path: str) -> Any:
 
 def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | None) -> Any:
     """The checkpoint's settings as this fairseq reads them."""
-    from fairseq import checkpoint_utils
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq.models import MODEL_DATACLASS_REGISTRY
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
 
-    settings = state.get("cfg")
-    if settings is None:
-        # Hydra 1.1 and later cannot take the nested namespace: it is converted on its own below.
-        flat = dict(vars(state["args"]))
-        w2v_args = flat.pop("w2v_args", None)
-        upgraded = checkpoint_utils._upgrade_state_dict(
-            {
-                "args": argparse.Namespace(**flat),
-                "optimizer_history": [
-                    {"optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
-                ],
-                "extra_state": {"train_iterator": None},
-            }
-        )
-        settings = _plain(upgraded["cfg"])
-        settings["model"]["w2v_args"] = w2v_args
-    settings = _plain(settings)
+    from parp_fairseq.export.settings import drop_unknown, plain_settings
+
+    settings = plain_settings(state)
     model = settings["model"]
     w2v_args = model.get("w2v_args")
-    if isinstance(w2v_args, argparse.Namespace):
-        w2v_args = model["w2v_args"] = _plain(convert_namespace_to_omegaconf(w2v_args))
     if w2v_args is None:
         found = Path(w2v_path if w2v_path is not None else model.get("w2v_path") or "")
         if not found.is_file():
@@ -217,9 +197,9 @@ def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | N
         allow_fairseq_classes()
         model["w2v_path"] = str(found.absolute())
     else:
-        _keep_known(w2v_args.get("task"), TASK_DATACLASS_REGISTRY)
-        _keep_known(w2v_args.get("model"), MODEL_DATACLASS_REGISTRY)
-    _keep_known(model, MODEL_DATACLASS_REGISTRY)
+        drop_unknown(w2v_args.get("task"), TASK_DATACLASS_REGISTRY, "task.")
+        drop_unknown(w2v_args.get("model"), MODEL_DATACLASS_REGISTRY, "model.")
+    drop_unknown(model, MODEL_DATACLASS_REGISTRY, "model.")
     model["data"] = task.cfg.data
 
     # What the defaults of a model's settings refer to, in case it does not hold them itself.
@@ -233,27 +213,3 @@ def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | N
         config = OmegaConf.create(settings)
         OmegaConf.set_struct(config, True)
         return config
-
-
-def _plain(settings: Any) -> Any:
-    """DictConfigs as dictionaries, at any depth; the original is not changed by later edits."""
-    from omegaconf import OmegaConf
-
-    if OmegaConf.is_config(settings):
-        try:
-            settings = OmegaConf.to_container(settings, resolve=True, enum_to_str=True)
-        except Exception:
-            # An interpolation that leads nowhere belongs to a part that is not needed here.
-            settings = OmegaConf.to_container(settings, resolve=False, enum_to_str=True)
-    if isinstance(settings, dict):
-        return {key: _plain(value) for key, value in settings.items()}
-    return settings
-
-
-def _keep_known(section: Any, registry: dict[str, Any]) -> None:
-    """Drop the keys that this fairseq's dataclass lacks (another version wrote them)."""
-    if not isinstance(section, dict) or section.get("_name") not in registry:
-        return
-    known = {entry.name for entry in dataclasses.fields(registry[section["_name"]])}
-    for key in [key for key in section if key not in known and key != "_name"]:
-        del section[key]

@@ -101,7 +101,7 @@ def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
         UserError: the checkpoint cannot be exported (another kind of model, a layer that
             Wav2Vec2ForCTC lacks), or the folder is in use or cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -115,7 +115,8 @@ def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
     }
     tensors = _tensors(source, network)
     with output(out / WEIGHTS_FILE) as stage:
-        save_file(tensors, stage / WEIGHTS_FILE, metadata={"format": "pt"})
+        # Its own save_file makes files that only their owner can read.
+        (stage / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
         for name, content in texts.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (stage / name).write_text(text, encoding="utf-8")

@@ -180,7 +180,7 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
-    from parp_fairseq.checkpoints import _check_evaluated_strings
+    from parp_fairseq.checkpoints import check_evaluated_strings
     from parp_fairseq.export.source import SYMBOLS_KEY
 
     path = Path(path)
@@ -218,7 +218,7 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
         "task_state": {SYMBOLS_KEY: about[SYMBOLS_KEY]},
         "optimizer_history": [{"num_updates": about["updates"]}],
     }
-    _check_evaluated_strings(path, state)
+    check_evaluated_strings(path, state)
     if about["dtype"] == "fp16":
         state["model"] = {
             name: tensor.float() if tensor.is_floating_point() else tensor

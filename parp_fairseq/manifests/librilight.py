@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.librispeech import Split, find_librispeech, scan, write_splits
+from parp_fairseq.manifests.librispeech import (
+    Split,
+    english_units,
+    find_librispeech,
+    write_splits,
+)
 from parp_fairseq.manifests.summary import BuildSummary
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -42,18 +47,21 @@ def build_librilight(
     *,
     sets: Sequence[str] = SETS,
     folds: Sequence[int] = (0,),
+    units: str = "letters",
+    vocab_size: int | None = None,
     jobs: int | None = None,
     allow_missing_audio: bool = False,
 ) -> BuildSummary:
     """Write `out/10min`, `out/1h` and `out/10h`, each complete for fairseq.
 
     Each folder holds `train` and those of dev-clean, dev-other, test-clean and test-other that
-    `librispeech` has (dev-other, the validation set, must be there) as `.tsv`, `.ltr`,
-    `.wrd`, and `dict.ltr.txt`. `folds` chooses the sixths of `1h` that become ten-minute
-    sets: fold 0 is written as `10min`, fold 3 as `10min-fold3`.
+    `librispeech` has (dev-other, the validation set, must be there) as `.tsv`, `.wrd`, the labels
+    of its `units` (`.ltr` for letters) and their dictionary. `folds` chooses the sixths of `1h`
+    that become ten-minute sets: fold 0 is written as `10min`, fold 3 as `10min-fold3`.
 
-    Headers are read on `jobs` threads. Nothing is written unless everything was read. Raises
-    UserError as `build_librispeech` says.
+    `units` are letters, phones or spm, of which `vocab_size` are learnt from each folder's own
+    training set. Headers are read on `jobs` threads. Nothing is written unless everything was
+    read. Raises UserError as `build_librispeech` says.
     """
     for name in sets:
         if name not in SETS:
@@ -71,16 +79,20 @@ def build_librilight(
             "LibriSpeech's dev-other there"
         )
     evaluation = [
-        Split(part, speech / part, scan([speech / part], allow_missing_audio=allow_missing_audio))
+        Split(part, speech / part, (speech / part,))
         for part in EVALUATION_PARTS
         if part not in missing
     ]
     folders: dict[str, list[Split]] = {}
     for name, parts in _training_sets(root, sets, folds).items():
-        train = Split("train", root, scan(parts, allow_missing_audio=allow_missing_audio))
-        folders[name] = [train, *evaluation]
+        folders[name] = [Split("train", root, tuple(parts)), *evaluation]
     return write_splits(
-        Path(out), folders, jobs=jobs, missing_parts=[str(speech / part) for part in missing]
+        Path(out),
+        folders,
+        units=english_units(units, vocab_size),
+        jobs=jobs,
+        allow_missing_audio=allow_missing_audio,
+        missing_parts=[str(speech / part) for part in missing],
     )
 
 

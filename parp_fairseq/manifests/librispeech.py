@@ -12,48 +12,43 @@ The expected tree, in which the folder given may be `LibriSpeech` or the one abo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Union
+from typing import NamedTuple, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio import read_headers
+from parp_fairseq.manifests.audio import HeaderReader
+from parp_fairseq.manifests.labelling import Units, make_units, write_labels
+from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.transcripts import check_characters, read_transcripts
-from parp_fairseq.manifests.tsv import Manifest, Row, write_lines, write_tsv
-from parp_fairseq.manifests.units import ENGLISH_CHARACTERS, english_dictionary, to_letters
+from parp_fairseq.manifests.transcripts import read_transcripts
+from parp_fairseq.manifests.tsv import Row, tsv_lines, write_lines
 
 PathLike = Union[str, "os.PathLike[str]"]
 
 TREE = "<part>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac with its .trans.txt beside it"
 
+# Utterances held at a time; the rest of a corpus stays on the disk.
+_BATCH = 4096
 
-@dataclass(frozen=True)
-class Utterance:
+
+class Utterance(NamedTuple):
     """An audio file (absolute, links above it resolved) and its text."""
 
-    id: str
-    audio: Path
+    audio: str
     text: str
 
 
 @dataclass(frozen=True)
-class Scan:
-    """The utterances of some folders, sorted by path, and transcripts that had no audio."""
-
-    utterances: tuple[Utterance, ...]
-    transcripts_without_audio: int = 0
-
-
-@dataclass(frozen=True)
 class Split:
-    """One manifest to write: `name` with paths that start from `root`."""
+    """One manifest to write: `name`, of what stands in `folders`, with paths from `root`."""
 
     name: str
     root: Path
-    scan: Scan
+    folders: tuple[Path, ...]
 
 
 def build_librispeech(
@@ -61,14 +56,18 @@ def build_librispeech(
     splits: Sequence[str],
     out: PathLike,
     *,
+    units: str = "letters",
+    vocab_size: int | None = None,
     jobs: int | None = None,
     allow_missing_audio: bool = False,
 ) -> BuildSummary:
-    """Write `{split}.tsv`, `.ltr`, `.wrd` and `dict.ltr.txt` into `out`.
+    """Write `{split}.tsv`, `.wrd`, the labels (`.ltr` for letters) and their dictionary to `out`.
 
     Each split is a part's name (`dev-other`) or a name for several parts together
-    (`train=train-clean-100+train-clean-360`). Headers are read on `jobs` threads.
-    `allow_missing_audio` leaves out, and counts, transcripts that have no audio.
+    (`train=train-clean-100+train-clean-360`). `units` are letters (fairseq's dictionary),
+    phones (by espeak-ng) or spm, of which `vocab_size` are learnt from the splits whose names
+    begin with `train`. Headers are read on `jobs` threads. `allow_missing_audio` leaves out, and
+    counts, transcripts that have no audio.
 
     Nothing is written unless everything was read. Raises UserError naming file and row for a
     missing or empty part, damaged audio, another rate than 16 kHz mono, audio without
@@ -86,11 +85,22 @@ def build_librispeech(
         wanted[name] = parts
     found = []
     for name, parts in wanted.items():
-        folders = [root / part for part in parts]
+        folders = tuple(root / part for part in parts)
         # fairseq's own recipe starts the paths of a part from the part's folder.
-        start = folders[0] if len(folders) == 1 else root
-        found.append(Split(name, start, scan(folders, allow_missing_audio=allow_missing_audio)))
-    return write_splits(Path(out), {"": found}, jobs=jobs)
+        found.append(Split(name, folders[0] if len(folders) == 1 else root, folders))
+    return write_splits(
+        Path(out),
+        {"": found},
+        units=english_units(units, vocab_size),
+        jobs=jobs,
+        allow_missing_audio=allow_missing_audio,
+    )
+
+
+def english_units(name: str, vocab_size: int | None) -> Units:
+    """Units of English texts by their name."""
+    lang = "en" if name == "phones" else None
+    return make_units(name, vocab_size=vocab_size, lang=lang, english=True)
 
 
 def find_librispeech(folder: PathLike) -> Path:
@@ -102,79 +112,142 @@ def find_librispeech(folder: PathLike) -> Path:
     return (below if below.is_dir() else folder).resolve()
 
 
-def scan(folders: Sequence[Path], *, allow_missing_audio: bool = False) -> Scan:
-    """Find the utterances of chapters anywhere below `folders`, in sorted order.
-
-    Folders and files whose names start with a dot are passed over, as fairseq does. Raises
-    UserError as `build_librispeech` says.
-    """
-    utterances: list[Utterance] = []
-    where: dict[str, Path] = {}
-    without_audio = 0
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; expected {TREE}")
-        before = len(utterances)
-        for chapter, audio, texts in _chapters(folder):
-            found, unused = _read_chapter(chapter, audio, texts, allow_missing_audio)
-            without_audio += unused
-            for utterance in found:
-                if utterance.id in where:
-                    raise UserError(
-                        f"{utterance.audio}: the utterance {utterance.id} also stands in "
-                        f"{where[utterance.id]}; remove one of them"
-                    )
-                where[utterance.id] = chapter
-                utterances.append(utterance)
-        if len(utterances) == before:
-            raise UserError(f"{folder} holds no .flac files; expected {TREE}")
-    utterances.sort(key=lambda utterance: str(utterance.audio))
-    return Scan(tuple(utterances), without_audio)
-
-
 def write_splits(
     out: Path,
     folders: dict[str, Sequence[Split]],
     *,
+    units: Units,
     jobs: int | None = None,
+    allow_missing_audio: bool = False,
     missing_parts: Sequence[str] = (),
 ) -> BuildSummary:
-    """Write splits into folders below `out`, all or nothing; each header is read once."""
-    scans = {id(split.scan): split.scan for splits in folders.values() for split in splits}
-    audio = sorted({u.audio for one in scans.values() for u in one.utterances})
-    samples = dict(zip(audio, read_headers(audio, jobs=jobs)))
-    summaries = []
-    with staged(out) as stage:
+    """Write splits into folders below `out`, all or nothing. Raises UserError.
+
+    Chapters are read one after another, so that memory does not grow with the corpus but for
+    the utterances' ids. A split that several folders share is read once and copied.
+    """
+    every = {split: None for splits in folders.values() for split in splits}
+    walks = {split: _Walk(split, units, allow_missing_audio) for split in every}
+    summaries: list[SplitSummary] = []
+    where: dict[Split, SplitSummary] = {}
+    total = sum(walk.files for walk in walks.values())
+    with staged(out) as stage, HeaderReader(total, jobs=jobs) as reader:
         for folder, splits in folders.items():
             place = stage / folder
             place.mkdir(parents=True, exist_ok=True)
-            write_lines(place / "dict.ltr.txt", english_dictionary().splitlines())
             for split in splits:
-                summaries.append(_write_split(place, folder, split, samples))
+                if split in where:
+                    for ending in ("tsv", "wrd"):
+                        name = f"{split.name}.{ending}"
+                        shutil.copyfile(stage / where[split].folder / name, place / name)
+                    summaries.append(replace(where[split], folder=folder))
+                else:
+                    summaries.append(_write_split(place, folder, walks[split], reader))
+                    where[split] = summaries[-1]
+            write_labels(place, [split.name for split in splits], units)
+    summaries = [replace(summary, folder=summary.folder or ".") for summary in summaries]
     return BuildSummary(
         out=out,
         splits=tuple(summaries),
         missing_parts=tuple(missing_parts),
-        transcripts_without_audio=sum(s.transcripts_without_audio for s in scans.values()),
+        transcripts_without_audio=sum(walk.without_audio for walk in walks.values()),
+        overrides=training_overrides(out, summaries, units.ending, units.post_process),
     )
 
 
-def _write_split(place: Path, folder: str, split: Split, samples: dict[Path, int]) -> SplitSummary:
-    utterances = split.scan.utterances
-    rows = tuple(
-        Row(u.audio.relative_to(split.root).as_posix(), samples[u.audio]) for u in utterances
-    )
-    manifest = Manifest(str(split.root), rows)
-    write_tsv(place / f"{split.name}.tsv", manifest)
-    write_lines(place / f"{split.name}.ltr", (to_letters(u.text) for u in utterances))
-    write_lines(place / f"{split.name}.wrd", (u.text for u in utterances))
-    return SplitSummary(
-        folder=folder or ".",
-        split=split.name,
-        utterances=len(rows),
-        samples=manifest.frames,
-        words=sum(len(u.text.split()) for u in utterances),
-    )
+@dataclass
+class _Walk:
+    """The utterances of a split, sorted by path, a chapter at a time.
+
+    Folders and files whose names start with a dot are passed over, as fairseq does.
+    """
+
+    split: Split
+    units: Units
+    allow_missing_audio: bool
+    chapters: list[Path] = field(init=False)
+    files: int = field(init=False, default=0)
+    without_audio: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.chapters = []
+        for folder in sorted(self.split.folders, key=_in_order):
+            if not folder.is_dir():
+                raise UserError(f"{folder}: no such folder; expected {TREE}")
+            before = self.files
+            for chapter, files in _chapters(folder):
+                self.chapters.append(chapter)
+                self.files += files
+            if self.files == before:
+                raise UserError(f"{folder} holds no .flac files; expected {TREE}")
+
+    def batches(self) -> Iterator[list[Utterance]]:
+        """All utterances, at least `_BATCH` at a time but for the last."""
+        where: dict[str, Path] = {}
+        batch: list[Utterance] = []
+        for chapter in self.chapters:
+            for id_, utterance in self._read(chapter):
+                if id_ in where:
+                    raise UserError(
+                        f"{utterance.audio}: the utterance {id_} also stands in {where[id_]}; "
+                        "remove one of them"
+                    )
+                where[id_] = chapter
+                batch.append(utterance)
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
+        yield batch
+
+    def _read(self, chapter: Path) -> Iterator[tuple[str, Utterance]]:
+        audio, texts = _listed(os.listdir(chapter))
+        name = f"{chapter.parent.name}-{chapter.name}.trans.txt"
+        if name not in texts:
+            raise UserError(f"{chapter} has no {name}; expected {TREE}")
+        path = chapter / name
+        transcripts = read_transcripts(path)
+        ids = {file.split(".")[0]: file for file in audio}
+        if len(ids) != len(audio):
+            raise UserError(f"{chapter} holds two .flac files of one utterance; remove one of them")
+        for utterance, transcript in transcripts.items():
+            if utterance in ids:
+                objection = self.units.objection(transcript.text)
+                if objection:
+                    raise UserError(f"{path} row {transcript.row}: {objection}")
+            elif not self.allow_missing_audio:
+                raise UserError(
+                    f"{path} row {transcript.row}: {utterance}.flac is missing; unpack the corpus "
+                    "again, or allow missing audio to leave such transcripts out"
+                )
+        for utterance, file in ids.items():
+            if utterance not in transcripts:
+                raise UserError(
+                    f"{chapter / file} has no transcript in {name}; unpack the corpus again"
+                )
+            text = transcripts[utterance].text
+            yield utterance, Utterance(os.path.join(chapter, file), text)
+        self.without_audio += len(transcripts) - len(ids)
+
+
+def _write_split(place: Path, folder: str, walk: _Walk, reader: HeaderReader) -> SplitSummary:
+    split = walk.split
+    counts = {"utterances": 0, "samples": 0, "words": 0}
+    below = len(os.path.join(split.root, ""))
+    texts = place / f"{split.name}.wrd"
+
+    def rows() -> Iterator[Row]:
+        with texts.open("w", encoding="utf-8", newline="\n") as handle:
+            for batch in walk.batches():
+                lengths = reader([utterance.audio for utterance in batch])
+                for utterance, samples in zip(batch, lengths):
+                    handle.write(f"{utterance.text}\n")
+                    counts["utterances"] += 1
+                    counts["samples"] += samples
+                    counts["words"] += len(utterance.text.split())
+                    yield Row(utterance.audio[below:], samples)
+
+    write_lines(place / f"{split.name}.tsv", tsv_lines(str(split.root), rows()))
+    return SplitSummary(folder=folder, split=split.name, **counts)
 
 
 def _parse_split(entry: str) -> tuple[str, list[str]]:
@@ -189,9 +262,14 @@ def _parse_split(entry: str) -> tuple[str, list[str]]:
     return name, chosen
 
 
-def _chapters(folder: Path) -> list[tuple[Path, list[str], list[str]]]:
-    """Folders with audio or transcripts: path, its audio names, its transcript names."""
-    chapters = []
+def _in_order(path: Path) -> str:
+    # With its separator, so that what stands below `a` comes after what stands below `a-b`, as
+    # in a list of files that is sorted as text.
+    return os.path.join(path, "")
+
+
+def _chapters(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Folders with audio or transcripts, in the order of their files' paths: path, audio files."""
     seen = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         # A link that leads back up would make the walk endless.
@@ -200,38 +278,14 @@ def _chapters(folder: Path) -> list[tuple[Path, list[str], list[str]]]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = sorted(name for name in files if not name.startswith("."))
-        audio = [name for name in visible if name.endswith(".flac")]
-        texts = [name for name in visible if name.endswith(".trans.txt")]
+        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=_in_order)
+        audio, texts = _listed(files)
         if audio or texts:
-            chapters.append((Path(here), audio, texts))
-    return chapters
+            yield Path(here), len(audio)
 
 
-def _read_chapter(
-    chapter: Path, audio: Sequence[str], texts: Sequence[str], allow_missing_audio: bool
-) -> tuple[list[Utterance], int]:
-    name = f"{chapter.parent.name}-{chapter.name}.trans.txt"
-    if name not in texts:
-        raise UserError(f"{chapter} has no {name}; expected {TREE}")
-    path = chapter / name
-    transcripts = read_transcripts(path)
-    ids = {file.split(".")[0]: file for file in audio}
-    if len(ids) != len(audio):
-        raise UserError(f"{chapter} holds two .flac files of one utterance; remove one of them")
-    for utterance, transcript in transcripts.items():
-        if utterance in ids:
-            check_characters(path, transcript, ENGLISH_CHARACTERS)
-        elif not allow_missing_audio:
-            raise UserError(
-                f"{path} row {transcript.row}: {utterance}.flac is missing; unpack the corpus "
-                "again, or allow missing audio to leave such transcripts out"
-            )
-    for utterance, file in ids.items():
-        if utterance not in transcripts:
-            raise UserError(
-                f"{chapter / file} has no transcript in {name}; unpack the corpus again"
-            )
-    found = [Utterance(u, chapter / ids[u], transcripts[u].text) for u in ids]
-    return found, len(transcripts) - len(ids)
+def _listed(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The audio files and the transcripts among a folder's files, sorted."""
+    visible = sorted(name for name in names if not name.startswith("."))
+    audio = [name for name in visible if name.endswith(".flac")]
+    return audio, [name for name in visible if name.endswith(".trans.txt")]

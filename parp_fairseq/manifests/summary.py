@@ -34,6 +34,8 @@ class BuildSummary:
     splits: tuple[SplitSummary, ...]
     missing_parts: tuple[str, ...] = ()
     transcripts_without_audio: int = 0
+    overrides: tuple[str, ...] = ()
+    """For each folder with a training split, what to add to fairseq-hydra-train's command."""
 
     def render(self) -> str:
         """An aligned table, one split a row, and a line for each thing left out."""
@@ -45,6 +47,7 @@ class BuildSummary:
         lines += [f"left out: {part} (not found)" for part in self.missing_parts]
         if self.transcripts_without_audio:
             lines.append(f"left out: {self.transcripts_without_audio:,} transcripts without audio")
+        lines += [f"train with: {line}" for line in self.overrides]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -54,4 +57,5 @@ class BuildSummary:
             "splits": [{**asdict(split), "hours": split.hours} for split in self.splits],
             "missing_parts": list(self.missing_parts),
             "transcripts_without_audio": self.transcripts_without_audio,
+            "overrides": list(self.overrides),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,18 +37,3 @@ def read_transcripts(path: Path) -> dict[str, Transcript]:
             )
         transcripts[utterance] = Transcript(" ".join(words[1:]), row)
     return transcripts
-
-
-def check_characters(path: Path, transcript: Transcript, allowed: Collection[str]) -> None:
-    """Raise UserError for the first character of a transcript that the dictionary lacks."""
-    for character in transcript.text:
-        if character not in allowed:
-            hint = (
-                "; the dictionary holds capitals, so write the text in capitals"
-                if character.upper() in allowed
-                else "; normalise the text or use a dictionary that holds it"
-            )
-            raise UserError(
-                f"{path} row {transcript.row}: the character {character!r} is not in the "
-                f"letter dictionary{hint}"
-            )

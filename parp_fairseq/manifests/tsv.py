@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -34,19 +34,28 @@ class Manifest:
         return sum(row.frames for row in self.rows)
 
 
-def read_lines(path: PathLike, what: str = "file") -> list[str]:
-    """Lines of a UTF-8 text file without line ends (LF or CRLF). Raises UserError."""
+def stream_lines(path: PathLike, what: str = "file") -> Iterator[str]:
+    """Lines of a UTF-8 text file without line ends (LF or CRLF), one at a time.
+
+    Raises UserError, which names the file as a `what`.
+    """
     path = Path(path)
     try:
         # Not splitlines(): it also breaks at characters that may stand in a transcript.
         with path.open(encoding="utf-8") as handle:
-            return [line.rstrip("\n") for line in handle]
+            for line in handle:
+                yield line.rstrip("\n")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such {what}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_lines(path: PathLike, what: str = "file") -> list[str]:
+    """All of `stream_lines`."""
+    return list(stream_lines(path, what))
 
 
 def read_tsv(path: PathLike) -> Manifest:
@@ -76,15 +85,26 @@ def read_tsv(path: PathLike) -> Manifest:
     return Manifest(lines[0].strip(), tuple(rows))
 
 
+def check_path(path: str) -> None:
+    """Raise UserError for a path that the format cannot hold."""
+    if "\t" in path or "\n" in path or "\r" in path or path != path.strip():
+        raise UserError(
+            f"{path!r}: a manifest cannot hold a path with tabs, line ends or outer "
+            "spaces; rename the file"
+        )
+
+
+def tsv_lines(root: str, rows: Iterable[Row]) -> Iterator[str]:
+    """The lines of a `.tsv`. Raises UserError for a path that the format cannot hold."""
+    yield root
+    for row in rows:
+        check_path(row.path)
+        yield f"{row.path}\t{row.frames}"
+
+
 def write_tsv(path: PathLike, manifest: Manifest) -> None:
     """Write a manifest. Raises UserError for a path that the format cannot hold."""
-    for row in manifest.rows:
-        if "\t" in row.path or "\n" in row.path or row.path != row.path.strip():
-            raise UserError(
-                f"{row.path!r}: a manifest cannot hold a path with tabs, line ends or outer "
-                "spaces; rename the file"
-            )
-    write_lines(path, [manifest.root, *(f"{row.path}\t{row.frames}" for row in manifest.rows)])
+    write_lines(path, tsv_lines(manifest.root, manifest.rows))
 
 
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:

@@ -7,11 +7,15 @@ order decides the rows of the CTC head, so it must not change.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
 
 WORD_BOUNDARY = "|"
+
+# What fairseq puts before every dictionary's own symbols.
+SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 
 # Symbol and count, in fairseq's order.
 ENGLISH_LETTERS: tuple[tuple[str, int], ...] = (
@@ -61,6 +65,18 @@ def english_dictionary() -> str:
     return "".join(f"{symbol} {count}\n" for symbol, count in ENGLISH_LETTERS)
 
 
+def dictionary_lines(counts: Mapping[str, int]) -> list[str]:
+    """`symbol count` lines in the order of fairseq's Dictionary: by count, ties by symbol."""
+    return [f"{s} {n}" for s, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def dictionary_endings(folder: Path) -> list[str]:
+    """Endings of the labels that have a `dict.{ending}.txt` in `folder`, sorted."""
+    return sorted(
+        path.name[len("dict.") : -len(".txt")] for path in Path(folder).glob("dict.?*.txt")
+    )
+
+
 def read_dictionary(path: str | os.PathLike[str]) -> list[str]:
     """Symbols of a fairseq dictionary (`symbol count` a line), in the file's order.
 
@@ -77,7 +93,7 @@ def read_dictionary(path: str | os.PathLike[str]) -> list[str]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; build the dictionary again") from error
     symbols: list[str] = []
-    known = {"<s>", "<pad>", "</s>", "<unk>"}
+    known = set(SPECIAL_SYMBOLS)
     for row, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if not line.strip():
             continue

@@ -39,9 +39,11 @@ def ones(bits: Tensor) -> int:
     """Count the bits that are set."""
     if bits.device.type == "cpu":
         array = bits.numpy()
-        if hasattr(np, "bitwise_count"):
-            return int(np.bitwise_count(array).sum(dtype=np.int64))
-        return int(_ONES[array].sum(dtype=np.int64))
+        if not hasattr(np, "bitwise_count"):
+            return int(_ONES[array].sum(dtype=np.int64))
+        whole = array.size // 8 * 8
+        words = int(np.bitwise_count(array[:whole].view(np.uint64)).sum(dtype=np.int64))
+        return words + int(np.bitwise_count(array[whole:]).sum(dtype=np.int64))
     return int(torch.from_numpy(_ONES).to(bits.device)[bits.long()].sum())
 
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 Block = tuple[int, int, int]
 
 # Entries in a block: a multiple of 8, so that its bits begin at a byte.
-BLOCK = 1 << 18
+BLOCK = 1 << 17
 
 
 def each_block(sizes: Sequence[int], work: Callable[[list[Block]], T]) -> list[T]:

@@ -20,7 +20,9 @@ GRANULARITIES = ("global", "tensor")
 # Below this many entries all are sorted out at once; above, a sample narrows them down first.
 _FEW = 1 << 16
 # One entry in so many is sampled. A prime: matrices have structure along their rows.
-_STRIDE = 257
+_STRIDE = 521
+# How far a threshold moves from one pruning to the next, at most, for a hint to be of use.
+_NEAR = 1e-3
 # No more than this share of the entries is ever copied.
 _COPIED = 0.05
 
@@ -81,12 +83,22 @@ def magnitude_mask(
 
 
 def select_smallest(
-    tensors: Mapping[str, Tensor], sparsity: float, granularity: str = "global"
+    tensors: Mapping[str, Tensor],
+    sparsity: float,
+    granularity: str = "global",
+    hint: float = 0.0,
 ) -> Selection:
     """Select what `magnitude_mask` prunes; for "tensor" the threshold is the largest one.
 
-    Takes one pass over the entries: a sample gives a bracket around the threshold, the pass counts
-    what lies below it and copies the little that lies inside.
+    Takes one pass over the entries: the hint or a sample gives a bracket around the threshold, the
+    pass counts what lies below it and copies the little that lies inside.
+
+    Args:
+        tensors: as for `magnitude_mask`.
+        sparsity: as for `magnitude_mask`.
+        granularity: as for `magnitude_mask`.
+        hint: a threshold that may be near, such as that of the pruning before; 0.0: none. What is
+            selected does not depend on it.
     """
     check_sparsity(sparsity)
     check_granularity(granularity)
@@ -95,7 +107,7 @@ def select_smallest(
     cuts: dict[str, Cut] = {}
     for group in groups:
         arrays = _Arrays({name: tensors[name].detach() for name in group})
-        cuts.update(zip(group, _cut(arrays, sparsity)))
+        cuts.update(zip(group, _cut(arrays, sparsity, hint)))
     return Selection(cuts, max((cut.threshold for cut in cuts.values()), default=0.0))
 
 
@@ -151,29 +163,42 @@ def _converted(magnitudes: Tensor, dtype: type) -> np.ndarray:
     return magnitudes.to("cpu", wanted).numpy()
 
 
-def _cut(arrays: _Arrays, sparsity: float) -> list[Cut]:
+def _cut(arrays: _Arrays, sparsity: float, hint: float) -> list[Cut]:
     """Return a cut per tensor that together prune round(sparsity * d) entries."""
     total = sum(arrays.sizes)
     count = round(sparsity * total)
-    low, high = _bracket(arrays, count, total)
-    found = _scan(arrays, low, high, max(_FEW, int(_COPIED * total)))
+    found = None
+    if hint > 0.0 and total > _FEW:
+        found = _in_bracket(arrays, count, hint * (1 - _NEAR), hint * (1 + _NEAR))
+    if found is None:
+        found = _in_bracket(arrays, count, *_bracket(arrays, count, total))
     if count == 0:
         return [Cut(0.0, 0) for _ in arrays.names]
-    threshold = None
-    if found is not None:
-        below, inside = found
-        if low == 0.0 and count <= below:
-            threshold, surplus = 0.0, below - count
-        elif below < count <= below + inside.size:
-            rank = count - below - 1
-            threshold = np.partition(inside, rank)[rank]
-            surplus = below + int(np.count_nonzero(inside <= threshold)) - count
-    if threshold is None:
-        # The sample misled, or too many entries are alike.
-        threshold, surplus = _by_digits(arrays, count)
+    # Otherwise hint and sample misled, or too many entries are alike.
+    threshold, surplus = found or _by_digits(arrays, count)
     if surplus == 0:
         return [Cut(float(threshold), size) for size in arrays.sizes]
     return _cut_ties(arrays, threshold, surplus)
+
+
+def _in_bracket(
+    arrays: _Arrays, count: int, low: float, high: float
+) -> tuple[np.floating, int] | None:
+    """Return the `count`-th smallest magnitude and how many of its equals are to be kept.
+
+    None if it does not lie in (low, high], or too many others do.
+    """
+    found = _scan(arrays, low, high, max(_FEW, int(_COPIED * sum(arrays.sizes))))
+    if found is None:
+        return None
+    below, inside = found
+    if low == 0.0 and count <= below:
+        return arrays.dtype(0.0), below - count
+    if not below < count <= below + inside.size:
+        return None
+    rank = count - below - 1
+    threshold = np.partition(inside, rank)[rank]
+    return threshold, below + int(np.count_nonzero(inside <= threshold)) - count
 
 
 def _bracket(arrays: _Arrays, count: int, total: int) -> tuple[float, float]:
@@ -224,7 +249,7 @@ def _scan(arrays: _Arrays, low: float, high: float, limit: int) -> tuple[int, np
             below += int(np.count_nonzero(is_small))
             if sum(copied) <= limit:
                 # Those that are small are near too.
-                np.not_equal(is_small, is_near, out=is_near)
+                np.bitwise_xor(is_small, is_near, out=is_near)
                 inside.append(found[is_near])
                 copied.append(inside[-1].size)
         return below, inside

@@ -51,6 +51,7 @@ class Mask(Mapping[str, Tensor]):
                 raise TypeError(f"mask of {name} is {tensor.dtype}, not bool")
         self._bits = {name: bits.pack(tensors[name]) for name in sorted(tensors)}
         self._shapes = {name: tuple(tensors[name].shape) for name in self._bits}
+        self._kept: dict[str, int] = {}
 
     @classmethod
     def from_bits(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> Mask:
@@ -106,7 +107,9 @@ class Mask(Mapping[str, Tensor]):
 
     def kept_in(self, name: str) -> int:
         """Number of entries kept of one tensor."""
-        return bits.ones(self._bits[name])
+        if name not in self._kept:
+            self._kept[name] = bits.ones(self._bits[name])
+        return self._kept[name]
 
     @property
     def sparsity(self) -> float:

@@ -283,9 +283,10 @@ class Pruner:
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
+        before, sparsity_before = self.mask, self.sparsity
         self.sparsity = self.schedule.at(update)
-        before = self.mask
-        selection = select_smallest(self._weights, self.sparsity, self.granularity)
+        hint = self.threshold if self.sparsity == sparsity_before else 0.0
+        selection = select_smallest(self._weights, self.sparsity, self.granularity, hint)
         self._mask, self.threshold = selection.mask(self._weights), selection.threshold
         selection.zero_(self._weights)
         self._update_copies()

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from parp_fairseq import records
 from parp_fairseq.checkpoints import allow_fairseq_classes
 from parp_fairseq.errors import UserError, reported
+from parp_fairseq.export.repair import repaired_loading
 from parp_fairseq.manifests.check import check_manifest
 from parp_fairseq.mask_making import sha256
 from parp_fairseq.optim.parp import STATE_KEY
@@ -96,12 +97,19 @@ class ParpTask(AudioFinetuningTask):
                     settings=prune_config.fingerprint(prune),
                 )
             for split in (run.dataset.train_subset, *run.dataset.valid_subset.split(",")):
-                check_manifest(Path(self.cfg.data), split, self.cfg.labels)
+                check_manifest(
+                    Path(self.cfg.data),
+                    split,
+                    self.cfg.labels,
+                    training=split == run.dataset.train_subset,
+                    mask_length=model_cfg.mask_length if model_cfg.apply_mask else 0,
+                )
             check_pretrained(model_cfg.w2v_path, self.cfg.normalize)
             restart = check_restart(run.checkpoint)
             if restart is not None:
                 self._check_run(run, restart, pruner)
-            model = super().build_model(model_cfg, from_checkpoint)
+            with repaired_loading():
+                model = super().build_model(model_cfg, from_checkpoint)
             if pruner is not None:
                 scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
                 weights = dict(model.named_parameters())

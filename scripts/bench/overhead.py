@@ -184,8 +184,8 @@ def main() -> None:
     ]
     print("\n" + aligned(("what", "every", "ms an update", "of a dense update"), rows, left=1))
     print(
-        f"\n{size}, {options.batch} utterances of {SECONDS:g} s an update, {options.repeats} runs of "
-        f"{options.updates} updates; {machine()}"
+        f"\n{size}, {options.batch} utterances of {SECONDS:g} s an update, "
+        f"{options.repeats} runs of {options.updates} updates; {machine()}"
     )
 
 

@@ -103,6 +103,15 @@ def missing_audio(folder, data):
     return data_with(folder, data, change), ["train.tsv", "row 4", ".gone.flac"]
 
 
+def label_too_long(folder, data):
+    def change(copy):
+        lines = (copy / "train.ltr").read_text().splitlines(keepends=True)
+        lines[6] = "E " * 500 + lines[6]
+        (copy / "train.ltr").write_text("".join(lines))
+
+    return data_with(folder, data, change), ["train.ltr", "row 7 needs", "CTC cannot align"]
+
+
 PLAIN = {
     "no data": (["task.data="], ["task.data is missing"]),
     "no such data": (["task.data=nowhere"], ["nowhere"]),
@@ -162,7 +171,13 @@ MADE = {
 }
 DATA = {
     function.__name__: function
-    for function in (short_labels, unknown_character, no_dictionary, missing_audio)
+    for function in (
+        short_labels,
+        unknown_character,
+        no_dictionary,
+        missing_audio,
+        label_too_long,
+    )
 }
 
 

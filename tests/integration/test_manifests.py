@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from parp_fairseq.manifests import build_librilight, check_manifest
+from parp_fairseq.demo.voices import Speaker, speak
+from parp_fairseq.evaluation import evaluate
+from parp_fairseq.manifests import (
+    build_joint,
+    build_librilight,
+    build_table,
+    check_folder,
+    check_manifest,
+)
+from parp_fairseq.manifests.ctc import ctc_frames, least_samples
+from parp_fairseq.manifests.units import dictionary_lines
 
 WORDS = ["THE", "QUICK", "BROWN", "FOX", "DIDN'T", "JUMP", "OVER", "A", "LAZY", "DOG"]
 
@@ -93,3 +103,83 @@ def test_what_is_built_passes_the_check(corpora, tmp_path):
         assert all(
             os.path.isfile(f"{checked.manifest.root}/{r.path}") for r in checked.manifest.rows
         )
+
+
+@pytest.mark.legacy
+def test_dictionaries_stand_in_fairseqs_order(tmp_path):
+    from fairseq.data import Dictionary
+
+    line = "b a ʒ ʒ c ŋ tʃ c ʒ 日 b \u2581the"
+    theirs = Dictionary()
+    theirs.encode_line(line)
+    theirs.finalize(padding_factor=1)
+    ours = tmp_path / "dict.phn.txt"
+    counts = dictionary_lines({symbol: line.split().count(symbol) for symbol in line.split()})
+    ours.write_text("".join(f"{count}\n" for count in counts), encoding="utf-8")
+    assert Dictionary.load(str(ours)).symbols == theirs.symbols
+    assert Dictionary.load(str(ours)).count[4:] == theirs.count[4:]
+
+
+def test_audio_that_check_calls_too_short_is_what_fairseqs_span_masks_stop_at():
+    from fairseq.data.data_utils import compute_mask_indices
+
+    for mask_length in (5, 10):
+        enough = ctc_frames(least_samples(mask_length))
+        for frames in range(enough, enough + 30):
+            for _ in range(20):
+                compute_mask_indices((1, frames), None, 0.75, mask_length, min_masks=2)
+        with pytest.raises(ValueError, match="entire sequence is masked"):
+            for _ in range(60):
+                compute_mask_indices((1, enough - 1), None, 0.75, mask_length, min_masks=2)
+
+
+def speak_table(folder: Path, voice: str, sentences: list[str]) -> Path:
+    """A table of spoken sentences, three of five for training."""
+    speaker = Speaker(voice, 50, 50, 160, None, 3)
+    lines = ["path\ttext\tsplit"]
+    for index, wave in enumerate(speak(speaker, sentences)):
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{index}.flac", wave, 16_000)
+        split = ("train", "train", "train", "dev", "test")[index % 5]
+        lines.append(f"{index}.flac\t{sentences[index]}\t{split}")
+    (folder / "corpus.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "corpus.tsv"
+
+
+NL = ["goede morgen", "dank u wel", "een kop koffie", "waar is het station", "tot ziens"] * 2
+FR = ["bonjour", "merci beaucoup", "une tasse de café", "où est la gare", "au revoir"]
+
+
+def test_one_model_of_two_languages_is_scored_on_each(train, tmp_path):
+    pytest.importorskip("phonemizer")
+    for lang, voice, sentences in (("nl", "nl", NL), ("fr", "fr", FR)):
+        table = speak_table(tmp_path / "speech" / lang, voice, sentences)
+        build_table(table, tmp_path / lang, units="phones", lang=lang)
+    joint = tmp_path / "joint"
+    summary = build_joint([str(tmp_path / "nl"), str(tmp_path / "fr")], joint, temperature=2)
+    assert check_folder(joint).ok
+    (overrides,) = summary.overrides
+    run = train(
+        *[word for word in overrides.split() if "max_update" not in word],
+        "dataset.valid_subset='dev,dev-nl,dev-fr'",
+        "task.prune.interval=3",
+    )
+    assert run.code == 0, run.tail
+    for split in ("dev", "dev-nl", "dev-fr"):
+        assert run.meters(split)[-1][f"{split}_wer"]
+    for lang in ("nl", "fr"):
+        checkpoint = run.folder / "checkpoints" / "checkpoint_last.pt"
+        score = evaluate(checkpoint, joint, f"test-{lang}")
+        assert score.metric == "PER"
+
+
+def test_pieces_train_and_are_scored_as_words(train, tmp_path):
+    pytest.importorskip("sentencepiece")
+    table = speak_table(tmp_path / "speech", "nl", NL)
+    summary = build_table(table, tmp_path / "spm", units="spm", vocab_size=20)
+    (overrides,) = summary.overrides
+    run = train(*[word for word in overrides.split() if "max_update" not in word])
+    assert run.code == 0, run.tail
+    score = evaluate(run.folder / "checkpoints" / "checkpoint_last.pt", tmp_path / "spm", "test")
+    assert score.metric == "WER"
+    assert [u.reference for u in score.utterances] == ["tot ziens"] * 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from small_corpora import write_audio
 
@@ -134,30 +136,49 @@ def test_bad_dictionaries(data, text, message):
 
 def test_bad_audio(data):
     (data / "audio" / "1.flac").write_bytes(b"")
-    refused(data, r"train\.tsv row 3: .*1\.flac is an empty file")
+    refused(data, r"train\.tsv row 3: .*1\.flac .* it is an empty file")
     write_audio(data / "audio" / "1.flac", 1001, rate=44_100)
     refused(data, r"1\.flac has 44100 samples a second")
-    check_manifest(data, "train", "phn", headers=0)
 
 
 def test_stored_archives_are_looked_for(data):
-    rows = [str(data), "audio.zip:0:1000\t1000", "audio.zip:9:10\t10", "gone.zip:9:10\t10"]
+    rows = [str(data), "audio.zip:0:100\t1000", "audio.zip:9:10\t900", "gone.zip:9:10\t900"]
     (data / "train.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (data / "audio.zip").write_bytes(b"PK")
     refused(data, r"train\.tsv row 4: .*gone\.zip:9:10: no such audio file")
 
 
-def test_headers_are_a_sample_but_every_file_must_be_there(data, monkeypatch):
-    from parp_fairseq.manifests import check
-
+@pytest.mark.parametrize("row", [1, 137, 500])
+def test_every_header_is_read(data, row):
     rows = [str(data / "audio"), *["0.flac\t1000"] * 500]
-    (data / "train.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (data / "train.phn").write_text("a\n" * 500, encoding="utf-8")
-    opened = []
-    monkeypatch.setattr(check, "read_header", lambda path, **_: opened.append(path) or 1000)
-    check_manifest(data, "train", "phn", headers=10)
-    assert len(opened) == 10
-    for row in (1, 137, 500):
-        changed = [*rows[:row], "gone.flac\t1000", *rows[row + 1 :]]
-        (data / "train.tsv").write_text("\n".join(changed) + "\n", encoding="utf-8")
-        refused(data, rf"train\.tsv row {row + 1}: .*gone\.flac: no such audio file", headers=1)
+    rows[row] = "2.flac\t1000"
+    (data / "train.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    refused(data, rf"train\.tsv row {row + 1}: .*2\.flac has 1002 samples, not 1000")
+    rows[row] = "gone.flac\t1000"
+    (data / "train.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    refused(data, rf"train\.tsv row {row + 1}: .*gone\.flac: no such audio file")
+
+
+def test_training_asks_for_more_than_scoring(data):
+    refused(
+        data, r"train\.tsv row 2: 0\.flac has 1000 samples, too few for span masks", training=True
+    )
+    # Two frames; three symbols of which two are the same need four.
+    refused(
+        data, r"train\.phn row 3 needs 4 frames, and 2\.flac has 2", training=True, mask_length=0
+    )
+    edit(data / "train.phn", "b b a", "b a")
+    check_manifest(data, "train", "phn", training=True, mask_length=0)
+    write_audio(data / "audio" / "1.flac", 399)
+    edit(data / "train.tsv", "\t1001", "\t399")
+    refused(data, r"train\.tsv row 3: 1\.flac has 399 samples, too few for a frame")
+
+
+def test_threads_end_with_the_check(data):
+    # Left to the garbage collector, they can block the next check for ever.
+    (data / "audio" / "0.flac").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        check_manifest(data, "train", "phn")
+    assert caught.value.__traceback__ is not None
+    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]

@@ -67,14 +67,20 @@ BRACKETS = {
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(tensors(), st.floats(0, 1), st.sampled_from(sorted(BRACKETS)), st.sampled_from([0.0, 1.0]))
-def test_many_entries_equal_brute_force(small_blocks, named, sparsity, bracket, copied):
+@given(
+    tensors(),
+    st.floats(0, 1),
+    st.sampled_from(sorted(BRACKETS)),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([0.0, 0.5, 1.0, 1.2, 9.0]),
+)
+def test_many_entries_equal_brute_force(small_blocks, named, sparsity, bracket, copied, hint):
     given_bracket = BRACKETS[bracket]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(magnitude, "_COPIED", copied)
         if given_bracket is not None:
             patch.setattr(magnitude, "_bracket", lambda *arguments: given_bracket)
-        mask = magnitude_mask(named, sparsity)
+        mask = select_smallest(named, sparsity, hint=hint).mask(named)
     assert mask.equal(brute_force(named, sparsity))
 
 

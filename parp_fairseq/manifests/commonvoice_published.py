@@ -1,0 +1,160 @@
+"""The published Common Voice splits and phones (Rivière et al. 2020), used by the paper (4.1).
+
+The archive `common_voices_splits.tar.gz` holds for es, fr, it, ky, nl, ru, sv, tr, tt and zh::
+
+    <lang>/validated_phones_reduced.txt                      clip id, then integers
+    <lang>/phonesMatches_reduced.json                        phone → integer
+    <lang>/{train,val}Seqs_<hours>_uniform_new_version.txt   clip ids, without ending
+    <lang>/testSeqs_uniform_new_version.txt                  clip ids, without ending
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests.archive import unpack
+from parp_fairseq.manifests.commonvoice_left import LeftOut
+from parp_fairseq.manifests.commonvoice_release import lines_of, plain_name
+
+# Folders of the published splits that are not named after the release's language.
+_FOLDERS = {"sv-SE": "sv", "zh-TW": "zh"}
+RELEASE_NAMES = {folder: lang for lang, folder in _FOLDERS.items()}
+
+PHONES = "validated_phones_reduced.txt"
+INVENTORY = "phonesMatches_reduced.json"
+_ENDING = "uniform_new_version.txt"
+_EXPECTED = f"common_voices_splits/<lang>/ with {PHONES}, {INVENTORY} and the lists of clips"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Clips and phones of a language.
+
+    Attributes:
+        splits: `train`, `dev` and `test`, each clip id → its phones, a space between them.
+        inventory: all phones, in the order of their integers.
+    """
+
+    splits: dict[str, dict[str, str]]
+    inventory: list[str]
+
+
+@contextlib.contextmanager
+def opened(splits: Path, lang: str) -> Iterator[Path]:
+    """The folder of a language in `splits`, a folder or the archive itself."""
+    with contextlib.ExitStack() as stack:
+        if splits.is_file():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parp-")))
+            unpack(splits, folder)
+        elif splits.is_dir():
+            folder = splits
+        else:
+            raise UserError(f"{splits}: no such folder or archive; expected {_EXPECTED}")
+        name = _FOLDERS.get(lang, lang)
+        for place in (folder / name, folder / "common_voices_splits" / name, folder):
+            if (place / PHONES).is_file():
+                break
+        else:
+            raise UserError(f"{splits} holds no {name}/{PHONES}; expected {_EXPECTED}")
+        yield place
+
+
+def read_published(folder: Path, hours: float, left: LeftOut) -> Published:
+    """Read the lists for `hours` of training (1 or 5) and the phones of their clips.
+
+    A clip that stands in two lists stays in the later one of train, dev and test; such clips and
+    those without phones are counted in `left`. Raises UserError naming file and row.
+    """
+    lists = _lists(folder, hours)
+    clips: dict[str, str] = {}
+    for split in ("test", "dev", "train"):
+        for name in _read_list(lists[split], left):
+            if name in clips:
+                left.add(f"{split} clip that the list of {clips[name]} holds too", name)
+            else:
+                clips[name] = split
+    symbols = read_inventory(folder / INVENTORY)
+    phones = _read_phones(folder / PHONES, symbols, clips)
+    splits: dict[str, dict[str, str]] = {"train": {}, "dev": {}, "test": {}}
+    for name, split in clips.items():
+        if phones.get(name):
+            splits[split][name] = phones[name]
+        else:
+            left.add("no phones in the published annotations", name)
+    return Published(splits, [symbols[number] for number in sorted(symbols)])
+
+
+def read_inventory(path: Path) -> dict[int, str]:
+    """Integer → phone. Raises UserError where the file does not say so one to one."""
+    text = "\n".join(lines_of(path, _EXPECTED))
+    try:
+        numbers = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is no sound JSON ({error}); unpack the splits again") from error
+    if not isinstance(numbers, dict) or not numbers:
+        raise UserError(f"{path}: expected an object of phone to integer; unpack the splits again")
+    symbols: dict[int, str] = {}
+    for phone, number in numbers.items():
+        if type(number) is not int:
+            raise UserError(f"{path}: the phone {phone!r} has {number!r}, expected an integer")
+        if number in symbols:
+            raise UserError(f"{path}: {symbols[number]!r} and {phone!r} both have {number}")
+        symbols[number] = phone
+    return symbols
+
+
+def _lists(folder: Path, hours: float) -> dict[str, Path]:
+    train = _by_hours(folder, "train")
+    if hours not in train:
+        there = ", ".join(f"{known:g}" for known in sorted(train)) or "none"
+        raise UserError(f"{folder}: no list for {hours:g} hours of training; it has: {there}")
+    dev = _by_hours(folder, "val")
+    return {
+        "train": train[hours],
+        "dev": dev.get(hours) or dev.get(1.0) or folder / f"valSeqs_1.0_{_ENDING}",
+        "test": folder / f"testSeqs_{_ENDING}",
+    }
+
+
+def _by_hours(folder: Path, split: str) -> dict[float, Path]:
+    found = {}
+    for path in folder.glob(f"{split}Seqs_*_{_ENDING}"):
+        with contextlib.suppress(ValueError):
+            found[float(path.name.split("_")[1])] = path
+    return found
+
+
+def _read_list(path: Path, left: LeftOut) -> list[str]:
+    names: dict[str, None] = {}
+    for row, line in enumerate(lines_of(path, _EXPECTED), start=1):
+        if not line.strip():
+            continue
+        name = plain_name(line.strip(), path, row)
+        if name in names:
+            left.add("listed twice", name)
+        names[name] = None
+    return list(names)
+
+
+def _read_phones(path: Path, symbols: dict[int, str], wanted: Collection[str]) -> dict[str, str]:
+    phones: dict[str, str] = {}
+    for row, line in enumerate(lines_of(path, _EXPECTED), start=1):
+        name, *numbers = line.split() or [""]
+        if name not in wanted:
+            continue
+        try:
+            found = " ".join(symbols[int(number)] for number in numbers)
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{path} row {row}: {error.args[0]} is no integer of {INVENTORY}; unpack the "
+                "splits again"
+            ) from error
+        if phones.setdefault(name, found) != found:
+            raise UserError(f"{path} row {row}: {name} has other phones in an earlier row")
+    return phones

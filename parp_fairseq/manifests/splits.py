@@ -1,0 +1,20 @@
+"""What a split is for, told by its name, as fairseq's users name them."""
+
+from __future__ import annotations
+
+import re
+
+_KINDS = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
+
+
+def kind_of(split: str) -> str:
+    """`train`, `valid`, `test`, or the name itself where it does not tell.
+
+    What stands before the first mark counts: `dev-other` and `valid_nl` are for validation.
+    """
+    return _KINDS.get(re.split(r"[^A-Za-z]", split, maxsplit=1)[0].lower(), split)
+
+
+def is_training(split: str) -> bool:
+    """Whether a model trains on the split."""
+    return kind_of(split) == "train"

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests.labelling import make_units, write_labels
+from parp_fairseq.manifests.overrides import override, updates_for
+from parp_fairseq.manifests.splits import is_training, kind_of
+from parp_fairseq.manifests.units import dictionary_lines, read_dictionary
+
+TRAIN = ["the quick brown fox", "jumps over it's lazy dog", "quick dogs jump", "the the the"] * 8
+
+
+def write(folder, **splits):
+    for split, lines in splits.items():
+        text = "".join(f"{line}\n" for line in lines)
+        (folder / f"{split}.wrd").write_text(text, encoding="utf-8")
+    return list(splits)
+
+
+def lines_of(path):
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def joined(label):
+    """What fairseq's post_process=sentencepiece makes of a line of pieces."""
+    return label.replace(" ", "").replace("\u2581", " ").strip()
+
+
+def test_letters_of_any_language_with_their_dictionary(tmp_path):
+    splits = write(tmp_path, train=["één  oog", "oog"], valid=["ja één"])
+    write_labels(tmp_path, splits, make_units("letters"))
+    assert lines_of(tmp_path / "train.ltr")[1] == "o o g |"
+    assert lines_of(tmp_path / "valid.ltr") == ["j a | é é n |"]
+    # By count in train, ties by symbol; what train lacks comes last.
+    assert lines_of(tmp_path / "dict.ltr.txt") == ["o 4", "| 4", "g 2", "é 2", "n 1", "a 0", "j 0"]
+
+
+def test_english_letters_keep_fairseqs_dictionary(tmp_path):
+    splits = write(tmp_path, train=["IT'S"])
+    units = make_units("letters", english=True)
+    write_labels(tmp_path, splits, units)
+    assert len(read_dictionary(tmp_path / "dict.ltr.txt")) == 28
+    assert "capitals" in units.objection("It") and "'4'" in units.objection("4")
+
+
+def test_symbols_that_are_given(tmp_path):
+    splits = write(tmp_path, train=["tʃ a", "a ɛ̃"], test=["ŋ"])
+    units = make_units("phones")
+    write_labels(tmp_path, splits, units)
+    assert lines_of(tmp_path / "train.phn") == ["tʃ a", "a ɛ̃"]
+    assert lines_of(tmp_path / "dict.phn.txt") == ["a 2", "tʃ 1", "ɛ̃ 1", "ŋ 0"]
+    assert "'<unk>' is fairseq's own" in units.objection("a <unk>")
+
+
+def test_phones_by_espeak(tmp_path):
+    pytest.importorskip("phonemizer")
+    splits = write(tmp_path, train=["goede morgen", "dank u wel"])
+    write_labels(tmp_path, splits, make_units("phones", lang="nl"))
+    symbols = " ".join(lines_of(tmp_path / "train.phn")).split()
+    assert len(symbols) > 10 and set(symbols) == set(read_dictionary(tmp_path / "dict.phn.txt"))
+    write(tmp_path, train=["goede morgen", "…"])
+    with pytest.raises(UserError, match="says nothing for the text '…'"):
+        write_labels(tmp_path, splits, make_units("phones", lang="nl"))
+
+
+@pytest.mark.legacy
+def test_pieces_join_to_the_texts_again(tmp_path):
+    pytest.importorskip("sentencepiece")
+    held_out = ["the lazy fox", "ÉÑ zebra?", "\uff21\u00bd … \u200bx"]
+    splits = write(tmp_path, train=TRAIN, valid=held_out)
+    write_labels(tmp_path, splits, make_units("spm", vocab_size=31))
+    assert [joined(line) for line in lines_of(tmp_path / "train.spm")] == TRAIN
+    assert [joined(line) for line in lines_of(tmp_path / "valid.spm")] == held_out
+    symbols = read_dictionary(tmp_path / "dict.spm.txt")
+    written = {
+        s for split in splits for line in lines_of(tmp_path / f"{split}.spm") for s in line.split()
+    }
+    assert written <= set(symbols)
+    # The pieces but <unk>, then the characters that only the others hold.
+    foreign = set("".join(held_out)) - set("".join(TRAIN)) - {" "}
+    assert len(symbols) == 30 + len(foreign) and foreign <= set(symbols)
+    counts = [int(line.split(" ")[1]) for line in lines_of(tmp_path / "dict.spm.txt")]
+    assert counts == sorted(counts, reverse=True)
+
+    import sentencepiece
+
+    saved = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spm.model"))
+    assert saved.get_piece_size() == 31
+    assert " ".join(saved.encode(TRAIN[0], out_type=str)) == lines_of(tmp_path / "train.spm")[0]
+
+
+def test_pieces_come_from_training_alone_and_again_the_same(tmp_path):
+    pytest.importorskip("sentencepiece")
+    models = []
+    for number, other in enumerate((["the fox"], ["zzzz yyyy"] * 50, ["the fox"])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        splits = write(folder, **{"train-a": TRAIN[:3], "train-b": TRAIN[3:], "dev": other})
+        write_labels(folder, splits, make_units("spm", vocab_size=31))
+        models.append((folder / "spm.model").read_bytes())
+    assert models[0] == models[1] == models[2]
+
+
+def test_pieces_that_cannot_be_learnt(tmp_path, monkeypatch):
+    pytest.importorskip("sentencepiece")
+    splits = write(tmp_path, train=TRAIN)
+    with pytest.raises(UserError, match=r"--vocab-size is 5000, but the training texts hold \d+"):
+        write_labels(tmp_path, splits, make_units("spm", vocab_size=5000))
+    with pytest.raises(UserError, match=r"--vocab-size is 5, but the training texts have \d+"):
+        write_labels(tmp_path, splits, make_units("spm", vocab_size=5))
+    with pytest.raises(UserError, match="there is none; name one train"):
+        write_labels(tmp_path, write(tmp_path, test=["a"]), make_units("spm", vocab_size=9))
+    assert "marks the starts of words" in make_units("spm", vocab_size=9).objection("a\u2581b")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(UserError, match="pip install sentencepiece"):
+        make_units("spm", vocab_size=9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "words"}, "no units 'words'; choose from letters, phones, spm"),
+        ({"name": "spm"}, "needs --vocab-size"),
+        ({"name": "letters", "vocab_size": 9}, "--vocab-size goes with --units spm"),
+        ({"name": "letters", "lang": "nl"}, "--lang goes with --units phones"),
+        ({"name": "spm", "vocab_size": 1}, "expected 2 or more"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(UserError, match=message):
+        make_units(**options)
+
+
+@given(st.dictionaries(st.text("abcde", min_size=1, max_size=2), st.integers(0, 4)))
+def test_order_of_a_dictionary(counts):
+    # fairseq: Counter.most_common over the symbols in their own order.
+    expected = Counter(dict(sorted(counts.items()))).most_common()
+    assert dictionary_lines(counts) == [f"{symbol} {count}" for symbol, count in expected]
+
+
+def test_kinds_of_splits():
+    kinds = {"train-clean-100": "train", "dev_nl": "valid", "valid": "valid", "val": "valid"}
+    kinds |= {"test-other": "test", "validated": "validated", "training": "training", "x": "x"}
+    assert {name: kind_of(name) for name in kinds} == kinds
+    assert is_training("train") and not is_training("dev-train")
+
+
+@settings(max_examples=50)
+@given(st.floats(0.001, 20))
+def test_updates_are_one_of_the_authors(hours):
+    assert updates_for(hours) in (12_000, 15_000, 20_000)
+    assert [updates_for(h) for h in (0.17, 1, 10, 100, 0)] == [12_000, 15_000, 20_000, None, None]
+
+
+@pytest.mark.legacy
+@pytest.mark.parametrize(
+    "value", ["/data/a-b_c.d", "/a b/é", "dev,dev-nl", "it's", 'a"$x`!', "a=b"]
+)
+def test_overrides_survive_the_shell_and_hydra(value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (word,) = shlex.split(override("task.data", value))
+    parsed = OverridesParser.create().parse_override(word)
+    assert (parsed.key_or_group, parsed.value()) == ("task.data", value)

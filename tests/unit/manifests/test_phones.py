@@ -1,0 +1,80 @@
+# ruff: noqa: RUF001
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests.phones import Phonemizer, voice_of
+
+VOICES_OF_THE_TEN = ["es", "fr-fr", "it", "ky", "nl", "ru", "sv", "tr", "tt", "cmn"]
+VOICES = [*VOICES_OF_THE_TEN, "en-us", "pt-br", "yue", "zle"]
+
+
+def test_common_voices_codes():
+    codes = [
+        "es",
+        "fr",
+        "it",
+        "ky",
+        "nl",
+        "ru",
+        "sv-SE",
+        "tr",
+        "tt",
+        "zh-TW",
+        "en",
+        "zh-HK",
+        "pt-BR",
+    ]
+    expected = [*VOICES_OF_THE_TEN, "en-us", "yue", "pt-br"]
+    assert [voice_of(code, VOICES) for code in codes] == expected
+    assert voice_of("xx", VOICES, "it") == "it"
+    with pytest.raises(UserError, match=r"does not speak 'ab'.*--voice"):
+        voice_of("ab", VOICES)
+    with pytest.raises(UserError, match="no voice 'nln'"):
+        voice_of("nl", VOICES, "nln")
+
+
+def test_without_phonemizer(monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
+    with pytest.raises(UserError, match=r"phonemizer.*parp-fairseq\[phones\]"):
+        Phonemizer("nl")
+
+
+@pytest.fixture(scope="module")
+def dutch():
+    pytest.importorskip("phonemizer")
+    return Phonemizer("nl")
+
+
+def test_known_words(dutch):
+    texts = ["Ik fiets.", "“Hallo”, zei hij", "vijf", "5"]
+    assert dutch(texts) == ["ɪ k f i t s", "h ɑ l oː z ɛɪ h ɛɪ", "v ɛɪ f", "v ɛɪ f"]
+
+
+def test_lines_stay_in_step_and_odd_text_gives_none(dutch):
+    texts = ["Ik", "", "...", "?!", '""', "(-)", "fiets"] * 100
+    assert dutch(texts) == ["ɪ k", "", "", "", "", "", "f i t s"] * 100
+
+
+def test_phones_of_a_sentence_do_not_depend_on_the_others(dutch):
+    texts = ["Het weekend.", "De football manager", "In 1999 was het e-mail", "Ik [[_::]] fiets"]
+    alone = [dutch([text])[0] for text in texts]
+    assert dutch(texts[::-1])[::-1] == alone
+    assert not any(set("()[]|") & set(line) for line in alone)
+
+
+@pytest.mark.parametrize(
+    ("lang", "text", "expected"),
+    [
+        ("ru", "Привет, как дела?", "p rʲ i vʲ e t k ɑ k dʲ e ɭ a"),
+        ("zh-TW", "你好嗎？", "n i2 χ ɑu2 m ɑ1"),
+        ("sv-SE", "Hej!", "h ɛ j"),
+        ("fr", "le football", "l ə f ʊ t b ɔː l"),
+    ],
+)
+def test_other_languages(lang, text, expected):
+    pytest.importorskip("phonemizer")
+    assert Phonemizer(lang)([text]) == [expected]
