@@ -83,7 +83,7 @@ setup(
         "pieces": ["sentencepiece"],
         "report": ["matplotlib"],
         "tensorboard": ["tensorboard"],
-        "dev": ["hypothesis", "jiwer", "pytest", "pytest-timeout", "ruff"],
+        "dev": ["hypothesis", "jiwer", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -16,9 +16,9 @@ unset PYTHONPATH PYTHONHOME
 # and so hide how the package is installed.
 if [ $legacy = yes ]; then
     scripts/setup.sh --legacy --quiet
-    exec .venv-legacy/bin/pytest -m "legacy and not slow" --durations=10 "$@"
+    exec .venv-legacy/bin/pytest -m "legacy and not slow" -n 2 --dist loadfile --durations=10 "$@"
 fi
 scripts/setup.sh --quiet
 .venv/bin/ruff check
 .venv/bin/ruff format --check
-exec .venv/bin/pytest -m "not slow" --durations=10 "$@"
+exec .venv/bin/pytest -m "not slow" -n 2 --dist loadfile --durations=10 "$@"

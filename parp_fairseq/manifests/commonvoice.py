@@ -29,6 +29,7 @@ from parp_fairseq.manifests.commonvoice_release import (
     without_overlap,
 )
 from parp_fairseq.manifests.convert import convert_all, measure_all
+from parp_fairseq.manifests.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.phones import Phonemizer
 from parp_fairseq.manifests.staging import staged
@@ -151,6 +152,7 @@ def build_commonvoice(
         plan = _own(folder, lang, wanted, seed, voice, jobs, progress, left)
     _check_symbols(plan)
     samples = _convert(plan, folder / "clips", flacs, jobs, progress, left)
+    _drop_untrainable(plan, samples, left)
     return _write(plan, samples, flacs, out, left)
 
 
@@ -261,6 +263,21 @@ def _convert(
         else:
             samples[name] = audio.samples
     return samples
+
+
+def _drop_untrainable(plan: _Plan, samples: dict[str, int], left: LeftOut) -> None:
+    """Take out of train what a run would be refused for."""
+    train = plan.splits["train"]
+    for name in sorted(train):
+        if name not in samples:
+            continue
+        if samples[name] < least_samples(MASK_LENGTH):
+            left.add("train clip shorter than span masks need", name)
+        elif needed_frames(train[name].phones.split()) > ctc_frames(samples[name]):
+            left.add("train clip with more phones than CTC can align", name)
+        else:
+            continue
+        del train[name]
 
 
 def _write(

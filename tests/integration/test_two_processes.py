@@ -14,8 +14,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.mark.parametrize("method", ["parp", "rp"])
-def test_two_processes_find_one_subnetwork(trainer_in, tmp_path, method):
+def both(trainer_in, tmp_path, *arguments, of_each=lambda rank: ()):
+    """Run two workers to their end."""
     port = free_port()
     processes, trainers = [], []
     for rank in (0, 1):
@@ -24,7 +24,8 @@ def test_two_processes_find_one_subnetwork(trainer_in, tmp_path, method):
         trainers.append(trainer)
         processes.append(
             trainer(
-                f"task.prune.method={method}",
+                *arguments,
+                *of_each(rank),
                 "task.prune.sparsity=0.6",
                 "task.prune.interval=2",
                 "optimization.max_update=5",
@@ -40,7 +41,24 @@ def test_two_processes_find_one_subnetwork(trainer_in, tmp_path, method):
                 wait=False,
             )
         )
-    runs = [trainer.ended(process) for trainer, process in zip(trainers, processes)]
+    return [trainer.ended(process) for trainer, process in zip(trainers, processes)]
+
+
+def test_masks_that_differ_stop_both(trainer_in, tmp_path):
+    runs = both(
+        trainer_in,
+        tmp_path,
+        "task.prune.method=rp",
+        of_each=lambda rank: (f"task.prune.seed={rank}",),
+    )
+    for run in runs:
+        assert run.code == 2
+        assert "the workers' masks differ after pruning 0" in run.error
+
+
+@pytest.mark.parametrize("method", ["parp", "rp"])
+def test_two_processes_find_one_subnetwork(trainer_in, tmp_path, method):
+    runs = both(trainer_in, tmp_path, f"task.prune.method={method}")
     for run in runs:
         assert run.code == 0, run.tail
     runs[0].folder = tmp_path

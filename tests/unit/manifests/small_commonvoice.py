@@ -57,13 +57,13 @@ def write_table(path: Path, lang: str, rows: Sequence[tuple[str, str, str]]) -> 
 def write_release(
     folder: Path, lang: str, tables: Mapping[str, Sequence[tuple[str, str, str]]]
 ) -> Path:
-    """`folder`/`lang` with the tables and a short clip of each row; returns it."""
+    """`folder`/`lang` with the tables and a clip of each row; returns it."""
     place = folder / lang
     for name, rows in tables.items():
         write_table(place / f"{name}.tsv", lang, rows)
     names = sorted({name for rows in tables.values() for _, name, _ in rows})
     for index, name in enumerate(names):
-        write_mp3(place / "clips" / f"{name}.mp3", 0.4 + 0.1 * (index % 3), pitch=200 + 10 * index)
+        write_mp3(place / "clips" / f"{name}.mp3", 2.4 + 0.1 * (index % 3), pitch=200 + 10 * index)
     return place
 
 

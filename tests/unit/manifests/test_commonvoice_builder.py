@@ -102,7 +102,7 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
     tables["dev"] += [(tables["test"][0][0], "common_voice_nl_both", "Nog een zin.")]
     tables["validated"] += [("extra-9", "common_voice_nl_said", tables["test"][0][2])]
     release = write_release(tmp_path, "nl", tables)
-    hours = 3.2 / 3600
+    hours = 16 / 3600
     summary = build_commonvoice(release, "nl", tmp_path / "out", hours=hours, jobs=2)
     speakers = {clip: who for rows in tables.values() for who, clip, _ in rows}
     found = {}
@@ -116,8 +116,8 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
     )
     assert found["train"] <= {f"{p}-{n}" for p in ("train", "extra") for n in range(4)}
     total = {s.split: s.hours for s in summary.splits}
-    # The clips last 0.4 to 0.6 s: the choice ends where the next would be too much.
-    assert hours - 0.6 / 3600 < total["train"] <= hours
+    # The clips last 2.4 to 2.6 s: the choice ends where the next would be too much.
+    assert hours - 2.6 / 3600 < total["train"] <= hours
     assert summary.left.counts == {
         "dev clip of a speaker in test": 1,
         "validated clip of a speaker in dev or test": 6,
@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_jobs(tmp_path):
     out = tmp_path / "out"
     content = {}
     for name, seed, jobs in (("a", 1, 1), ("b", 1, 5), ("c", 2, 1)):
-        hours = 1.6 / 3600
+        hours = 8 / 3600
         build_commonvoice(release, "nl", out, hours=hours, seed=seed, jobs=jobs)
         content[name] = snapshot(out)
         shutil.rmtree(out)
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_jobs(tmp_path):
 
 def test_hours_that_are_not_there(tmp_path):
     release = release_of(tmp_path, "nl")
-    with pytest.raises(UserError, match=r"validated\.tsv has only 0\.00 hours .* not 5;"):
+    with pytest.raises(UserError, match=r"validated\.tsv has only 0\.01 hours .* not 5;"):
         build_commonvoice(release, "nl", tmp_path / "out", hours=5)
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UserError, match="--hours is"):
@@ -368,7 +368,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     app([*base, "-j", "1"], standalone_mode=False)
     shown = capsys.readouterr().out
     assert "voice nl, by phonemizer" in shown
-    app([*base, "--hours", "0.0004", "--json"], standalone_mode=False)
+    app([*base, "--hours", "0.002", "--json"], standalone_mode=False)
     assert [s["split"] for s in json.loads(capsys.readouterr().out)["splits"]] == [
         "train",
         "dev",
@@ -377,3 +377,21 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
     with pytest.raises(UserError, match=r"parp-fairseq\[phones\]"):
         app(base, standalone_mode=False)
+
+
+def test_train_leaves_out_what_a_run_could_not_use(tmp_path):
+    tables = tables_of("nl")
+    short, wordy = tables["train"][0][1], tables["train"][1][1]
+    heard = tables["dev"][0][1]
+    release = write_release(tmp_path, "nl", tables)
+    for name, seconds in ((short, 0.2), (wordy, 0.4), (heard, 0.2)):
+        write_mp3(release / "clips" / f"{name}.mp3", seconds)
+    summary = build_commonvoice(release, "nl", tmp_path / "out", jobs=1)
+    assert summary.left.names == {
+        "train clip shorter than span masks need": [short],
+        "train clip with more phones than CTC can align": [wordy],
+    }
+    train = "".join(lines_of(tmp_path / "out" / "train.tsv"))
+    assert short not in train and wordy not in train
+    assert heard in "".join(lines_of(tmp_path / "out" / "dev.tsv"))
+    assert len(lines_of(tmp_path / "out" / "train.phn")) == len(tables["train"]) - 2
