@@ -158,9 +158,16 @@ def _as_numpy(flat: Tensor, dtype: type) -> np.ndarray | None:
     return array if array.dtype == dtype else None
 
 
+def _is_remote(flat: Tensor) -> bool:
+    return flat.device.type != "cpu"
+
+
+def _torch_dtype(dtype: type) -> torch.dtype:
+    return torch.float64 if dtype is np.float64 else torch.float32
+
+
 def _converted(magnitudes: Tensor, dtype: type) -> np.ndarray:
-    wanted = torch.float64 if dtype is np.float64 else torch.float32
-    return magnitudes.to("cpu", wanted).numpy()
+    return magnitudes.to("cpu", _torch_dtype(dtype)).numpy()
 
 
 def _cut(arrays: _Arrays, sparsity: float, hint: float) -> list[Cut]:
@@ -232,18 +239,20 @@ def _scan(arrays: _Arrays, low: float, high: float, limit: int) -> tuple[int, np
     low, high = dtype(low), dtype(high)
     copied: list[int] = []
 
+    def check(index: int, largest: float) -> None:
+        # The largest one is NaN if any is.
+        if not np.isfinite(largest):
+            raise UserError(
+                f"{arrays.names[index]} holds NaN or infinity; its magnitudes cannot be ranked"
+            )
+
     def scan(blocks: list[Block]) -> tuple[int, list[np.ndarray]]:
         magnitudes = np.empty(BLOCK, dtype)
         small, near = np.empty(BLOCK, np.bool_), np.empty(BLOCK, np.bool_)
         below, inside = 0, []
         for block in blocks:
             found = arrays.block(block, magnitudes)
-            # The largest one is NaN if any is.
-            if not np.isfinite(found.max()):
-                raise UserError(
-                    f"{arrays.names[block[0]]} holds NaN or infinity; its magnitudes cannot be "
-                    "ranked"
-                )
+            check(block[0], found.max())
             is_small = np.less_equal(found, low, out=small[: found.size])
             is_near = np.less_equal(found, high, out=near[: found.size])
             below += int(np.count_nonzero(is_small))
@@ -254,7 +263,19 @@ def _scan(arrays: _Arrays, low: float, high: float, limit: int) -> tuple[int, np
                 copied.append(inside[-1].size)
         return below, inside
 
-    results = each_block(arrays.sizes, scan)
+    remote = [_is_remote(flat) for flat in arrays.flat]
+    results = each_block([0 if r else n for n, r in zip(arrays.sizes, remote)], scan)
+    for index, flat in enumerate(arrays.flat):
+        if remote[index] and flat.numel():
+            # There, so that only what lies inside has to travel.
+            found = flat.abs().to(_torch_dtype(dtype))
+            check(index, float(found.max()))
+            below = int((found <= float(low)).sum())
+            within = found[(found > float(low)) & (found <= float(high))]
+            copied.append(within.numel())
+            if sum(copied) > limit:
+                break
+            results.append((below, [within.cpu().numpy()]))
     if sum(copied) > limit:
         return None
     inside = [array for _, part in results for array in part]

@@ -73,11 +73,16 @@ BRACKETS = {
     st.sampled_from(sorted(BRACKETS)),
     st.sampled_from([0.0, 1.0]),
     st.sampled_from([0.0, 0.5, 1.0, 1.2, 9.0]),
+    st.booleans(),
 )
-def test_many_entries_equal_brute_force(small_blocks, named, sparsity, bracket, copied, hint):
+def test_many_entries_equal_brute_force(
+    small_blocks, named, sparsity, bracket, copied, hint, remote
+):
     given_bracket = BRACKETS[bracket]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(magnitude, "_COPIED", copied)
+        # The way that tensors on a GPU go, whose operations a CPU has too.
+        patch.setattr(magnitude, "_is_remote", lambda flat: remote)
         if given_bracket is not None:
             patch.setattr(magnitude, "_bracket", lambda *arguments: given_bracket)
         mask = select_smallest(named, sparsity, hint=hint).mask(named)
@@ -167,8 +172,10 @@ def test_equals_torch_where_nothing_ties():
         assert torch.equal(mask[str(i)], layer.weight_mask.bool())
 
 
+@pytest.mark.parametrize("remote", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_names_the_tensor_that_cannot_be_ranked(bad):
+def test_names_the_tensor_that_cannot_be_ranked(bad, remote, monkeypatch):
+    monkeypatch.setattr(magnitude, "_is_remote", lambda flat: remote)
     with pytest.raises(UserError, match="second holds NaN or infinity"):
         magnitude_mask({"first": torch.ones(3), "second": torch.tensor([1.0, bad])}, 0.5)
 
