@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -21,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from machine import machine
 
 from parp_fairseq.table import aligned
 
@@ -113,23 +112,6 @@ def run(command: Sequence[str], folder: Path) -> float:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
     return taken
-
-
-def machine() -> str:
-    """Cores, processor and versions."""
-    import torch
-
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        found = re.search(r"model name\s*: (.+)", cpuinfo.read_text())
-        processor = found[1] if found else processor
-    cores = len(os.sched_getaffinity(0))
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    return (
-        f"{cores} cores, {processor}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, OMP_NUM_THREADS {threads}"
-    )
 
 
 if __name__ == "__main__":
