@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parp_fairseq.demo.speech import synthesise_corpus
-from parp_fairseq.manifests.librilight import build_librilight
+from parp_fairseq.manifests.corpora.librilight import build_librilight
 
 PARTS = {"1h/0/clean": 24, "1h/0/other": 8, "dev-other": 8, "test-clean": 8}
 

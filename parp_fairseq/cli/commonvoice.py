@@ -53,7 +53,7 @@ def commonvoice(
     Example: parp manifest commonvoice --release cv-corpus-6.1-2020-12-11 --lang nl --hours 1
     --out data/nl
     """
-    from parp_fairseq.manifests.commonvoice import build_commonvoice
+    from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
 
     summary = build_commonvoice(
         release,

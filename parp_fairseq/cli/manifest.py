@@ -39,7 +39,7 @@ def manifest_librilight(
     Example: parp manifest librilight --librilight librispeech_finetuning --librispeech LibriSpeech
     --out data
     """
-    from parp_fairseq.manifests.librilight import build_librilight
+    from parp_fairseq.manifests.corpora.librilight import build_librilight
 
     summary = build_librilight(
         librilight,
@@ -78,7 +78,7 @@ def manifest_librispeech(
     Example: parp manifest librispeech --librispeech LibriSpeech --split train=train-clean-100
     --split dev-other --out data/100h
     """
-    from parp_fairseq.manifests.librispeech import build_librispeech
+    from parp_fairseq.manifests.corpora.librispeech import build_librispeech
 
     summary = build_librispeech(
         librispeech,
@@ -119,7 +119,7 @@ def manifest_table(
 
     Example: parp manifest table corpus/corpus.tsv --out data/mine --units spm --vocab-size 500
     """
-    from parp_fairseq.manifests.table import build_table
+    from parp_fairseq.manifests.corpora.table import build_table
 
     summary = build_table(
         table,
@@ -160,7 +160,7 @@ def manifest_joint(
 
     Example: parp manifest joint --in data/nl data/fr data/ru --out data/joint
     """
-    from parp_fairseq.manifests.joint import build_joint
+    from parp_fairseq.manifests.corpora.joint import build_joint
 
     folders = [*(languages or []), *(more or [])]
     _show_summary(build_joint(folders, out, temperature=temperature, labels=labels), as_json)
@@ -185,7 +185,7 @@ def manifest_check(
 
     Example: parp manifest check data/10min
     """
-    from parp_fairseq.manifests.verify import check_folder
+    from parp_fairseq.manifests.check.folder import check_folder
 
     report = check_folder(data, labels=labels, decode=decode, jobs=jobs)
     print(json.dumps(report.to_json(), indent=1) if as_json else report.render())

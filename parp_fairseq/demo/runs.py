@@ -155,7 +155,7 @@ def _prepare_data(work: WorkFolder, plan: Plan, jobs: int) -> Any:
     # Manifests name the folder of the audio in full.
     data = {"speech": speech, "folder": str(work.path.resolve()), "subset": plan.subset}
     if not work.is_done(DATA, data):
-        from parp_fairseq.manifests.librilight import build_librilight
+        from parp_fairseq.manifests.corpora.librilight import build_librilight
 
         _say("building manifests")
         work.begin(DATA)

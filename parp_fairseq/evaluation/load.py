@@ -167,7 +167,7 @@ def build_model(
 
 
 def _load_dictionary(path: str) -> Any:
-    from parp_fairseq.manifests.units import read_dictionary
+    from parp_fairseq.manifests.labels.units import read_dictionary
 
     read_dictionary(path)  # Its errors name file and row.
     from fairseq.data import Dictionary

@@ -7,7 +7,7 @@ from typing import Any, Union
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.load import FineTuned
-from parp_fairseq.manifests.check import CheckedManifest, check_manifest
+from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
 
 PathLike = Union[str, "os.PathLike[str]"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.score import Utterance
-from parp_fairseq.manifests.check import CheckedManifest
+from parp_fairseq.manifests.check.split import CheckedManifest
 
 
 def make_batches(task: Any, checked: CheckedManifest, num_workers: int, **planning: Any) -> Any:

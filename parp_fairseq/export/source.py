@@ -149,7 +149,7 @@ def _dictionary(
             f"{path} holds no dictionary and {found} is not there; put the dictionary that the "
             "model was trained with in that place"
         )
-    from parp_fairseq.manifests.units import read_dictionary
+    from parp_fairseq.manifests.labels.units import read_dictionary
 
     read_dictionary(found)  # Its errors name file and row.
     from fairseq.data import Dictionary

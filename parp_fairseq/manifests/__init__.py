@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from parp_fairseq.manifests.check import CheckedManifest, check_manifest
-from parp_fairseq.manifests.joint import build_joint
-from parp_fairseq.manifests.librilight import build_librilight
-from parp_fairseq.manifests.librispeech import build_librispeech
+from parp_fairseq.manifests.check.folder import check_folder
+from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
+from parp_fairseq.manifests.corpora.joint import build_joint
+from parp_fairseq.manifests.corpora.librilight import build_librilight
+from parp_fairseq.manifests.corpora.librispeech import build_librispeech
+from parp_fairseq.manifests.corpora.table import build_table
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.table import build_table
-from parp_fairseq.manifests.verify import check_folder
 
 __all__ = [
     "BuildSummary",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.manifests.audio import SAMPLE_RATE
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.table import aligned
 
 

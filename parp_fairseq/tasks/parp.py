@@ -21,7 +21,7 @@ from parp_fairseq import records
 from parp_fairseq.checkpoints import allow_fairseq_classes
 from parp_fairseq.errors import UserError, reported
 from parp_fairseq.export.repair import repaired_loading
-from parp_fairseq.manifests.check import check_manifest
+from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.mask_making import sha256
 from parp_fairseq.optim.parp import STATE_KEY
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer

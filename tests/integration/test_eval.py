@@ -18,7 +18,7 @@ from stock_infer import run_fairseq_infer
 from parp_fairseq import cli
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, evaluate
-from parp_fairseq.manifests.units import english_dictionary, to_letters
+from parp_fairseq.manifests.labels.units import english_dictionary, to_letters
 
 CONV = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
 LETTERS = "ETAONIHSRDLU"

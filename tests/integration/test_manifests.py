@@ -21,8 +21,8 @@ from parp_fairseq.manifests import (
     check_folder,
     check_manifest,
 )
-from parp_fairseq.manifests.ctc import ctc_frames, least_samples
-from parp_fairseq.manifests.units import dictionary_lines
+from parp_fairseq.manifests.labels.ctc import ctc_frames, least_samples
+from parp_fairseq.manifests.labels.units import dictionary_lines
 
 WORDS = ["THE", "QUICK", "BROWN", "FOX", "DIDN'T", "JUMP", "OVER", "A", "LAZY", "DOG"]
 

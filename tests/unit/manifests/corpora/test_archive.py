@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.archive import unpack
+from parp_fairseq.manifests.corpora.archive import unpack
 
 pytestmark = pytest.mark.legacy
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.labelling import make_units, write_labels
+from parp_fairseq.manifests.labels.labelling import make_units, write_labels
+from parp_fairseq.manifests.labels.units import dictionary_lines, read_dictionary
 from parp_fairseq.manifests.overrides import override, updates_for
 from parp_fairseq.manifests.splits import is_training, kind_of
-from parp_fairseq.manifests.units import dictionary_lines, read_dictionary
 
 TRAIN = ["the quick brown fox", "jumps over it's lazy dog", "quick dogs jump", "the the the"] * 8
 

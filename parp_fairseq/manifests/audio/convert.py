@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio import SAMPLE_RATE
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 
 MIN_SAMPLES = 400
 """What one output frame of wav2vec 2.0 sees: 25 ms. fairseq cannot use anything shorter."""

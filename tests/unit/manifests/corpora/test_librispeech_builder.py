@@ -8,8 +8,8 @@ from parp_fairseq.manifests import (
     build_librilight,
     build_librispeech,
     check_manifest,
-    librispeech,
 )
+from parp_fairseq.manifests.corpora import librispeech
 
 
 def test_parts_and_parts_together(corpora):

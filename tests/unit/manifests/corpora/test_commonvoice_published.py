@@ -7,9 +7,9 @@ import pytest
 from small_commonvoice import rows_of, write_mp3, write_published, write_release
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.commonvoice import build_commonvoice
-from parp_fairseq.manifests.commonvoice_left import LeftOut
-from parp_fairseq.manifests.commonvoice_published import read_inventory, read_published
+from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
+from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
+from parp_fairseq.manifests.corpora.commonvoice_published import read_inventory, read_published
 
 pytest.importorskip("soxr")
 

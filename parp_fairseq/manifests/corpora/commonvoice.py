@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.commonvoice_left import LeftOut
-from parp_fairseq.manifests.commonvoice_published import RELEASE_NAMES, opened, read_published
-from parp_fairseq.manifests.commonvoice_release import (
+from parp_fairseq.manifests.audio.convert import convert_all, measure_all
+from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
+from parp_fairseq.manifests.corpora.commonvoice_published import (
+    RELEASE_NAMES,
+    opened,
+    read_published,
+)
+from parp_fairseq.manifests.corpora.commonvoice_release import (
     SPLITS,
     Recording,
     check_hours,
@@ -28,14 +33,13 @@ from parp_fairseq.manifests.commonvoice_release import (
     read_table,
     without_overlap,
 )
-from parp_fairseq.manifests.convert import convert_all, measure_all
-from parp_fairseq.manifests.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
+from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
+from parp_fairseq.manifests.labels.phones import Phonemizer
+from parp_fairseq.manifests.labels.units import dictionary_lines
 from parp_fairseq.manifests.overrides import training_overrides
-from parp_fairseq.manifests.phones import Phonemizer
 from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, write_lines, write_tsv
-from parp_fairseq.manifests.units import dictionary_lines
 
 PathLike = Union[str, "os.PathLike[str]"]
 

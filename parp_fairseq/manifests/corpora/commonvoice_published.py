@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.archive import unpack
-from parp_fairseq.manifests.commonvoice_left import LeftOut
-from parp_fairseq.manifests.commonvoice_release import lines_of, plain_name
+from parp_fairseq.manifests.corpora.archive import unpack
+from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
+from parp_fairseq.manifests.corpora.commonvoice_release import lines_of, plain_name
 
 # Folders of the published splits that are not named after the release's language.
 _FOLDERS = {"sv-SE": "sv", "zh-TW": "zh"}

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.phones import Phonemizer, voice_of
+from parp_fairseq.manifests.labels.phones import Phonemizer, voice_of
 
 VOICES_OF_THE_TEN = ["es", "fr-fr", "it", "ky", "nl", "ru", "sv", "tr", "tt", "cmn"]
 VOICES = [*VOICES_OF_THE_TEN, "en-us", "pt-br", "yue", "zle"]

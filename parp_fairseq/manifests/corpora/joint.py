@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio import SAMPLE_RATE
-from parp_fairseq.manifests.check import read_split
-from parp_fairseq.manifests.labelling import Letters
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
+from parp_fairseq.manifests.check.split import read_split
+from parp_fairseq.manifests.labels.labelling import Letters
+from parp_fairseq.manifests.labels.pieces import Pieces
+from parp_fairseq.manifests.labels.units import (
+    dictionary_endings,
+    dictionary_lines,
+    read_dictionary,
+)
 from parp_fairseq.manifests.overrides import override, training_overrides
 from parp_fairseq.manifests.splits import kind_of
-from parp_fairseq.manifests.spm import Pieces
 from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import (
@@ -32,7 +37,6 @@ from parp_fairseq.manifests.tsv import (
     write_lines,
     write_tsv,
 )
-from parp_fairseq.manifests.units import dictionary_endings, dictionary_lines, read_dictionary
 from parp_fairseq.table import aligned
 
 PathLike = Union[str, "os.PathLike[str]"]

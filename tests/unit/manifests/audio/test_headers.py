@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small_corpora import write_audio
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import audio
-from parp_fairseq.manifests.audio import AudioError, HeaderReader, read_header, read_headers
+from parp_fairseq.manifests.audio import headers as audio
+from parp_fairseq.manifests.audio.headers import AudioError, HeaderReader, read_header, read_headers
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.check import Fault, ReadSplit, audio_faults, label_faults, read_split
-from parp_fairseq.manifests.ctc import ctc_frames, needed_frames
+from parp_fairseq.manifests.check.split import (
+    Fault,
+    ReadSplit,
+    audio_faults,
+    label_faults,
+    read_split,
+)
+from parp_fairseq.manifests.labels.ctc import ctc_frames, needed_frames
+from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.splits import is_training, kind_of
 from parp_fairseq.manifests.tsv import available_splits
-from parp_fairseq.manifests.units import dictionary_endings
 from parp_fairseq.table import aligned
 
 PathLike = Union[str, "os.PathLike[str]"]

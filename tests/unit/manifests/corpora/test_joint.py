@@ -11,7 +11,7 @@ from small_manifests import lines_of, snapshot, write_split, write_text
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests import build_joint
-from parp_fairseq.manifests.joint import repeated, repeats_for
+from parp_fairseq.manifests.corpora.joint import repeated, repeats_for
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.librispeech import (
+from parp_fairseq.manifests.corpora.librispeech import (
     Split,
     english_units,
     find_librispeech,

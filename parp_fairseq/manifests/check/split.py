@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio import SAMPLE_RATE, AudioError, HeaderReader
-from parp_fairseq.manifests.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, HeaderReader
+from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
+from parp_fairseq.manifests.labels.units import read_dictionary
 from parp_fairseq.manifests.tsv import Manifest, available_splits, read_lines, read_tsv
-from parp_fairseq.manifests.units import read_dictionary
 
 PathLike = Union[str, "os.PathLike[str]"]
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.splits import is_training
-from parp_fairseq.manifests.tsv import stream_lines, write_lines
-from parp_fairseq.manifests.units import (
+from parp_fairseq.manifests.labels.units import (
     ENGLISH_CHARACTERS,
     ENGLISH_LETTERS,
     SPECIAL_SYMBOLS,
@@ -17,6 +15,8 @@ from parp_fairseq.manifests.units import (
     dictionary_lines,
     to_letters,
 )
+from parp_fairseq.manifests.splits import is_training
+from parp_fairseq.manifests.tsv import stream_lines, write_lines
 
 NAMES = ("letters", "phones", "spm")
 
@@ -99,7 +99,7 @@ class Phones(Letters):
     post_process = "none"
 
     def __init__(self, lang: str) -> None:
-        from parp_fairseq.manifests.phones import Phonemizer
+        from parp_fairseq.manifests.labels.phones import Phonemizer
 
         self._phonemizer = Phonemizer(lang)
 
@@ -149,7 +149,7 @@ def make_units(
     if name == "phones":
         return Symbols() if lang is None else Phones(lang)
     if name == "spm":
-        from parp_fairseq.manifests.spm import Pieces
+        from parp_fairseq.manifests.labels.pieces import Pieces
 
         return Pieces(vocab_size)
     return EnglishLetters() if english else Letters()

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from small_commonvoice import rows_of, write_mp3, write_release, write_table
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.commonvoice import build_commonvoice
-from parp_fairseq.manifests.commonvoice_left import LeftOut
-from parp_fairseq.manifests.commonvoice_release import (
+from parp_fairseq.manifests.audio.convert import Audio
+from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
+from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
+from parp_fairseq.manifests.corpora.commonvoice_release import (
     Recording,
     choose,
     disjoint_candidates,
     find_release,
     read_table,
 )
-from parp_fairseq.manifests.convert import Audio
-from parp_fairseq.manifests.phones import Phonemizer
+from parp_fairseq.manifests.labels.phones import Phonemizer
 
 pytest.importorskip("soxr")
 pytest.importorskip("phonemizer")

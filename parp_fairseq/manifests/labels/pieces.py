@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.labelling import Letters
+from parp_fairseq.manifests.labels.labelling import Letters
+from parp_fairseq.manifests.labels.units import dictionary_lines
 from parp_fairseq.manifests.tsv import stream_lines
-from parp_fairseq.manifests.units import dictionary_lines
 
 MODEL = "spm.model"
 """Name of the model's file beside the manifests."""

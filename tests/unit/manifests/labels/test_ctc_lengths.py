@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.manifests.ctc import ctc_frames, least_samples, needed_frames
+from parp_fairseq.manifests.labels.ctc import ctc_frames, least_samples, needed_frames
 
 # Kernel and stride of wav2vec 2.0's feature extractor.
 CONVOLUTIONS = [(10, 5)] + [(3, 2)] * 4 + [(2, 2)] * 2

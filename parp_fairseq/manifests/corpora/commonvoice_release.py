@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.commonvoice_left import LeftOut
-from parp_fairseq.manifests.convert import Audio
+from parp_fairseq.manifests.audio.convert import Audio
+from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
 
 TREE = "cv-corpus-<version>/<lang>/clips/<name>.mp3 and {train,dev,test,validated}.tsv beside clips"
 

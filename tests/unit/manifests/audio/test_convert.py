@@ -9,7 +9,7 @@ import soundfile
 from small_commonvoice import write_mp3
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.convert import Audio, convert, convert_all, measure
+from parp_fairseq.manifests.audio.convert import Audio, convert, convert_all, measure
 
 pytest.importorskip("soxr")
 

@@ -1,0 +1,1 @@
+"""Audio files: what their headers say, and conversion to what fairseq reads."""

@@ -1,0 +1,1 @@
+"""Whether manifests are sound."""

@@ -1,0 +1,1 @@
+"""Corpora into manifests: a module a corpus, and what they share."""

@@ -1,0 +1,1 @@
+"""What a model writes: letters, phones or pieces, and their dictionaries."""
