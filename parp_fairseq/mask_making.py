@@ -14,9 +14,9 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
-from parp_fairseq.checkpoints import load_checkpoint
+from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask, random_mask
 from parp_fairseq.pruning.magnitude import check_granularity, check_sparsity
 from parp_fairseq.pruning.scope import canonical_name

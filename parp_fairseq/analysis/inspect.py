@@ -16,9 +16,9 @@ from torch import Tensor
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.masks import read_masks, save_figure
 from parp_fairseq.analysis.runs import lookup
-from parp_fairseq.checkpoints import config_section, describe_state, load_checkpoint
+from parp_fairseq.checkpoints.reading import config_section, describe_state, load_checkpoint
+from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.sparse import is_sparse, read_sparse
 from parp_fairseq.mask_making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.mask_files import both_kept, nonzero_mask, unlike

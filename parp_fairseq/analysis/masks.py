@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Union
 from tqdm import tqdm
 
 from parp_fairseq.analysis.layers import Grid, place_of
-from parp_fairseq.checkpoints import load_checkpoint
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.mask_making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope

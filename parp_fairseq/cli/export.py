@@ -56,7 +56,7 @@ def export(
 
         summary = export_fairseq(checkpoint, out)
     elif form is Format.sparse:
-        from parp_fairseq.export.sparse import export_sparse
+        from parp_fairseq.checkpoints.sparse_file import export_sparse
 
         summary = export_sparse(checkpoint, out, dtype=dtype.value)
     else:
@@ -77,7 +77,7 @@ def repair(
 
     Example: parp repair xlsr_53_56k.pt -o xlsr_53_repaired.pt
     """
-    from parp_fairseq.export.repair import repair as repair_checkpoint
+    from parp_fairseq.checkpoints.repair import repair as repair_checkpoint
 
     changes = repair_checkpoint(checkpoint, out)
     if changes:

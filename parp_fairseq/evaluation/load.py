@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from parp_fairseq.checkpoints import (
+from parp_fairseq.checkpoints.reading import (
     PretrainedInfo,
     allow_fairseq_classes,
     describe_state,
@@ -56,7 +56,7 @@ def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = No
     `data`. `labels` defaults to what the checkpoint was trained on. Raises UserError for
     another kind of checkpoint, or a dictionary that does not fit its head.
     """
-    from parp_fairseq.export.sparse import is_sparse, read_sparse
+    from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 
     path = Path(checkpoint)
     state = read_sparse(path) if is_sparse(path) else load_checkpoint(path)
@@ -97,7 +97,7 @@ def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = No
 
 def _own_dictionary(state: dict[str, Any]) -> Any:
     """The dictionary that fairseq's task or this package's saved; None where there is none."""
-    from parp_fairseq.export.source import SYMBOLS_KEY, dictionary_from
+    from parp_fairseq.checkpoints.source import SYMBOLS_KEY, dictionary_from
 
     saved = state.get("task_state") or {}
     if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
@@ -160,7 +160,7 @@ def build_model(
         ) from error
     model.make_generation_fast_()
     if engine == "csr":
-        from parp_fairseq.export.csr import use_csr
+        from parp_fairseq.engine.csr import use_csr
 
         use_csr(model)
     return model.to(device)
@@ -181,7 +181,7 @@ def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | N
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
 
-    from parp_fairseq.export.settings import drop_unknown, plain_settings
+    from parp_fairseq.checkpoints.settings import drop_unknown, plain_settings
 
     settings = plain_settings(state)
     model = settings["model"]

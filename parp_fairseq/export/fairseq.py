@@ -39,7 +39,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
     import torch
     from fairseq.data import Dictionary
 
-    from parp_fairseq.export.source import open_source, output
+    from parp_fairseq.checkpoints.source import open_source, output
 
     source = open_source(checkpoint)
     out = Path(out)
@@ -90,7 +90,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
 
 def _stock_settings(settings: dict[str, Any], data: Path) -> dict[str, Any]:
     """The settings under stock names; `settings` is changed."""
-    from parp_fairseq.export.settings import keep_audio_keys
+    from parp_fairseq.checkpoints.settings import keep_audio_keys
 
     model, task = settings["model"], settings["task"]
     task["_name"] = _TASK

@@ -19,8 +19,8 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
+from parp_fairseq.checkpoints.source import Source, open_source, output
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.source import Source, open_source, output
 
 PathLike = Union[str, "os.PathLike[str]"]
 

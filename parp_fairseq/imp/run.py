@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq import children, records
-from parp_fairseq.checkpoints import load_checkpoint
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.imp.rounds import round_sparsities
 from parp_fairseq.progress import Clock, Progress, updates_done

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from parp_fairseq.checkpoints import load_checkpoint
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.mask_making import random_weights
 from parp_fairseq.pruning import Mask, random_mask

@@ -18,9 +18,9 @@ from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetunin
 from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq import records
-from parp_fairseq.checkpoints import allow_fairseq_classes
+from parp_fairseq.checkpoints.reading import allow_fairseq_classes
+from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, reported
-from parp_fairseq.export.repair import repaired_loading
 from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.mask_making import sha256
 from parp_fairseq.optim.parp import STATE_KEY

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from parp_fairseq.checkpoints import DamagedCheckpoint, load_checkpoint
+from parp_fairseq.checkpoints.reading import DamagedCheckpoint, load_checkpoint
 from parp_fairseq.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from machine import machine
 from torch import nn
 from tqdm import tqdm
 
-from parp_fairseq.export.csr import Chooser, CsrLinear, ProjectedAttention, use_csr
+from parp_fairseq.engine.csr import Chooser, CsrLinear, ProjectedAttention, use_csr
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.table import aligned
 

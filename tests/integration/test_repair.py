@@ -10,11 +10,11 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from parp_fairseq.checkpoints import allow_fairseq_classes, load_checkpoint
+from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
+from parp_fairseq.checkpoints.repair import repair, repaired_loading
 from parp_fairseq.cli.export import repair as repair_command
 from parp_fairseq.demo import TINY_MODEL
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.repair import repair, repaired_loading
 
 # What XLSR-53 holds beyond what its own task knows.
 OF_ANOTHER_TASK = {

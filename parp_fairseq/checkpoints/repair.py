@@ -32,8 +32,8 @@ def repair(checkpoint: PathLike, out: PathLike) -> list[str]:
     """
     import torch
 
-    from parp_fairseq.checkpoints import load_checkpoint
-    from parp_fairseq.export.source import output
+    from parp_fairseq.checkpoints.reading import load_checkpoint
+    from parp_fairseq.checkpoints.source import output
 
     state = load_checkpoint(checkpoint)
     repaired, changes = repaired_state(state)
@@ -50,7 +50,7 @@ def repaired_state(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     Args:
         state: what `load_checkpoint` returned; it is not changed, and the copy shares its tensors.
     """
-    from parp_fairseq.export.settings import plain_settings
+    from parp_fairseq.checkpoints.settings import plain_settings
 
     changes = []
     settings = plain_settings(state)
@@ -89,7 +89,7 @@ def repaired_loading() -> Iterator[None]:
 def _repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
-    from parp_fairseq.export.settings import drop_unknown
+    from parp_fairseq.checkpoints.settings import drop_unknown
 
     inner = (settings.get("model") or {}).get("w2v_args") or {}
     changes = []

@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from parp_fairseq import checkpoints
+from parp_fairseq.checkpoints import reading as checkpoints
 from parp_fairseq.errors import UserError
 
 CONV = "[(16, 10, 5)] + [(16, 3, 2)] * 4"
@@ -120,7 +120,7 @@ def test_fairseqs_own_loader_opens_old_checkpoints_once_allowed(tmp_path, zipped
     )
     code = (
         "import sys\n"
-        "from parp_fairseq.checkpoints import allow_fairseq_classes\n"
+        "from parp_fairseq.checkpoints.reading import allow_fairseq_classes\n"
         "from fairseq import checkpoint_utils\n"
         "allow_fairseq_classes(); allow_fairseq_classes()\n"
         "state = checkpoint_utils.load_checkpoint_to_cpu(sys.argv[1])\n"
@@ -298,7 +298,7 @@ def test_reading_needs_no_fairseq_where_the_file_holds_none_of_it(tmp_path):
     path = saved(tmp_path / "m.pt", args=old_args())
     code = (
         "import sys\n"
-        "from parp_fairseq.checkpoints import pretrained_info\n"
+        "from parp_fairseq.checkpoints.reading import pretrained_info\n"
         "pretrained_info(sys.argv[1])\n"
         "print([m for m in ('fairseq', 'omegaconf', 'hydra') if m in sys.modules])\n"
     )

@@ -12,9 +12,9 @@ from typing import Any, Union
 
 from torch import Tensor
 
-from parp_fairseq.checkpoints import PretrainedInfo, describe_state, load_checkpoint
+from parp_fairseq.checkpoints.reading import PretrainedInfo, describe_state, load_checkpoint
+from parp_fairseq.checkpoints.settings import plain_settings
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.settings import plain_settings
 from parp_fairseq.manifests.staging import staged
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -50,7 +50,7 @@ def open_source(checkpoint: PathLike) -> Source:
         UserError: it is missing, damaged, pre-trained only, or has no dictionary or one that
             does not fit its head.
     """
-    from parp_fairseq.export.sparse import is_sparse, read_sparse
+    from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 
     path = Path(checkpoint)
     state = read_sparse(path) if is_sparse(path) else load_checkpoint(path)

@@ -68,8 +68,8 @@ def export_sparse(checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32") -
     """
     from safetensors.torch import save
 
-    from parp_fairseq.export.settings import keep_audio_keys
-    from parp_fairseq.export.source import SYMBOLS_KEY, open_source, output, plain_dictionary
+    from parp_fairseq.checkpoints.settings import keep_audio_keys
+    from parp_fairseq.checkpoints.source import SYMBOLS_KEY, open_source, output, plain_dictionary
 
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
@@ -180,8 +180,8 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
-    from parp_fairseq.checkpoints import check_evaluated_strings
-    from parp_fairseq.export.source import SYMBOLS_KEY
+    from parp_fairseq.checkpoints.reading import check_evaluated_strings
+    from parp_fairseq.checkpoints.source import SYMBOLS_KEY
 
     path = Path(path)
     if not path.is_file():
@@ -238,8 +238,8 @@ def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:
     Raises:
         UserError: the file cannot be read, its model cannot be built, or an unknown engine.
     """
+    from parp_fairseq.checkpoints.source import open_source
     from parp_fairseq.evaluation.load import FineTuned, build_model, build_task
-    from parp_fairseq.export.source import open_source
 
     if engine not in ENGINES:
         raise UserError(f"engine is {engine!r}; use one of {', '.join(ENGINES)}")
@@ -253,7 +253,7 @@ def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:
     model = build_model(finetuned, build_task(finetuned, path.parent))
     chosen: tuple[str, ...] = ()
     if engine == "csr":
-        from parp_fairseq.export.csr import use_csr
+        from parp_fairseq.engine.csr import use_csr
 
         chosen = use_csr(model)
     return SparseModel(model, source.settings, source.dictionary, chosen)
@@ -269,7 +269,7 @@ def _rounded(tensor: Tensor, name: str, path: Path) -> Tensor:
 
 
 def _check_form(about: Mapping[str, Any]) -> None:
-    from parp_fairseq.export.source import SYMBOLS_KEY
+    from parp_fairseq.checkpoints.source import SYMBOLS_KEY
 
     for section in ("model", "task"):
         if not isinstance(about["cfg"][section], dict):

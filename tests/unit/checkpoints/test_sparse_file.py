@@ -15,9 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_model import SYMBOLS, bits, random_state, save
 
-from parp_fairseq.errors import UserError
-from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse import (
+from parp_fairseq.checkpoints.sparse_file import (
     FORMAT,
     export_sparse,
     is_sparse,
@@ -26,6 +24,8 @@ from parp_fairseq.export.sparse import (
     read_sparse,
     unpack,
 )
+from parp_fairseq.errors import UserError
+from parp_fairseq.export.fairseq import export_fairseq
 
 
 @pytest.fixture(scope="module")

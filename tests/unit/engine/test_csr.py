@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from parp_fairseq.export import csr
-from parp_fairseq.export.csr import TILE, Chooser, CsrLinear, ProjectedAttention, use_csr
+from parp_fairseq.engine import csr
+from parp_fairseq.engine.csr import TILE, Chooser, CsrLinear, ProjectedAttention, use_csr
 
 
 def sparse_linear(inside=96, outside=200, sparsity=0.9, bias=True):
@@ -60,7 +60,7 @@ def test_attention_equals_fairseqs(padded):
 def test_every_replaced_linear_is_called(tmp_path):
     from small_model import random_state, save
 
-    from parp_fairseq.export.sparse import export_sparse, load_sparse
+    from parp_fairseq.checkpoints.sparse_file import export_sparse, load_sparse
 
     export_sparse(save(random_state(), tmp_path / "c.pt"), tmp_path / "m.safetensors")
     loaded = load_sparse(tmp_path / "m.safetensors")

@@ -1,0 +1,23 @@
+"""Every file that holds weights, read as data: nothing that it holds is ever executed."""
+
+from parp_fairseq.checkpoints.reading import (
+    DamagedCheckpoint,
+    PretrainedInfo,
+    allow_fairseq_classes,
+    check_evaluated_strings,
+    config_section,
+    describe_state,
+    load_checkpoint,
+    pretrained_info,
+)
+
+__all__ = [
+    "DamagedCheckpoint",
+    "PretrainedInfo",
+    "allow_fairseq_classes",
+    "check_evaluated_strings",
+    "config_section",
+    "describe_state",
+    "load_checkpoint",
+    "pretrained_info",
+]

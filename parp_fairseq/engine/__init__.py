@@ -1,0 +1,1 @@
+"""Running what was pruned: which layers are faster sparse, and their forward."""
