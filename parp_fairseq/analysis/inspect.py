@@ -19,9 +19,9 @@ from parp_fairseq.analysis.runs import lookup
 from parp_fairseq.checkpoints.reading import config_section, describe_state, load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.mask_making import scoped_weights
+from parp_fairseq.masks.files import both_kept, nonzero_mask, unlike
+from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
-from parp_fairseq.pruning.mask_files import both_kept, nonzero_mask, unlike
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.records import RUN_FILE
 

@@ -14,9 +14,7 @@ from tqdm import tqdm
 from parp_fairseq.analysis.layers import Grid, place_of
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.mask_making import scoped_weights
-from parp_fairseq.pruning import Mask, Scope
-from parp_fairseq.pruning.mask_files import (
+from parp_fairseq.masks.files import (
     both_kept,
     iou_of_counts,
     nonzero_mask,
@@ -24,6 +22,8 @@ from parp_fairseq.pruning.mask_files import (
     stored_mask,
     unlike,
 )
+from parp_fairseq.masks.making import scoped_weights
+from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.records import FIRST_MASK_FILE, sparsity_report
 from parp_fairseq.table import aligned

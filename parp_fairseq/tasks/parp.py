@@ -22,14 +22,14 @@ from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, reported
 from parp_fairseq.manifests.check.split import check_manifest
-from parp_fairseq.mask_making import sha256
+from parp_fairseq.masks.first import FirstMask
+from parp_fairseq.masks.making import sha256
 from parp_fairseq.optim.parp import STATE_KEY
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name
 from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks.config import PruneConfig
-from parp_fairseq.tasks.first_mask import FirstMask
 from parp_fairseq.tasks.inputs import check_pretrained, settle_paths
 from parp_fairseq.tasks.randomness import numpy_seeded
 from parp_fairseq.tasks.refusals import refuse_unsupported

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.mask_making import random_weights
+from parp_fairseq.masks.making import random_weights
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.pruning.scope import canonical_name

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import Mask, iou, random_mask
-from parp_fairseq.pruning.mask_files import (
+from parp_fairseq.masks.files import (
     both_kept,
     iou_of_counts,
     nonzero_mask,
@@ -21,6 +20,7 @@ from parp_fairseq.pruning.mask_files import (
     stored_mask,
     unlike,
 )
+from parp_fairseq.pruning import Mask, iou, random_mask
 
 SHAPES = {"encoder.layers.0.fc1.weight": (5, 3), "encoder.layers.1.fc1.weight": (4, 4, 2)}
 

@@ -1,0 +1,1 @@
+"""Masks: where they come from, their files, and how they compare."""
