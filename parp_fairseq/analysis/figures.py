@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.analysis.layers import Grid, short_kind
-from parp_fairseq.analysis.runs import HELD, Run
 from parp_fairseq.analysis.table import Spread, Table, TableRow
 from parp_fairseq.errors import UserError
+from parp_fairseq.runs.reading import HELD, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.masks import read_masks, save_figure
-from parp_fairseq.analysis.runs import lookup
 from parp_fairseq.checkpoints.reading import config_section, describe_state, load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.errors import UserError
@@ -23,7 +22,8 @@ from parp_fairseq.masks.files import both_kept, nonzero_mask, unlike
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.records import RUN_FILE
+from parp_fairseq.runs.reading import lookup
+from parp_fairseq.runs.record import RUN_FILE
 
 PathLike = Union[str, "os.PathLike[str]"]
 

@@ -25,7 +25,7 @@ from parp_fairseq.masks.files import (
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.records import FIRST_MASK_FILE, sparsity_report
+from parp_fairseq.runs.record import FIRST_MASK_FILE, sparsity_report
 from parp_fairseq.table import aligned
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq.analysis.figures import Picture
-from parp_fairseq.analysis.runs import Run
 from parp_fairseq.analysis.table import Table
+from parp_fairseq.runs.reading import Run
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff;

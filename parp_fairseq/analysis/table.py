@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from parp_fairseq.analysis.runs import TITLES, Run, cost
 from parp_fairseq.errors import UserError
+from parp_fairseq.runs.reading import TITLES, Run, cost
 from parp_fairseq.table import aligned
 
 FORMATS = ("text", "markdown", "csv", "json")

@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq import configs
 from parp_fairseq.cli.options import AsJson
+from parp_fairseq.config import shipped as configs
 from parp_fairseq.table import aligned
 
 app = typer.Typer(no_args_is_help=True, help="Find, print and copy the yaml files.")

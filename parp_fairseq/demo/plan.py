@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
-from parp_fairseq import configs
+from parp_fairseq.config import shipped as configs
 from parp_fairseq.errors import UserError
 
 CONFIG = "parp_demo"

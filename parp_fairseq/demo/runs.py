@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq import children, configs
 from parp_fairseq._version import __version__
 from parp_fairseq.analysis import Report, make_report
 from parp_fairseq.analysis.figures import check_drawing
-from parp_fairseq.demo import TINY_MODEL
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.config import shipped as configs
 from parp_fairseq.demo.plan import CONFIG, DATA, Plan, PlannedRun
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import LOGS, REPORT, SPEECH, WorkFolder
 from parp_fairseq.errors import UserError
-from parp_fairseq.progress import Clock, Progress, updates_done
+from parp_fairseq.jobs import children
+from parp_fairseq.jobs.progress import Clock, Progress, updates_done
 
 # What starting fairseq and decoding a set cost, in updates: for the time left, nothing else.
 _START_UPDATES = 60

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 WORDS_FILE = Path(__file__).with_name("words.txt")
-PRETRAINING_WORDS_FILE = Path(__file__).with_name("pretraining_words.txt")
 
 _SUBJECT = ("determiner noun", "determiner adjective noun", "number adjective plural")
 _OBJECT = ("determiner noun", "determiner adjective noun", "number plural")

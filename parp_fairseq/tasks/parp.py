@@ -17,7 +17,6 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import DictConfig, OmegaConf
 
-from parp_fairseq import records
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, reported
@@ -28,6 +27,7 @@ from parp_fairseq.optim.parp import STATE_KEY
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name
+from parp_fairseq.runs import record as records
 from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks.config import PruneConfig
 from parp_fairseq.tasks.inputs import check_pretrained, settle_paths

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from parp_fairseq.demo import TINY_MODEL
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.pruning import Mask
 
 pytestmark = pytest.mark.legacy

@@ -4,8 +4,8 @@ import pytest
 
 from parp_fairseq.analysis.inspect import inspect_checkpoint
 from parp_fairseq.analysis.masks import compare, read_masks
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.checkpoints.sparse_file import export_sparse
-from parp_fairseq.demo import TINY_MODEL
 from parp_fairseq.masks.making import make_mask
 from parp_fairseq.pruning import Mask, Scope
 

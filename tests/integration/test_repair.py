@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.repair import repair, repaired_loading
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.cli.export import repair as repair_command
-from parp_fairseq.demo import TINY_MODEL
 from parp_fairseq.errors import UserError
 
 # What XLSR-53 holds beyond what its own task knows.

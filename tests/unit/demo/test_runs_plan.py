@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from parp_fairseq import configs
+from parp_fairseq.config import shipped as configs
 from parp_fairseq.demo.plan import FAST_UPDATES, make_plan, with_updates
 from parp_fairseq.errors import UserError
 

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from tiny_model.pretrain import PRETRAINING_WORDS_FILE
 
 from parp_fairseq.demo.sentences import (
-    PRETRAINING_WORDS_FILE,
     WORDS_FILE,
     sentence,
     word_lists,

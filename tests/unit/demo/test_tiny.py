@@ -4,8 +4,9 @@ import re
 
 import pytest
 import torch
+from tiny_model.pretrain import ARCHITECTURE
 
-from parp_fairseq.demo.pretrain import ARCHITECTURE, TINY_MODEL
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
-from parp_fairseq.analysis.log import TrainingLog, read_log
+from parp_fairseq.runs.log import TrainingLog, read_log
 from parp_fairseq.errors import UserError
 
 PathLike = Union[str, "os.PathLike[str]"]

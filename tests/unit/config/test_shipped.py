@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
-from parp_fairseq import configs
+from parp_fairseq.config import shipped as configs
 from parp_fairseq.errors import UserError
 
 # updates, lr, mask_prob, mask_channel_prob, layerdrop, max_tokens, update_freq, normalize, labels,

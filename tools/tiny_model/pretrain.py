@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.demo.clusters import assign, fit_clusters, frame_count, mfcc
-from parp_fairseq.demo.sentences import PRETRAINING_WORDS_FILE, sentence
+from parp_fairseq.demo.sentences import sentence
 from parp_fairseq.demo.voices import SAMPLE_RATE, draw_speakers, speak
+from tiny_model.clusters import assign, fit_clusters, frame_count, mfcc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TINY_MODEL = Path(__file__).with_name("tiny.pt")
+PRETRAINING_WORDS_FILE = Path(__file__).with_name("pretraining_words.txt")
 
 # wav2vec 2.0 base in small: 320 samples a frame, group norm at the front, post-norm layers.
 ARCHITECTURE: dict[str, Any] = {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make parp_fairseq/demo/tiny.pt: about an hour on one core; after a kill, it goes on."""
+"""Make parp_fairseq/checkpoints/tiny.pt: about an hour on one core; after a kill, it goes on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import logging
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# The repository, and the folder of this package.
+sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (1, 2)]
 
-from parp_fairseq.demo.pretrain import TINY_MODEL, Settings, pretrain
-from parp_fairseq.errors import UserError
+from parp_fairseq.checkpoints.shipped import TINY_MODEL  # noqa: E402
+from parp_fairseq.errors import UserError  # noqa: E402
+from tiny_model.pretrain import Settings, pretrain  # noqa: E402
 
 
 def main() -> int:

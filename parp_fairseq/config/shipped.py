@@ -11,7 +11,7 @@ import yaml
 
 from parp_fairseq.errors import UserError
 
-FOLDER = Path(__file__).parent / "config"
+FOLDER = Path(__file__).parent
 GPUS = 4  # what `optimization.update_freq` of every yaml is for (the authors' scripts)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from made_runs import log_lines, meters
 
-from parp_fairseq.analysis.log import read_log
+from parp_fairseq.runs.log import read_log
 
 
 def write(path, lines):

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from parp_fairseq.demo import pretrain
-from parp_fairseq.demo.clusters import frame_count
-from parp_fairseq.demo.pretrain import Round, Settings, Speech, draw_batch
+from tiny_model import pretrain
+from tiny_model.clusters import frame_count
+from tiny_model.pretrain import Round, Settings, Speech, draw_batch
 
 SETTINGS = Settings(
     speakers=3,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.imp.rounds import round_sparsities
+from parp_fairseq.jobs.imp_rounds import round_sparsities
 
 
 def test_nine_rounds_of_a_tenth_make_ninety_percent():

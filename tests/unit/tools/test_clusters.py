@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from parp_fairseq.demo.clusters import assign, fit_clusters, frame_count, mfcc
+from tiny_model.clusters import assign, fit_clusters, frame_count, mfcc
 
 
 @pytest.mark.parametrize("samples", [369, 370, 689, 690, 16_000, 40_001])
@@ -15,7 +14,7 @@ def test_a_frame_is_what_the_front_end_makes(samples):
 
 
 def test_the_front_end_of_the_model_is_the_one_counted():
-    from parp_fairseq.demo.pretrain import ARCHITECTURE
+    from tiny_model.pretrain import ARCHITECTURE
 
     assert ARCHITECTURE["conv_feature_layers"] == "[(48,20,10),(64,8,4),(64,4,4),(64,2,2)]"
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from made_runs import write_run
 
-from parp_fairseq.analysis.runs import cost, find_runs, read_run
+from parp_fairseq.runs.reading import cost, find_runs, read_run
 from parp_fairseq.errors import UserError
 
 

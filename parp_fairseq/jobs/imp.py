@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq import children, records
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.imp.rounds import round_sparsities
-from parp_fairseq.progress import Clock, Progress, updates_done
+from parp_fairseq.jobs import children
+from parp_fairseq.jobs.imp_rounds import round_sparsities
+from parp_fairseq.jobs.progress import Clock, Progress, updates_done
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
+from parp_fairseq.runs import record as records
 
 PLAN_FILE = "imp.json"
 FINAL = "final"

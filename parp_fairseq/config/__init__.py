@@ -1,0 +1,1 @@
+"""The yaml files that ship, and what reads them."""

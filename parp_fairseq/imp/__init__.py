@@ -1,1 +1,0 @@
-"""Iterative magnitude pruning (IMP): rounds of fairseq fine-tunings, each pruning a little more."""

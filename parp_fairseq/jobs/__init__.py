@@ -1,0 +1,1 @@
+"""Programs that ours starts, their progress, and iterative pruning as a series of them."""

@@ -1,0 +1,1 @@
+"""How parp_fairseq/checkpoints/tiny.pt was made: no part of what is installed."""
