@@ -11,7 +11,7 @@ from typing import Union
 from parp_fairseq.analysis.figures import Picture, check_drawing, draw
 from parp_fairseq.analysis.page import render_page
 from parp_fairseq.analysis.table import Table, build_table, render
-from parp_fairseq.manifests.staging import staged
+from parp_fairseq.files import staged
 from parp_fairseq.runs.reading import find_runs
 
 PathLike = Union[str, "os.PathLike[str]"]

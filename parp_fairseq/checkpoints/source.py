@@ -15,7 +15,7 @@ from torch import Tensor
 from parp_fairseq.checkpoints.reading import PretrainedInfo, describe_state, load_checkpoint
 from parp_fairseq.checkpoints.settings import plain_settings
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.staging import staged
+from parp_fairseq.files import staged
 
 PathLike = Union[str, "os.PathLike[str]"]
 

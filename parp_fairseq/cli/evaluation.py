@@ -105,7 +105,7 @@ def _evaluate(
     from parp_fairseq.errors import UserError
     from parp_fairseq.evaluation import output
     from parp_fairseq.evaluation.decode import evaluate_all
-    from parp_fairseq.manifests.tsv import write_lines
+    from parp_fairseq.files import write_lines
 
     if all(path == Path("-") for path in outputs.values()):
         raise UserError("--json and --csv cannot both be standard output; name a file for one")

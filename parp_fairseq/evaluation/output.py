@@ -13,8 +13,7 @@ from typing import Union
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.score import ErrorRate, Score
-from parp_fairseq.manifests.staging import staged
-from parp_fairseq.manifests.tsv import write_lines
+from parp_fairseq.files import staged, write_lines
 from parp_fairseq.table import aligned
 
 PathLike = Union[str, "os.PathLike[str]"]

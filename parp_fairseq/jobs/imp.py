@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import locked, write_json
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.imp_rounds import round_sparsities
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
@@ -115,7 +114,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
         folder / "masks" / f"{number:02d}_{s:g}.safetensors" for number, s in _count(sparsities)
     ]
     clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
-    with _locked(folder) as lock, Progress(clock) as progress:
+    with locked(folder, "another parp imp") as lock, Progress(clock) as progress:
         run = _Fairseq(plan, folder, lock, progress, len(masks) + 1)
         for number, sparsity in _count(sparsities):
             mask = masks[number - 1]
@@ -155,19 +154,7 @@ def _claim(plan: Plan, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} holds something else; give a new folder as --out")
     folder.mkdir(parents=True, exist_ok=True)
-    records.write_json(file, wanted)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    except BlockingIOError as error:
-        raise UserError(f"{folder}: another parp imp is at work there; wait for it") from error
-    finally:
-        os.close(descriptor)
+    write_json(file, wanted)
 
 
 class _Fairseq:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Union
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import write_lines
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -105,25 +106,6 @@ def tsv_lines(root: str, rows: Iterable[Row]) -> Iterator[str]:
 def write_tsv(path: PathLike, manifest: Manifest) -> None:
     """Write a manifest. Raises UserError for a path that the format cannot hold."""
     write_lines(path, tsv_lines(manifest.root, manifest.rows))
-
-
-def write_lines(path: PathLike, lines: Iterable[str]) -> None:
-    """Write UTF-8 lines with LF ends, beside the target first, then in its place.
-
-    Raises UserError when the target cannot be written.
-    """
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as handle:
-            handle.writelines(f"{line}\n" for line in lines)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def available_splits(folder: PathLike) -> Sequence[str]:

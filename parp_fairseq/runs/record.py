@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from parp_fairseq._version import __version__
+from parp_fairseq.files import write_json
 from parp_fairseq.pruning import Mask
 from parp_fairseq.pruning.scope import canonical_name, place_of
 
@@ -100,16 +101,6 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON beside `path` first, then rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_mask(folder: Path, mask: Mask, info: Mapping[str, Any], first: bool = False) -> None:

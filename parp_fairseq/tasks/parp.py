@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, reported
+from parp_fairseq.files import write_json
 from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.masks.first import FirstMask
 from parp_fairseq.masks.making import sha256
@@ -270,7 +271,7 @@ class ParpTask(AudioFinetuningTask):
             folder = Path(run.checkpoint.save_dir)
             folder.mkdir(parents=True, exist_ok=True)
             plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
-            records.write_json(folder / records.RUN_FILE, records.run_record(plain))
+            write_json(folder / records.RUN_FILE, records.run_record(plain))
 
     def _bind(self, optimizer: FairseqOptimizer, update_num: int) -> None:
         """Give the Pruner the weights, and its state or the first mask."""

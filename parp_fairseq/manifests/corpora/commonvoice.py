@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import staged, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all, measure_all
 from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
 from parp_fairseq.manifests.corpora.commonvoice_published import (
@@ -37,9 +38,8 @@ from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_sam
 from parp_fairseq.manifests.labels.phones import Phonemizer
 from parp_fairseq.manifests.labels.units import dictionary_lines
 from parp_fairseq.manifests.overrides import training_overrides
-from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.tsv import Manifest, Row, write_lines, write_tsv
+from parp_fairseq.manifests.tsv import Manifest, Row, write_tsv
 
 PathLike = Union[str, "os.PathLike[str]"]
 

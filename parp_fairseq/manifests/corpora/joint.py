@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import staged, write_lines
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
 from parp_fairseq.manifests.labels.labelling import Letters
@@ -27,16 +28,8 @@ from parp_fairseq.manifests.labels.units import (
 )
 from parp_fairseq.manifests.overrides import override, training_overrides
 from parp_fairseq.manifests.splits import kind_of
-from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.tsv import (
-    Manifest,
-    Row,
-    available_splits,
-    read_lines,
-    write_lines,
-    write_tsv,
-)
+from parp_fairseq.manifests.tsv import Manifest, Row, available_splits, read_lines, write_tsv
 from parp_fairseq.table import aligned
 
 PathLike = Union[str, "os.PathLike[str]"]

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import NamedTuple, Union
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import staged, write_lines
 from parp_fairseq.manifests.audio.headers import HeaderReader
 from parp_fairseq.manifests.corpora.transcripts import read_transcripts
 from parp_fairseq.manifests.labels.labelling import Units, make_units, write_labels
 from parp_fairseq.manifests.overrides import training_overrides
-from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.tsv import Row, tsv_lines, write_lines
+from parp_fairseq.manifests.tsv import Row, tsv_lines
 
 PathLike = Union[str, "os.PathLike[str]"]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Union
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import staged, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import AudioError, HeaderReader
 from parp_fairseq.manifests.corpora.corpus_table import TableRow, read_table
 from parp_fairseq.manifests.labels.ctc import least_samples
 from parp_fairseq.manifests.labels.labelling import Symbols, make_units, write_labels
 from parp_fairseq.manifests.overrides import training_overrides
-from parp_fairseq.manifests.staging import staged
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_lines, write_tsv
+from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
 
 PathLike = Union[str, "os.PathLike[str]"]
 

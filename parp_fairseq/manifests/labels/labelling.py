@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.labels.units import (
     ENGLISH_CHARACTERS,
     ENGLISH_LETTERS,
@@ -16,7 +17,7 @@ from parp_fairseq.manifests.labels.units import (
     to_letters,
 )
 from parp_fairseq.manifests.splits import is_training
-from parp_fairseq.manifests.tsv import stream_lines, write_lines
+from parp_fairseq.manifests.tsv import stream_lines
 
 NAMES = ("letters", "phones", "spm")
 

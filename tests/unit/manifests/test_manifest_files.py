@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import staged, write_lines
 from parp_fairseq.manifests.labels import units
-from parp_fairseq.manifests.staging import staged
-from parp_fairseq.manifests.tsv import Manifest, Row, read_tsv, write_lines, write_tsv
+from parp_fairseq.manifests.tsv import Manifest, Row, read_tsv, write_tsv
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -1,0 +1,266 @@
+"""Files of the user's: the one atomic write, the one lock, the one rule on what may be replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+from parp_fairseq.errors import UserError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file that this program writes.
+
+    Attributes:
+        name: what to call it, with its article: "a mask file".
+        is_one: whether an existing file is of this kind; it may raise OSError or ValueError,
+            which means no.
+    """
+
+    name: str
+    is_one: Callable[[Path], bool]
+
+    def matches(self, path: Path) -> bool:
+        """Whether the file `path` is of this kind, or empty."""
+        try:
+            return path.stat().st_size == 0 or bool(self.is_one(path))
+        except (OSError, ValueError):
+            return False
+
+
+def begins_with(*starts: bytes) -> Callable[[Path], bool]:
+    """Return a test for `Kind`: the file begins with one of these bytes."""
+
+    def is_one(path: Path) -> bool:
+        with path.open("rb") as handle:
+            return handle.read(max(map(len, starts))).startswith(starts)
+
+    return is_one
+
+
+JSON = Kind("a JSON file", begins_with(b"{", b"["))
+PNG = Kind("a PNG picture", begins_with(b"\x89PNG"))
+
+
+def check_output(
+    path: PathLike,
+    kind: Kind,
+    *,
+    inputs: Iterable[PathLike] = (),
+    force: bool = False,
+    option: str = "--out",
+) -> Path:
+    """Check, before any work, that a file may be written to `path`.
+
+    Args:
+        path: the file to write.
+        kind: what will be written. Only a file of the same kind is ever replaced.
+        inputs: files that are read; none of them is ever replaced.
+        force: replace an existing file.
+        option: the option that gave the path, for the errors.
+
+    Returns:
+        `path` as a Path.
+
+    Raises:
+        UserError: it is a folder, an input, there already (without `force`) or of another kind,
+            or its folder cannot be made or written to.
+    """
+    path = Path(path)
+    check_not_input(path, inputs, option)
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder; give the name of {kind.name} to write")
+    if path.exists() or path.is_symlink():
+        if not path.is_file() or not kind.matches(path):
+            raise UserError(f"{option} {path} is there and is not {kind.name}; give another name")
+        if not force:
+            raise UserError(f"{option} {path} is there already; give another name or --force")
+    for folder in path.absolute().parents:
+        if folder.exists():
+            if not folder.is_dir():
+                raise UserError(f"{option} {path}: {folder} is a file, not a folder")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise UserError(f"{option} {path} cannot be written: no right to write to {folder}")
+            break
+    return path
+
+
+def check_not_input(path: PathLike, inputs: Iterable[PathLike], option: str = "--out") -> None:
+    """Raise UserError where `path` is one of `inputs`, under whatever name."""
+    for given in inputs:
+        if os.path.realpath(path) == os.path.realpath(given) or _same(path, given):
+            raise UserError(f"{option} {path} is also an input; give another name")
+
+
+def _same(a: PathLike, b: PathLike) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def replacing(path: PathLike) -> Iterator[Path]:
+    """A file to write beside `path`, with the same ending; it takes its place when all is written.
+
+    Folders that are missing are made. When the block raises, `path` is as it was and nothing is
+    left behind.
+
+    Raises:
+        UserError: it cannot be written (rights, a full disk).
+    """
+    path = Path(path)
+    made = first_missing(path.parent)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        remove_empty(path.parent, made)
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: PathLike) -> Iterator[None]:
+    """Tell an OSError in the block as what kept `path` from being written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(cannot_write(path, error)) from error
+
+
+def cannot_write(path: PathLike, error: BaseException) -> str:
+    """Say why `path` could not be written and what to do about it."""
+    code = getattr(error, "errno", None)
+    reason = getattr(error, "strerror", None) or "it could not be finished"
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        todo = "make room there"
+    elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        todo = "check its rights or choose another place"
+    else:
+        todo = "choose another place"
+    return f"{path} cannot be written ({reason}); {todo}"
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Write a whole file atomically. Raises what `replacing` raises."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    """Write UTF-8 lines with LF ends atomically. Raises what `replacing` raises."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines(f"{line}\n" for line in lines)
+
+
+def write_json(path: PathLike, content: Any) -> None:
+    """Write JSON atomically; what JSON does not know is written as its string."""
+    write_lines(path, [json.dumps(content, indent=1, default=str)])
+
+
+@contextlib.contextmanager
+def locked(folder: PathLike, who: str) -> Iterator[int]:
+    """Hold the lock of a folder, which is made if need be; yield its file descriptor.
+
+    A child that inherits the descriptor holds the lock too. The lock goes with the last process
+    that holds it, however that ends.
+
+    Args:
+        folder: the folder to have alone.
+        who: what works there, for the other's error: "parp imp".
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: {who} is at work there already; wait for it, or take another folder"
+            ) from error
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def staged(out: PathLike) -> Iterator[Path]:
+    """A folder to write into; its content moves to `out` when the block ends well.
+
+    Files of the same name in `out` are replaced, others stay. When the block raises, `out` is as
+    it was before; of the folders made for it those go that nobody else has used since.
+
+    Raises:
+        UserError: `out` cannot be written.
+    """
+    out = Path(out)
+    made = first_missing(out)
+    stage: Path | None = None
+    try:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            # Inside out, so that the files need only be renamed.
+            stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
+        yield stage
+        with writing(out):
+            _move(stage, out)
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+        remove_empty(out, made)
+
+
+def first_missing(folder: PathLike) -> Path | None:
+    """The topmost folder that making `folder` would make; None where it exists."""
+    missing = None
+    for place in (Path(folder), *Path(folder).parents):
+        if place.exists():
+            break
+        missing = place
+    return missing
+
+
+def remove_empty(folder: PathLike, upto: Path | None) -> None:
+    """Remove `folder` and the folders above it up to `upto`, as far as they are empty."""
+    if upto is None:
+        return
+    for place in (Path(folder), *Path(folder).parents):
+        try:
+            place.rmdir()
+        except OSError:
+            return
+        if place == upto:
+            return
+
+
+def _move(source: Path, target: Path) -> None:
+    for entry in sorted(source.iterdir()):
+        place = target / entry.name
+        if entry.is_dir() and place.is_dir():
+            _move(entry, place)
+        else:
+            os.replace(entry, place)
