@@ -76,9 +76,13 @@ class Round:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the result depends on, besides the architecture."""
+    """Everything the result depends on, besides the speech.
+
+    `width` is that of the transformer; its feed-forward layers are four times as wide.
+    """
 
     seed: int = 1
+    width: int = 128
     speakers: int = 480
     utterances: int = 20
     held_out: int = 6
@@ -95,16 +99,24 @@ class Settings:
     )
 
 
-def build_model() -> torch.nn.Module:
-    """fairseq's `Wav2Vec2Model` of `ARCHITECTURE`, freshly initialised from torch's generator."""
+def architecture(settings: Settings) -> dict[str, Any]:
+    """`ARCHITECTURE` in the width that the settings ask for."""
+    if settings.width == Settings.width:
+        return dict(ARCHITECTURE)
+    wide = {"encoder_embed_dim": settings.width, "encoder_ffn_embed_dim": 4 * settings.width}
+    return {**ARCHITECTURE, **wide}
+
+
+def build_model(settings: Settings) -> torch.nn.Module:
+    """fairseq's `Wav2Vec2Model` of `architecture`, freshly initialised from torch's generator."""
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
     from omegaconf import OmegaConf
 
-    values = {key: value for key, value in ARCHITECTURE.items() if key != "_name"}
+    values = {key: value for key, value in architecture(settings).items() if key != "_name"}
     return Wav2Vec2Model(OmegaConf.merge(OmegaConf.structured(Wav2Vec2Config), values))
 
 
-def save_checkpoint(model: torch.nn.Module, path: Path, updates: int) -> None:
+def save_checkpoint(model: torch.nn.Module, settings: Settings, path: Path, updates: int) -> None:
     """Write `model` as a wav2vec 2.0 checkpoint of fairseq's, tensors in half precision."""
     import torch
 
@@ -112,7 +124,7 @@ def save_checkpoint(model: torch.nn.Module, path: Path, updates: int) -> None:
         "args": None,
         "cfg": {
             "common": {"fp16": False},
-            "model": dict(ARCHITECTURE),
+            "model": architecture(settings),
             "task": {
                 "_name": "audio_pretraining",
                 "data": "",
@@ -277,13 +289,21 @@ def draw_batch(
     return np.stack(sources), np.stack(labels).astype(np.int64), mask
 
 
-def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500) -> None:
+def pretrain(
+    settings: Settings,
+    work: Path,
+    out: Path,
+    *,
+    speech: Speech | None = None,
+    save_every: int = 500,
+) -> None:
     """Make the tiny model, from speech to file; run again after a kill, it goes on.
 
     Args:
         settings: all that the result depends on.
         work: folder for speech, targets and the state of the run.
         out: checkpoint to write, at the end of every round and every `save_every` updates.
+        speech: what to train on; None makes synthetic speech of the settings' speakers.
         save_every: updates between saves.
 
     Raises:
@@ -293,8 +313,9 @@ def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500
     import torch
 
     torch.manual_seed(settings.seed)
-    model = build_model()
-    speech = make_speech(settings, work)
+    model = build_model(settings)
+    if speech is None:
+        speech = make_speech(settings, work)
     counts = [frame_count(int(n)) for n in np.diff(speech.offsets)]
     starts = np.cumsum([0, *counts])
     logger.info("%.1f hours of speech", speech.offsets[-1] / SAMPLE_RATE / 3600)
@@ -308,7 +329,7 @@ def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500
             model.load_state_dict(state["model"])
         targets = make_targets(settings, number, speech, model, work)
         logger.info("round %d: %d clusters", number + 1, this.clusters)
-        head = torch.nn.Linear(ARCHITECTURE["encoder_embed_dim"], this.clusters)
+        head = torch.nn.Linear(architecture(settings)["encoder_embed_dim"], this.clusters)
         optimizer = _optimizer(model, head, settings.weight_decay)
         begin = 0
         if state and state["round"] == number and state["head"] is not None:
@@ -349,10 +370,10 @@ def pretrain(settings: Settings, work: Path, out: Path, *, save_every: int = 500
                     _held_out_accuracy(model, head, settings, speech, targets, starts, held),
                 )
                 _save_state(work / "state.pt", number, update + 1, model, head, optimizer)
-                save_checkpoint(model, out, done + update + 1)
+                save_checkpoint(model, settings, out, done + update + 1)
         done += this.updates
         _save_state(work / "state.pt", number + 1, 0, model, None, None)
-        save_checkpoint(model, out, done)
+        save_checkpoint(model, settings, out, done)
         state = None
 
 
