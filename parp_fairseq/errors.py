@@ -14,6 +14,31 @@ class UserError(Exception):
 
 
 @contextlib.contextmanager
+def options_named(prefix: str, before: str = "") -> Iterator[None]:
+    """Tell a bad argument of `parp_fairseq.pruning` as the option that a user gave.
+
+    Args:
+        prefix: what makes an option's name of an argument's: "task.prune." or "--".
+        before: what the line begins with, such as a file's name and a colon.
+
+    Raises:
+        UserError: in place of a PruningError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        # Not by its class: importing that loads torch.
+        problem = getattr(error, "problem", None)
+        if problem is None:
+            raise
+        name = getattr(error, "argument", "")
+        name = name.replace("_", "-") if prefix == "--" else name
+        raise UserError(
+            f"{before}{prefix}{name} {problem}" if name else before + problem
+        ) from error
+
+
+@contextlib.contextmanager
 def reported() -> Iterator[None]:
     """Print a UserError as one line on standard error and leave with exit code 2.
 
@@ -21,7 +46,8 @@ def reported() -> Iterator[None]:
     print a traceback and, in training, save a `crash.pt` for any other exception.
     """
     try:
-        yield
+        with options_named(""):
+            yield
     except UserError as error:
         line = " ".join(str(error).split())
         print(f"parp: error: {line}", file=sys.stderr, flush=True)

@@ -11,23 +11,14 @@ from typing import TYPE_CHECKING, Any
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.table import Spread, Table, TableRow
 from parp_fairseq.errors import UserError
-from parp_fairseq.runs.reading import HELD, Run
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.reading import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which people with any kind of colour vision can tell apart; markers and
-# dashes say the same again.
-_STYLES = {
-    "dense": ("#000000", "D"),
-    "rp": ("#D55E00", "v"),
-    "mpi": ("#E69F00", "s"),
-    "omp": ("#CC79A7", "P"),
-    "mask": ("#56B4E9", "X"),
-    "parp": ("#0072B2", "o"),
-    "parp_p": ("#009E73", "^"),
-}
+# Dashes say again what colours and markers say.
 _DASHES = ("-", "--", ":", "-.")
 _HATCHES = (None, "//", "..", "xx")
 _VALID, _TEST = "#56B4E9", "#0072B2"
@@ -289,7 +280,7 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     if len(shown) > _MOST_COURSES:
         highest = {row.title: row for row in table.rows}
         shown = [row for row in shown if highest[row.title] is row][:_MOST_COURSES]
-    moving = [row for row in shown if row.method not in ("dense", *HELD)]
+    moving = [row for row in shown if _moves(row.method)]
     ious = [(row, _course(row, lambda run: run.log.training, "mask_iou")) for row in moving]
     rates = [
         (row, _course(row, lambda run: run.log.validation.get(split, ()), "wer")) for row in shown
@@ -399,7 +390,14 @@ def _cut_the_start(
 
 
 def _style(method: str) -> tuple[str, str]:
-    return _STYLES.get(method, ("#666666", "*"))
+    known = METHODS.get(method)
+    return (known.colour, known.marker) if known else ("#666666", "*")
+
+
+def _moves(method: str) -> bool:
+    """Whether the mask of a run changes while it trains."""
+    known = METHODS.get(method)
+    return known is None or (known.first is not None and (known.climbs or not known.held))
 
 
 def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:

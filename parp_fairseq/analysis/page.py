@@ -11,6 +11,7 @@ from typing import Any
 
 from parp_fairseq.analysis.figures import Picture
 from parp_fairseq.analysis.table import Table
+from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.reading import Run
 
 _STYLE = """
@@ -27,18 +28,6 @@ pre { background: #f4f4f4; padding: .7rem .9rem; white-space: pre-wrap; overflow
       font-size: .86rem; line-height: 1.45; }
 dt { font-weight: 600; margin-top: .4rem; } dd { margin-left: 1.2rem; }
 """
-
-_METHODS = {
-    "dense": "ordinary fine-tuning, nothing pruned",
-    "rp": "random pruning: a random mask, held during fine-tuning",
-    "mpi": "the smallest weights of the pre-trained model pruned once, mask held",
-    "omp": "one-shot magnitude pruning: fine-tune densely, take the mask from the result, "
-    "fine-tune the pre-trained model again with that mask held",
-    "mask": "a mask that was given, held",
-    "parp": "prune the pre-trained model by magnitude, fine-tune all weights, and prune again "
-    "every few updates: pruned weights may come back",
-    "parp_p": "PARP that begins at a lower sparsity and climbs to the target",
-}
 
 
 def render_page(
@@ -82,11 +71,13 @@ def render_page(
             f'src="data:image/png;base64,{image}">'
             f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
         )
-    methods = [m for m in _METHODS if any(row.method == m for row in table.rows)]
+    methods = [m for m in METHODS if any(row.method == m for row in table.rows)]
     if methods:
         titles = {row.method: row.title.split(" (")[0] for row in table.rows}
         parts.append("<h2>The methods</h2>\n<dl>")
-        parts += [f"<dt>{escape(titles[m])}</dt><dd>{escape(_METHODS[m])}</dd>" for m in methods]
+        parts += [
+            f"<dt>{escape(titles[m])}</dt><dd>{escape(METHODS[m].about)}</dd>" for m in methods
+        ]
         parts.append("</dl>")
         parts.append("<p>Method and names: PARP (Prune, Adjust and Re-Prune), NeurIPS 2021.</p>")
     if table.rows:

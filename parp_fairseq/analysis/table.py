@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.runs.reading import TITLES, Run, cost
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.reading import Run, cost
 from parp_fairseq.table import aligned
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -187,7 +188,7 @@ def build_table(runs: Sequence[Run]) -> Table:
                 f"{rows[-1].label}: the run that its mask comes from is not there, so its minutes "
                 "are not counted"
             )
-    methods = list(TITLES)
+    methods = list(METHODS)
     rows.sort(
         key=lambda row: (
             row.sparsity,
@@ -269,7 +270,7 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 
 
 def _title(run: Run, groups: Sequence[Run]) -> str:
-    title = TITLES.get(run.method, run.method)
+    title = METHODS[run.method].title if run.method in METHODS else run.method
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
     told_by = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
     if not told_by:

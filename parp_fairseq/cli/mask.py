@@ -40,7 +40,8 @@ def mask_make(
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
-    from parp_fairseq.masks.making import make_mask, save_mask
+    from parp_fairseq.masks.files import save_mask
+    from parp_fairseq.masks.making import make_mask
     from parp_fairseq.pruning import Scope
 
     mask, info = make_mask(

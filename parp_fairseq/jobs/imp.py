@@ -19,6 +19,7 @@ from parp_fairseq.files import locked, write_json
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.imp_rounds import round_sparsities
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
+from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
 from parp_fairseq.runs import record as records
 
@@ -274,7 +275,7 @@ def _write_mask(work: Path, sparsity: float, number: int, file: Path) -> None:
         "scope": {key: prune[key] for key in ("include", "exclude", "biases")},
         "granularity": prune["granularity"],
     }
-    mask.save(file, info)
+    save_mask(mask, file, info)
 
 
 def say_stopped() -> None:

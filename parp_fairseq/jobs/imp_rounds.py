@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parp_fairseq.errors import UserError
+from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning.magnitude import check_sparsity
 
 SHARES = ("original", "remaining")
@@ -21,7 +21,8 @@ def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> 
     Raises:
         UserError: an argument is out of its range.
     """
-    check_sparsity(target, "--sparsity")
+    with options_named("--"):
+        check_sparsity(target)
     if not 0.0 < target < 1.0:
         raise UserError(
             f"--sparsity is {target:g}; rounds of pruning need more than 0, less than 1"

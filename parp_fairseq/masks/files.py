@@ -2,18 +2,99 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Union
+from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import Kind, PathLike, write_bytes
 from parp_fairseq.pruning import bits
 from parp_fairseq.pruning.mask import Mask
 from parp_fairseq.pruning.scope import canonical_name
 
-PathLike = Union[str, "os.PathLike[str]"]
+FORMAT = "parp-mask"
+VERSION = 1
+
+# What a file may raise whose header is JSON, but not of a mask.
+_UNREADABLE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
+def save_mask(mask: Mask, path: PathLike, info: Mapping[str, Any] | None = None) -> None:
+    """Write a bit-packed safetensors file, atomically and under canonical names.
+
+    Args:
+        mask: the mask.
+        path: the file to write.
+        info: what else to tell about the mask (method, scope, source…), JSON values.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    about = {
+        "version": VERSION,
+        "shapes": {canonical_name(name): list(shape) for name, shape in mask.shapes.items()},
+        "info": {"sparsity": mask.sparsity, **(info or {})},
+    }
+    short = {canonical_name(name): data.cpu() for name, data in mask.packed.items()}
+    # One entry alone: safetensors writes several in an order that changes.
+    write_bytes(path, save(short, metadata={FORMAT: json.dumps(about)}))
+
+
+def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
+    """Read a file written by `save_mask`; return the mask (on the CPU) and its info.
+
+    Raises:
+        UserError: the file is missing, truncated or not a mask.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such mask file")
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            if FORMAT not in metadata:
+                raise UserError(
+                    f"{path}: a safetensors file, but not a mask; make one with `parp mask`"
+                )
+            about = json.loads(metadata[FORMAT])
+            if about["version"] != VERSION:
+                raise UserError(
+                    f"{path}: mask format version {about['version']}, this program reads version "
+                    f"{VERSION}; update parp-fairseq"
+                )
+            shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
+            packed = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            return Mask.from_bits(packed, shapes), about["info"]
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a readable mask file ({reason})") from error
+
+
+def is_mask_file(path: PathLike) -> bool:
+    """Whether a safetensors file says that it is a mask; False for anything that is none."""
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            return FORMAT in (handle.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+MASK_FILE_KIND = Kind("a mask file", is_mask_file)
+"""For `files.check_output`."""
 
 
 def read_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
@@ -22,7 +103,7 @@ def read_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
     Raises:
         UserError: the file is missing, truncated, damaged or not a mask.
     """
-    mask, info = Mask.load(path)
+    mask, info = load_mask(path)
     try:
         return _canonical(mask), dict(info)
     except (ValueError, TypeError) as error:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.errors import UserError
+from parp_fairseq.errors import UserError, options_named
+from parp_fairseq.masks.files import load_mask, stored_mask
 from parp_fairseq.masks.making import random_weights
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
+from parp_fairseq.pruning.methods import FINETUNED, FIRST_MASKS, RANDOM, RANDOM_INIT
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.tasks.config import FIRST_MASKS, first_mask_kind
 
 # A file's sparsity and the option may differ by rounding, not by more.
 _TOLERANCE = 0.005
@@ -26,39 +26,47 @@ class FirstMask:
 
     def __init__(
         self,
-        cfg: Any,
+        kind: str,
         sparsity: float,
         weights: Mapping[str, Tensor],
-        pretrained: str,
+        *,
+        granularity: str = "global",
+        seed: int = 2337,
+        mask: str | None = None,
+        pretrained: str = "",
+        option: str = "task.prune.mask",
     ) -> None:
         """Read what the first mask comes from.
 
         Args:
-            cfg: the run's PruneConfig.
+            kind: one of FIRST_MASKS, FINETUNED, or the path of a mask file or of a checkpoint
+                that keeps its mask.
             sparsity: the first mask's sparsity, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
-            pretrained: the checkpoint of the pre-trained model, for random_init.
+            granularity: "global" or "tensor", where magnitudes decide.
+            seed: of random masks and random weights.
+            mask: FINETUNED: the fine-tuned checkpoint.
+            pretrained: RANDOM_INIT: the checkpoint of the pre-trained model.
+            option: the option that gave a path as `kind`, for the errors.
 
         Raises:
             UserError: a mask file or checkpoint is unreadable, of another model or of another
                 sparsity.
         """
         self.names = frozenset(weights)
+        self.kind = kind
         self.sparsity = sparsity
-        self.granularity = cfg.granularity
-        self.seed = cfg.seed
-        self.kind = first_mask_kind(cfg)
+        self.granularity = granularity
+        self.seed = seed
         self._others: Mapping[str, Tensor] | None = None
         self._mask: Mask | None = None
-        if self.kind == "omp":
-            self._others = finetuned_weights(cfg.mask, weights)
-        elif self.kind == "random_init":
+        if kind == FINETUNED:
+            self._others = finetuned_weights(str(mask), weights)
+        elif kind == RANDOM_INIT:
             path = Path(pretrained)
-            self._others = random_weights(load_checkpoint(path), path, weights, cfg.seed)
-        elif self.kind not in FIRST_MASKS:
-            self._mask = self._read(
-                self.kind, weights, "mask" if cfg.method == "mask" else "initial"
-            )
+            self._others = random_weights(load_checkpoint(path), path, weights, seed)
+        elif kind not in FIRST_MASKS:
+            self._mask = self._read(kind, weights, option)
 
     def make(self, weights: Mapping[str, Tensor]) -> tuple[Mask, float]:
         """Return the mask, on the weights' devices, and the magnitude below which it prunes.
@@ -69,7 +77,7 @@ class FirstMask:
         threshold = 0.0
         if self._mask is not None:
             mask = self._mask
-        elif self.kind == "random":
+        elif self.kind == RANDOM:
             mask = random_mask(weights, self.sparsity, self.seed)
         else:
             ranked = weights if self._others is None else self._others
@@ -78,18 +86,38 @@ class FirstMask:
         return mask.to(weights), threshold
 
     def _read(self, path: str, weights: Mapping[str, Tensor], option: str) -> Mask:
-        key = f"task.prune.{option}"
         if not os.path.isfile(path):
-            known = f"{', '.join(FIRST_MASKS)} or a mask file" if option == "initial" else "a file"
-            raise UserError(f"{key} is {path!r}: no such file; give {known}")
-        mask, _ = Mask.load(path)
-        mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)
+            names = f"{', '.join(FIRST_MASKS)} or " if option.endswith("initial") else ""
+            raise UserError(f"{option} is {path!r}: no such file; give {names}a mask file")
+        mask = mask_in(path)
+        with options_named("task.prune."):
+            mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)
         if abs(mask.sparsity - self.sparsity) > _TOLERANCE:
             raise UserError(
                 f"{path}: this mask has sparsity {mask.sparsity:.4f} and the run begins at "
-                f"{self.sparsity:.4f}; set task.prune.sparsity (parp_p: initial_sparsity) to it"
+                f"{self.sparsity:.4f}; set task.prune.sparsity (where it climbs: "
+                "initial_sparsity) to it"
             )
         return mask
+
+
+def mask_in(path: str) -> Mask:
+    """Read a mask file, or the mask that a checkpoint of task `parp` keeps.
+
+    Raises:
+        UserError: the file is neither, or a checkpoint without a mask.
+    """
+    with open(path, "rb") as handle:
+        is_checkpoint = handle.read(2) in (b"PK", b"\x80\x02")
+    if not is_checkpoint:
+        return load_mask(path)[0]
+    mask = stored_mask(load_checkpoint(path))
+    if mask is None:
+        raise UserError(
+            f"{path} is a checkpoint that keeps no mask; for the mask of its magnitudes use "
+            "task.prune.method=omp, or make a mask file with parp mask make"
+        )
+    return mask
 
 
 def finetuned_weights(path: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
-from parp_fairseq.errors import UserError
+from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask, random_mask
 from parp_fairseq.pruning.magnitude import check_granularity, check_sparsity
+from parp_fairseq.pruning.methods import FIRST_MASKS
 from parp_fairseq.pruning.scope import canonical_name
 
 PathLike = Union[str, "os.PathLike[str]"]
-
-METHODS = ("magnitude", "random", "random_init")
 
 # Parts of a pre-trained model that fine-tuning takes off before anything is pruned.
 _PRETRAINING_HEADS = ("quantizer.", "project_q.", "target_glu.", "final_proj.", "label_embs_concat")
@@ -57,20 +56,20 @@ def make_mask(
         UserError: an unknown method, a sparsity out of range, an unreadable checkpoint, a scope
             that does not fit it, weights that cannot be ranked.
     """
-    if method not in METHODS:
-        raise UserError(f"--method is {method!r}; use {', '.join(METHODS)}")
-    check_sparsity(sparsity, "--sparsity")
+    if method not in FIRST_MASKS:
+        raise UserError(f"--method is {method!r}; use {', '.join(FIRST_MASKS)}")
     scope = scope or Scope()
     path = Path(checkpoint)
-    with _options_of_the_command():
+    with options_named("--"):
+        check_sparsity(sparsity)
         check_granularity(granularity)
         state = load_checkpoint(path)
-        weights = scoped_weights(state, scope, path)
+        weights = scoped_weights(state, scope, path, "--")
     if method == "random":
         mask = random_mask(weights, sparsity, seed)
     else:
         ranked = weights if method == "magnitude" else random_weights(state, path, weights, seed)
-        with _options_of_the_command(f"{path}: "):
+        with options_named("--", f"{path}: "):
             mask = magnitude_mask(ranked, sparsity, granularity)
     info = {
         "method": method,
@@ -87,22 +86,12 @@ def make_mask(
     return Mask({canonical_name(name): kept for name, kept in mask.items()}), info
 
 
-def save_mask(mask: Mask, out: PathLike, info: Mapping[str, Any]) -> None:
-    """Write a mask file.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        mask.save(out, info)
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror or error}); choose another file"
-        ) from error
-
-
-def scoped_weights(state: Mapping[str, Any], scope: Scope, path: PathLike) -> dict[str, Tensor]:
+def scoped_weights(
+    state: Mapping[str, Any], scope: Scope, path: PathLike, options: str = ""
+) -> dict[str, Tensor]:
     """The tensors of a checkpoint that `scope` chooses, under the checkpoint's own names.
+
+    `options` is what the caller's options of the scope begin with, for the errors.
 
     Raises:
         UserError: the scope does not fit the model.
@@ -114,19 +103,8 @@ def scoped_weights(state: Mapping[str, Any], scope: Scope, path: PathLike) -> di
         and tensor.is_floating_point()
         and not canonical_name(name).startswith(_PRETRAINING_HEADS)
     }
-    try:
+    with options_named(options, f"{path}: "):
         return {name: tensors[name] for name in scope.select(tensors)}
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-@contextlib.contextmanager
-def _options_of_the_command(before: str = "") -> Iterator[None]:
-    """Name options as `parp mask make` does, and not as a run's yaml file."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(before + str(error).replace("task.prune.", "--")) from error
 
 
 def sha256(path: PathLike) -> str:

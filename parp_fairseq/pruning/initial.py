@@ -23,7 +23,7 @@ def random_mask(tensors: Mapping[str, Tensor], sparsity: float, seed: int) -> Ma
         seed: any integer.
 
     Raises:
-        UserError: sparsity out of range.
+        PruningError: sparsity out of range.
     """
     check_sparsity(sparsity)
     names = sorted(tensors)

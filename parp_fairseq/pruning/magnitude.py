@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import bits
 from parp_fairseq.pruning.blocks import BLOCK, Block, each_block
+from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.mask import Mask
 
 GRANULARITIES = ("global", "tensor")
@@ -77,7 +77,7 @@ def magnitude_mask(
         granularity: "global" or "tensor".
 
     Raises:
-        UserError: sparsity out of range, unknown granularity, NaN or infinity (named).
+        PruningError: sparsity out of range, unknown granularity, NaN or infinity (named).
     """
     return select_smallest(tensors, sparsity, granularity).mask(tensors)
 
@@ -111,18 +111,18 @@ def select_smallest(
     return Selection(cuts, max((cut.threshold for cut in cuts.values()), default=0.0))
 
 
-def check_sparsity(sparsity: float, key: str = "task.prune.sparsity") -> None:
-    """Raise UserError unless `sparsity` lies in [0, 1]; `key` is the option named in the error."""
+def check_sparsity(sparsity: float, argument: str = "sparsity") -> None:
+    """Raise PruningError unless `sparsity` lies in [0, 1]; `argument` is what it is called."""
     if not 0.0 <= sparsity <= 1.0:
-        raise UserError(f"{key} is {sparsity}; it is a fraction between 0 and 1 (90% is 0.9)")
+        raise PruningError(
+            f"is {sparsity}; it is a fraction between 0 and 1 (90% is 0.9)", argument
+        )
 
 
 def check_granularity(granularity: str) -> None:
-    """Raise UserError unless `granularity` is one of GRANULARITIES."""
+    """Raise PruningError unless `granularity` is one of GRANULARITIES."""
     if granularity not in GRANULARITIES:
-        raise UserError(
-            f"task.prune.granularity is {granularity!r}; use {' or '.join(GRANULARITIES)}"
-        )
+        raise PruningError(f"is {granularity!r}; use {' or '.join(GRANULARITIES)}", "granularity")
 
 
 class _Arrays:
@@ -233,7 +233,7 @@ def _scan(arrays: _Arrays, low: float, high: float, limit: int) -> tuple[int, np
         The count and the collected ones; None if they are more than `limit`.
 
     Raises:
-        UserError: NaN or infinity, with the tensor's name.
+        PruningError: NaN or infinity, with the tensor's name.
     """
     dtype = arrays.dtype
     low, high = dtype(low), dtype(high)
@@ -242,7 +242,7 @@ def _scan(arrays: _Arrays, low: float, high: float, limit: int) -> tuple[int, np
     def check(index: int, largest: float) -> None:
         # The largest one is NaN if any is.
         if not np.isfinite(largest):
-            raise UserError(
+            raise PruningError(
                 f"{arrays.names[index]} holds NaN or infinity; its magnitudes cannot be ranked"
             )
 

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import bits
+from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.scope import canonical_name
-
-# What a file may raise whose header is JSON, but not of a mask.
-_UNREADABLE = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
-FORMAT = "parp-mask"
-VERSION = 1
 
 
 class Mask(Mapping[str, Tensor]):
@@ -141,7 +121,7 @@ class Mask(Mapping[str, Tensor]):
             source: what to call this mask in an error: its file.
 
         Raises:
-            UserError: a name is missing or left over, or a shape differs.
+            PruningError: a name is missing or left over, or a shape differs.
         """
         own = {canonical_name(name): name for name in self}
         wanted = {canonical_name(name): name for name in names}
@@ -149,14 +129,14 @@ class Mask(Mapping[str, Tensor]):
         surplus = sorted(set(own) - set(wanted))
         if missing or surplus:
             what = f"has no mask for {missing[0]}" if missing else f"also masks {surplus[0]}"
-            raise UserError(
+            raise PruningError(
                 f"{source}: this mask {what}, so it does not fit the model's prunable weights; "
-                "use a mask of the same model and scope (task.prune.include/exclude/biases)"
+                "use a mask of the same model and scope (include, exclude, biases)"
             )
         for short, name in wanted.items():
             shape = self._shapes[own[short]]
             if shape != tuple(names[name]):
-                raise UserError(
+                raise PruningError(
                     f"{source}: the mask of {short} has shape {shape} and the "
                     f"model's tensor {tuple(names[name])}; use a mask of the same model"
                 )
@@ -164,59 +144,6 @@ class Mask(Mapping[str, Tensor]):
             {name: self._bits[own[short]] for short, name in wanted.items()},
             {name: self._shapes[own[short]] for short, name in wanted.items()},
         )
-
-    def save(self, path: str | os.PathLike[str], info: Mapping[str, Any] | None = None) -> None:
-        """Write a bit-packed safetensors file, beside first and then renamed.
-
-        Args:
-            path: the file to write.
-            info: what else to tell about the mask (method, scope, source…), JSON values.
-        """
-        short = {canonical_name(name): data.cpu() for name, data in self._bits.items()}
-        about = {
-            "version": VERSION,
-            "shapes": {canonical_name(name): list(shape) for name, shape in self._shapes.items()},
-            "info": {"sparsity": self.sparsity, **(info or {})},
-        }
-        # One entry alone: safetensors writes several in an order that changes.
-        metadata = {FORMAT: json.dumps(about)}
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            partial.write_bytes(save(short, metadata=metadata))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> tuple[Mask, dict[str, Any]]:
-        """Read a file written by `save`; return the mask (on the CPU) and its info.
-
-        Raises:
-            UserError: the file is missing, truncated or not a mask.
-        """
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"{path}: no such mask file")
-        try:
-            with safe_open(str(path), framework="pt") as handle:
-                metadata = handle.metadata() or {}
-                if FORMAT not in metadata:
-                    raise UserError(
-                        f"{path}: a safetensors file, but not a mask; make one with `parp mask`"
-                    )
-                about = json.loads(metadata[FORMAT])
-                if about["version"] != VERSION:
-                    raise UserError(
-                        f"{path}: mask format version {about['version']}, this program "
-                        f"reads version {VERSION}; update parp-fairseq"
-                    )
-                shapes = {name: tuple(shape) for name, shape in about["shapes"].items()}
-                packed = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-                return cls.from_bits(packed, shapes), about["info"]
-        except _UNREADABLE as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path}: not a readable mask file ({reason})") from error
 
 
 def iou(a: Mask, b: Mask) -> float:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import bits
+from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.magnitude import magnitude_mask, select_smallest
 from parp_fairseq.pruning.mask import Mask, iou, kept_by_both
 from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
 
-VERSION = 1
+VERSION = 2
 UNITS = ("update", "epoch")
 
 
@@ -24,9 +26,12 @@ class Pruner:
     Every `interval` updates or epochs, and at the last update, an *event* takes the magnitude mask
     of the present weights θ at the scheduled sparsity and sets what it prunes to zero. Between two
     events θ moves freely; the subnetwork is then m⊙θ with a *fresh* m: the magnitude mask of the
-    present θ at the sparsity of the last event. `enter_view` puts m⊙θ into the weights for scoring
-    and saving, `leave_view` puts θ back, bit by bit. A *held* mask never changes: what it prunes is
-    zeroed after every update (MPI, RP, OMP, mask transfer with regular fine-tuning).
+    present θ at the present scheduled sparsity. `subnetwork` shows m⊙θ for scoring and puts θ back,
+    bit by bit; `masked` and `state_dict` give what is saved and leave the weights alone.
+
+    What a *held* mask prunes is zeroed after every update. Where the sparsity is constant it never
+    changes (MPI, RP, OMP, mask transfer with regular fine-tuning); where it climbs, events widen it
+    (gradual magnitude pruning).
 
     In half precision the optimizer updates fp32 masters, from which it overwrites the model's own
     weights after every step. Then the masters are θ: they are ranked and zeroed, and the model's
@@ -49,21 +54,21 @@ class Pruner:
         """Set up the when; the weights come with `start` or `restore`.
 
         Args:
-            schedule: sparsity over updates; a held mask keeps the sparsity it has.
+            schedule: sparsity over updates; a constant one leaves a held mask as it is.
             interval: n of algorithm 1, at least 1.
             unit: what `interval` counts, "update" or "epoch".
             total_updates: N; update N ends in an event. 0: unknown.
-            held: keep the first mask.
+            held: zero what is pruned after every update.
             granularity: "global" or "tensor".
             settings: option → plain value; a run is restored only under the same ones.
 
         Raises:
-            UserError: interval below 1 or an unknown unit.
+            PruningError: interval below 1 or an unknown unit.
         """
         if interval < 1:
-            raise UserError(f"task.prune.interval is {interval}; it counts from 1")
+            raise PruningError(f"is {interval}; it counts from 1", "interval")
         if unit not in UNITS:
-            raise UserError(f"task.prune.interval_unit is {unit!r}; use {' or '.join(UNITS)}")
+            raise PruningError(f"is {unit!r}; use {' or '.join(UNITS)}", "interval_unit")
         self.schedule = schedule
         self.interval = interval
         self.unit = unit
@@ -71,7 +76,6 @@ class Pruner:
         self.held = held
         self.granularity = granularity
         self.settings = dict(settings or {})
-        self.sparsity = 0.0
         self.threshold = 0.0
         self.revived = 0.0
         self.mask_iou = 1.0
@@ -81,8 +85,11 @@ class Pruner:
         self._copies: dict[str, Tensor] = {}
         self._first: Mask | None = None
         self._mask: Mask | None = None
-        self._moved = False  # whether θ has left m⊙θ since the last event
-        self._view: Mask | None = None
+        self._sparsity = 0.0  # of the last event
+        self._update = 0
+        self._moved = False  # whether θ has been updated since the last event
+        self._fresh: Mask | None = None  # of the present θ, where it is known
+        self._view: Mask | None = None  # of the m⊙θ that the weights hold
         self._shadow: dict[str, Tensor] = {}
 
     @property
@@ -91,9 +98,28 @@ class Pruner:
         return self._mask is not None
 
     @property
+    def sparsity(self) -> float:
+        """The sparsity of the subnetwork, in [0, 1]: that of the schedule, at present."""
+        if self._moved and not self.held:
+            return self.schedule.at(self._update)
+        return self._sparsity
+
+    @property
     def at_target(self) -> bool:
         """Whether the present sparsity is the final one."""
-        return self.held or (self.started and self.sparsity >= self.schedule.final)
+        if not self.schedule.climbs:
+            return True
+        return self.started and self.sparsity >= self.schedule.final
+
+    @property
+    def _free(self) -> bool:
+        """Whether the weights hold something else than m⊙θ."""
+        return self._moved and not self.held and self._view is None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the weights that may be pruned, sorted; none before `start` or `restore`."""
+        return list(self._weights)
 
     @property
     def first_mask(self) -> Mask:
@@ -125,7 +151,7 @@ class Pruner:
         self._weights = {name: weights[name] for name in first}
         self._copies = dict(copies or {})
         self._first = self._mask = first
-        self.sparsity = self.schedule.at(0) if not self.held else first.sparsity
+        self._sparsity = first.sparsity if self._keeps_first else self.schedule.at(0)
         self.threshold = threshold
         self._prune(first)
 
@@ -137,7 +163,7 @@ class Pruner:
             update: updates done so far.
         """
         self.leave_view()
-        if self.unit == "epoch" and not self.held:
+        if self.unit == "epoch" and not self._keeps_first:
             due = epochs_done // self.interval > self._epochs // self.interval
             self._epochs = epochs_done
             if due and self._moved:
@@ -149,22 +175,24 @@ class Pruner:
         Args:
             update: the number of updates done, this one included.
         """
+        self._update, self._moved, self._fresh = update, True, None
         if self.held:
             self._prune(self.mask)
+        if self._keeps_first:
             return
-        self._moved = True
         due = self.unit == "update" and update % self.interval == 0
         if due or update == self.total_updates:
             self._event(update)
 
     def view_mask(self) -> Mask:
         """Return m: the mask of the subnetwork that the weights hold now."""
-        assert self._mask is not None, "start or restore first"
         if self._view is not None:
             return self._view
-        if not self._moved:
-            return self._mask
-        return magnitude_mask(self._weights, self.sparsity, self.granularity)
+        if not self._free:
+            return self.mask
+        if self._fresh is None:
+            self._fresh = magnitude_mask(self._weights, self.sparsity, self.granularity)
+        return self._fresh
 
     def checksum(self) -> int:
         """Return a number, in [0, 2³²), that differs where the masks of two workers differ."""
@@ -173,21 +201,34 @@ class Pruner:
             total = zlib.crc32(data.cpu().numpy(), total)
         return total
 
+    @contextlib.contextmanager
+    def subnetwork(self) -> Iterator[Mask]:
+        """Let the weights hold m⊙θ inside the block, and θ again after it; yields m.
+
+        A block inside another changes nothing.
+        """
+        entered = self._view is not None
+        self.enter_view()
+        try:
+            yield self.view_mask()
+        finally:
+            if not entered:
+                self.leave_view()
+
     @torch.no_grad()
     def enter_view(self) -> None:
-        """Let the weights hold m⊙θ; what that hides is kept aside (the shadow)."""
+        """Begin what `subnetwork` does, for programs that are told of begin and end apart."""
         if not self.started or self._view is not None:
             return
-        self._view = self.view_mask()
-        if self._moved:
-            self._shadow = {
-                name: weight.detach()[~self._view[name]] for name, weight in self._weights.items()
-            }
-            self._prune(self._view)
+        view = self.view_mask()
+        self._shadow = self._hidden_by(view)
+        if self._free:
+            self._prune(view)
+        self._view = view
 
     @torch.no_grad()
     def leave_view(self) -> None:
-        """Let the weights hold θ again, bit by bit."""
+        """End what `enter_view` began: the weights hold θ again, bit by bit."""
         if self._view is None:
             return
         for name, values in self._shadow.items():
@@ -196,49 +237,67 @@ class Pruner:
             self._update_copies()
         self._view, self._shadow = None, {}
 
+    @torch.no_grad()
+    def masked(self, name: str, tensor: Tensor) -> Tensor:
+        """Return m⊙`tensor` for a weight or its copy by name, as a new tensor where it differs.
+
+        Args:
+            name: a name that `start` was given.
+            tensor: (…) that weight, or the model's own copy of it; it is not changed.
+        """
+        if not self.started or name not in self._weights or not self._free:
+            return tensor
+        saved = tensor.detach().clone()
+        view = self.view_mask()
+        bits.zero_unset([saved], [view.packed[name]])
+        return saved
+
     def state_dict(self) -> dict[str, Any]:
-        """Enter the view and return what `restore` needs: plain values and CPU tensors.
+        """Return what `restore` needs beside m⊙θ: plain values and CPU tensors.
 
         Raises:
             RuntimeError: called before `start` or `restore`.
         """
         if not self.started:
             raise RuntimeError("a Pruner without weights has no state")
-        self.enter_view()
-        masks = {"first": self._first, "last": self._mask}
-        if self._view is not self._mask:
-            masks["view"] = self._view
+        view = self.view_mask()
+        shadow = self._shadow if self._view is not None else self._hidden_by(view)
+        masks = {"first": self.first_mask, "last": self.mask}
+        if view is not self._mask:
+            masks["view"] = view
         return {
             "version": VERSION,
             "settings": dict(self.settings),
-            "shapes": {name: list(shape) for name, shape in self._mask.shapes.items()},
+            "shapes": {name: list(shape) for name, shape in self.mask.shapes.items()},
             "masks": {
                 key: {name: data.cpu() for name, data in mask.packed.items()}
                 for key, mask in masks.items()
             },
-            "shadow": {name: values.cpu() for name, values in self._shadow.items()},
+            "shadow": {name: values.cpu() for name, values in shadow.items()},
             "moved": self._moved,
+            "update": self._update,
             "epochs": self._epochs,
             "events": self.events,
             "sparsity": self.sparsity,
+            "sparsity_of_event": self._sparsity,
             "threshold": self.threshold,
             "revived": self.revived,
             "mask_iou": self.mask_iou,
         }
 
     def check_settings(self, state: Mapping[str, Any]) -> None:
-        """Raise UserError where a `state_dict` is of another version or of other settings."""
+        """Raise PruningError where a `state_dict` is of another version or of other settings."""
         if state.get("version") != VERSION:
-            raise UserError(
+            raise PruningError(
                 f"this checkpoint's pruning state has version {state.get('version')}, this program "
-                f"reads version {VERSION}; start a new run folder"
+                f"reads version {VERSION}; start in a new folder"
             )
         for key in sorted(set(self.settings) | set(state["settings"])):
             old, new = state["settings"].get(key), self.settings.get(key)
             if old != new:
-                raise UserError(
+                raise PruningError(
                     f"{key} was {old} when this run began and is now {new}; put the old value back "
-                    "or start in another folder (hydra.run.dir=… or checkpoint.save_dir=…)"
+                    "or start in another folder"
                 )
 
     def restore(
@@ -255,14 +314,14 @@ class Pruner:
             copies: as for `start`.
 
         Raises:
-            UserError: another version, other settings (named) or another model.
+            PruningError: another version, other settings (named) or another model.
         """
         self.check_settings(state)
         shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}
         if shapes != {name: tuple(weight.shape) for name, weight in weights.items()}:
-            raise UserError(
-                "this checkpoint's pruning state is of another model or scope; "
-                "start in another folder (hydra.run.dir=…)"
+            raise PruningError(
+                "this checkpoint's pruning state is of another model or scope; start in another "
+                "folder"
             )
         masks = {
             key: Mask.from_bits(packed, shapes).to(weights)
@@ -271,11 +330,11 @@ class Pruner:
         self._weights = {name: weights[name] for name in masks["last"]}
         self._copies = dict(copies or {})
         self._first, self._mask = masks["first"], masks["last"]
-        self._moved = state["moved"]
+        self._moved, self._update = state["moved"], state["update"]
         self._epochs, self.events = state["epochs"], state["events"]
-        self.sparsity, self.threshold = state["sparsity"], state["threshold"]
+        self._sparsity, self.threshold = state["sparsity_of_event"], state["threshold"]
         self.revived, self.mask_iou = state["revived"], state["mask_iou"]
-        self._view = masks.get("view", self._mask)
+        self._view, self._fresh = masks.get("view", self._mask), None
         self._shadow = {
             name: values.to(weights[name].device) for name, values in state["shadow"].items()
         }
@@ -283,10 +342,10 @@ class Pruner:
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
-        before, sparsity_before = self.mask, self.sparsity
-        self.sparsity = self.schedule.at(update)
-        hint = self.threshold if self.sparsity == sparsity_before else 0.0
-        selection = select_smallest(self._weights, self.sparsity, self.granularity, hint)
+        before, sparsity_before = self.mask, self._sparsity
+        self._sparsity = self.schedule.at(update)
+        hint = self.threshold if self._sparsity == sparsity_before else 0.0
+        selection = select_smallest(self._weights, self._sparsity, self.granularity, hint)
         self._mask, self.threshold = selection.mask(self._weights), selection.threshold
         selection.zero_(self._weights)
         self._update_copies()
@@ -295,7 +354,18 @@ class Pruner:
         self.revived = came_back / pruned if pruned else 0.0
         self.mask_iou = iou(self._first, self._mask)
         self.events += 1
-        self._moved = False
+        self._moved, self._fresh = False, None
+
+    @property
+    def _keeps_first(self) -> bool:
+        """Whether the first mask is the last one too."""
+        return self.held and not self.schedule.climbs
+
+    def _hidden_by(self, view: Mask) -> dict[str, Tensor]:
+        """Return the values of θ that m⊙θ hides, name → (entries,); empty where θ is m⊙θ."""
+        if not self._free:
+            return {}
+        return {name: weight.detach()[~view[name]] for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def _prune(self, mask: Mask) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parp_fairseq.errors import UserError
+from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.magnitude import check_sparsity
 
 SHAPES = ("linear", "cubic")
@@ -29,14 +29,19 @@ class SparsitySchedule:
 
     def __post_init__(self) -> None:
         check_sparsity(self.final)
-        check_sparsity(self.initial, "task.prune.initial_sparsity")
+        check_sparsity(self.initial, "initial_sparsity")
         if self.rise > 0 and self.initial > self.final:
-            raise UserError(
-                f"task.prune.initial_sparsity is {self.initial}, above task.prune.sparsity "
-                f"({self.final}); a progressive run climbs"
+            raise PruningError(
+                f"is {self.initial}, above the sparsity to reach ({self.final}); it climbs",
+                "initial_sparsity",
             )
         if self.shape not in SHAPES:
-            raise UserError(f"task.prune.schedule is {self.shape!r}; use {' or '.join(SHAPES)}")
+            raise PruningError(f"is {self.shape!r}; use {' or '.join(SHAPES)}", "schedule")
+
+    @property
+    def climbs(self) -> bool:
+        """Whether the sparsity changes over the updates."""
+        return self.rise > 0 and self.initial < self.final
 
     def at(self, update: int) -> float:
         """Return the sparsity after `update` updates (0 or more), in [0, 1]."""
@@ -67,6 +72,11 @@ class SparsityChain:
     def final(self) -> float:
         """The target sparsity."""
         return self.legs[-1].final
+
+    @property
+    def climbs(self) -> bool:
+        """Whether the sparsity changes over the updates."""
+        return self.legs[0].initial < self.final
 
     def at(self, update: int) -> float:
         """Return the sparsity after `update` updates (0 or more), in [0, 1]."""

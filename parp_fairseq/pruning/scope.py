@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from parp_fairseq.errors import UserError
+from parp_fairseq.pruning.errors import PruningError
 
 # Every linear of every transformer layer (paper, section 2.2). fairseq's wav2vec 2.0, XLSR, HuBERT
 # and data2vec share these names. Feature extractor, positional convolution, `post_extract_proj`,
@@ -77,7 +77,7 @@ class Scope:
             names: parameter names as `model.named_parameters()` gives them.
 
         Raises:
-            UserError: a pattern of `include` matches no parameter, or nothing is left.
+            PruningError: a pattern of `include` matches no parameter, or nothing is left.
         """
         modules: dict[str, str] = {}
         kinds = (".weight", ".bias") if self.biases else (".weight",)
@@ -90,18 +90,16 @@ class Scope:
             for pattern in PRESETS.get(entry, (entry,)):
                 found = {name for name, module in modules.items() if _matches(module, pattern)}
                 if not found:
-                    raise UserError(
-                        f"task.prune.include: {entry!r} matches no weight of this model"
-                        f"{_examples(pattern, modules.values())}"
+                    raise PruningError(
+                        f"{entry!r} matches no weight of this model"
+                        f"{_examples(pattern, modules.values())}",
+                        "include",
                     )
                 chosen |= found
         for pattern in self.exclude:
             chosen = {name for name in chosen if not _matches(modules[name], pattern)}
         if not chosen:
-            raise UserError(
-                "task.prune.include and task.prune.exclude leave nothing to prune; "
-                "widen the first or narrow the second"
-            )
+            raise PruningError("leaves nothing of include to prune; narrow it", "exclude")
         return sorted(chosen)
 
 

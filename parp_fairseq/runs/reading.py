@@ -18,19 +18,6 @@ RUN_FILE = "run.json"
 SPARSITY_FILE = "sparsity.json"
 SCORES_FOLDER = "eval"
 
-TITLES = {
-    "dense": "dense",
-    "rp": "RP",
-    "mpi": "MPI",
-    "omp": "OMP",
-    "mask": "given mask",
-    "parp": "PARP",
-    "parp_p": "PARP-P",
-}
-"""Methods in the order of tables, and what people call them."""
-
-HELD = ("rp", "mpi", "omp", "mask")
-
 
 @dataclass(frozen=True)
 class Run:

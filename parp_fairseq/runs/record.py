@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from parp_fairseq.masks.files import save_mask
 from parp_fairseq._version import __version__
 from parp_fairseq.files import write_json
 from parp_fairseq.pruning import Mask
@@ -106,6 +107,6 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
 def write_mask(folder: Path, mask: Mask, info: Mapping[str, Any], first: bool = False) -> None:
     """Write a mask, and for the present one (`first` unset) its report, into a run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    mask.save(folder / (FIRST_MASK_FILE if first else MASK_FILE), info)
+    save_mask(mask, folder / (FIRST_MASK_FILE if first else MASK_FILE), info)
     if not first:
         write_json(folder / SPARSITY_FILE, {**sparsity_report(mask), "run": dict(info)})

@@ -7,13 +7,11 @@ from typing import Any, List, Optional, Union  # noqa: UP035
 
 from fairseq.dataclass import FairseqDataclass
 
-from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import SparsityChain, SparsitySchedule
+from parp_fairseq.errors import UserError, options_named
+from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
 from parp_fairseq.pruning.magnitude import check_granularity, check_sparsity
+from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
 
-METHODS = ("parp", "parp_p", "mpi", "rp", "omp", "mask", "dense")
-HELD = ("mpi", "rp", "omp", "mask")
-FIRST_MASKS = ("magnitude", "random", "random_init")
 # Options that decide how a run goes; resuming it under others is refused.
 FINGERPRINT = (
     "method",
@@ -35,27 +33,28 @@ FINGERPRINT = (
 
 
 _LISTS = ("include", "exclude", "stages")
+PREFIX = "task.prune."
 
 
 @dataclass
 class PruneConfig(FairseqDataclass):
-    """How a run prunes (names: `METHODS`, `FIRST_MASKS`; the yaml files explain each)."""
+    """How a run prunes (the yaml files explain each)."""
 
     method: str = field(default="parp", metadata={"help": f"one of {', '.join(METHODS)}"})
     sparsity: float = field(
         default=0.5, metadata={"help": "share of the prunable entries set to zero, in [0, 1]"}
     )
     initial_sparsity: float = field(
-        default=0.0, metadata={"help": "parp_p: the sparsity at update 0"}
+        default=0.0, metadata={"help": "parp_p, gmp: the sparsity at update 0"}
     )
     rise: float = field(
-        default=0.5, metadata={"help": "parp_p: the share of all updates over which it climbs"}
+        default=0.5, metadata={"help": "parp_p, gmp: the share of all updates over which it climbs"}
     )
     stages: List[float] = field(  # noqa: UP006
         default_factory=list,
         metadata={
-            "help": "parp_p: sparsities on the way; each is reached and held for an equal share "
-            "of all updates, like a run of its own"
+            "help": "parp_p, gmp: sparsities on the way; each is reached and held for an equal "
+            "share of all updates, like a run of its own"
         },
     )
     initial: Optional[str] = field(
@@ -67,7 +66,10 @@ class PruneConfig(FairseqDataclass):
     )
     interval: int = field(default=50, metadata={"help": "n: prune again every n units"})
     interval_unit: str = field(default="epoch", metadata={"help": "update or epoch"})
-    schedule: str = field(default="linear", metadata={"help": "parp_p: linear or cubic"})
+    schedule: Optional[str] = field(
+        default=None,
+        metadata={"help": "parp_p, gmp: linear or cubic (default: linear; for gmp: cubic)"},
+    )
     granularity: str = field(default="global", metadata={"help": "global or tensor"})
     include: List[str] = field(  # noqa: UP006
         default_factory=lambda: ["wav2vec2"],
@@ -93,13 +95,14 @@ def check(cfg: Any) -> None:
     Raises:
         UserError: names the first option that is wrong.
     """
-    if cfg.method not in METHODS:
-        raise UserError(f"task.prune.method is {cfg.method!r}; use one of {', '.join(METHODS)}")
-    check_sparsity(cfg.sparsity)
-    check_granularity(cfg.granularity)
+    with options_named(PREFIX):
+        method = method_named(cfg.method)
+        check_sparsity(cfg.sparsity)
+        check_granularity(cfg.granularity)
+        method.check(cfg.initial, cfg.mask)
     if not 0.0 <= cfg.rise <= 1.0:
         raise UserError(f"task.prune.rise is {cfg.rise}; it is a share of all updates, 0 to 1")
-    if cfg.stages and cfg.method != "parp_p":
+    if cfg.stages and not method.climbs:
         raise UserError(f"task.prune.stages has no meaning for task.prune.method={cfg.method}")
     climb = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
     if cfg.stages and climb != sorted(climb):
@@ -107,29 +110,14 @@ def check(cfg: Any) -> None:
             f"task.prune.stages is {list(cfg.stages)}; it climbs from task.prune.initial_sparsity "
             f"({cfg.initial_sparsity}) to task.prune.sparsity ({cfg.sparsity})"
         )
-    if cfg.method in ("mask", "omp") and not cfg.mask:
-        what = "a mask file" if cfg.method == "mask" else "a fine-tuned checkpoint"
-        raise UserError(f"task.prune.method={cfg.method} needs task.prune.mask: {what}")
-    if cfg.mask and cfg.method not in ("mask", "omp"):
-        raise UserError(
-            f"task.prune.mask goes with task.prune.method=mask or omp, not {cfg.method}; "
-            "for a first mask that may change, use task.prune.initial"
-        )
-    if cfg.method == "mpi" and cfg.initial not in (None, "magnitude"):
-        raise UserError("task.prune.method=mpi begins with magnitude; leave task.prune.initial out")
-    if cfg.method == "rp" and cfg.initial not in (None, "random", "random_init"):
-        raise UserError("task.prune.method=rp takes task.prune.initial=random or random_init")
-    if cfg.method in ("omp", "mask", "dense") and cfg.initial is not None:
-        raise UserError(f"task.prune.initial has no meaning for task.prune.method={cfg.method}")
 
 
 def first_mask_kind(cfg: Any) -> str:
-    """Return what the first mask is: one of FIRST_MASKS, "omp", or the path of a mask file."""
-    if cfg.method == "omp":
-        return "omp"
-    if cfg.method == "mask":
+    """Return what the first mask is: one of FIRST_MASKS, FINETUNED, or the path of a mask file."""
+    first = METHODS[cfg.method].first
+    if first == FILE:
         return cfg.mask
-    return cfg.initial or ("random" if cfg.method == "rp" else "magnitude")
+    return first if first == FINETUNED else cfg.initial or first
 
 
 def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityChain]:
@@ -140,22 +128,64 @@ def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityCh
         total_updates: N, the last update of the run.
 
     Raises:
-        UserError: a sparsity out of range, or one to begin with above the target.
+        UserError: a sparsity out of range, one to begin with above the target, or a climb in a run
+            whose length is not known.
     """
-    if cfg.method != "parp_p":
+    method = METHODS[cfg.method]
+    if not method.climbs:
         return SparsitySchedule(final=cfg.sparsity)
+    if total_updates < 1:
+        raise UserError(
+            f"optimization.max_update is {total_updates}: task.prune.method={cfg.method} climbs "
+            "over a share of all updates, so it must know how many there are; set it to 1 or more"
+        )
     points = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
     length = total_updates // (len(points) - 1)
-    legs = tuple(
-        SparsitySchedule(end, begin, round(cfg.rise * length), cfg.schedule)
-        for begin, end in zip(points, points[1:])
-    )
+    shape = cfg.schedule or method.schedule
+    with options_named(PREFIX):
+        legs = tuple(
+            SparsitySchedule(end, begin, round(cfg.rise * length), shape)
+            for begin, end in zip(points, points[1:])
+        )
     return legs[0] if len(legs) == 1 else SparsityChain(legs, max(1, length))
 
 
-def fingerprint(cfg: Any) -> dict[str, Any]:
-    """Return the options that a resumed run must share, as plain values by full key."""
+def make_pruner(cfg: Any, total_updates: int) -> Optional[Pruner]:
+    """Return the Pruner that the options ask for; None for a dense run.
+
+    Args:
+        cfg: a PruneConfig, or a config node like it, that `check` has passed.
+        total_updates: N, the last update of the run; 0 where it is not known.
+
+    Raises:
+        UserError: names the first option that is wrong.
+    """
+    method = METHODS[cfg.method]
+    if method.first is None:
+        return None
+    with options_named(PREFIX):
+        return Pruner(
+            schedule(cfg, total_updates),
+            interval=cfg.interval,
+            unit=cfg.interval_unit,
+            total_updates=total_updates,
+            held=method.held,
+            granularity=cfg.granularity,
+            settings=fingerprint(cfg, total_updates),
+        )
+
+
+def fingerprint(cfg: Any, total_updates: int) -> dict[str, Any]:
+    """Return the options that a resumed run must share, as plain values by full key.
+
+    Args:
+        cfg: a PruneConfig, or a config node like it.
+        total_updates: N; a climb is a share of it, so there it counts too.
+    """
     plain = {key: cfg[key] for key in FINGERPRINT}
-    return {
-        f"task.prune.{key}": list(value) if key in _LISTS else value for key, value in plain.items()
+    options = {
+        f"{PREFIX}{key}": list(value) if key in _LISTS else value for key, value in plain.items()
     }
+    if METHODS[cfg.method].climbs:
+        options["optimization.max_update"] = total_updates
+    return options

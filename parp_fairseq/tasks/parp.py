@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
-from parp_fairseq.errors import UserError, reported
+from parp_fairseq.errors import UserError, options_named, reported
 from parp_fairseq.files import write_json
 from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.masks.first import FirstMask
@@ -86,17 +86,7 @@ class ParpTask(AudioFinetuningTask):
             prune = self.cfg.prune
             prune_config.check(prune)
             refuse_unsupported(run, prune.method)
-            pruner = None
-            if prune.method != "dense":
-                pruner = Pruner(
-                    prune_config.schedule(prune, run.optimization.max_update),
-                    interval=prune.interval,
-                    unit=prune.interval_unit,
-                    total_updates=run.optimization.max_update,
-                    held=prune.method in prune_config.HELD,
-                    granularity=prune.granularity,
-                    settings=prune_config.fingerprint(prune),
-                )
+            pruner = prune_config.make_pruner(prune, run.optimization.max_update)
             for split in (run.dataset.train_subset, *run.dataset.valid_subset.split(",")):
                 check_manifest(
                     Path(self.cfg.data),
@@ -114,12 +104,17 @@ class ParpTask(AudioFinetuningTask):
             if pruner is not None:
                 scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
                 weights = dict(model.named_parameters())
-                weights = {name: weights[name] for name in scope.select(weights)}
+                with options_named(prune_config.PREFIX):
+                    weights = {name: weights[name] for name in scope.select(weights)}
                 self._first = FirstMask(
-                    prune,
+                    prune_config.first_mask_kind(prune),
                     pruner.schedule.at(0),
                     weights,
-                    model_cfg.w2v_path,
+                    granularity=prune.granularity,
+                    seed=prune.seed,
+                    mask=prune.mask,
+                    pretrained=model_cfg.w2v_path,
+                    option=prune_config.PREFIX + ("mask" if prune.mask else "initial"),
                 )
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model
@@ -244,7 +239,7 @@ class ParpTask(AudioFinetuningTask):
     def _check_run(self, run: DictConfig, state: dict[str, Any], pruner: Optional[Pruner]) -> None:
         """Refuse to go on with another experiment; leave where there is nothing left to do."""
         own = (state.get("last_optimizer_state") or {}).get(STATE_KEY)
-        if own is not None:
+        if own is not None and not run.checkpoint.reset_optimizer:
             if pruner is None:
                 raise UserError(
                     f"task.prune.method was {own['settings']['task.prune.method']} when this run "
@@ -368,7 +363,7 @@ class ParpTask(AudioFinetuningTask):
         records.write_mask(Path(self.cfg._get_root().checkpoint.save_dir), mask, info, first)
 
     def _show_subnetwork(self, module: Any, state_dict: Any, prefix: str, local: Any) -> None:
-        # The dictionary shares the weights' storage, so that it now holds m⊙θ too; the next step
-        # begins with leave_view.
+        # What is saved is m⊙θ; the weights themselves stay as they are.
         if self.pruner is not None:
-            self.pruner.enter_view()
+            for name in self.pruner.names:
+                state_dict[prefix + name] = self.pruner.masked(name, state_dict[prefix + name])

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from parp_fairseq.masks.files import load_mask, save_mask
 from parp_fairseq.pruning import Mask, iou
 from parp_fairseq.table import aligned
 
@@ -43,18 +44,18 @@ def random_masks(layers: int, width: int, folder: Path) -> tuple[Path, Path]:
             for kind, shape in shapes.items()
         }
         files.append(folder / f"{seed}.safetensors")
-        Mask(tensors).save(files[-1])
+        save_mask(Mask(tensors), files[-1])
     return files[0], files[1]
 
 
 def with_bits(a: Path, b: Path) -> float:
     """IOU as `parp mask iou` computes it."""
-    return iou(Mask.load(a)[0], Mask.load(b)[0])
+    return iou(load_mask(a)[0], load_mask(b)[0])
 
 
 def with_bools(a: Path, b: Path) -> float:
     """IOU over unpacked masks."""
-    one, other = Mask.load(a)[0], Mask.load(b)[0]
+    one, other = load_mask(a)[0], load_mask(b)[0]
     both = sum(int((one[name] & other[name]).sum()) for name in one)
     return both / sum(int((one[name] | other[name]).sum()) for name in one)
 
@@ -74,9 +75,9 @@ def measured(a: Path, b: Path, rounds: int) -> tuple[str, ...]:
     """One row of the table, from two mask files."""
     if with_bits(a, b) != with_bools(a, b):
         raise SystemExit("bits and bools give different IOU")
-    one, other = Mask.load(a)[0], Mask.load(b)[0]
+    one, other = load_mask(a)[0], load_mask(b)[0]
     works = (
-        lambda: Mask.load(a),
+        lambda: load_mask(a),
         lambda: iou(one, other),
         lambda: with_bits(a, b),
         lambda: with_bools(a, b),

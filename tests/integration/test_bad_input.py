@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 
 pytestmark = pytest.mark.legacy
@@ -55,14 +56,14 @@ def finetuned(folder):
 
 
 def other_mask(folder):
-    keep(**{"encoder.layers.0.fc1.weight": (4, 4)}).save(folder / "m.safetensors")
+    save_mask(keep(**{"encoder.layers.0.fc1.weight": (4, 4)}), folder / "m.safetensors")
     return ["task.prune.method=mask", "task.prune.mask=m.safetensors"], ["m.safetensors", "no mask"]
 
 
 def misshapen_mask(folder):
     names = [n for n in tiny_state()["model"] if ".layers." in n and n.endswith("weight")]
     shapes = {n: (4, 4) for n in names if "proj" in n or ".fc" in n}
-    keep(**shapes).save(folder / "m.safetensors")
+    save_mask(keep(**shapes), folder / "m.safetensors")
     return ["task.prune.initial=m.safetensors"], ["m.safetensors", "shape (4, 4)"]
 
 
@@ -125,6 +126,14 @@ PLAIN = {
         ["task.prune.method=parp_p", "task.prune.sparsity=0.2", "task.prune.initial_sparsity=0.5"],
         ["task.prune.initial_sparsity is 0.5", "above"],
     ),
+    "climb without an end": (
+        ["task.prune.method=gmp", "optimization.max_update=0", "optimization.max_epoch=1"],
+        ["optimization.max_update is 0", "gmp climbs"],
+    ),
+    "checkpoint without a mask": (
+        ["task.prune.method=mask", f"task.prune.mask={TINY_MODEL}"],
+        ["tiny.pt is a checkpoint that keeps no mask", "omp"],
+    ),
     "rise": (["task.prune.rise=7"], ["task.prune.rise is 7"]),
     "interval": (["task.prune.interval=0"], ["task.prune.interval is 0"]),
     "unit": (["task.prune.interval_unit=step"], ["task.prune.interval_unit"]),
@@ -135,10 +144,10 @@ PLAIN = {
     "method": (["task.prune.method=prap"], ["task.prune.method is 'prap'", "parp_p"]),
     "granularity": (["task.prune.granularity=layer"], ["task.prune.granularity"]),
     "include": (["task.prune.include=[encoder.blocks.*]"], ["encoder.blocks.*", "encoder.layers"]),
-    "exclude": (["task.prune.exclude=['*']"], ["nothing to prune"]),
+    "exclude": (["task.prune.exclude=['*']"], ["task.prune.exclude leaves nothing"]),
     "initial": (["task.prune.initial=magic"], ["task.prune.initial", "magic", "random_init"]),
-    "mask without file": (["task.prune.method=mask"], ["needs task.prune.mask"]),
-    "omp without file": (["task.prune.method=omp"], ["needs task.prune.mask"]),
+    "mask without file": (["task.prune.method=mask"], ["task.prune.mask is missing"]),
+    "omp without file": (["task.prune.method=omp"], ["task.prune.mask is missing"]),
     "no such mask": (
         ["task.prune.method=mask", "task.prune.mask=none.safetensors"],
         ["none.safetensors"],

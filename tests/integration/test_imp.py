@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import entries, zeros
 
-from parp_fairseq.pruning import Mask
+from parp_fairseq.masks.files import load_mask
 
 PARP = str(Path(sys.executable).with_name("parp"))
 OPTIONS = ("--config-name", "parp_demo", "--sparsity", "0.5", "--step", "0.3", "--keep-checkpoints")
@@ -57,8 +57,8 @@ def series(data, tmp_path_factory):
 
 def test_each_round_prunes_the_trained_weights_further(series):
     out, done, _ = series
-    first, _ = Mask.load(out / "masks" / "01_0.3.safetensors")
-    second, info = Mask.load(out / "masks" / "02_0.5.safetensors")
+    first, _ = load_mask(out / "masks" / "01_0.3.safetensors")
+    second, info = load_mask(out / "masks" / "02_0.5.safetensors")
     assert abs(first.sparsity - 0.3) < 1e-5 and abs(second.sparsity - 0.5) < 1e-5
     assert (info["method"], info["round"]) == ("imp", 2)
     # Nested, and by magnitude: an independent sort of the second round's weights.
@@ -77,7 +77,7 @@ def test_each_round_prunes_the_trained_weights_further(series):
 
 def test_the_last_fine_tuning_has_the_subnetwork_and_rewound_weights(series):
     out, _, _ = series
-    second, _ = Mask.load(out / "masks" / "02_0.5.safetensors")
+    second, _ = load_mask(out / "masks" / "02_0.5.safetensors")
     final = tensors(out / "final" / "checkpoints" / "checkpoint_last.pt")
     found = {name: final[f"w2v_encoder.w2v_model.{name}"] for name in second}
     assert zeros(found) == round(0.5 * entries(found))

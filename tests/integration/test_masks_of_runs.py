@@ -6,8 +6,9 @@ from parp_fairseq.analysis.inspect import inspect_checkpoint
 from parp_fairseq.analysis.masks import compare, read_masks
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.checkpoints.sparse_file import export_sparse
+from parp_fairseq.masks.files import load_mask
 from parp_fairseq.masks.making import make_mask
-from parp_fairseq.pruning import Mask, Scope
+from parp_fairseq.pruning import Scope
 
 
 @pytest.mark.legacy
@@ -28,12 +29,12 @@ def test_a_run_over_time_begins_with_the_mask_made_ahead(train):
     folder = run.folder / "checkpoints"
     scope = Scope(exclude=("encoder.layers.3.*",), biases=True)
     made, _ = make_mask(TINY_MODEL, 0.6, granularity="tensor", scope=scope)
-    first, _ = Mask.load(folder / "mask_first.safetensors")
+    first, _ = load_mask(folder / "mask_first.safetensors")
     assert made.equal(first)
 
     masks = read_masks([run.folder])
     assert [named.label for named in masks] == ["first", "update 2", "update 4"]
-    last, _ = Mask.load(folder / "mask.safetensors")
+    last, _ = load_mask(folder / "mask.safetensors")
     assert masks[-1].mask.equal(last)
     logged = float(run.meters("train_inner")[-1]["mask_iou"])
     assert compare(masks).matrix[0][-1] == pytest.approx(logged, abs=1e-6)
@@ -55,7 +56,7 @@ def test_random_masks_made_ahead(train, method, tmp_path):
         "optimization.max_update=2",
     )
     assert run.code == 0, run.tail
-    first, _ = Mask.load(run.folder / "checkpoints" / "mask_first.safetensors")
+    first, _ = load_mask(run.folder / "checkpoints" / "mask_first.safetensors")
     made, _ = make_mask(TINY_MODEL, 0.5, method=method, seed=5)
     assert made.equal(first)
     # From the fine-tuned model too: its weights are others, but neither mask looks at them.

@@ -10,6 +10,7 @@ from running import NO_CHANCE, entries, zeros
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.config import shipped as configs
+from parp_fairseq.masks.files import load_mask, save_mask
 from parp_fairseq.pruning import Mask, iou, magnitude_mask, random_mask
 
 PRETRAINED = {
@@ -31,7 +32,7 @@ def check_what_is_left(run, sparsity, method):
     assert zeros(weights) == pruned
     others = {n: t for n, t in run.weights().items() if n not in weights}
     assert zeros(others) < entries(others) / 4
-    mask, info = Mask.load(run.folder / "checkpoints" / "mask.safetensors")
+    mask, info = load_mask(run.folder / "checkpoints" / "mask.safetensors")
     assert info["method"] == method
     assert mask.numel - mask.kept == pruned
     for name, tensor in short(weights).items():
@@ -45,7 +46,7 @@ def check_what_is_left(run, sparsity, method):
         "fc1",
         "fc2",
     }
-    first, _ = Mask.load(run.folder / "checkpoints" / "mask_first.safetensors")
+    first, _ = load_mask(run.folder / "checkpoints" / "mask_first.safetensors")
     logged = float(run.meters("train_inner")[-1]["mask_iou"])
     assert logged == pytest.approx(iou(first, mask), abs=1e-6)
     return mask, first
@@ -89,6 +90,32 @@ def test_parp_p_climbs_and_its_best_is_at_the_target(train):
     scored = run.meters("dev-other")
     assert [float(row["dev-other_sparsity"]) for row in scored] == climbed
     assert ["dev-other_best_wer" in row for row in scored[:4]] == [False] * 4
+
+
+def test_gmp_climbs_and_what_it_pruned_stays_zero(train):
+    run = train(
+        "task.prune.method=gmp",
+        "task.prune.sparsity=0.8",
+        "task.prune.initial_sparsity=0.2",
+        "task.prune.interval=2",
+        "task.prune.rise=0.7",
+        "dataset.validate_interval_updates=1",
+        "checkpoint.save_interval_updates=1",
+        "checkpoint.keep_interval_updates=-1",
+        "optimization.max_update=6",
+        "optimization.lr=[0.01]",
+    )
+    assert run.code == 0, run.tail
+    check_what_is_left(run, 0.8, "gmp")
+    climbed = [float(row["sparsity"]) for row in run.meters("train_inner")]
+    at = [0.8 - 0.6 * (1 - update / 4) ** 3 for update in (0, 2)]
+    assert climbed == pytest.approx([at[0], at[1], at[1], 0.8, 0.8, 0.8])
+    assert {float(row["revived"]) for row in run.meters("train_inner")} == {0.0}
+    names = sorted((run.folder / "checkpoints").glob("checkpoint_*_*.pt"))
+    steps = [run.prunable(path.name) for path in names]
+    assert len(steps) >= 3
+    for one, later in zip(steps, steps[1:]):
+        assert all(bool((later[name][one[name] == 0] == 0).all()) for name in one)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +173,7 @@ def test_omp_takes_the_finetuned_models_mask_to_the_pretrained_weights(train, tr
 @pytest.mark.parametrize("method", ["mask", "parp"])
 def test_a_mask_from_a_file(train, tmp_path, method):
     given = random_mask(PRETRAINED, 0.4, seed=9)
-    given.save(tmp_path / "given.safetensors")
+    save_mask(given, tmp_path / "given.safetensors")
     option = "mask" if method == "mask" else "initial"
     run = train(
         f"task.prune.method={method}",

@@ -10,6 +10,7 @@ import torch
 from running import PRUNABLE, entries, zeros
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import random_mask
 
 # Between two prunings (every 4 updates) stands a checkpoint (after 6): m⊙θ hides what θ moved.
@@ -95,15 +96,17 @@ def killed(trainer, arguments, moment):
     process.join()
 
 
-@pytest.mark.parametrize("method", ["parp", "parp_p", "mask"])
+@pytest.mark.parametrize("method", ["parp", "parp_p", "gmp", "mask"])
 def test_killed_anywhere(train, trainer_in, tmp_path, method):
     arguments = [f"task.prune.method={method}"]
-    if method == "parp_p":
+    if method in ("parp_p", "gmp"):
         arguments += ["task.prune.initial_sparsity=0.1", "task.prune.rise=0.8"]
     if method == "mask":
         shapes = torch.load(TINY_MODEL, weights_only=True)["model"]
         names = [name for name in shapes if PRUNABLE.search(name) and name.endswith(".weight")]
-        random_mask({name: shapes[name] for name in names}, 0.6, seed=5).save(tmp_path / "mask.st")
+        save_mask(
+            random_mask({name: shapes[name] for name in names}, 0.6, seed=5), tmp_path / "mask.st"
+        )
         arguments += [f"task.prune.mask={tmp_path / 'mask.st'}"]
     whole = train(*OPTIONS, *arguments)
     assert whole.code == 0, whole.tail
@@ -161,3 +164,15 @@ def test_another_experiment_in_the_same_folder_is_refused(train, updates):
     assert "now 0.7" in second.error
     after = {p: p.read_bytes() for p in (first.folder / "checkpoints").glob("*")}
     assert after == before
+
+
+def test_a_climb_goes_on_only_towards_the_same_end(train):
+    climb = ("task.prune.method=parp_p", "task.prune.initial_sparsity=0.1")
+    first = train(*OPTIONS, *climb, "optimization.max_update=3")
+    assert first.code == 0, first.tail
+    longer = train(*OPTIONS, *climb, "optimization.max_update=9")
+    assert longer.code == 2
+    assert "optimization.max_update was 3" in longer.error
+    assert "Traceback" not in longer.output
+    anew = train(*OPTIONS, *climb, "optimization.max_update=9", "checkpoint.reset_optimizer=true")
+    assert "optimization.max_update was" not in anew.output

@@ -2,7 +2,7 @@
 
 from running import entries, zeros
 
-from parp_fairseq.pruning import Mask
+from parp_fairseq.masks.files import load_mask
 
 OPTIONS = (
     "task.prune.method=parp_p",
@@ -27,8 +27,8 @@ def test_two_runs_and_one_climb_alike(trainer_in, tmp_path):
         f"checkpoint.finetune_from_model={checkpoints / 'checkpoint_last.pt'}",
     )
     assert zeros(second.prunable()) == round(0.9 * entries(second.prunable()))
-    begin, _ = Mask.load(second.folder / "checkpoints" / "mask_first.safetensors")
-    end, _ = Mask.load(checkpoints / "mask.safetensors")
+    begin, _ = load_mask(second.folder / "checkpoints" / "mask_first.safetensors")
+    end, _ = load_mask(checkpoints / "mask.safetensors")
     assert begin.equal(end)
     one = trained(
         trainer_in,

@@ -5,7 +5,7 @@ import socket
 import pytest
 from running import entries, zeros
 
-from parp_fairseq.pruning import Mask
+from parp_fairseq.masks.files import load_mask
 
 
 def free_port():
@@ -64,7 +64,7 @@ def test_two_processes_find_one_subnetwork(trainer_in, tmp_path, method):
     runs[0].folder = tmp_path
     weights = runs[0].prunable()
     assert zeros(weights) == round(0.6 * entries(weights))
-    mask, _ = Mask.load(tmp_path / "checkpoints" / "mask.safetensors")
+    mask, _ = load_mask(tmp_path / "checkpoints" / "mask.safetensors")
     for name, tensor in weights.items():
         short = name.split("w2v_model.")[1]
         assert bool((tensor[~mask[short]] == 0).all())

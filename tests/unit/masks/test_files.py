@@ -17,6 +17,7 @@ from parp_fairseq.masks.files import (
     iou_of_counts,
     nonzero_mask,
     read_mask,
+    save_mask,
     stored_mask,
     unlike,
 )
@@ -55,7 +56,7 @@ def test_counts_equal_those_of_bool_tensors(shapes, seeds, sparsities):
 def test_files_read_as_they_were_saved(tmp_path):
     mask = mask_of(1)
     wrapped = Mask({f"module.w2v_encoder.w2v_model.{name}": kept for name, kept in mask.items()})
-    wrapped.save(tmp_path / "m.safetensors", {"method": "random"})
+    save_mask(wrapped, tmp_path / "m.safetensors", {"method": "random"})
     found, info = read_mask(tmp_path / "m.safetensors")
     assert info["method"] == "random"
     assert found.equal(mask)
@@ -117,7 +118,7 @@ def test_hostile_files_are_refused_in_one_line(tmp_path, metadata, bits, message
 @pytest.mark.parametrize("size", [0, 4, 9, 40, -1])
 def test_truncated_files_are_refused(tmp_path, size):
     path = tmp_path / "m.safetensors"
-    mask_of(1).save(path)
+    save_mask(mask_of(1), path)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UserError, match="not a readable mask file"):
         read_mask(path)

@@ -11,7 +11,8 @@ import torch
 
 from parp_fairseq.cli.mask import app
 from parp_fairseq.errors import reported
-from parp_fairseq.pruning import Mask, iou
+from parp_fairseq.masks.files import load_mask
+from parp_fairseq.pruning import iou
 
 KINDS = ("self_attn.k_proj", "self_attn.out_proj", "fc1", "fc2", "self_attn.v_proj")
 KINDS += ("self_attn.q_proj",)
@@ -91,7 +92,7 @@ def test_magnitude_masks_of_every_form_of_checkpoint(tmp_path, parp, args, prefi
     weights = {n: t for n, t in tensors.items() if ".layers." in n and t.ndim == 2}
     count = round(0.3 * 12 * 24)
     assert f"{count} of 288 entries pruned" in said
-    mask, info = Mask.load(out)
+    mask, info = load_mask(out)
     assert pruned(mask) == smallest(weights, count)
     assert info == {
         "method": "magnitude",
@@ -110,7 +111,7 @@ def test_scope_granularity_and_seed(tmp_path, parp):
     options += ("--biases", "--granularity", "tensor")
     code, _, error = parp("make", checkpoint, "-o", out, "--sparsity", "0.5", *options)
     assert code == 0, error
-    mask, info = Mask.load(out)
+    mask, info = load_mask(out)
     assert set(mask) == {
         f"encoder.layers.0.{kind}.{part}" for kind in ("fc1", "fc2") for part in ("weight", "bias")
     }
@@ -120,9 +121,9 @@ def test_scope_granularity_and_seed(tmp_path, parp):
     for seed in (1, 2, 1):
         random = ("--method", "random", "--seed", seed)
         assert parp("make", checkpoint, "-o", out, "--sparsity", "0.5", *random)[0] == 0
-        masks.append(Mask.load(out)[0])
+        masks.append(load_mask(out)[0])
     assert masks[0].equal(masks[2]) and not masks[0].equal(masks[1])
-    assert Mask.load(out)[1]["seed"] == 1
+    assert load_mask(out)[1]["seed"] == 1
 
 
 def test_info(tmp_path, parp):
@@ -135,7 +136,7 @@ def test_info(tmp_path, parp):
     assert "method: magnitude" in said and "file c.pt" in said
     head = next(line for line in said.splitlines() if line.startswith("layer"))
     assert head.split() == ["layer", "k", "q", "v", "out", "fc1", "fc2", "all"]
-    mask, _ = Mask.load(out)
+    mask, _ = load_mask(out)
     row = next(line for line in said.splitlines() if line.startswith("0 ")).split()
     fc1 = mask["encoder.layers.0.fc1.weight"]
     assert float(row[5]) == pytest.approx(100 * float((~fc1).float().mean()), abs=0.005)
@@ -153,7 +154,7 @@ def test_iou_of_masks_and_checkpoints(tmp_path, parp):
     for sparsity in (0.3, 0.6):
         files.append(tmp_path / f"at_{sparsity}.safetensors")
         parp("make", checkpoint, "-o", files[-1], "--sparsity", sparsity)
-    one, other = (Mask.load(file)[0] for file in files)
+    one, other = (load_mask(file)[0] for file in files)
     zeroed = {n: t * one[n] if n in one else t for n, t in network(seed=4).items()}
     wrapped = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in zeroed.items()}
     files.append(save(tmp_path / "zeroed.pt", wrapped))
@@ -203,9 +204,9 @@ def test_bad_input_ends_in_one_line(tmp_path, parp):
         ((*make, "1.5"), "--sparsity is 1.5"),
         ((*make, "0.5", "--method", "omp"), "--method is 'omp'; use magnitude, random"),
         ((*make, "0.5", "--granularity", "row"), "--granularity is 'row'"),
-        ((*make, "0.5", "--include", "fc9"), "c.pt: --include: 'fc9' matches no weight"),
+        ((*make, "0.5", "--include", "fc9"), "c.pt: --include 'fc9' matches no weight"),
         ((*make, "0.5", "--include", "final_proj"), "matches no weight"),
-        ((*make, "0.5", "--exclude", "*"), "leave nothing to prune"),
+        ((*make, "0.5", "--exclude", "*"), "leaves nothing of include to prune"),
         ((*make, "0.5", "--method", "random_init"), "is not in the network that this checkpoint"),
         (
             ("make", unknown, "-o", out, "--sparsity", "0.5", "--method", "random_init"),
@@ -218,7 +219,10 @@ def test_bad_input_ends_in_one_line(tmp_path, parp):
         (("make", tmp_path / "nan.pt", "-o", out, "--sparsity", "0.5"), "nan.pt: encoder.layers.0"),
         (("make", tmp_path / "no.pt", "-o", out, "--sparsity", "0.5"), "no such checkpoint"),
         (("make", mask, "-o", out, "--sparsity", "0.5"), "not a checkpoint that torch wrote"),
-        (("make", checkpoint, "-o", tmp_path / "no" / "m", "--sparsity", "0"), "cannot be written"),
+        (
+            ("make", checkpoint, "-o", tmp_path / "c.pt" / "m", "--sparsity", "0"),
+            "cannot be written",
+        ),
         (("info", tmp_path / "none"), "no such mask"),
         (("info", cut), "not a readable mask file"),
         (("iou", mask), "two masks or more"),

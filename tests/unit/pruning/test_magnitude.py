@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import prune
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Mask, blocks, magnitude, magnitude_mask
+from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.magnitude import select_smallest
 
 # Few distinct values: ties everywhere, signs and zeros of both kinds among them.
@@ -176,16 +176,16 @@ def test_equals_torch_where_nothing_ties():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_names_the_tensor_that_cannot_be_ranked(bad, remote, monkeypatch):
     monkeypatch.setattr(magnitude, "_is_remote", lambda flat: remote)
-    with pytest.raises(UserError, match="second holds NaN or infinity"):
+    with pytest.raises(PruningError, match="second holds NaN or infinity"):
         magnitude_mask({"first": torch.ones(3), "second": torch.tensor([1.0, bad])}, 0.5)
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.1, 90, float("nan")])
 def test_refuses_a_sparsity_outside_its_range(sparsity):
-    with pytest.raises(UserError, match="between 0 and 1"):
+    with pytest.raises(PruningError, match="between 0 and 1"):
         magnitude_mask({"w": torch.ones(3)}, sparsity)
 
 
 def test_refuses_an_unknown_granularity():
-    with pytest.raises(UserError, match="granularity"):
+    with pytest.raises(PruningError, match="granularity"):
         magnitude_mask({"w": torch.ones(3)}, 0.5, "layer")

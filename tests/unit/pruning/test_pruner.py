@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Mask, Pruner, SparsitySchedule, magnitude_mask, random_mask
+from parp_fairseq.pruning.errors import PruningError
 
 UPDATES = 12
 
@@ -172,7 +172,7 @@ def test_restoring_under_other_settings_names_the_option():
     old = Pruner(SparsitySchedule(final=0.5), settings={"task.prune.sparsity": 0.5})
     old.start(weights, magnitude_mask(weights, 0.5))
     new = Pruner(SparsitySchedule(final=0.7), settings={"task.prune.sparsity": 0.7})
-    with pytest.raises(UserError, match=r"task\.prune\.sparsity was 0\.5 .* is now 0\.7"):
+    with pytest.raises(PruningError, match=r"task\.prune\.sparsity was 0\.5 .* is now 0\.7"):
         new.restore(weights, old.state_dict())
 
 
@@ -180,13 +180,13 @@ def test_restoring_another_model_is_refused():
     weights = {"w": torch.randn(4)}
     old = Pruner(SparsitySchedule(final=0.5))
     old.start(weights, magnitude_mask(weights, 0.5))
-    with pytest.raises(UserError, match="another model"):
+    with pytest.raises(PruningError, match="another model"):
         Pruner(SparsitySchedule(final=0.5)).restore({"w": torch.randn(5)}, old.state_dict())
 
 
 @pytest.mark.parametrize("interval", [0, -3])
 def test_an_interval_below_one_is_refused(interval):
-    with pytest.raises(UserError, match="counts from 1"):
+    with pytest.raises(PruningError, match="counts from 1"):
         Pruner(SparsitySchedule(final=0.5), interval=interval)
 
 
@@ -199,7 +199,7 @@ def test_progressive_is_at_its_target_only_after_the_rise():
         pruner.begin_update(0, update)
         pruner.end_update(update + 1)
         seen.append((round(pruner.sparsity, 6), pruner.at_target))
-    assert seen == [(0.2, False)] + [(0.5, False)] * 2 + [(0.8, True)] * 5
+    assert seen == [(0.35, False), (0.5, False), (0.65, False)] + [(0.8, True)] * 5
 
 
 def test_mask_is_that_of_the_start_before_any_update():
@@ -210,3 +210,87 @@ def test_mask_is_that_of_the_start_before_any_update():
     pruner.enter_view()
     assert isinstance(pruner.view_mask(), Mask)
     assert pruner.view_mask().equal(mask)
+
+
+def gradual(updates, interval, schedule):
+    """Gradual magnitude pruning as it is usually written: w *= m after every step."""
+    run = Run()
+    masks = [magnitude_mask(run.weights, schedule.at(0))]
+    run.multiply(masks[0])
+    for update in range(1, updates + 1):
+        run.update()
+        run.multiply(masks[-1])
+        if update % interval == 0 or update == updates:
+            masks.append(magnitude_mask(run.weights, schedule.at(update)))
+            run.multiply(masks[-1])
+    return run.copy(), masks
+
+
+@pytest.mark.parametrize("interval", [1, 3, 5])
+def test_a_held_mask_that_climbs_is_gradual_magnitude_pruning(interval):
+    schedule = SparsitySchedule(final=0.8, initial=0.1, rise=8, shape="cubic")
+    run = Run()
+    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES, held=True)
+    pruner.start(run.weights, magnitude_mask(run.weights, 0.1))
+    masks = [pruner.mask]
+    for update in range(UPDATES):
+        pruner.begin_update(0, update)
+        run.update()
+        pruner.end_update(update + 1)
+        assert all(bool((w[~pruner.mask[n]] == 0).all()) for n, w in run.weights.items())
+        assert pruner.view_mask() is pruner.mask
+        if pruner.mask is not masks[-1]:
+            masks.append(pruner.mask)
+    expected, steps = gradual(UPDATES, interval, schedule)
+    assert equal(run.copy(), expected)
+    assert [mask.sparsity for mask in masks] == [mask.sparsity for mask in steps]
+    for one, later in zip(masks, masks[1:]):
+        assert not any(bool((later[name] & ~one[name]).any()) for name in one), "came back"
+    assert masks[-1].numel - masks[-1].kept == round(0.8 * 39)
+    assert pruner.at_target
+
+
+def moved_pruner():
+    """A Pruner between two events, and its run."""
+    run = Run()
+    schedule = SparsitySchedule(final=0.8, initial=0.2, rise=8)
+    pruner = Pruner(schedule, interval=5, total_updates=UPDATES)
+    pruner.start(run.weights, magnitude_mask(run.weights, 0.2))
+    for update in range(3):
+        pruner.begin_update(0, update)
+        run.update()
+        pruner.end_update(update + 1)
+    return pruner, run
+
+
+def test_what_is_saved_is_the_subnetwork_and_saving_leaves_the_weights_alone():
+    pruner, run = moved_pruner()
+    theta = run.copy()
+    saved = {name: pruner.masked(name, weight.data) for name, weight in run.weights.items()}
+    state = pruner.state_dict()
+    assert equal(run.copy(), theta)
+    fresh = magnitude_mask(theta, SparsitySchedule(0.8, 0.2, 8).at(3))
+    assert equal(saved, {name: weight * fresh[name] for name, weight in theta.items()})
+    # m⊙θ and the state together are θ again.
+    weights = {name: tensor.clone() for name, tensor in saved.items()}
+    other = Pruner(pruner.schedule, interval=5, total_updates=UPDATES)
+    other.restore(weights, state)
+    assert equal(weights, theta)
+    assert other.sparsity == pruner.sparsity
+
+
+def test_the_subnetwork_is_shown_inside_a_block_alone():
+    pruner, run = moved_pruner()
+    theta = run.copy()
+    with pruner.subnetwork() as mask:
+        shown = run.copy()
+        assert equal(shown, {name: weight * mask[name] for name, weight in theta.items()})
+        with pruner.subnetwork() as again:
+            assert again is mask
+        assert equal(run.copy(), shown)
+        assert pruner.masked("a", run.weights["a"]) is run.weights["a"]
+        inside = pruner.state_dict()
+    assert equal(run.copy(), theta)
+    outside = pruner.state_dict()
+    assert equal(inside["shadow"], outside["shadow"])
+    assert pruner.sparsity == pytest.approx(0.2 + 0.6 * 3 / 8)

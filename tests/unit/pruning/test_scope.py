@@ -2,8 +2,8 @@
 
 import pytest
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Scope
+from parp_fairseq.pruning.errors import PruningError
 
 PREFIX = "w2v_encoder.w2v_model."
 KINDS = [f"self_attn.{k}_proj" for k in ("k", "v", "q", "out")] + ["fc1", "fc2"]
@@ -42,10 +42,10 @@ def test_include_and_exclude_take_patterns():
 
 @pytest.mark.parametrize("pattern", ["encoder.layers.*.fc3", "bert", ""])
 def test_a_pattern_that_matches_nothing_is_an_error(pattern):
-    with pytest.raises(UserError, match="matches no weight of this model; its modules"):
+    with pytest.raises(PruningError, match="matches no weight of this model; its modules"):
         Scope(include=["wav2vec2", pattern]).select(NAMES)
 
 
 def test_excluding_everything_is_an_error():
-    with pytest.raises(UserError, match="leave nothing to prune"):
+    with pytest.raises(PruningError, match="leaves nothing of include to prune"):
         Scope(exclude=["*"]).select(NAMES)
