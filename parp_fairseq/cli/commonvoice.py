@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
+from parp_fairseq.cli.options import AsJson, Force
 
 
 def commonvoice(
@@ -43,6 +43,7 @@ def commonvoice(
     jobs: Annotated[
         Optional[int], typer.Option("--jobs", "-j", help="Threads that convert audio.")
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Phones for a language of Common Voice (paper, section 4.1).
@@ -67,5 +68,6 @@ def commonvoice(
         voice=voice,
         audio=audio,
         jobs=jobs,
+        force=force,
     )
     print(json.dumps(summary.to_json(), indent=1) if as_json else summary.render())

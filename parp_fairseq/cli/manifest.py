@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from parp_fairseq.cli import commonvoice
-from parp_fairseq.cli.options import AllowMissing, AsJson, Jobs, UnitsName, VocabSize
+from parp_fairseq.cli.options import AllowMissing, AsJson, Force, Jobs, UnitsName, VocabSize
 
 if TYPE_CHECKING:
     from parp_fairseq.manifests.summary import BuildSummary
@@ -32,6 +32,7 @@ def manifest_librilight(
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
     allow_missing_audio: AllowMissing = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """10 minutes, 1 hour and 10 hours of labelled English (paper, section 4.1).
@@ -51,6 +52,7 @@ def manifest_librilight(
         vocab_size=vocab_size,
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,
+        force=force,
     )
     _show_summary(summary, as_json)
 
@@ -71,6 +73,7 @@ def manifest_librispeech(
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
     allow_missing_audio: AllowMissing = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Parts of LibriSpeech.
@@ -88,6 +91,7 @@ def manifest_librispeech(
         vocab_size=vocab_size,
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,
+        force=force,
     )
     _show_summary(summary, as_json)
 
@@ -113,6 +117,7 @@ def manifest_table(
         bool, typer.Option("--convert", help="Make 16 kHz mono FLAC in OUT/audio where needed.")
     ] = False,
     jobs: Jobs = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Any corpus, from a table of its audio and texts; relative paths start from its folder.
@@ -131,6 +136,7 @@ def manifest_table(
         seed=seed,
         convert=convert,
         jobs=jobs,
+        force=force,
     )
     _show_summary(summary, as_json)
 
@@ -152,6 +158,7 @@ def manifest_joint(
     labels: Annotated[
         Optional[str], typer.Option(help="Ending of the label files, where there are several.")
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """One training set and dictionary of several languages (paper, section 4.4).
@@ -163,7 +170,8 @@ def manifest_joint(
     from parp_fairseq.manifests.corpora.joint import build_joint
 
     folders = [*(languages or []), *(more or [])]
-    _show_summary(build_joint(folders, out, temperature=temperature, labels=labels), as_json)
+    summary = build_joint(folders, out, temperature=temperature, labels=labels, force=force)
+    _show_summary(summary, as_json)
 
 
 @app.command("check")

@@ -13,6 +13,7 @@ AllowMissing = Annotated[
     bool,
     typer.Option(help="Leave out transcripts that have no audio, and count them."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call wrote there.")]
 UnitsName = Annotated[str, typer.Option("--units", help="letters, phones or spm (pieces).")]
 VocabSize = Annotated[
     Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")

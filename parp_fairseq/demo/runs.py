@@ -165,6 +165,7 @@ def _prepare_data(work: WorkFolder, plan: Plan, jobs: int) -> Any:
             work.path / SPEECH / "LibriSpeech",
             work.path / DATA,
             sets=[plan.subset],
+            force=True,
         )
         work.set_done(DATA, data)
     return speech

@@ -36,6 +36,8 @@ class BuildSummary:
     transcripts_without_audio: int = 0
     overrides: tuple[str, ...] = ()
     """For each folder with a training split, what to add to fairseq-hydra-train's command."""
+    warnings: tuple[str, ...] = ()
+    """What training will refuse, a line each."""
 
     def render(self) -> str:
         """An aligned table, one split a row, and a line for each thing left out."""
@@ -47,6 +49,7 @@ class BuildSummary:
         lines += [f"left out: {part} (not found)" for part in self.missing_parts]
         if self.transcripts_without_audio:
             lines.append(f"left out: {self.transcripts_without_audio:,} transcripts without audio")
+        lines += [f"warning: {line}" for line in self.warnings]
         lines += [f"train with: {line}" for line in self.overrides]
         return "\n".join(lines)
 
@@ -58,4 +61,5 @@ class BuildSummary:
             "missing_parts": list(self.missing_parts),
             "transcripts_without_audio": self.transcripts_without_audio,
             "overrides": list(self.overrides),
+            "warnings": list(self.warnings),
         }

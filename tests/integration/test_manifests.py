@@ -70,7 +70,7 @@ def content(folder: Path, split: str) -> tuple[str, set]:
 @pytest.mark.legacy
 def test_same_content_as_fairseqs_scripts(corpora, tmp_path):
     finetuning, speech = corpora / "librispeech_finetuning", corpora / "LibriSpeech"
-    build_librilight(finetuning, speech, tmp_path / "ours")
+    build_librilight(finetuning, speech, tmp_path / "ours", force=True)
     compared = 0
     for folder, split, root, below, count in (
         ("10min", "train", finetuning, "/1h/0/", 6),
@@ -95,7 +95,7 @@ def test_same_content_as_fairseqs_scripts(corpora, tmp_path):
 
 @pytest.mark.legacy
 def test_what_is_built_passes_the_check(corpora, tmp_path):
-    summary = build_librilight(corpora, corpora, tmp_path / "ours")
+    summary = build_librilight(corpora, corpora, tmp_path / "ours", force=True)
     assert {Path(part).name for part in summary.missing_parts} == {"dev-clean", "test-other"}
     for split in summary.splits:
         checked = check_manifest(tmp_path / "ours" / split.folder, split.split, "ltr")
@@ -154,9 +154,11 @@ def test_one_model_of_two_languages_is_scored_on_each(train, tmp_path):
     pytest.importorskip("phonemizer")
     for lang, voice, sentences in (("nl", "nl", NL), ("fr", "fr", FR)):
         table = speak_table(tmp_path / "speech" / lang, voice, sentences)
-        build_table(table, tmp_path / lang, units="phones", lang=lang)
+        build_table(table, tmp_path / lang, units="phones", lang=lang, force=True)
     joint = tmp_path / "joint"
-    summary = build_joint([str(tmp_path / "nl"), str(tmp_path / "fr")], joint, temperature=2)
+    summary = build_joint(
+        [str(tmp_path / "nl"), str(tmp_path / "fr")], joint, temperature=2, force=True
+    )
     assert check_folder(joint).ok
     (overrides,) = summary.overrides
     run = train(
@@ -176,7 +178,7 @@ def test_one_model_of_two_languages_is_scored_on_each(train, tmp_path):
 def test_pieces_train_and_are_scored_as_words(train, tmp_path):
     pytest.importorskip("sentencepiece")
     table = speak_table(tmp_path / "speech", "nl", NL)
-    summary = build_table(table, tmp_path / "spm", units="spm", vocab_size=20)
+    summary = build_table(table, tmp_path / "spm", units="spm", vocab_size=20, force=True)
     (overrides,) = summary.overrides
     run = train(*[word for word in overrides.split() if "max_update" not in word])
     assert run.code == 0, run.tail

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, check_whole
 
 MIN_SAMPLES = 400
 """What one output frame of wav2vec 2.0 sees: 25 ms. fairseq cannot use anything shorter."""
@@ -49,6 +49,9 @@ def measure(source: Path) -> Audio:
         if source.stat().st_size == 0:
             return Audio(0, "empty file")
         info = soundfile.info(str(source))
+        check_whole(source)
+    except AudioError:
+        return Audio(0, "cut off: shorter than its header says")
     except FileNotFoundError:
         return Audio(0, "no such clip")
     except (soundfile.SoundFileError, OSError, RuntimeError):
@@ -77,12 +80,18 @@ def convert(source: Path, target: Path) -> Audio:
         samples, rate = soundfile.read(str(source), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return Audio(0, "damaged audio")
+    if not np.isfinite(samples).all():
+        return Audio(0, "NaN or infinity in its samples")
     length = len(samples) * SAMPLE_RATE / rate
     if length < (1 - _TOLERANCE) * header.samples:
         return Audio(0, "shorter than its header says")
-    if source.suffix.lower() == ".mp3" and length < (1 - _TOLERANCE) * _mp3_length(source):
-        # Without a Xing header libsndfile guesses the length of a variable bit rate and stops.
-        return Audio(0, "variable bit rate without a length in the header")
+    if source.suffix.lower() == ".mp3":
+        chain, cut = _mp3_frames(source)
+        if cut:
+            return Audio(0, "cut off: it ends inside of a frame")
+        if length < (1 - _TOLERANCE) * chain:
+            # Without a Xing header libsndfile guesses the length of a variable bit rate and stops.
+            return Audio(0, "variable bit rate without a length in the header")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
@@ -196,16 +205,24 @@ _KBIT_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBIT_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = (44_100, 48_000, 32_000)
 _MPEG_1 = 3
+# Behind a picture of the record, a header is not looked for.
+_XING_WITHIN = 4096
 
 
-def _mp3_length(path: Path) -> float:
-    """Samples at 16 kHz, at least, of the chain of frames that an MP3 file begins with."""
+def _mp3_frames(path: Path) -> tuple[float, bool]:
+    """What the chain of frames that an MP3 file begins with tells.
+
+    Returns:
+        How many samples at 16 kHz it has at least, and whether the file ends inside of a frame or
+        has fewer frames than its first one counts.
+    """
     data = path.read_bytes()
     at = 0
     if data[:3] == b"ID3" and len(data) > 10:
         size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
         at = 10 + size
     seconds = frame = 0.0
+    frames = -1  # the first one holds no sound but their count
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] & 0xE6 == 0xE2:
         version = data[at + 1] >> 3 & 3
         kbit, rate, padding = data[at + 2] >> 4, data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
@@ -216,6 +233,17 @@ def _mp3_length(path: Path) -> float:
         bits = 1000 * (_KBIT_1 if version == _MPEG_1 else _KBIT_2)[kbit]
         frame = samples / hertz
         seconds += frame
+        frames += 1
         at += samples // 8 * bits // hertz + padding
     # The first frame may be the header; delay and padding, up to three more, are cut away.
-    return max(0.0, seconds - 4 * frame) * SAMPLE_RATE
+    return max(0.0, seconds - 4 * frame) * SAMPLE_RATE, (
+        at > len(data) and seconds > 0
+    ) or 0 <= frames < _counted_frames(data)
+
+
+def _counted_frames(data: bytes) -> int:
+    """Frames that a Xing header counts; 0 where there is none."""
+    at = max(data[:_XING_WITHIN].find(b"Xing"), data[:_XING_WITHIN].find(b"Info"))
+    if at < 0 or not data[at + 7] & 1:
+        return 0
+    return int.from_bytes(data[at + 8 : at + 12], "big")

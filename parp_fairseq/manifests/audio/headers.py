@@ -22,6 +22,10 @@ _CHUNK = 64
 # What may follow STREAMINFO here: padding, application, seek table, comment.
 _FLAC_BLOCKS = (1, 2, 3, 4)
 
+# Formats whose samples may be no numbers.
+_FLOATING = ("FLOAT", "DOUBLE")
+_UNKNOWN_SIZE = 0xFFFFFF00
+
 
 class AudioError(UserError):
     """An audio file that fairseq cannot use; `problem` says why in two or three words."""
@@ -165,8 +169,13 @@ def _header(path: PathLike) -> tuple[int, int, int]:
     """The same by libsndfile, of any format that it reads."""
     import soundfile
 
+    if os.path.isdir(path):
+        raise AudioError("a folder", f"{path} is a folder, not an audio file; name a file in it")
     try:
         info = soundfile.info(os.fspath(path))
+        check_whole(path)
+        if info.subtype in _FLOATING:
+            _check_finite(path)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         if not Path(path).exists():
             problem, reason = "missing audio", "no such file"
@@ -178,3 +187,40 @@ def _header(path: PathLike) -> tuple[int, int, int]:
             error
         )
     return int(info.samplerate), int(info.channels), int(info.frames)
+
+
+def check_whole(path: PathLike) -> None:
+    """Raise AudioError for a WAV file that ends before its header says.
+
+    libsndfile takes such a file for a shorter one.
+    """
+    with open(path, "rb") as handle:
+        head = handle.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return
+        end = os.fstat(handle.fileno()).st_size
+        while len(chunk := handle.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                # Programs that write into a pipe leave the largest size, or none, there.
+                if 0 < size < _UNKNOWN_SIZE and handle.tell() + size > end:
+                    raise AudioError(
+                        "audio ends early",
+                        f"{path} is cut off: its header tells of {size:,} bytes of sound, and "
+                        f"{end - handle.tell():,} are there; copy it again",
+                    )
+                return
+            handle.seek(size + size % 2, os.SEEK_CUR)
+
+
+def _check_finite(path: PathLike) -> None:
+    """Raise AudioError for a file of floating-point samples that holds NaN or infinity."""
+    import numpy as np
+    import soundfile
+
+    for block in soundfile.blocks(os.fspath(path), blocksize=1 << 16, dtype="float64"):
+        if not np.isfinite(block).all():
+            raise AudioError(
+                "NaN or infinity",
+                f"{path} holds NaN or infinity; make it again from its source, or remove it",
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -14,6 +14,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, HeaderReader
 from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
 from parp_fairseq.manifests.labels.units import read_dictionary
+from parp_fairseq.manifests.splits import is_training
 from parp_fairseq.manifests.tsv import Manifest, available_splits, read_lines, read_tsv
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -186,6 +187,26 @@ def _length_faults(read: ReadSplit, training: bool, mask_length: int) -> Iterato
                     f"{frames}: CTC cannot align them; correct the label, or remove the row here "
                     "and in the .tsv",
                 )
+
+
+def training_warnings(data: PathLike, splits: Sequence[str], labels: str) -> tuple[str, ...]:
+    """Tell what a training on these manifests would be refused for, a line for each kind.
+
+    Args:
+        data: the folder that holds them.
+        splits: their names; those that training validates on are checked as such.
+        labels: ending of the label files.
+    """
+    counts: dict[tuple[str, str], list[str]] = {}
+    for split in splits:
+        read = read_split(data, split, labels)
+        for fault in label_faults(read, labels, training=is_training(split)):
+            counts.setdefault((split, fault.kind), []).append(fault.message)
+    return tuple(
+        f"training refuses {len(messages):,} rows of {split} ({kind}); the first: "
+        f"{messages[0].replace(str(data) + os.sep, '')}"
+        for (split, kind), messages in counts.items()
+    )
 
 
 def audio_faults(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import staged, write_lines
+from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.audio.convert import convert_all, measure_all
 from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
 from parp_fairseq.manifests.corpora.commonvoice_published import (
@@ -37,9 +37,12 @@ from parp_fairseq.manifests.corpora.commonvoice_release import (
 from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
 from parp_fairseq.manifests.labels.phones import Phonemizer
 from parp_fairseq.manifests.labels.units import dictionary_lines
+from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, write_tsv
+
+BUILDER = "parp manifest commonvoice"
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -102,6 +105,7 @@ def build_commonvoice(
     audio: PathLike | None = None,
     jobs: int | None = None,
     progress: bool | None = None,
+    force: bool = False,
 ) -> CommonVoiceSummary:
     """Write train, dev and test as `.tsv`, `.phn` and, where text is known, `.wrd`.
 
@@ -120,6 +124,7 @@ def build_commonvoice(
         audio: folder for the FLAC files (default: `out`/audio). Those finished stay.
         jobs: threads that convert (default: the CPU's cores); no output depends on it.
         progress: bars on stderr; None means where stderr is a terminal.
+        force: replace the manifests of an earlier build there.
 
     Clips that cannot be used are left out, and the summary tells how many and why. The
     manifests are written when all else is done. Raises UserError naming file and row for input
@@ -146,18 +151,19 @@ def build_commonvoice(
     _check_root(flacs)
 
     left = LeftOut()
-    if splits is not None:
-        plan = _published(folder, lang, Path(splits), 1.0 if hours is None else hours, left)
-    else:
-        wanted = None
-        if hours is not None:
-            wanted = {"test": test_hours or TEST_HOURS, "dev": dev_hours or DEV_HOURS}
-            wanted["train"] = hours
-        plan = _own(folder, lang, wanted, seed, voice, jobs, progress, left)
-    _check_symbols(plan)
-    samples = _convert(plan, folder / "clips", flacs, jobs, progress, left)
-    _drop_untrainable(plan, samples, left)
-    return _write(plan, samples, flacs, out, left)
+    with manifests_into(out, BUILDER, inputs=[folder], force=force) as stage:
+        if splits is not None:
+            plan = _published(folder, lang, Path(splits), 1.0 if hours is None else hours, left)
+        else:
+            wanted = None
+            if hours is not None:
+                wanted = {"test": test_hours or TEST_HOURS, "dev": dev_hours or DEV_HOURS}
+                wanted["train"] = hours
+            plan = _own(folder, lang, wanted, seed, voice, jobs, progress, left)
+        _check_symbols(plan)
+        samples = _convert(plan, folder / "clips", flacs, jobs, progress, left)
+        _drop_untrainable(plan, samples, left)
+        return _write(plan, samples, flacs, stage, out, left)
 
 
 def _published(folder: Path, lang: str, splits: Path, hours: float, left: LeftOut) -> _Plan:
@@ -187,7 +193,7 @@ def _own(
     progress: bool | None,
     left: LeftOut,
 ) -> _Plan:
-    phonemizer = Phonemizer(lang, voice)
+    phonemizer = Phonemizer(lang, voice, "--voice")
     notes = [f"phones of {phonemizer.source}"]
     if wanted is None:
         tables = {split: read_table(folder / f"{split}.tsv", lang, left) for split in SPLITS}
@@ -285,36 +291,30 @@ def _drop_untrainable(plan: _Plan, samples: dict[str, int], left: LeftOut) -> No
 
 
 def _write(
-    plan: _Plan, samples: dict[str, int], flacs: Path, out: Path, left: LeftOut
+    plan: _Plan, samples: dict[str, int], flacs: Path, stage: Path, out: Path, left: LeftOut
 ) -> CommonVoiceSummary:
     notes = list(plan.notes)
-    summaries, untold = [], []
-    with staged(out) as stage:
-        for split in SPLITS:
-            names = sorted(name for name in plan.splits[split] if name in samples)
-            if not names:
-                why = "; ".join(left.lines()) or "the release has none"
-                raise UserError(f"{split} would be empty, so nothing was written ({why})")
-            clips = [plan.splits[split][name] for name in names]
-            rows = tuple(Row(f"{name}.flac", samples[name]) for name in names)
-            manifest = Manifest(str(flacs), rows)
-            write_tsv(stage / f"{split}.tsv", manifest)
-            write_lines(stage / f"{split}.phn", (clip.phones for clip in clips))
-            texts = [clip.text for clip in clips if clip.text is not None]
-            if len(texts) == len(clips):
-                write_lines(stage / f"{split}.wrd", texts)
-            else:
-                untold.append(split)
-                notes.append(
-                    f"no {split}.wrd: validated.tsv lacks the text of "
-                    f"{len(clips) - len(texts):,} clips"
-                )
-            words = sum(len(text.split()) for text in texts)
-            summaries.append(SplitSummary(".", split, len(rows), manifest.frames, words))
-        write_lines(stage / "dict.phn.txt", _dictionary(plan, samples))
-    for split in untold:
-        # Of an earlier build, and no longer in step with the rows.
-        (out / f"{split}.wrd").unlink(missing_ok=True)
+    summaries = []
+    for split in SPLITS:
+        names = sorted(name for name in plan.splits[split] if name in samples)
+        if not names:
+            why = "; ".join(left.lines()) or "the release has none"
+            raise UserError(f"{split} would be empty, so nothing was written ({why})")
+        clips = [plan.splits[split][name] for name in names]
+        rows = tuple(Row(f"{name}.flac", samples[name]) for name in names)
+        manifest = Manifest(str(flacs), rows)
+        write_tsv(stage / f"{split}.tsv", manifest)
+        write_lines(stage / f"{split}.phn", (clip.phones for clip in clips))
+        texts = [clip.text for clip in clips if clip.text is not None]
+        if len(texts) == len(clips):
+            write_lines(stage / f"{split}.wrd", texts)
+        else:
+            notes.append(
+                f"no {split}.wrd: validated.tsv lacks the text of {len(clips) - len(texts):,} clips"
+            )
+        words = sum(len(text.split()) for text in texts)
+        summaries.append(SplitSummary(".", split, len(rows), manifest.frames, words))
+    write_lines(stage / "dict.phn.txt", _dictionary(plan, samples))
     overrides = training_overrides(out, summaries, "phn", "none")
     return CommonVoiceSummary(
         out, tuple(summaries), overrides=overrides, left=left, notes=tuple(notes)

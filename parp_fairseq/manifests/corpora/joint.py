@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import staged, write_lines
+from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
 from parp_fairseq.manifests.labels.labelling import Letters
@@ -26,6 +26,7 @@ from parp_fairseq.manifests.labels.units import (
     dictionary_lines,
     read_dictionary,
 )
+from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import override, training_overrides
 from parp_fairseq.manifests.splits import kind_of
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
@@ -93,6 +94,7 @@ def build_joint(
     *,
     temperature: float = 1.0,
     labels: str | None = None,
+    force: bool = False,
 ) -> JointSummary:
     """Write the joint training set, its dictionary, and each language's other splits.
 
@@ -110,6 +112,7 @@ def build_joint(
             gives all languages the same share. The language that is to be repeated least keeps
             its rows; the others' are repeated whole, and then evenly spaced ones once more.
         labels: ending of the label files (default: the one that all folders have).
+        force: replace the manifests of an earlier build there.
 
     Raises:
         UserError: fewer than two languages, one twice, missing manifests, splits or dictionaries,
@@ -148,7 +151,8 @@ def build_joint(
     counts: Counter[str] = Counter(
         symbol for part in trained.values() for label in part.labels for symbol in label.split()
     )
-    with staged(out) as stage:
+    inputs = list(languages.values())
+    with manifests_into(out, "parp manifest joint", inputs=inputs, force=force) as stage:
         summaries = [_write(stage, split, rows, labels) for split, rows in splits.items()]
         lines = dictionary_lines({**dict.fromkeys(symbols, 0), **counts})
         write_lines(stage / f"dict.{labels}.txt", lines)

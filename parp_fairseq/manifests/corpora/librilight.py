@@ -51,6 +51,7 @@ def build_librilight(
     vocab_size: int | None = None,
     jobs: int | None = None,
     allow_missing_audio: bool = False,
+    force: bool = False,
 ) -> BuildSummary:
     """Write `out/10min`, `out/1h` and `out/10h`, each complete for fairseq.
 
@@ -61,7 +62,8 @@ def build_librilight(
 
     `units` are letters, phones or spm, of which `vocab_size` are learnt from each folder's own
     training set. Headers are read on `jobs` threads. Nothing is written unless everything was
-    read. Raises UserError as `build_librispeech` says.
+    read; `force` replaces the manifests of an earlier build there. Raises UserError as
+    `build_librispeech` says.
     """
     for name in sets:
         if name not in SETS:
@@ -93,6 +95,8 @@ def build_librilight(
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,
         missing_parts=[str(speech / part) for part in missing],
+        builder="parp manifest librilight",
+        force=force,
     )
 
 

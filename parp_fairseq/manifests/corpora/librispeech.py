@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import NamedTuple, Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import staged, write_lines
+from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.audio.headers import HeaderReader
 from parp_fairseq.manifests.corpora.transcripts import read_transcripts
 from parp_fairseq.manifests.labels.labelling import Units, make_units, write_labels
+from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Row, tsv_lines
@@ -60,6 +61,7 @@ def build_librispeech(
     vocab_size: int | None = None,
     jobs: int | None = None,
     allow_missing_audio: bool = False,
+    force: bool = False,
 ) -> BuildSummary:
     """Write `{split}.tsv`, `.wrd`, the labels (`.ltr` for letters) and their dictionary to `out`.
 
@@ -67,7 +69,7 @@ def build_librispeech(
     (`train=train-clean-100+train-clean-360`). `units` are letters (fairseq's dictionary),
     phones (by espeak-ng) or spm, of which `vocab_size` are learnt from the splits whose names
     begin with `train`. Headers are read on `jobs` threads. `allow_missing_audio` leaves out, and
-    counts, transcripts that have no audio.
+    counts, transcripts that have no audio. `force` replaces the manifests of an earlier build.
 
     Nothing is written unless everything was read. Raises UserError naming file and row for a
     missing or empty part, damaged audio, another rate than 16 kHz mono, audio without
@@ -94,6 +96,8 @@ def build_librispeech(
         units=english_units(units, vocab_size),
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,
+        builder="parp manifest librispeech",
+        force=force,
     )
 
 
@@ -120,8 +124,12 @@ def write_splits(
     jobs: int | None = None,
     allow_missing_audio: bool = False,
     missing_parts: Sequence[str] = (),
+    builder: str,
+    force: bool = False,
 ) -> BuildSummary:
     """Write splits into folders below `out`, all or nothing. Raises UserError.
+
+    `builder` and `force` are those of `manifests_into`.
 
     Chapters are read one after another, so that memory does not grow with the corpus but for
     the utterances' ids. A split that several folders share is read once and copied.
@@ -131,7 +139,8 @@ def write_splits(
     summaries: list[SplitSummary] = []
     where: dict[Split, SplitSummary] = {}
     total = sum(walk.files for walk in walks.values())
-    with staged(out) as stage, HeaderReader(total, jobs=jobs) as reader:
+    into = manifests_into(out, builder, folders=list(folders), force=force)
+    with into as stage, HeaderReader(total, jobs=jobs) as reader:
         for folder, splits in folders.items():
             place = stage / folder
             place.mkdir(parents=True, exist_ok=True)
@@ -217,7 +226,7 @@ class _Walk:
             elif not self.allow_missing_audio:
                 raise UserError(
                     f"{path} row {transcript.row}: {utterance}.flac is missing; unpack the corpus "
-                    "again, or allow missing audio to leave such transcripts out"
+                    "again, or pass --allow-missing-audio to leave such transcripts out"
                 )
         for utterance, file in ids.items():
             if utterance not in transcripts:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import staged, write_lines
+from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import AudioError, HeaderReader
+from parp_fairseq.manifests.check.split import training_warnings
 from parp_fairseq.manifests.corpora.corpus_table import TableRow, read_table
 from parp_fairseq.manifests.labels.ctc import least_samples
 from parp_fairseq.manifests.labels.labelling import Symbols, make_units, write_labels
+from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
@@ -42,6 +44,7 @@ def build_table(
     convert: bool = False,
     jobs: int | None = None,
     progress: bool | None = None,
+    force: bool = False,
 ) -> BuildSummary:
     """Write `{split}.tsv`, `.wrd`, labels and dictionary of what `table` lists.
 
@@ -59,6 +62,7 @@ def build_table(
             was converted before is kept; otherwise it is refused.
         jobs: threads that read headers and convert.
         progress: bars on stderr; None means where stderr is a terminal.
+        force: replace the manifests of an earlier build there.
 
     The manifests are written when all else is done. Raises UserError naming the table's row.
     """
@@ -75,10 +79,10 @@ def build_table(
         if objection:
             raise UserError(f"{table} row {row.number}: {objection}")
     root = os.path.dirname(os.path.realpath(table))
-    audio = _audio(table, rows, out, root, convert, jobs, progress)
-    splits = _splits(table, rows, [row.frames for row in audio], share, seed)
     summaries = []
-    with staged(out) as stage:
+    with manifests_into(out, "parp manifest table", inputs=[table], force=force) as stage:
+        audio = _audio(table, rows, out, root, convert, jobs, progress)
+        splits = _splits(table, rows, [row.frames for row in audio], share, seed)
         for split, numbers in splits.items():
             texts = [rows[n].text for n in numbers]
             manifest = Manifest(root, tuple(audio[n] for n in numbers))
@@ -91,10 +95,12 @@ def build_table(
             # These are no words.
             for split in splits:
                 (stage / f"{split}.wrd").unlink()
+        warnings = training_warnings(stage, list(splits), chosen.ending)
     return BuildSummary(
         out=out,
         splits=tuple(summaries),
         overrides=training_overrides(out, summaries, chosen.ending, chosen.post_process),
+        warnings=warnings,
     )
 
 

@@ -29,6 +29,7 @@ class Phonemizer:
     Args:
         lang: Common Voice's code of the language, such as nl or zh-TW.
         voice: espeak-ng's name for it, where the code does not tell.
+        option: what can name another voice, for the error.
 
     Attributes:
         voice: espeak-ng's name of the language.
@@ -38,7 +39,7 @@ class Phonemizer:
         UserError: phonemizer is missing, or espeak-ng does not speak the language.
     """
 
-    def __init__(self, lang: str, voice: str | None = None) -> None:
+    def __init__(self, lang: str, voice: str | None = None, option: str = "--lang") -> None:
         try:
             import espeakng_loader
             from phonemizer import __version__ as version
@@ -85,10 +86,12 @@ class Phonemizer:
         return phones
 
 
-def voice_of(lang: str, voices: Collection[str], voice: str | None = None) -> str:
+def voice_of(
+    lang: str, voices: Collection[str], voice: str | None = None, option: str = "--lang"
+) -> str:
     """espeak-ng's voice, among `voices`, for Common Voice's language code `lang`.
 
-    Raises UserError where there is none.
+    Raises UserError where there is none; `option` is the one that can name another.
     """
     if voice is not None:
         if voice not in voices:
@@ -99,6 +102,6 @@ def voice_of(lang: str, voices: Collection[str], voice: str | None = None) -> st
         if name in voices:
             return name
     raise UserError(
-        f"espeak-ng does not speak {lang!r}; name a voice with --voice, among "
+        f"espeak-ng does not speak {lang!r}; name a voice with {option}, among "
         f"{', '.join(sorted(voices))}"
     )

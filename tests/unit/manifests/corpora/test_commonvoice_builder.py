@@ -62,9 +62,9 @@ def release_of(folder, lang):
 def test_the_releases_own_split(tmp_path, lang):
     release_of(tmp_path, lang)
     out = tmp_path / "out é"
-    summary = build_commonvoice(tmp_path, lang, out, jobs=2)
+    summary = build_commonvoice(tmp_path, lang, out, jobs=2, force=True)
     names = [f"{split}.{e}" for split in ("train", "dev", "test") for e in ("tsv", "phn", "wrd")]
-    assert sorted(os.listdir(out)) == sorted([*names, "dict.phn.txt", "audio"])
+    assert sorted(os.listdir(out)) == sorted([*names, "dict.phn.txt", "manifest.json", "audio"])
     sentences = {f"{name}.flac": text for _, name, text in tables_of(lang)["validated"]}
     phonemizer = Phonemizer(lang)
     counts = Counter()
@@ -103,7 +103,7 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
     tables["validated"] += [("extra-9", "common_voice_nl_said", tables["test"][0][2])]
     release = write_release(tmp_path, "nl", tables)
     hours = 16 / 3600
-    summary = build_commonvoice(release, "nl", tmp_path / "out", hours=hours, jobs=2)
+    summary = build_commonvoice(release, "nl", tmp_path / "out", hours=hours, jobs=2, force=True)
     speakers = {clip: who for rows in tables.values() for who, clip, _ in rows}
     found = {}
     for split in ("train", "dev", "test"):
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_jobs(tmp_path):
     content = {}
     for name, seed, jobs in (("a", 1, 1), ("b", 1, 5), ("c", 2, 1)):
         hours = 8 / 3600
-        build_commonvoice(release, "nl", out, hours=hours, seed=seed, jobs=jobs)
+        build_commonvoice(release, "nl", out, hours=hours, seed=seed, jobs=jobs, force=True)
         content[name] = snapshot(out)
         shutil.rmtree(out)
     assert content["a"] == content["b"]
@@ -142,10 +142,10 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_jobs(tmp_path):
 def test_hours_that_are_not_there(tmp_path):
     release = release_of(tmp_path, "nl")
     with pytest.raises(UserError, match=r"validated\.tsv has only 0\.01 hours .* not 5;"):
-        build_commonvoice(release, "nl", tmp_path / "out", hours=5)
+        build_commonvoice(release, "nl", tmp_path / "out", hours=5, force=True)
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UserError, match="--hours is"):
-            build_commonvoice(release, "nl", tmp_path / "out", hours=wrong)
+            build_commonvoice(release, "nl", tmp_path / "out", hours=wrong, force=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -213,7 +213,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     with (release / "train.tsv").open("a", encoding="utf-8") as handle:
         handle.write("train-9\ttab.mp3\tEen\tzin.\t2\t0\t\t\t\t\tnl\t\n")
         handle.write("train-9\tline.mp3\tEen\nzin.\t2\t0\t\t\t\t\tnl\t\n\n")
-    summary = build_commonvoice(release, "nl", tmp_path / "out")
+    summary = build_commonvoice(release, "nl", tmp_path / "out", force=True)
     assert summary.left.counts == {
         "malformed row": 3,
         "listed twice": 1,
@@ -233,11 +233,13 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
 
 def test_windows_line_ends_byte_order_mark_and_quotes(tmp_path):
     release = release_of(tmp_path, "nl")
-    build_commonvoice(release, "nl", tmp_path / "plain")
+    build_commonvoice(release, "nl", tmp_path / "plain", force=True)
     for split in ("train", "dev", "test"):
         path = release / f"{split}.tsv"
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    build_commonvoice(release, "nl", tmp_path / "windows", audio=tmp_path / "plain" / "audio")
+    build_commonvoice(
+        release, "nl", tmp_path / "windows", audio=tmp_path / "plain" / "audio", force=True
+    )
     plain = snapshot(tmp_path / "plain")
     for name, content in snapshot(tmp_path / "windows").items():
         assert content == plain[name]
@@ -264,7 +266,7 @@ def test_shared_speakers_of_the_releases_own_split_are_told(tmp_path):
     tables = tables_of("nl")
     tables["dev"].append((tables["train"][0][0], "common_voice_nl_more", "Nog een zin."))
     release = write_release(tmp_path, "nl", tables)
-    summary = build_commonvoice(release, "nl", tmp_path / "out")
+    summary = build_commonvoice(release, "nl", tmp_path / "out", force=True)
     assert "note: 1 speakers are in more than one split, as in the release" in summary.render()
     assert [s.utterances for s in summary.splits] == [6, 5, 2]
     assert sum(c != 0 for c in summary.left.counts.values()) == 0
@@ -297,7 +299,7 @@ def test_tables_that_are_refused(tmp_path, content, said):
     path.unlink() if content is None else path.write_bytes(content)
     out = tmp_path / "out"
     with pytest.raises(UserError, match=said) as error:
-        build_commonvoice(release, "nl", out)
+        build_commonvoice(release, "nl", out, force=True)
     assert "\n" not in str(error.value)
     # Only audio may stay, for the next time.
     assert not out.exists() or os.listdir(out) == ["audio"]
@@ -307,7 +309,7 @@ def test_names_with_spaces_and_other_letters(tmp_path):
     tables = tables_of("nl")
     tables["train"].append(("train-9", "een clip é 語", "Ik fiets."))
     release = write_release(tmp_path / "Map met spaties 語", "nl", tables)
-    build_commonvoice(release, "nl", tmp_path / "uit é")
+    build_commonvoice(release, "nl", tmp_path / "uit é", force=True)
     rows = lines_of(tmp_path / "uit é" / "train.tsv")
     assert any(row.startswith("een clip é 語.flac\t") for row in rows)
 
@@ -328,7 +330,7 @@ def test_which_folder_is_the_release(tmp_path):
 def test_options_that_do_not_go_together(tmp_path):
     def refused(said, lang="nl", **options):
         with pytest.raises(UserError, match=said):
-            build_commonvoice(tmp_path, lang, tmp_path / "out", **options)
+            build_commonvoice(tmp_path, lang, tmp_path / "out", **options, force=True)
 
     refused("--dev-hours does not go without --hours", dev_hours=1)
     refused("--test-hours does not go with --splits", test_hours=1, splits=tmp_path)
@@ -340,7 +342,7 @@ def test_options_that_do_not_go_together(tmp_path):
 def test_a_failed_build_keeps_the_audio_and_the_earlier_manifests(tmp_path):
     release = release_of(tmp_path, "nl")
     out = tmp_path / "out"
-    build_commonvoice(release, "nl", out)
+    build_commonvoice(release, "nl", out, force=True)
     before = snapshot(out)
     write_table(release / "train.tsv", "nl", [("new", "new_clip", "Een nieuwe zin.")])
     write_mp3(release / "clips" / "new_clip.mp3", 0.5)
@@ -349,7 +351,7 @@ def test_a_failed_build_keeps_the_audio_and_the_earlier_manifests(tmp_path):
         later = (out / "audio" / f"{clip.stem}.flac").stat().st_mtime + 9
         os.utime(clip, (later, later))
     with pytest.raises(UserError, match=r"dev would be empty.*not readable as audio \(4\)"):
-        build_commonvoice(release, "nl", out)
+        build_commonvoice(release, "nl", out, force=True)
     after = snapshot(out)
     new = Path("audio") / "new_clip.flac"
     assert after.pop(str(new)) is not None
@@ -368,7 +370,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     app([*base, "-j", "1"], standalone_mode=False)
     shown = capsys.readouterr().out
     assert "voice nl, by phonemizer" in shown
-    app([*base, "--hours", "0.002", "--json"], standalone_mode=False)
+    app([*base, "--force", "--hours", "0.002", "--json"], standalone_mode=False)
     assert [s["split"] for s in json.loads(capsys.readouterr().out)["splits"]] == [
         "train",
         "dev",
@@ -376,7 +378,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     ]
     monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
     with pytest.raises(UserError, match=r"parp-fairseq\[phones\]"):
-        app(base, standalone_mode=False)
+        app([*base, "--force"], standalone_mode=False)
 
 
 def test_train_leaves_out_what_a_run_could_not_use(tmp_path):
@@ -386,7 +388,7 @@ def test_train_leaves_out_what_a_run_could_not_use(tmp_path):
     release = write_release(tmp_path, "nl", tables)
     for name, seconds in ((short, 0.2), (wordy, 0.4), (heard, 0.2)):
         write_mp3(release / "clips" / f"{name}.mp3", seconds)
-    summary = build_commonvoice(release, "nl", tmp_path / "out", jobs=1)
+    summary = build_commonvoice(release, "nl", tmp_path / "out", jobs=1, force=True)
     assert summary.left.names == {
         "train clip shorter than span masks need": [short],
         "train clip with more phones than CTC can align": [wordy],

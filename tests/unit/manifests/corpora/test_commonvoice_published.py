@@ -50,7 +50,7 @@ def contents(out):
 
 def test_lists_and_phones_as_published(release, splits, tmp_path):
     out = tmp_path / "out"
-    summary = build_commonvoice(release.parent, "sv-SE", out, splits=splits)
+    summary = build_commonvoice(release.parent, "sv-SE", out, splits=splits, force=True)
     symbols = {number: phone for phone, number in INVENTORY.items()}
     for split, key in (("train", "trainSeqs_1.0"), ("dev", "valSeqs_1.0"), ("test", "testSeqs")):
         rows = lines_of(out / f"{split}.tsv")
@@ -74,7 +74,7 @@ def test_folder_archive_and_language_folder_give_the_same(release, splits, tmp_p
     found = []
     for number, place in enumerate(places):
         out = tmp_path / f"out{number}"
-        build_commonvoice(release, "sv", out, splits=place, hours=5, audio=audio)
+        build_commonvoice(release, "sv", out, splits=place, hours=5, audio=audio, force=True)
         found.append(contents(out))
     assert len(lines_of(tmp_path / "out0" / "train.tsv")) == 5
     assert all(one == found[0] for one in found)
@@ -84,22 +84,22 @@ def test_five_hours_take_their_own_validation_list_where_there_is_one(release, s
     (splits / "sv" / "valSeqs_5.0_uniform_new_version.txt").write_text("c6\n", encoding="utf-8")
     (splits / "sv" / "testSeqs_uniform_new_version.txt").write_text("c5\n", encoding="utf-8")
     out = tmp_path / "out"
-    build_commonvoice(release, "sv-SE", out, splits=splits, hours=5)
+    build_commonvoice(release, "sv-SE", out, splits=splits, hours=5, force=True)
     assert lines_of(out / "dev.tsv")[1:] == ["c6.flac\t4800"]
     for hours in (2, 1.04):
         with pytest.raises(UserError, match=rf"no list for {hours} hours .* it has: 1, 5"):
-            build_commonvoice(release, "sv-SE", out, splits=splits, hours=hours)
+            build_commonvoice(release, "sv-SE", out, splits=splits, hours=hours, force=True)
 
 
 def test_text_where_the_release_has_it(splits, tmp_path):
     rows = [(f"s{n}", f"c{n}", f'Det är "mening" {n}.') for n in range(7)]
     release = write_release(tmp_path / "with-text", "sv-SE", {"validated": rows})
     out = tmp_path / "out"
-    build_commonvoice(release, "sv-SE", out, splits=splits)
+    build_commonvoice(release, "sv-SE", out, splits=splits, force=True)
     assert lines_of(out / "train.wrd") == ['Det är "mening" 0.', 'Det är "mening" 1.']
     # Rows and text of one build stay together: a file that no longer fits goes.
     write_release(tmp_path / "with-text", "sv-SE", {"validated": rows[1:]})
-    summary = build_commonvoice(release, "sv-SE", out, splits=splits)
+    summary = build_commonvoice(release, "sv-SE", out, splits=splits, force=True)
     assert not (out / "train.wrd").exists() and (out / "test.wrd").exists()
     assert any("no train.wrd" in note and "1 clips" in note for note in summary.notes)
 
@@ -113,7 +113,7 @@ def test_clips_that_are_missing_or_in_two_lists_are_counted_and_named(release, s
     phones = {**PHONES, "gone": [1], "silent": []}
     shutil.rmtree(splits)
     write_published(splits, "sv", phones, INVENTORY, lists)
-    summary = build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
+    summary = build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, force=True)
     assert summary.left.counts == {
         "listed twice": 1,
         "dev clip that the list of test holds too": 1,
@@ -130,10 +130,10 @@ def test_another_languages_release(splits, tmp_path):
     text = (release / "validated.tsv").read_text(encoding="utf-8").replace("\tsv-SE\t", "\tnl\t")
     (release / "validated.tsv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="row 2 is in the language 'nl', not 'sv-SE'"):
-        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
+        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, force=True)
     (release / "validated.tsv").unlink()
     with pytest.raises(UserError, match=r"train would be empty.*no such clip \(5\): c0, c1, c4, …"):
-        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
+        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, force=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -159,7 +159,7 @@ def test_files_that_are_refused(release, splits, tmp_path, name, content, said):
     path = splits / "sv" / name
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=said) as error:
-        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
+        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, force=True)
     assert name in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
@@ -169,7 +169,7 @@ def test_phones_that_no_dictionary_can_hold(release, splits, tmp_path, phone):
     shutil.rmtree(splits)
     write_published(splits, "sv", PHONES, {**INVENTORY, phone: 6}, IDS)
     with pytest.raises(UserError, match="cannot stand in a fairseq dictionary"):
-        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
+        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, force=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -183,7 +183,7 @@ def test_archives_and_folders_that_are_refused(release, splits, tmp_path):
         (release, r"holds no sv/validated_phones_reduced\.txt"),
     ):
         with pytest.raises(UserError, match=said):
-            build_commonvoice(release, "sv-SE", tmp_path / "out", splits=place)
+            build_commonvoice(release, "sv-SE", tmp_path / "out", splits=place, force=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -31,7 +31,7 @@ def languages(tmp_path):
 
 def build(languages, *folders, **options):
     folders = folders or (str(languages / "nl"), str(languages / "fr"))
-    return build_joint(folders, languages / "all", **options)
+    return build_joint(folders, languages / "all", **options, force=True)
 
 
 def rows_of(folder, split):

@@ -25,7 +25,7 @@ def snapshot(folder):
 def build(corpora, out=None, **options):
     out = out or corpora / "out"
     return build_librilight(
-        corpora / "librispeech_finetuning", corpora / "LibriSpeech", out, **options
+        corpora / "librispeech_finetuning", corpora / "LibriSpeech", out, **options, force=True
     )
 
 
@@ -35,7 +35,7 @@ def test_three_sets_with_all_their_files(corpora):
     for split in ("train", "dev-clean", "dev-other", "test-clean", "test-other"):
         names += [f"{split}.tsv", f"{split}.ltr", f"{split}.wrd"]
     for folder in ("10min", "1h", "10h"):
-        assert sorted(os.listdir(corpora / "out" / folder)) == sorted(names)
+        assert sorted(os.listdir(corpora / "out" / folder)) == sorted([*names, "manifest.json"])
     assert sorted(os.listdir(corpora / "out")) == ["10h", "10min", "1h"]
     counts = {(s.folder, s.split): s.utterances for s in summary.splits}
     assert counts["10min", "train"] == 4
@@ -89,7 +89,7 @@ def test_builds_are_the_same_whatever_the_jobs_and_replace_older_ones(corpora):
 
 def test_folder_above_is_found_and_sets_and_folds_chosen(corpora):
     summary = build_librilight(
-        corpora, corpora, corpora / "out", sets=["10min"], folds=[0, 3], jobs=2
+        corpora, corpora, corpora / "out", sets=["10min"], folds=[0, 3], jobs=2, force=True
     )
     assert sorted(os.listdir(corpora / "out")) == ["10min", "10min-fold3"]
     rows = lines_of(corpora / "out" / "10min-fold3" / "train.tsv")[1:]
@@ -255,7 +255,7 @@ def test_wrong_arguments(corpora):
         with pytest.raises(UserError, match=message):
             build(corpora, **options)
     with pytest.raises(UserError, match=r"gone: no such folder; expected librispeech_finetuning"):
-        build_librilight(corpora / "gone", corpora, corpora / "out")
+        build_librilight(corpora / "gone", corpora, corpora / "out", force=True)
     (corpora / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot be written"):
         build(corpora, corpora / "file")

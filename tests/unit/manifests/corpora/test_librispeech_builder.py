@@ -17,7 +17,7 @@ def test_parts_and_parts_together(corpora):
     write_chapter(speech / "train-clean-100", 1, 2, 2)
     write_chapter(speech / "train-clean-360", 3, 4, 3)
     summary = build_librispeech(
-        speech, ["train=train-clean-360+train-clean-100", "dev-other"], corpora / "out"
+        speech, ["train=train-clean-360+train-clean-100", "dev-other"], corpora / "out", force=True
     )
     assert [(s.split, s.utterances) for s in summary.splits] == [("train", 5), ("dev-other", 3)]
     train = (corpora / "out" / "train.tsv").read_text(encoding="utf-8").splitlines()
@@ -43,7 +43,7 @@ def test_parts_and_parts_together(corpora):
 )
 def test_bad_splits(corpora, splits, message):
     with pytest.raises(UserError, match=message):
-        build_librispeech(corpora, splits, corpora / "out")
+        build_librispeech(corpora, splits, corpora / "out", force=True)
     assert not (corpora / "out").exists()
 
 
@@ -59,7 +59,7 @@ def test_rows_are_sorted_as_text_and_memory_is_bounded(corpora, monkeypatch):
             write_chapter(speech / part, 1 + len(part), chapter, 3)
     write_chapter(speech / "train-a" / "x", 40, 1, 2)
     write_chapter(speech / "train-a" / "x-y", 41, 1, 2)
-    build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out")
+    build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out", force=True)
     rows = lines_of(corpora / "out" / "train.tsv")[1:]
     assert len(rows) == 16 and rows == sorted(rows) and rows[0].startswith("train-a-b/")
     whole = {p.name: p.read_bytes() for p in (corpora / "out").iterdir()}
@@ -71,7 +71,7 @@ def test_rows_are_sorted_as_text_and_memory_is_bounded(corpora, monkeypatch):
         "__call__",
         lambda s, paths: held.append(len(paths)) or read(s, paths),
     )
-    build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out")
+    build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out", force=True)
     assert {p.name: p.read_bytes() for p in (corpora / "out").iterdir()} == whole
     assert max(held) <= 6 and sum(held) == 19
 
@@ -82,7 +82,13 @@ def test_pieces_of_each_folders_own_training_set(corpora):
         fold_folder = corpora / "librispeech_finetuning" / "1h" / str(fold)
         write_chapter(fold_folder / "clean", 90 + fold, 900, 30)
     summary = build_librilight(
-        corpora, corpora, corpora / "out", sets=["10min", "1h"], units="spm", vocab_size=28
+        corpora,
+        corpora,
+        corpora / "out",
+        sets=["10min", "1h"],
+        units="spm",
+        vocab_size=28,
+        force=True,
     )
     for folder in ("10min", "1h"):
         out = corpora / "out" / folder
@@ -101,14 +107,16 @@ def test_pieces_of_each_folders_own_training_set(corpora):
 
 def test_units_are_refused_before_anything_is_read(corpora):
     with pytest.raises(UserError, match="needs --vocab-size"):
-        build_librispeech(corpora, ["dev-other"], corpora / "out", units="spm")
+        build_librispeech(corpora, ["dev-other"], corpora / "out", units="spm", force=True)
     with pytest.raises(UserError, match="name one train"):
-        build_librispeech(corpora, ["dev-other"], corpora / "out", units="spm", vocab_size=9)
+        build_librispeech(
+            corpora, ["dev-other"], corpora / "out", units="spm", vocab_size=9, force=True
+        )
     assert not (corpora / "out").exists()
 
 
 def test_phones_of_librispeech(corpora):
     pytest.importorskip("phonemizer")
-    build_librispeech(corpora, ["train=dev-other"], corpora / "out", units="phones")
+    build_librispeech(corpora, ["train=dev-other"], corpora / "out", units="phones", force=True)
     assert len(lines_of(corpora / "out" / "train.phn")) == 3
     check_manifest(corpora / "out", "train", "phn")

@@ -62,7 +62,7 @@ SPLITS = ["train", "train", "train", "valid", "test", "train"]
 def test_the_three_formats_give_the_same(corpus, tmp_path, ending, end):
     folder, _names = corpus
     table = save(corpus, rows_of(corpus, split=SPLITS), ending, end)
-    summary = build_table(table, tmp_path / "out")
+    summary = build_table(table, tmp_path / "out", force=True)
     out = tmp_path / "out"
     assert lines_of(out / "train.tsv") == [
         str(folder.resolve()),
@@ -93,7 +93,7 @@ def test_bom_quotes_and_spaces_in_texts(corpus, tmp_path):
     rows[0]["text"] = ' "a, b"\n\tc  d '
     table = save(corpus, rows, "csv")
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
-    build_table(table, tmp_path / "out", valid_share=0.2)
+    build_table(table, tmp_path / "out", valid_share=0.2, force=True)
     texts = lines_of(tmp_path / "out/train.wrd") + lines_of(tmp_path / "out/valid.wrd")
     assert sorted(texts) == sorted(['"a, b" c d', *TEXTS[1:]])
 
@@ -104,7 +104,7 @@ def test_absolute_paths_and_those_above_the_table(corpus, tmp_path):
     rows = rows_of(corpus, split=["train", "valid", "train"])[:3]
     rows[0]["path"] = str(tmp_path / "far" / "f.flac")
     rows[1]["path"] = "../corpus/./b.wav"
-    build_table(save(corpus, rows), tmp_path / "out")
+    build_table(save(corpus, rows), tmp_path / "out", force=True)
     assert lines_of(tmp_path / "out/train.tsv")[2] == f"{tmp_path}/far/f.flac\t9000"
     assert lines_of(tmp_path / "out/valid.tsv")[1] == "b.wav\t12001"
 
@@ -119,7 +119,7 @@ def test_validation_is_a_seeded_choice_of_speakers(tmp_path):
     write_text(folder / "t.tsv", lines)
 
     def chosen(out, **options):
-        build_table(folder / "t.tsv", tmp_path / out, **options)
+        build_table(folder / "t.tsv", tmp_path / out, **options, force=True)
         speakers = {
             split: {r.split("-")[0] for r in lines_of(tmp_path / out / f"{split}.tsv")[1:]}
             for split in ("train", "valid")
@@ -145,12 +145,12 @@ def test_phones_that_are_given_and_phones_by_espeak(corpus, tmp_path):
     rows = rows_of(corpus, split=SPLITS)
     for row, phones in zip(rows, ["t ʃ", "a", "ɛ̃ ŋ", "a a", "x", "1 ?"]):
         row["text"] = phones
-    build_table(save(corpus, rows), tmp_path / "out", units="phones")
+    build_table(save(corpus, rows), tmp_path / "out", units="phones", force=True)
     assert lines_of(tmp_path / "out/train.phn") == ["t ʃ", "a", "1 ?", "ɛ̃ ŋ"]
     assert not (tmp_path / "out/train.wrd").exists()
     for row in rows:
         row["text"] = "goede morgen"
-    build_table(save(corpus, rows), tmp_path / "nl", units="phones", lang="nl")
+    build_table(save(corpus, rows), tmp_path / "nl", units="phones", lang="nl", force=True)
     phones = set(lines_of(tmp_path / "nl/train.phn"))
     assert len(phones) == 1 and len(phones.pop().split()) > 6
     assert lines_of(tmp_path / "nl/train.wrd")[0] == "goede morgen"
@@ -169,16 +169,16 @@ def test_other_audio_is_refused_or_converted(corpus, tmp_path):
     table = save(corpus, rows)
     message = r"table\.tsv row 2: .*a\.flac has 44100 samples a second.*\(3 of 6.*: pass --convert"
     with pytest.raises(UserError, match=message):
-        build_table(table, tmp_path / "out")
+        build_table(table, tmp_path / "out", force=True)
     assert not (tmp_path / "out").exists()
-    build_table(table, tmp_path / "out", convert=True)
+    build_table(table, tmp_path / "out", convert=True, force=True)
     assert check_folder(tmp_path / "out", decode=True).ok
     rows = lines_of(tmp_path / "out/train.tsv")
     assert f"{tmp_path}/out/audio/a.flac.flac\t16000" in rows and "e.flac\t12005" in rows
     assert lines_of(tmp_path / "out/valid.tsv")[1].startswith(f"{tmp_path}/out/audio/c.mp3.flac\t")
     first = snapshot(tmp_path / "out")
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "audio").iterdir()}
-    build_table(table, tmp_path / "out", convert=True)
+    build_table(table, tmp_path / "out", convert=True, force=True)
     assert snapshot(tmp_path / "out") == first
     assert {p: p.stat().st_mtime_ns for p in times} == times
 
@@ -218,7 +218,7 @@ def test_bad_tables(corpus, tmp_path, name):
     change, message = BAD_TABLES[name]
     rows = rows_of(corpus, split=SPLITS)
     table = save(corpus, rows)
-    build_table(table, tmp_path / "out")
+    build_table(table, tmp_path / "out", force=True)
     before = snapshot(tmp_path / "out")
     if name in ("latin 1", "header", "columns", "empty", "head only"):
         table.write_bytes(change(table.read_bytes()))
@@ -226,7 +226,7 @@ def test_bad_tables(corpus, tmp_path, name):
         change(rows)
         save(corpus, rows)
     with pytest.raises(UserError, match=message) as caught:
-        build_table(table, tmp_path / "out")
+        build_table(table, tmp_path / "out", force=True)
     assert "table.tsv" in str(caught.value) and "\n" not in str(caught.value)
     assert snapshot(tmp_path / "out") == before
 
@@ -248,17 +248,17 @@ def test_bad_json_lines(corpus, tmp_path, text, message):
     table = corpus[0] / "t.jsonl"
     table.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
-        build_table(table, tmp_path / "out")
+        build_table(table, tmp_path / "out", force=True)
 
 
 def test_bad_csv_counts_lines_of_the_file(corpus, tmp_path):
     table = corpus[0] / "t.csv"
     table.write_text('path,text\na.flac,"one\ntwo"\nb.wav,x,y\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"t\.csv row 4 has 3 columns"):
-        build_table(table, tmp_path / "out")
+        build_table(table, tmp_path / "out", force=True)
     table.write_text('path,text\na.flac,"one\nb.wav,x\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"t\.csv row 2: .*quotation marks"):
-        build_table(table, tmp_path / "out")
+        build_table(table, tmp_path / "out", force=True)
 
 
 def test_bad_audio_names_the_row(corpus, tmp_path):
@@ -271,10 +271,10 @@ def test_bad_audio_names_the_row(corpus, tmp_path):
         (folder / "c.flac").write_bytes(content)
         for convert in (False, True):
             with pytest.raises(UserError, match=message):
-                build_table(table, tmp_path / "out", convert=convert)
+                build_table(table, tmp_path / "out", convert=convert, force=True)
     write_audio(folder / "c.flac", 399)
     with pytest.raises(UserError, match=r"row 5: .*c\.flac is shorter than 25 ms"):
-        build_table(table, tmp_path / "out")
+        build_table(table, tmp_path / "out", force=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -282,17 +282,17 @@ def test_options(corpus, tmp_path):
     table = save(corpus, rows_of(corpus, split=SPLITS))
     out = tmp_path / "out"
     with pytest.raises(UserError, match="has a column split; leave --valid-share out"):
-        build_table(table, out, valid_share=0.5)
+        build_table(table, out, valid_share=0.5, force=True)
     table = save(corpus, rows_of(corpus))
     with pytest.raises(UserError, match="--valid-share is 1, expected"):
-        build_table(table, out, valid_share=1)
+        build_table(table, out, valid_share=1, force=True)
     table = save(corpus, rows_of(corpus, speaker=["x"] * 6))
     with pytest.raises(UserError, match="one speaker and no column split"):
-        build_table(table, out)
+        build_table(table, out, force=True)
     with pytest.raises(UserError, match=r"ends in \.tsv, \.csv, \.jsonl"):
-        build_table(corpus[0] / "a.flac", out)
+        build_table(corpus[0] / "a.flac", out, force=True)
     with pytest.raises(UserError, match=r"gone\.tsv: no such table"):
-        build_table(corpus[0] / "gone.tsv", out)
+        build_table(corpus[0] / "gone.tsv", out, force=True)
 
 
 def test_command(corpus, tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ def test_common_voices_codes():
     expected = [*VOICES_OF_THE_TEN, "en-us", "yue", "pt-br"]
     assert [voice_of(code, VOICES) for code in codes] == expected
     assert voice_of("xx", VOICES, "it") == "it"
-    with pytest.raises(UserError, match=r"does not speak 'ab'.*--voice"):
+    with pytest.raises(UserError, match=r"does not speak 'ab'.*--lang"):
         voice_of("ab", VOICES)
     with pytest.raises(UserError, match="no voice 'nln'"):
         voice_of("nl", VOICES, "nln")

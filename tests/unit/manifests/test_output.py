@@ -1,0 +1,119 @@
+"""What builders may write where, and what they leave of an earlier build."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from small_corpora import write_audio
+from small_manifests import snapshot
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests import build_joint, build_table
+from parp_fairseq.manifests.output import RECORD_FILE, manifests_into
+
+
+def put(path, text):
+    """Write a file and give back where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def table(folder, name, splits):
+    """A table with one row for each split."""
+    rows = ["path\ttext\tsplit"]
+    for number, split in enumerate(splits):
+        write_audio(folder / f"{split}.flac", 16_000 + number)
+        rows.append(f"{split}.flac\tE T\t{split}")
+    return put(folder / name, "\n".join(rows) + "\n")
+
+
+def write_one(stage, name="train.tsv"):
+    put(stage / name, "/\n")
+
+
+def test_a_users_table_is_not_overwritten(tmp_path):
+    own = table(tmp_path / "c", "train.tsv", ["train", "valid"])
+    before = snapshot(tmp_path)
+    for force in (False, True):
+        with pytest.raises(UserError, match=r"train\.tsv there is also an input"):
+            build_table(own, tmp_path / "c", force=force)
+    other = table(tmp_path / "c", "mine.tsv", ["train", "valid"])
+    before = snapshot(tmp_path)
+    for force in (False, True):
+        with pytest.raises(UserError, match=r"train\.tsv is there and no builder"):
+            build_table(other, tmp_path / "c", force=force)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_table_may_lie_in_the_output_folder(tmp_path):
+    build_table(table(tmp_path, "corpus.tsv", ["train", "valid"]), tmp_path)
+    assert (tmp_path / "train.tsv").is_file()
+
+
+def test_building_again_needs_force_and_leaves_no_old_split(tmp_path):
+    first = table(tmp_path, "corpus.tsv", ["train", "valid", "test-old"])
+    out = tmp_path / "out"
+    build_table(first, out)
+    put(out / "notes.txt", "mine")
+    before = snapshot(tmp_path)
+    second = table(tmp_path, "corpus.tsv", ["train", "valid"])
+    with pytest.raises(UserError, match=r"out holds manifests already.*--force"):
+        build_table(second, out)
+    build_table(second, out, force=True)
+    names = {path.name for path in out.iterdir()}
+    assert "test-old.tsv" not in names and "test-old.ltr" not in names
+    assert {"train.tsv", "valid.tsv", "dict.ltr.txt", "notes.txt", RECORD_FILE} <= names
+    record = json.loads((out / RECORD_FILE).read_text())
+    assert record["builder"] == "parp manifest table"
+    assert set(record["files"]) == names - {"notes.txt", RECORD_FILE}
+    assert snapshot(tmp_path) != before
+
+
+def test_a_file_that_came_since_is_not_overwritten(tmp_path):
+    told = pytest.raises(UserError, match=r"extra\.tsv is there and no builder")
+    with told, manifests_into(tmp_path, "a test") as stage:
+        write_one(stage, "extra.tsv")
+        put(tmp_path / "extra.tsv", "mine")
+    assert (tmp_path / "extra.tsv").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["extra.tsv"]
+
+
+def test_a_damaged_or_hostile_record_is_refused(tmp_path):
+    with manifests_into(tmp_path, "a test") as stage:
+        write_one(stage)
+    for text in ("{", "[]", '{"files": {"../../x": ""}}', '{"files": [3]}'):
+        put(tmp_path / RECORD_FILE, text)
+        told = pytest.raises(UserError, match="is not a record of manifests")
+        with told, manifests_into(tmp_path, "a test", force=True) as stage:
+            write_one(stage)
+
+
+def test_a_joint_set_does_not_go_into_one_of_its_languages(tmp_path):
+    for name in ("nl", "fr"):
+        build_table(table(tmp_path / f"of_{name}", "c.tsv", ["train", "valid"]), tmp_path / name)
+    with pytest.raises(UserError, match="nl is also an input"):
+        build_joint([str(tmp_path / "nl"), str(tmp_path / "fr")], tmp_path / "nl", force=True)
+
+
+def test_two_builders_below_one_folder_do_not_undo_each_other(tmp_path):
+    with pytest.raises(RuntimeError), manifests_into(tmp_path / "made" / "a", "a test") as stage:
+        write_one(stage)
+        with manifests_into(tmp_path / "made" / "b", "another") as other:
+            write_one(other)
+        raise RuntimeError
+    assert (tmp_path / "made" / "b" / "train.tsv").is_file()
+    assert not (tmp_path / "made" / "a").exists()
+
+
+def test_rows_that_training_refuses_are_told(tmp_path):
+    write_audio(tmp_path / "a.flac", 16_000)
+    write_audio(tmp_path / "b.flac", 16_000)
+    text = "E " * 200
+    rows = f"path\ttext\tsplit\na.flac\t{text}\ttrain\nb.flac\tE\tvalid\n"
+    summary = build_table(put(tmp_path / "t.tsv", rows), tmp_path / "out")
+    (warning,) = summary.warnings
+    assert "training refuses 1 rows of train" in warning and "CTC cannot align" in warning
+    assert f"warning: {warning}" in summary.render()
+    assert summary.to_json()["warnings"] == [warning]
