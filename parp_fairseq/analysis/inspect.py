@@ -15,7 +15,8 @@ from torch import Tensor
 
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.masks import read_masks, save_figure
-from parp_fairseq.checkpoints.reading import config_section, describe_state, load_checkpoint
+from parp_fairseq.checkpoints.describe import config_section, describe_state
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import both_kept, nonzero_mask, unlike

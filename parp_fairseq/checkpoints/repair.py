@@ -33,7 +33,7 @@ def repair(checkpoint: PathLike, out: PathLike) -> list[str]:
     import torch
 
     from parp_fairseq.checkpoints.reading import load_checkpoint
-    from parp_fairseq.checkpoints.source import output
+    from parp_fairseq.checkpoints.writing import output
 
     state = load_checkpoint(checkpoint)
     repaired, changes = repaired_state(state)

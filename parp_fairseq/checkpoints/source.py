@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from torch import Tensor
 
-from parp_fairseq.checkpoints.reading import PretrainedInfo, describe_state, load_checkpoint
+from parp_fairseq.checkpoints.describe import PretrainedInfo, describe_state
+from parp_fairseq.checkpoints.dictionary import (
+    SPECIAL_SYMBOLS,
+    SYMBOLS_KEY,
+    dictionary_from,
+    read_dictionary,
+)
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.checkpoints.settings import plain_settings
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import staged
-
-PathLike = Union[str, "os.PathLike[str]"]
-
-SYMBOLS_KEY = "parp_symbols"
-"""Where the task `parp` keeps its dictionary in `task_state`, as plain lists."""
+from parp_fairseq.files import PathLike
 
 _HEAD = "w2v_encoder.proj.weight"
-_SPECIAL = 4  # <s> (the CTC blank), <pad>, </s>, <unk>
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ def open_source(checkpoint: PathLike) -> Source:
     dictionary = _dictionary(path, state, settings, info.labels)
     if len(dictionary) != info.shapes[_HEAD][0]:
         raise UserError(
-            f"{path}: its dictionary has {len(dictionary)} symbols ({_SPECIAL} special ones "
-            f"included) but its head has {info.shapes[_HEAD][0]}; use the dictionary that the "
+            f"{path}: its dictionary has {len(dictionary)} symbols ({len(SPECIAL_SYMBOLS)} special "
+            f"ones included) but its head has {info.shapes[_HEAD][0]}; use the dictionary that the "
             "model was trained with"
         )
     history = state.get("optimizer_history") or [{}]
@@ -90,49 +88,6 @@ def open_source(checkpoint: PathLike) -> Source:
         dictionary=dictionary,
         updates=int(history[-1].get("num_updates") or 0),
     )
-
-
-def plain_dictionary(dictionary: Any) -> dict[str, list[Any]]:
-    """A fairseq Dictionary as lists, without its four special symbols."""
-    return {
-        "symbols": list(dictionary.symbols[_SPECIAL:]),
-        "counts": [int(count) for count in dictionary.count[_SPECIAL:]],
-    }
-
-
-def dictionary_from(lists: Mapping[str, list[Any]]) -> Any:
-    """Undo `plain_dictionary`."""
-    from fairseq.data import Dictionary
-
-    dictionary = Dictionary()
-    for symbol, count in zip(lists["symbols"], lists["counts"]):
-        dictionary.add_symbol(symbol, n=count, overwrite=True)
-    return dictionary
-
-
-@contextmanager
-def output(path: PathLike) -> Iterator[Path]:
-    """A folder to write the file `path` and its neighbours into; they appear when all is written.
-
-    Raises:
-        UserError: `path` is a folder, or nothing can be written there (rights, a full disk).
-    """
-    from safetensors import SafetensorError
-
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of the file to write")
-    with staged(path.parent) as stage:
-        try:
-            yield stage
-        except (OSError, RuntimeError, SafetensorError) as error:
-            # torch and safetensors hide why a write failed.
-            reason = getattr(error, "strerror", None) or "it could not be finished"
-            free = shutil.disk_usage(stage).free // 2**20
-            raise UserError(
-                f"{path} cannot be written ({reason}; {free:,} MiB are free there); make room or "
-                "choose another place"
-            ) from error
 
 
 def _dictionary(
@@ -149,8 +104,6 @@ def _dictionary(
             f"{path} holds no dictionary and {found} is not there; put the dictionary that the "
             "model was trained with in that place"
         )
-    from parp_fairseq.manifests.labels.units import read_dictionary
-
     read_dictionary(found)  # Its errors name file and row.
     from fairseq.data import Dictionary
 

@@ -56,7 +56,7 @@ def export(
 
         summary = export_fairseq(checkpoint, out)
     elif form is Format.sparse:
-        from parp_fairseq.checkpoints.sparse_file import export_sparse
+        from parp_fairseq.export.sparse import export_sparse
 
         summary = export_sparse(checkpoint, out, dtype=dtype.value)
     else:

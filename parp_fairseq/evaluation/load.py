@@ -11,26 +11,26 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
-from parp_fairseq.checkpoints.reading import (
-    PretrainedInfo,
-    allow_fairseq_classes,
-    describe_state,
-    load_checkpoint,
+from parp_fairseq.checkpoints.describe import PretrainedInfo, describe_state
+from parp_fairseq.checkpoints.dictionary import (
+    SPECIAL_SYMBOLS,
+    SYMBOLS_KEY,
+    dictionary_from,
+    read_dictionary,
 )
+from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike
 
 ENGINES = ("dense", "csr")
 """How the linears are multiplied: zeros and all, or as sparse matrices where that is faster."""
 
 _HEAD = "w2v_encoder.proj.weight"
 _SPEECH = ("wav2vec2", "hubert", "data2vec")
-_SPECIAL = 4  # <s> (the CTC blank), <pad>, </s>, <unk>
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,24 @@ class FineTuned:
     @property
     def symbols(self) -> list[str]:
         """The dictionary's symbols, fairseq's four special ones left out."""
-        return list(self.dictionary.symbols[_SPECIAL:])
+        return list(self.dictionary.symbols[len(SPECIAL_SYMBOLS) :])
+
+
+@dataclass(frozen=True)
+class SparseModel:
+    """A subnetwork read back.
+
+    Attributes:
+        model: fairseq's `Wav2VecCtc`, in evaluation mode, on the CPU.
+        cfg: its settings, with the sections `model` and `task`.
+        dictionary: fairseq's `Dictionary` that numbers its head.
+        csr: names of the linears that run as sparse matrices (engine "csr").
+    """
+
+    model: Any = field(repr=False)
+    cfg: dict[str, Any] = field(repr=False)
+    dictionary: Any = field(repr=False)
+    csr: tuple[str, ...] = ()
 
 
 def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = None) -> FineTuned:
@@ -88,17 +105,15 @@ def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = No
         dictionary = _load_dictionary(source)
     if len(dictionary) != info.shapes[_HEAD][0]:
         raise UserError(
-            f"{source}: its dictionary has {len(dictionary)} symbols ({_SPECIAL} special ones "
-            f"included) but the head of {path} has {info.shapes[_HEAD][0]}; use the dictionary "
-            "that the model was trained with"
+            f"{source}: its dictionary has {len(dictionary)} symbols ({len(SPECIAL_SYMBOLS)} "
+            f"special ones included) but the head of {path} has {info.shapes[_HEAD][0]}; use the "
+            "dictionary that the model was trained with"
         )
     return FineTuned(path, info, state, labels, dictionary)
 
 
 def _own_dictionary(state: dict[str, Any]) -> Any:
     """The dictionary that fairseq's task or this package's saved; None where there is none."""
-    from parp_fairseq.checkpoints.source import SYMBOLS_KEY, dictionary_from
-
     saved = state.get("task_state") or {}
     if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
         return dictionary_from(saved[SYMBOLS_KEY])
@@ -166,9 +181,39 @@ def build_model(
     return model.to(device)
 
 
-def _load_dictionary(path: str) -> Any:
-    from parp_fairseq.manifests.labels.units import read_dictionary
+def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:
+    """Read a sparse file and build its model.
 
+    Args:
+        path: a file that `export_sparse` wrote.
+        engine: "dense" multiplies by the zeros too; "csr" measures every large linear once and
+            runs it as a sparse matrix where that is faster (outputs then differ by rounding).
+
+    Raises:
+        UserError: the file cannot be read, its model cannot be built, or an unknown engine.
+    """
+    from parp_fairseq.checkpoints.source import open_source
+    from parp_fairseq.checkpoints.sparse_file import is_sparse
+
+    if engine not in ENGINES:
+        raise UserError(f"engine is {engine!r}; use one of {', '.join(ENGINES)}")
+    path = Path(path)
+    if not is_sparse(path):
+        raise UserError(f"{path} is no sparse file; write one with `parp export --format sparse`")
+    source = open_source(path)
+    state = {"args": None, "cfg": source.settings, "model": source.weights}
+    finetuned = FineTuned(path, source.info, state, source.labels, source.dictionary)
+    # fairseq asks for a folder of data, and reads nothing in it here.
+    model = build_model(finetuned, build_task(finetuned, path.parent))
+    chosen: tuple[str, ...] = ()
+    if engine == "csr":
+        from parp_fairseq.engine.csr import use_csr
+
+        chosen = use_csr(model)
+    return SparseModel(model, source.settings, source.dictionary, chosen)
+
+
+def _load_dictionary(path: str) -> Any:
     read_dictionary(path)  # Its errors name file and row.
     from fairseq.data import Dictionary
 

@@ -39,7 +39,8 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
     import torch
     from fairseq.data import Dictionary
 
-    from parp_fairseq.checkpoints.source import open_source, output
+    from parp_fairseq.checkpoints.source import open_source
+    from parp_fairseq.checkpoints.writing import output
 
     source = open_source(checkpoint)
     out = Path(out)

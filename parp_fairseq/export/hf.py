@@ -19,7 +19,8 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
-from parp_fairseq.checkpoints.source import Source, open_source, output
+from parp_fairseq.checkpoints.source import Source, open_source
+from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
 
 PathLike = Union[str, "os.PathLike[str]"]

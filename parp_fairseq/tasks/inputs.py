@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from parp_fairseq.checkpoints.reading import pretrained_info
+from parp_fairseq.checkpoints.describe import pretrained_info
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.errors import UserError
 

@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from parp_fairseq.checkpoints.sparse_file import export_sparse, read_sparse
+from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import export_sparse
 from parp_fairseq.manifests.labels.units import ENGLISH_LETTERS
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.table import aligned

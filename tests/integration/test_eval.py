@@ -373,8 +373,8 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp
 def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
     import torch
 
-    from parp_fairseq.checkpoints.sparse_file import export_sparse
     from parp_fairseq.engine import csr
+    from parp_fairseq.export.sparse import export_sparse
 
     data, checkpoints = several
     state = torch.load(checkpoints[0], weights_only=False)

@@ -17,15 +17,14 @@ from small_model import SYMBOLS, bits, random_state, save
 
 from parp_fairseq.checkpoints.sparse_file import (
     FORMAT,
-    export_sparse,
     is_sparse,
-    load_sparse,
-    pack,
     read_sparse,
     unpack,
 )
 from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation.load import load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import export_sparse, pack
 
 
 @pytest.fixture(scope="module")
