@@ -30,8 +30,29 @@ def dictionary_from(lists: Mapping[str, list[Any]]) -> Any:
 
     dictionary = Dictionary()
     for symbol, count in zip(lists["symbols"], lists["counts"]):
+        # A symbol may stand there twice: fairseq then counts it twice (`#fairseq:overwrite`).
         dictionary.add_symbol(symbol, n=count, overwrite=True)
     return dictionary
+
+
+def saved_dictionary(state: Mapping[str, Any]) -> Any:
+    """The Dictionary that fairseq's task or the task `parp` saved; None where there is none.
+
+    Args:
+        state: what `load_checkpoint` returned.
+    """
+    saved = state.get("task_state") or {}
+    if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
+        return dictionary_from(saved[SYMBOLS_KEY])
+    return saved.get("target_dictionary")
+
+
+def load_dictionary(path: PathLike) -> Any:
+    """Read a dictionary's text file into fairseq's Dictionary; errors are `read_dictionary`'s."""
+    from fairseq.data import Dictionary
+
+    read_dictionary(path)
+    return Dictionary.load(str(path))
 
 
 def read_dictionary(path: PathLike) -> list[str]:

@@ -11,16 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY
 from parp_fairseq.checkpoints.reading import check_evaluated_strings
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "parp-sparse"
 VERSION = 1
@@ -33,6 +32,9 @@ def unpack(mask: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
     Raises:
         ValueError: the bits are too few, too many, or do not number the entries kept.
     """
+    import numpy as np
+    import torch
+
     count = int(np.prod(shape, dtype=object)) if all(side >= 0 for side in shape) else -1
     if mask.dtype != torch.uint8 or mask.dim() != 1 or mask.numel() != (count + 7) // 8:
         raise ValueError(f"{mask.numel()} bytes do not hold a mask of {list(shape)}")

@@ -39,16 +39,16 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
     import torch
     from fairseq.data import Dictionary
 
-    from parp_fairseq.checkpoints.source import open_source
+    from parp_fairseq.checkpoints.finetuned import open_finetuned
     from parp_fairseq.checkpoints.writing import output
 
-    source = open_source(checkpoint)
+    source = open_finetuned(checkpoint)
     out = Path(out)
     folder = out.parent.absolute()
     beside = out.parent / f"dict.{source.labels}.txt"
     state = {
         "args": None,
-        "cfg": _stock_settings(source.settings, folder),
+        "cfg": _stock_settings(source.complete_settings(), folder),
         "model": {name: tensor.contiguous() for name, tensor in source.weights.items()},
         "criterion": None,
         "optimizer_history": [

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
+from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.settings import keep_audio_keys
-from parp_fairseq.checkpoints.source import open_source
 from parp_fairseq.checkpoints.sparse_file import DTYPES, FORMAT, VERSION
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
@@ -43,8 +43,9 @@ def export_sparse(checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32") -
 
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
-    source = open_source(checkpoint)
-    cfg = {key: source.settings[key] for key in ("model", "task")}
+    source = open_finetuned(checkpoint)
+    settings = source.complete_settings()
+    cfg = {key: settings[key] for key in ("model", "task")}
     keep_audio_keys(cfg["task"], "prune")
     w2v_args = cfg["model"]["w2v_args"]
     keep_audio_keys(w2v_args["task"])

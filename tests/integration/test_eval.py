@@ -527,7 +527,7 @@ def test_bad_input(letters, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(data, other)
     (other / "dict.ltr.txt").write_text("| 1\nE 1\n", encoding="utf-8")
-    refused(r"dict\.ltr\.txt: its dictionary has 6 symbols .* has 32", paths["no_dict"], other)
+    refused(r"dict\.ltr\.txt has 6 symbols .* has 32", paths["no_dict"], other)
     lines = (data / "test.ltr").read_text(encoding="utf-8").splitlines()
     lines[4] = "E é |"
     (other / "test.ltr").write_text("\n".join(lines) + "\n", encoding="utf-8")
