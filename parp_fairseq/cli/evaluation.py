@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from parp_fairseq.cli.outermost import INTERRUPTED
+
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score
-
-INTERRUPTED = 130
-"""What a shell takes for a program that Ctrl-C ended."""
 
 
 def evaluate(
