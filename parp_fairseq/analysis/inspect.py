@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,14 +17,13 @@ from parp_fairseq.analysis.masks import read_masks, save_figure
 from parp_fairseq.checkpoints.describe import config_section, describe_state
 from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.masks.files import both_kept, nonzero_mask, unlike
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs.reading import lookup
 from parp_fairseq.runs.record import RUN_FILE
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 _MOST_LABELLED_LAYERS = 12
 

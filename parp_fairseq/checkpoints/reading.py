@@ -121,9 +121,10 @@ def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
 
 
 def _unpickle(path: Path, *, mmap: bool) -> Any:
+    is_zip = check_readable(path)
+
     import torch
 
-    is_zip = _check_readable(path)
     names: list[str] = list(_LIGHT)
     while True:
         try:
@@ -155,8 +156,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check_readable(path: Path) -> bool:
-    """True for a zip checkpoint, False for one of torch 1.5 and older."""
+def check_readable(path: PathLike) -> bool:
+    """Check, without torch, that a file begins as a checkpoint does.
+
+    Returns:
+        True for a zip checkpoint, False for one of torch 1.5 and older.
+
+    Raises:
+        UserError: it is missing, a folder, empty, cut off or of another kind.
+    """
+    path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint; give the path of a fairseq .pt file")
     if path.is_dir():

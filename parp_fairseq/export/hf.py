@@ -13,17 +13,28 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike
+from parp_fairseq.files import Kind, PathLike, check_output
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS_FILE = "model.safetensors"
+FILES = (
+    "config.json",
+    WEIGHTS_FILE,
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+
+# What tells an export from a folder that another program wrote.
+_MARK, _WRITER = "written_by", "parp-fairseq"
 
 # fairseq's defaults, for keys that a checkpoint leaves out.
 _DEFAULTS: dict[str, Any] = {
@@ -86,26 +97,27 @@ _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 _PIECE = "\u2581"
 
 
-def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
+def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
     """Write a fine-tuned wav2vec 2.0 as a folder that `transformers` opens.
 
     Args:
         checkpoint: a fine-tuned CTC checkpoint, or a sparse file.
-        out: the folder to write; it must not be there, or be empty.
+        out: the folder to write.
+        force: replace what an export of this program wrote into `out`; other files there stay.
 
     Returns:
         {"format", "out", "files", "bytes"}.
 
     Raises:
         UserError: the checkpoint cannot be exported (another kind of model, a layer that
-            Wav2Vec2ForCTC lacks), or the folder is in use or cannot be written.
+            Wav2Vec2ForCTC lacks), or the folder is there (without
+            `force`), holds something else or cannot be written.
     """
+    out = _check_folder(out, checkpoint, force)
+    source = open_finetuned(checkpoint)
+
     from safetensors.torch import save
 
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} is there already; choose another folder, or remove it")
-    source = open_finetuned(checkpoint)
     settings = source.complete_settings()
     network = _network(source, settings)
     texts = {
@@ -122,13 +134,36 @@ def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
             (stage / name).write_text(text, encoding="utf-8")
         # safetensors lets nobody else read what it writes.
         shutil.copymode(stage / "config.json", stage / WEIGHTS_FILE)
-    files = sorted([WEIGHTS_FILE, *texts])
     return {
         "format": "hf",
         "out": str(out),
-        "files": files,
-        "bytes": sum((out / name).stat().st_size for name in files),
+        "files": list(FILES),
+        "bytes": sum((out / name).stat().st_size for name in FILES),
     }
+
+
+def _check_folder(folder: PathLike, checkpoint: PathLike, force: bool) -> Path:
+    """Return `folder` as a Path, where an export may be written to it."""
+    folder = Path(folder)
+    for name in FILES:
+        kind = Kind("a file of an export", Path.is_file)
+        check_output(folder / name, kind, inputs=[checkpoint], force=True)
+    if folder.is_dir() and any(folder.iterdir()):
+        if not _is_own(folder):
+            raise UserError(
+                f"--out {folder} is there and is no export of parp; give another folder"
+            )
+        if not force:
+            raise UserError(f"--out {folder} is there already; give another name or --force")
+    return folder
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get(_MARK) == _WRITER
 
 
 def _network(source: FineTuned, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,6 +198,7 @@ def _config(
     return {
         "architectures": ["Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",
+        _MARK: _WRITER,
         "dtype": "float32",
         "torch_dtype": "float32",  # The same, for transformers 4.
         "vocab_size": len(source.dictionary),
@@ -240,6 +276,8 @@ def _tokenizer(source: FineTuned) -> dict[str, dict[str, Any]]:
 
 
 def _tensors(source: FineTuned, network: Mapping[str, Any]) -> dict[str, Tensor]:
+    import torch
+
     tensors: dict[str, Tensor] = {}
     for name, tensor in source.weights.items():
         # Half-precision runs save half-precision weights; fairseq decodes in fp32 by default.

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
 from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.kinds import SPARSE_MODEL
 from parp_fairseq.checkpoints.settings import keep_audio_keys
 from parp_fairseq.checkpoints.sparse_file import DTYPES, FORMAT, VERSION
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike
+from parp_fairseq.files import PathLike, check_output
 
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# By an entry's bytes, the integers that show its bits.
+_INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 # What a second entry in the file's header costs at most.
 _ENTRY_BYTES = 256
 
 
-def export_sparse(checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32") -> dict[str, Any]:
+def export_sparse(
+    checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32", force: bool = False
+) -> dict[str, Any]:
     """Write a fine-tuned checkpoint as a sparse file.
 
     Args:
         checkpoint: a fine-tuned CTC checkpoint.
         out: the file to write; it appears whole or not at all.
         dtype: "fp32" keeps every value as the checkpoint has it; "fp16" rounds all of them.
+        force: replace a sparse model that is there.
 
     Returns:
         {"format", "out", "bytes", "entries", "zeros"}: the file's size, and the entries of the
@@ -39,11 +43,13 @@ def export_sparse(checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32") -
         UserError: the checkpoint cannot be exported, a value does not fit fp16, or `out` cannot
             be written.
     """
-    from safetensors.torch import save
-
     if dtype not in DTYPES:
         raise UserError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
+    out = check_output(out, SPARSE_MODEL, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
+
+    from safetensors.torch import save
+
     settings = source.complete_settings()
     cfg = {key: settings[key] for key in ("model", "task")}
     keep_audio_keys(cfg["task"], "prune")
@@ -75,7 +81,6 @@ def export_sparse(checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32") -
         "cfg": cfg,
         SYMBOLS_KEY: plain_dictionary(source.dictionary),
     }
-    out = Path(out)
     with output(out) as stage:
         # One entry alone: safetensors writes several in an order that changes.
         metadata = {FORMAT: json.dumps(about, ensure_ascii=False, separators=(",", ":"))}
@@ -95,14 +100,18 @@ def pack(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
 
     None for a vector, and where the tensor itself is not longer.
 
+    >>> import torch
     >>> mask, kept = pack((torch.arange(4096.0) * (torch.arange(4096) % 4 == 3)).view(64, 64))
     >>> mask[0].item(), kept[:2].tolist()
     (17, [3.0, 7.0])
     """
+    import numpy as np
+    import torch
+
     if tensor.dim() < 2:
         return None
     flat = tensor.reshape(-1)
-    bits = (flat.view(_INTEGERS[flat.element_size()]) != 0).numpy()
+    bits = (flat.view(getattr(torch, _INTEGERS[flat.element_size()])) != 0).numpy()
     size = flat.element_size()
     smaller = (flat.numel() + 7) // 8 + int(bits.sum()) * size + _ENTRY_BYTES
     if smaller >= flat.numel() * size:
@@ -111,6 +120,8 @@ def pack(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _rounded(tensor: Tensor, name: str, path: Path) -> Tensor:
+    import torch
+
     half = tensor.half()
     if not torch.equal(half.isfinite(), tensor.isfinite()):
         raise UserError(

@@ -26,20 +26,6 @@ def start(*arguments, stdout=subprocess.PIPE, **environment):
     )
 
 
-@pytest.fixture
-def parp(monkeypatch, capsys):
-    """Run `parp` here; return its exit code, what it printed, and its errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["parp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        printed = capsys.readouterr()
-        return stop.value.code, printed.out, printed.err
-
-    return run
-
-
 def fails_with(monkeypatch, error):
     """Let `parp configs ls` raise `error`."""
 
