@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.masks import read_masks, save_figure
-from parp_fairseq.checkpoints.reading import config_section, describe_state, load_checkpoint
-from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
+from parp_fairseq.checkpoints.describe import config_section, describe_state
+from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.masks.files import both_kept, nonzero_mask, unlike
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs.reading import lookup
 from parp_fairseq.runs.record import RUN_FILE
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 _MOST_LABELLED_LAYERS = 12
 
@@ -257,7 +255,7 @@ def inspect_checkpoint(
         UserError: a file is unreadable, of another model, or the scope does not fit.
     """
     path = Path(checkpoint)
-    state = read_sparse(path) if is_sparse(path) else load_checkpoint(path)
+    state = read_state(path)
     scope = scope or _scope_of(state)
     weights = {canonical_name(n): w for n, w in scoped_weights(state, scope, path).items()}
     tensors = {name: Magnitudes.of(weights[name]) for name in sorted(weights)}

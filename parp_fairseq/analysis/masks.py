@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from parp_fairseq.analysis.layers import Grid, place_of
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, replacing
 from parp_fairseq.masks.files import (
     both_kept,
     iou_of_counts,
@@ -30,8 +30,6 @@ from parp_fairseq.table import aligned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 _MOST_WRITTEN = 12
 # Shown only where it takes seconds.
@@ -266,17 +264,8 @@ def save_figure(figure: Any, file: PathLike) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    file = Path(file)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with replacing(file) as partial:
         figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})
-        os.replace(partial, file)
-    except OSError as error:
-        raise UserError(
-            f"{file} cannot be written ({error.strerror or error}); choose another file"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _stem(file: Path) -> str:

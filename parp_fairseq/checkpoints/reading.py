@@ -20,13 +20,11 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.errors import UserError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike
 
 _OMEGACONF_NODES = (
     "AnyNode",
@@ -83,32 +81,9 @@ _LITERAL_NODES = (
     ast.Load,
 )
 
-_FINETUNED_KINDS = ("wav2vec_ctc", "wav2vec_seq2seq", "hubert_ctc", "hubert_seq2seq")
-_KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2vec"}
-
 
 class DamagedCheckpoint(UserError):
     """A checkpoint that is cut off, as a copy is that was interrupted."""
-
-
-@dataclass(frozen=True)
-class PretrainedInfo:
-    """What a checkpoint says about itself.
-
-    `kind` is the self-supervised model inside: `wav2vec2`, `hubert`, `data2vec` or, for
-    anything else, the name that the checkpoint gives. `arch` is the model's registered name
-    (`wav2vec_ctc` for a fine-tuned one). `normalize` is None when the checkpoint does not
-    say. `shapes` maps every parameter to its shape.
-    """
-
-    path: Path
-    kind: str
-    arch: str
-    finetuned: bool
-    normalize: bool | None
-    labels: str | None
-    encoder_layers: int
-    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
 
 
 def allow_fairseq_classes() -> None:
@@ -142,75 +117,14 @@ def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
     return state
 
 
-def pretrained_info(path: PathLike) -> PretrainedInfo:
-    """Say what model a checkpoint holds. Raises what `load_checkpoint` raises."""
-    return describe_state(load_checkpoint(path), path)
-
-
-def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
-    """`pretrained_info` of a state that `load_checkpoint` read from `path`."""
-    shapes = {
-        name: tuple(tensor.shape)
-        for name, tensor in state["model"].items()
-        if hasattr(tensor, "shape")
-    }
-    config = config_section(state, "model")
-    task = config_section(state, "task")
-    arch = str(_get(config, "_name") or _get(config, "arch") or "unknown")
-    wrapped = any("w2v_encoder." in name or "encoder.w2v_model." in name for name in shapes)
-    finetuned = arch in _FINETUNED_KINDS or wrapped
-
-    inner = arch
-    if finetuned:
-        w2v_args = _get(config, "w2v_args")
-        w2v_model = w2v_args if _get(w2v_args, "arch") else _get(w2v_args, "model")
-        inner = str(_get(w2v_model, "_name") or _get(w2v_model, "arch") or "wav2vec2")
-
-    layers = {
-        int(match.group(1))
-        for match in (re.search(r"encoder\.layers\.(\d+)\.", name) for name in shapes)
-        if match
-    }
-    normalize = _get(task, "normalize")
-    labels = _get(task, "labels")
-    return PretrainedInfo(
-        path=Path(path),
-        kind=_KINDS.get(inner, inner),
-        arch=arch,
-        finetuned=finetuned,
-        normalize=None if normalize is None else bool(normalize),
-        labels=None if labels is None else str(labels),
-        encoder_layers=len(layers),
-        shapes=shapes,
-    )
-
-
-def config_section(state: Mapping[str, Any], section: str) -> Any:
-    """`state['cfg'][section]`, or the whole flat `args` of an older checkpoint."""
-    if state.get("cfg") is not None:
-        return _get(state["cfg"], section)
-    return state.get("args")
-
-
-def _get(holder: Any, key: str) -> Any:
-    """A key of a dict or DictConfig, an attribute of a Namespace, or None."""
-    if holder is None:
-        return None
-    if isinstance(holder, argparse.Namespace):
-        return getattr(holder, key, None)
-    try:
-        return holder.get(key)
-    except Exception:
-        return None
-
-
 # --- reading -------------------------------------------------------------------------------
 
 
 def _unpickle(path: Path, *, mmap: bool) -> Any:
+    is_zip = check_readable(path)
+
     import torch
 
-    is_zip = _check_readable(path)
     names: list[str] = list(_LIGHT)
     while True:
         try:
@@ -242,8 +156,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check_readable(path: Path) -> bool:
-    """True for a zip checkpoint, False for one of torch 1.5 and older."""
+def check_readable(path: PathLike) -> bool:
+    """Check, without torch, that a file begins as a checkpoint does.
+
+    Returns:
+        True for a zip checkpoint, False for one of torch 1.5 and older.
+
+    Raises:
+        UserError: it is missing, a folder, empty, cut off or of another kind.
+    """
+    path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint; give the path of a fairseq .pt file")
     if path.is_dir():

@@ -9,20 +9,23 @@ too, refuses the objects that older files hold their settings in.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, MutableMapping
-from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.checkpoints.kinds import CHECKPOINT
+from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.settings import drop_unknown, plain_settings
+from parp_fairseq.checkpoints.writing import output
+from parp_fairseq.files import PathLike, check_output
 
 
-def repair(checkpoint: PathLike, out: PathLike) -> list[str]:
+def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[str]:
     """Write a checkpoint whose settings the installed fairseq takes; its weights stay as they are.
 
     Args:
         checkpoint: a pre-trained or fine-tuned fairseq checkpoint.
         out: the file to write.
+        force: replace a checkpoint that is there.
 
     Returns:
         What was changed, a line each. Empty: nothing had to be, and nothing was written.
@@ -30,15 +33,12 @@ def repair(checkpoint: PathLike, out: PathLike) -> list[str]:
     Raises:
         UserError: the checkpoint cannot be read, or `out` cannot be written.
     """
-    import torch
-
-    from parp_fairseq.checkpoints.reading import load_checkpoint
-    from parp_fairseq.checkpoints.source import output
-
+    out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     state = load_checkpoint(checkpoint)
     repaired, changes = repaired_state(state)
     if changes:
-        out = Path(out)
+        import torch
+
         with output(out) as stage:
             torch.save(repaired, stage / out.name)
     return changes
@@ -50,8 +50,6 @@ def repaired_state(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     Args:
         state: what `load_checkpoint` returned; it is not changed, and the copy shares its tensors.
     """
-    from parp_fairseq.checkpoints.settings import plain_settings
-
     changes = []
     settings = plain_settings(state)
     if state.get("cfg") is None:
@@ -88,8 +86,6 @@ def repaired_loading() -> Iterator[None]:
 
 def _repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
-
-    from parp_fairseq.checkpoints.settings import drop_unknown
 
     inner = (settings.get("model") or {}).get("w2v_args") or {}
     changes = []

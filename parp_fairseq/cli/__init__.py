@@ -1,6 +1,7 @@
 """The `parp` command: parses and calls, nothing else. A module a group of commands."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
+import sys
 from typing import Annotated
 
 import typer
@@ -16,9 +17,10 @@ from parp_fairseq.cli import (
     manifest,
     mask,
 )
-from parp_fairseq.errors import reported
+from parp_fairseq.cli.outermost import Commands, run
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,5 +60,4 @@ def _options(
 
 def main() -> None:
     """Run the command; bad input ends in one line and exit code 2."""
-    with reported():
-        app()
+    sys.exit(run(app))

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
+from parp_fairseq.cli.options import AsJson, Force
 from parp_fairseq.config import shipped as configs
 from parp_fairseq.table import aligned
 
@@ -22,11 +22,13 @@ def configs_ls(as_json: AsJson = False) -> None:
 
     Example: parp configs ls
     """
-    found = [configs.summary(name) for name in configs.names()]
+    summaries = [configs.summary(name) for name in configs.names()]
     if as_json:
-        print(json.dumps([asdict(config) for config in found], indent=1))
+        print(json.dumps([asdict(config) for config in summaries], indent=1))
         return
-    rows = [(c.name, c.title, f"{c.updates:,}", f"{c.learning_rate:g}", c.interval) for c in found]
+    rows = [
+        (c.name, c.title, f"{c.updates:,}", f"{c.learning_rate:g}", c.interval) for c in summaries
+    ]
     print(aligned(("config", "what it is", "updates", "lr", "prunes every"), rows, left=2))
 
 
@@ -54,9 +56,7 @@ def configs_show(
 def configs_cp(
     name: Annotated[str, typer.Argument(help="The config's name.")],
     to: Annotated[Path, typer.Argument(help="A folder, or a file ending in .yaml.")] = Path("."),
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over a file that is there.")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Copy a config, to change it: fairseq-hydra-train --config-dir FOLDER --config-name NAME.
 

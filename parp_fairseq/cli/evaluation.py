@@ -3,15 +3,15 @@
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from parp_fairseq.cli.options import Force, listed
+from parp_fairseq.cli.outermost import INTERRUPTED
+
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score
-
-INTERRUPTED = 130
-"""What a shell takes for a program that Ctrl-C ended."""
 
 
 def evaluate(
@@ -20,7 +20,10 @@ def evaluate(
         typer.Argument(metavar="CKPT", help="Fine-tuned checkpoints, or sparse files of them."),
     ],
     data: Annotated[Path, typer.Option(help="Folder with the splits' manifests.")],
-    split: Annotated[str, typer.Option(help="Splits, with commas between: test-clean,test-other.")],
+    split: Annotated[
+        list[str],
+        typer.Option(help="Splits, with commas between: test-clean,test-other. May be repeated."),
+    ],
     labels: Annotated[
         Optional[str],
         typer.Option(help="Ending of the label files (default: each checkpoint's own)."),
@@ -52,6 +55,7 @@ def evaluate(
         Optional[Path],
         typer.Option("--csv", help="The same as a table of comma-separated values."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Word, character or phone error rates, equal to fairseq's infer with a Viterbi decoder.
 
@@ -62,13 +66,14 @@ def evaluate(
     --split test-clean,test-other --json scores.json
     """
     scores: list[Score] = []
-    splits = [name.strip() for name in split.split(",") if name.strip()]
+    splits = listed(split)
     outputs = {"--json": as_json, "--csv": as_csv}
     try:
         _evaluate(
             scores,
             outputs,
             transcripts,
+            force,
             checkpoints=checkpoints,
             data=data,
             splits=splits,
@@ -99,7 +104,8 @@ def _evaluate(
     scores: "list[Score]",
     outputs: dict[str, Optional[Path]],
     transcripts: Optional[Path],
-    **options: object,
+    force: bool,
+    **options: Any,
 ) -> None:
     """Fill `scores` and write the files."""
     from parp_fairseq.errors import UserError
@@ -109,13 +115,13 @@ def _evaluate(
 
     if all(path == Path("-") for path in outputs.values()):
         raise UserError("--json and --csv cannot both be standard output; name a file for one")
-    for option, path in outputs.items():
-        if path is not None and path != Path("-"):
-            output.check_file(path, option)
+    checkpoints, splits = options["checkpoints"], options["splits"]
     files: dict[tuple[str, str], Path] = {}
     if transcripts is not None:
-        output.check_folder(transcripts, "--transcripts")
-        files = output.transcript_files(transcripts, options["checkpoints"], options["splits"])
+        files = output.transcript_files(transcripts, checkpoints, splits)
+    as_json, as_csv = (None if path == Path("-") else path for path in outputs.values())
+    inputs = output.files_read(checkpoints, options["data"], splits, options["w2v_path"])
+    output.check_outputs(as_json, as_csv, files.values(), inputs, force)
     for score in evaluate_all(**options):
         scores.append(score)
         if files:

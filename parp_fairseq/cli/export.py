@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
+from parp_fairseq.cli.options import AsJson, Force
 
 
 class Format(str, Enum):
@@ -40,6 +40,7 @@ def export(
     dtype: Annotated[
         Dtype, typer.Option(help="Values of a sparse file: as they are, or rounded to fp16.")
     ] = Dtype.fp32,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a subnetwork for stock fairseq, for transformers, or as a small file.
@@ -54,15 +55,15 @@ def export(
     if form is Format.fairseq:
         from parp_fairseq.export.fairseq import export_fairseq
 
-        summary = export_fairseq(checkpoint, out)
+        summary = export_fairseq(checkpoint, out, force=force)
     elif form is Format.sparse:
-        from parp_fairseq.checkpoints.sparse_file import export_sparse
+        from parp_fairseq.export.sparse import export_sparse
 
-        summary = export_sparse(checkpoint, out, dtype=dtype.value)
+        summary = export_sparse(checkpoint, out, dtype=dtype.value, force=force)
     else:
         from parp_fairseq.export.hf import export_hf
 
-        summary = export_hf(checkpoint, out)
+        summary = export_hf(checkpoint, out, force=force)
     if as_json:
         print(json.dumps(summary, indent=1, default=str))
     else:
@@ -72,14 +73,16 @@ def export(
 def repair(
     checkpoint: Annotated[Path, typer.Argument(help="A pre-trained or fine-tuned checkpoint.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    force: Force = False,
 ) -> None:
     """Rewrite a checkpoint of another version of fairseq so that the installed one takes it.
 
     Example: parp repair xlsr_53_56k.pt -o xlsr_53_repaired.pt
     """
     from parp_fairseq.checkpoints.repair import repair as repair_checkpoint
+    from parp_fairseq.checkpoints.shipped import named_checkpoint
 
-    changes = repair_checkpoint(checkpoint, out)
+    changes = repair_checkpoint(named_checkpoint(checkpoint), out, force=force)
     if changes:
         print("\n".join([*changes, f"written: {out}"]))
     else:

@@ -7,13 +7,15 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
+from parp_fairseq.cli.options import AsJson, Force, check_picture
 
 
 def inspect(
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="A fairseq checkpoint, pre-trained or fine-tuned, or a sparse file."),
+        typer.Argument(
+            help="A fairseq checkpoint, pre-trained or fine-tuned; a sparse file; tiny."
+        ),
     ],
     against: Annotated[
         Optional[Path],
@@ -22,15 +24,31 @@ def inspect(
     png: Annotated[
         Optional[Path], typer.Option(help="Draw maps of layers and matrices into this file.")
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Where a checkpoint came from, where its zeros are, how large its weights are.
 
     Example: parp inspect checkpoint_best.pt --against mask_first.safetensors --png zeros.png
     """
+    from parp_fairseq.checkpoints.forms import check_form
+    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.errors import UserError
+
+    checkpoint = named_checkpoint(checkpoint)
+    check_form(checkpoint)
+    if against is not None:
+        against = named_checkpoint(against)
+        if not against.exists():
+            raise UserError(f"--against {against}: no such mask or checkpoint")
+    check_picture(png, [checkpoint, *([] if against is None else [against])], force)
+
+    from parp_fairseq.analysis.figures import check_drawing
     from parp_fairseq.analysis.inspect import inspect_checkpoint
 
-    found = inspect_checkpoint(checkpoint, against)
     if png is not None:
-        found.draw(png)
-    print(json.dumps(found.to_json(), indent=1) if as_json else found.render())
+        check_drawing()
+    inspection = inspect_checkpoint(checkpoint, against)
+    if png is not None:
+        inspection.draw(png)
+    print(json.dumps(inspection.to_json(), indent=1) if as_json else inspection.render())

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
+from parp_fairseq.cli.options import AsJson, Force, check_picture, listed
 
 _SOURCES = "Mask files, checkpoints, or folders of runs (their masks over time)."
 
@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, describe and compare pruning
 @app.command("make")
 def mask_make(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A fairseq checkpoint, pre-trained or fine-tuned.")
+        Path, typer.Argument(help="A fairseq checkpoint, pre-trained or fine-tuned; or tiny.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The mask file to write.")],
     sparsity: Annotated[float, typer.Option(help="Share of entries to prune, 0 to 1.")],
@@ -28,31 +28,34 @@ def mask_make(
         str, typer.Option(help="global: one threshold; tensor: one for each.")
     ] = "global",
     include: Annotated[
-        list[str], typer.Option(help="Preset or pattern of modules (repeat for several).")
+        list[str], typer.Option(help="Preset or pattern of modules (several: repeat, or commas).")
     ] = ["wav2vec2"],  # noqa: B006
     exclude: Annotated[
-        list[str], typer.Option(help="Pattern of modules to leave out (repeat for several).")
+        list[str], typer.Option(help="Pattern of modules to leave out (several alike).")
     ] = [],  # noqa: B006
     biases: Annotated[bool, typer.Option("--biases", help="Biases too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random and random_init.")] = 2337,
+    force: Force = False,
 ) -> None:
     """The first mask of a run with the same options, made ahead of it.
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
-    from parp_fairseq.masks.files import save_mask
-    from parp_fairseq.masks.making import make_mask
-    from parp_fairseq.pruning import Scope
+    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.masks.making import write_mask
 
-    mask, info = make_mask(
-        checkpoint,
+    mask = write_mask(
+        named_checkpoint(checkpoint),
+        out,
         sparsity,
         method=method,
         granularity=granularity,
-        scope=Scope(tuple(include), tuple(exclude), biases),
+        include=listed(include),
+        exclude=listed(exclude),
+        biases=biases,
         seed=seed,
+        force=force,
     )
-    save_mask(mask, out, info)
     print(f"{out}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned")
 
 
@@ -65,6 +68,8 @@ def mask_info(
 
     Example: parp mask info runs/parp_10min/parp_0.5_seed2337/checkpoints/mask.safetensors
     """
+    sources = _present(sources)
+
     from parp_fairseq.analysis.masks import MaskReport, read_masks
 
     reports = [MaskReport(named) for named in read_masks(sources)]
@@ -82,15 +87,35 @@ def mask_iou(
     ],
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Layer by layer too.")] = False,
     png: Annotated[Optional[Path], typer.Option(help="Draw a heat map into this file.")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """IOU of every two masks: what both keep over what either keeps.
 
     Example: parp mask iou es.safetensors fr.safetensors mpi.safetensors --png iou.png
     """
+    sources = _present(sources)
+    check_picture(png, sources, force)
+
+    from parp_fairseq.analysis.figures import check_drawing
     from parp_fairseq.analysis.masks import compare, read_masks
 
-    found = compare(read_masks(sources))
     if png is not None:
-        found.draw(png, per_layer)
-    print(json.dumps(found.to_json(per_layer), indent=1) if as_json else found.render(per_layer))
+        check_drawing()
+    overlaps = compare(read_masks(sources))
+    if png is not None:
+        overlaps.draw(png, per_layer)
+    form = overlaps.to_json(per_layer) if as_json else None
+    print(json.dumps(form, indent=1) if as_json else overlaps.render(per_layer))
+
+
+def _present(sources: list[Path]) -> list[Path]:
+    """The files and folders named, checked before anything heavy is imported."""
+    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.errors import UserError
+
+    paths = [named_checkpoint(source) for source in sources]
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such mask, checkpoint or run folder")
+    return paths

@@ -1,11 +1,14 @@
 """Options that several commands share."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that is there.")]
 Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
 ]
@@ -18,3 +21,16 @@ UnitsName = Annotated[str, typer.Option("--units", help="letters, phones or spm 
 VocabSize = Annotated[
     Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")
 ]
+
+
+def listed(values: Iterable[str]) -> list[str]:
+    """What an option lists that may be repeated and may hold several with commas between."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def check_picture(png: Optional[Path], inputs: Iterable[Path], force: bool) -> None:
+    """Raise UserError, before any work, where no picture can be drawn into the file `png`."""
+    if png is not None:
+        from parp_fairseq.files import PNG, check_output
+
+        check_output(png, PNG, inputs=inputs, force=force, option="--png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,9 +9,20 @@ from pathlib import Path
 import yaml
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import Kind, check_output, write_bytes
 
 FOLDER = Path(__file__).parent
 GPUS = 4  # what `optimization.update_freq` of every yaml is for (the authors' scripts)
+
+
+def _is_config(path: Path) -> bool:
+    try:
+        return isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    except yaml.YAMLError:
+        return False
+
+
+CONFIG = Kind("a config", _is_config)
 
 
 @dataclass(frozen=True)
@@ -88,15 +98,11 @@ def copy(name: str, to: Path, force: bool = False) -> Path:
     """Copy a config to a file or into a folder, for changes of one's own; return the copy.
 
     Raises:
-        UserError: the copy is there already (unless `force`), or cannot be written.
+        UserError: the copy is there already (unless `force`), another file is, or it cannot be
+            written.
     """
     source = path_of(name)
     target = to / source.name if to.is_dir() or to.suffix not in (".yaml", ".yml") else to
-    if target.exists() and not force:
-        raise UserError(f"{target} is there already; give another name or --force")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror})") from error
+    check_output(target, CONFIG, inputs=[source], force=force, option="the copy")
+    write_bytes(target, source.read_bytes())
     return target

@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Union
 
+from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import ENGINES, build_model, build_task, open_finetuned
+from parp_fairseq.evaluation.load import ENGINES, build_model, build_task
 from parp_fairseq.evaluation.score import Score
 from parp_fairseq.evaluation.splits import Splits
 from parp_fairseq.evaluation.transcribe import make_batches, transcribe

@@ -1,108 +1,41 @@
-"""A fine-tuned checkpoint, ready to transcribe, without what it was trained with.
+"""The model of a fine-tuned checkpoint, ready to transcribe, without what it was trained with.
 
-The task that trained it need not be known (ours or fairseq's own `audio_finetuning`), nor need
-the pre-trained file exist any more: fairseq saves the architecture as `model.w2v_args`. Keys
-that another version of fairseq wrote and this one does not know are left out. A sparse file
-(`parp export --format sparse`) is read as the checkpoint that it was made from.
+Keys that another version of fairseq wrote and this one does not know are left out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
-from parp_fairseq.checkpoints.reading import (
-    PretrainedInfo,
-    allow_fairseq_classes,
-    describe_state,
-    load_checkpoint,
-)
+from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
+from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike
 
 ENGINES = ("dense", "csr")
 """How the linears are multiplied: zeros and all, or as sparse matrices where that is faster."""
 
-_HEAD = "w2v_encoder.proj.weight"
-_SPEECH = ("wav2vec2", "hubert", "data2vec")
-_SPECIAL = 4  # <s> (the CTC blank), <pad>, </s>, <unk>
-
 
 @dataclass(frozen=True)
-class FineTuned:
-    """A checkpoint as read: its settings, weights and dictionary, before a model is built."""
+class SparseModel:
+    """A subnetwork read back.
 
-    path: Path
-    info: PretrainedInfo
-    state: dict[str, Any]
-    labels: str
-    dictionary: Any
-
-    @property
-    def symbols(self) -> list[str]:
-        """The dictionary's symbols, fairseq's four special ones left out."""
-        return list(self.dictionary.symbols[_SPECIAL:])
-
-
-def open_finetuned(checkpoint: PathLike, data: PathLike, labels: str | None = None) -> FineTuned:
-    """Read a fine-tuned CTC checkpoint or sparse file, and the dictionary that numbers its head.
-
-    The dictionary is the checkpoint's own; one that holds none uses `dict.{labels}.txt` in
-    `data`. `labels` defaults to what the checkpoint was trained on. Raises UserError for
-    another kind of checkpoint, or a dictionary that does not fit its head.
+    Attributes:
+        model: fairseq's `Wav2VecCtc`, in evaluation mode, on the CPU.
+        cfg: its settings, with the sections `model` and `task`.
+        dictionary: fairseq's `Dictionary` that numbers its head.
+        csr: names of the linears that run as sparse matrices (engine "csr").
     """
-    from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 
-    path = Path(checkpoint)
-    state = read_sparse(path) if is_sparse(path) else load_checkpoint(path)
-    info = describe_state(state, path)
-    if not info.finetuned:
-        if info.kind not in _SPEECH:
-            raise UserError(
-                f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
-                f"{', '.join(_SPEECH)}"
-            )
-        raise UserError(
-            f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
-            "the checkpoint_best.pt of a fine-tuning"
-        )
-    if _HEAD not in info.shapes:
-        raise UserError(f"{path} is a {info.arch} without a CTC head, and only CTC can be scored")
-    labels = labels or info.labels
-    if not labels:
-        raise UserError(f"{path} does not say its labels; name them, such as --labels ltr")
-
-    dictionary, source = _own_dictionary(state), str(path)
-    if dictionary is None:
-        source = os.path.join(data, f"dict.{labels}.txt")
-        if not os.path.isfile(source):
-            raise UserError(
-                f"{path} holds no dictionary and {source} is not there; put the dictionary that "
-                "the model was trained with in that place"
-            )
-        dictionary = _load_dictionary(source)
-    if len(dictionary) != info.shapes[_HEAD][0]:
-        raise UserError(
-            f"{source}: its dictionary has {len(dictionary)} symbols ({_SPECIAL} special ones "
-            f"included) but the head of {path} has {info.shapes[_HEAD][0]}; use the dictionary "
-            "that the model was trained with"
-        )
-    return FineTuned(path, info, state, labels, dictionary)
-
-
-def _own_dictionary(state: dict[str, Any]) -> Any:
-    """The dictionary that fairseq's task or this package's saved; None where there is none."""
-    from parp_fairseq.checkpoints.source import SYMBOLS_KEY, dictionary_from
-
-    saved = state.get("task_state") or {}
-    if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
-        return dictionary_from(saved[SYMBOLS_KEY])
-    return saved.get("target_dictionary")
+    model: Any = field(repr=False)
+    cfg: dict[str, Any] = field(repr=False)
+    dictionary: Any = field(repr=False)
+    csr: tuple[str, ...] = ()
 
 
 def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
@@ -166,16 +99,37 @@ def build_model(
     return model.to(device)
 
 
-def _load_dictionary(path: str) -> Any:
-    from parp_fairseq.manifests.labels.units import read_dictionary
+def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:
+    """Read a sparse file and build its model.
 
-    read_dictionary(path)  # Its errors name file and row.
-    from fairseq.data import Dictionary
+    Args:
+        path: a file that `export_sparse` wrote.
+        engine: "dense" multiplies by the zeros too; "csr" measures every large linear once and
+            runs it as a sparse matrix where that is faster (outputs then differ by rounding).
 
-    return Dictionary.load(path)
+    Raises:
+        UserError: the file cannot be read, its model cannot be built, or an unknown engine.
+    """
+    from parp_fairseq.checkpoints.sparse_file import is_sparse
+
+    if engine not in ENGINES:
+        raise UserError(f"engine is {engine!r}; use one of {', '.join(ENGINES)}")
+    path = Path(path)
+    if not is_sparse(path):
+        raise UserError(f"{path} is no sparse file; write one with `parp export --format sparse`")
+    finetuned = open_finetuned(path)
+    settings = finetuned.complete_settings()
+    # fairseq asks for a folder of data, and reads nothing in it here.
+    model = build_model(finetuned, build_task(finetuned, path.parent))
+    chosen: tuple[str, ...] = ()
+    if engine == "csr":
+        from parp_fairseq.engine.csr import use_csr
+
+        chosen = use_csr(model)
+    return SparseModel(model, settings, finetuned.dictionary, chosen)
 
 
-def _config(state: dict[str, Any], task: Any, path: Path, w2v_path: PathLike | None) -> Any:
+def _config(state: Mapping[str, Any], task: Any, path: Path, w2v_path: PathLike | None) -> Any:
     """The checkpoint's settings as this fairseq reads them."""
     from fairseq.models import MODEL_DATACLASS_REGISTRY
     from fairseq.tasks import TASK_DATACLASS_REGISTRY

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.score import ErrorRate, Score
-from parp_fairseq.files import staged, write_lines
+from parp_fairseq.files import Kind, PathLike, begins_with, check_output, write_lines
 from parp_fairseq.table import aligned
 
-PathLike = Union[str, "os.PathLike[str]"]
+SCORES_JSON = Kind("a file of scores", begins_with(b'[\n {\n  "checkpoint":'))
+SCORES_CSV = Kind("a table of scores", begins_with(b"checkpoint,data,split,"))
+TRANSCRIPTS = Kind("a file of transcripts", begins_with(b"id\treference\thypothesis"))
 
 
 def render_scores(scores: Sequence[Score]) -> str:
@@ -83,7 +84,6 @@ def write_transcripts(score: Score, file: PathLike) -> None:
     words or phones), reference_units, hypothesis_units (the dictionary's symbols). Raises
     UserError when the file cannot be written.
     """
-    file = Path(file)
     counts = ("substitutions", "insertions", "deletions")
     texts, units = ("reference", "hypothesis"), ("reference_units", "hypothesis_units")
     lines = ["\t".join(("id", *texts, *counts, *units))]
@@ -91,34 +91,47 @@ def write_transcripts(score: Score, file: PathLike) -> None:
         cells = [utterance.id, *(getattr(utterance, text) for text in texts)]
         cells += [str(getattr(utterance.words, count)) for count in counts]
         lines.append("\t".join([*cells, *(getattr(utterance, text) for text in units)]))
-    with staged(file.parent) as stage:
-        write_lines(stage / file.name, lines)
+    write_lines(file, lines)
 
 
-def check_file(path: PathLike, option: str) -> None:
-    """Raise UserError unless the file `path` can be written: asked before the work begins."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{option} {path} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {path.parent}; make it first")
-    _check_holds_files(path.parent, f"{option} {path}")
+def check_outputs(
+    json_file: PathLike | None,
+    csv_file: PathLike | None,
+    transcripts: Iterable[PathLike],
+    inputs: Sequence[PathLike],
+    force: bool,
+) -> None:
+    """Check, before the work begins, that scores and transcripts may be written.
+
+    Args:
+        json_file: file for the scores as JSON, if any.
+        csv_file: file for them as a table, if any.
+        transcripts: files for transcripts.
+        inputs: files that are read; none of them is ever replaced.
+        force: replace files of the same kinds.
+
+    Raises:
+        UserError: a file is an input, there already (without `force`), of another kind, given
+            twice, or cannot be written.
+    """
+    if json_file is not None:
+        check_output(json_file, SCORES_JSON, inputs=inputs, force=force, option="--json")
+    if csv_file is not None:
+        check_output(csv_file, SCORES_CSV, inputs=inputs, force=force, option="--csv")
+        if json_file is not None and os.path.realpath(json_file) == os.path.realpath(csv_file):
+            raise UserError(f"--csv {csv_file} is also what --json writes; give another name")
+    for file in transcripts:
+        check_output(file, TRANSCRIPTS, inputs=inputs, force=force, option="--transcripts")
 
 
-def check_folder(path: PathLike, option: str) -> None:
-    """Raise UserError unless the folder `path` can be written, or be made where it is missing."""
-    path = Path(path)
-    held = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not held.is_dir():
-        raise UserError(f"{option} {path}: {held} is a file; name a folder")
-    _check_holds_files(held, f"{option} {path}")
-
-
-def _check_holds_files(folder: Path, what: str) -> None:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{what} cannot be written ({error.strerror or error}); choose another place"
-        ) from error
+def files_read(
+    checkpoints: Sequence[PathLike],
+    data: PathLike,
+    splits: Sequence[str],
+    w2v_path: PathLike | None = None,
+) -> list[Path]:
+    """The files that scoring may read, for `check_outputs`: audio is left out."""
+    files = [Path(path) for path in (*checkpoints, w2v_path) if path is not None]
+    for pattern in ("dict.*.txt", *(f"{glob.escape(split)}.*" for split in splits)):
+        files += Path(data).glob(pattern)
+    return files

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Union
 
+from parp_fairseq.checkpoints.finetuned import FineTuned
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import FineTuned
 from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
 
 PathLike = Union[str, "os.PathLike[str]"]

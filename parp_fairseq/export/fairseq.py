@@ -8,18 +8,20 @@ the two are moved, `load_model_ensemble_and_task([FILE], arg_overrides={"data": 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
+from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.kinds import CHECKPOINT
+from parp_fairseq.checkpoints.settings import keep_audio_keys
+from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike, check_output
 
 _TASK = "audio_finetuning"
 
 
-def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
+def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
     """Write a fine-tuned checkpoint, or a sparse file, as stock fairseq writes its own.
 
     Left out are the plugin's settings, the optimizer's state and the place of the pre-trained file.
@@ -28,6 +30,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
     Args:
         checkpoint: a fine-tuned CTC checkpoint.
         out: the file to write; `dict.LABELS.txt` is written beside it.
+        force: replace a checkpoint that is there.
 
     Returns:
         {"format", "out", "dictionary", "bytes"}.
@@ -36,18 +39,16 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
         UserError: the checkpoint cannot be exported, another dictionary lies beside `out`, or
             nothing can be written there.
     """
+    out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
+    source = open_finetuned(checkpoint)
     import torch
     from fairseq.data import Dictionary
 
-    from parp_fairseq.checkpoints.source import open_source, output
-
-    source = open_source(checkpoint)
-    out = Path(out)
     folder = out.parent.absolute()
     beside = out.parent / f"dict.{source.labels}.txt"
     state = {
         "args": None,
-        "cfg": _stock_settings(source.settings, folder),
+        "cfg": _stock_settings(source.complete_settings(), folder),
         "model": {name: tensor.contiguous() for name, tensor in source.weights.items()},
         "criterion": None,
         "optimizer_history": [
@@ -90,8 +91,6 @@ def export_fairseq(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
 
 def _stock_settings(settings: dict[str, Any], data: Path) -> dict[str, Any]:
     """The settings under stock names; `settings` is changed."""
-    from parp_fairseq.checkpoints.settings import keep_audio_keys
-
     model, task = settings["model"], settings["task"]
     task["_name"] = _TASK
     keep_audio_keys(task)

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from parp_fairseq.checkpoints.source import Source, open_source, output
+from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
+from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import Kind, PathLike, check_output
 
-PathLike = Union[str, "os.PathLike[str]"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS_FILE = "model.safetensors"
+FILES = (
+    "config.json",
+    WEIGHTS_FILE,
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+
+# What tells an export from a folder that another program wrote.
+_MARK, _WRITER = "written_by", "parp-fairseq"
 
 # fairseq's defaults, for keys that a checkpoint leaves out.
 _DEFAULTS: dict[str, Any] = {
@@ -87,29 +97,31 @@ _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 _PIECE = "\u2581"
 
 
-def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
+def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
     """Write a fine-tuned wav2vec 2.0 as a folder that `transformers` opens.
 
     Args:
         checkpoint: a fine-tuned CTC checkpoint, or a sparse file.
-        out: the folder to write; it must not be there, or be empty.
+        out: the folder to write.
+        force: replace what an export of this program wrote into `out`; other files there stay.
 
     Returns:
         {"format", "out", "files", "bytes"}.
 
     Raises:
         UserError: the checkpoint cannot be exported (another kind of model, a layer that
-            Wav2Vec2ForCTC lacks), or the folder is in use or cannot be written.
+            Wav2Vec2ForCTC lacks), or the folder is there (without
+            `force`), holds something else or cannot be written.
     """
+    out = _check_folder(out, checkpoint, force)
+    source = open_finetuned(checkpoint)
+
     from safetensors.torch import save
 
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} is there already; choose another folder, or remove it")
-    source = open_source(checkpoint)
-    network = _network(source)
+    settings = source.complete_settings()
+    network = _network(source, settings)
     texts = {
-        "config.json": _config(source, network),
+        "config.json": _config(source, settings, network),
         "preprocessor_config.json": _feature_extractor(source),
         **_tokenizer(source),
     }
@@ -122,45 +134,71 @@ def export_hf(checkpoint: PathLike, out: PathLike) -> dict[str, Any]:
             (stage / name).write_text(text, encoding="utf-8")
         # safetensors lets nobody else read what it writes.
         shutil.copymode(stage / "config.json", stage / WEIGHTS_FILE)
-    files = sorted([WEIGHTS_FILE, *texts])
     return {
         "format": "hf",
         "out": str(out),
-        "files": files,
-        "bytes": sum((out / name).stat().st_size for name in files),
+        "files": list(FILES),
+        "bytes": sum((out / name).stat().st_size for name in FILES),
     }
 
 
-def _network(source: Source) -> dict[str, Any]:
+def _check_folder(folder: PathLike, checkpoint: PathLike, force: bool) -> Path:
+    """Return `folder` as a Path, where an export may be written to it."""
+    folder = Path(folder)
+    for name in FILES:
+        kind = Kind("a file of an export", Path.is_file)
+        check_output(folder / name, kind, inputs=[checkpoint], force=True)
+    if folder.is_dir() and any(folder.iterdir()):
+        if not _is_own(folder):
+            raise UserError(
+                f"--out {folder} is there and is no export of parp; give another folder"
+            )
+        if not force:
+            raise UserError(f"--out {folder} is there already; give another name or --force")
+    return folder
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get(_MARK) == _WRITER
+
+
+def _network(source: FineTuned, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the network, where transformers has one like it."""
     if source.info.kind != "wav2vec2":
         raise UserError(
             f"{source.path} is a {source.info.kind}; only wav2vec 2.0 (and XLSR) is exported to "
             "Wav2Vec2ForCTC"
         )
-    found = {**_DEFAULTS, **_ONLY, **source.settings["model"]["w2v_args"]["model"]}
+    network = {**_DEFAULTS, **_ONLY, **settings["model"]["w2v_args"]["model"]}
     supported: list[tuple[str, Sequence[Any]]] = [
         *((key, (value,)) for key, value in _ONLY.items()),
         ("extractor_mode", tuple(_NORMS)),
         ("activation_fn", tuple(_ACTIVATIONS)),
     ]
     for key, values in supported:
-        if found[key] not in values:
+        if network[key] not in values:
             raise UserError(
-                f"{source.path}: its network has {key}={found[key]}, which Wav2Vec2ForCTC lacks"
+                f"{source.path}: its network has {key}={network[key]}, which Wav2Vec2ForCTC lacks"
             )
-    if source.settings["model"].get("blank_weight"):
+    if settings["model"].get("blank_weight"):
         raise UserError(f"{source.path}: model.blank_weight has no counterpart in Wav2Vec2ForCTC")
-    return found
+    return network
 
 
-def _config(source: Source, network: Mapping[str, Any]) -> dict[str, Any]:
+def _config(
+    source: FineTuned, settings: Mapping[str, Any], network: Mapping[str, Any]
+) -> dict[str, Any]:
     layers = _literal(source, str(network["conv_feature_layers"]))
-    tuned = source.settings["model"]
-    criterion = source.settings.get("criterion") or {}
+    tuned = settings["model"]
+    criterion = settings.get("criterion") or {}
     return {
         "architectures": ["Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",
+        _MARK: _WRITER,
         "dtype": "float32",
         "torch_dtype": "float32",  # The same, for transformers 4.
         "vocab_size": len(source.dictionary),
@@ -200,7 +238,7 @@ def _config(source: Source, network: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _feature_extractor(source: Source) -> dict[str, Any]:
+def _feature_extractor(source: FineTuned) -> dict[str, Any]:
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "processor_class": "Wav2Vec2Processor",
@@ -213,7 +251,7 @@ def _feature_extractor(source: Source) -> dict[str, Any]:
     }
 
 
-def _tokenizer(source: Source) -> dict[str, dict[str, Any]]:
+def _tokenizer(source: FineTuned) -> dict[str, dict[str, Any]]:
     symbols = [*_SPECIAL, *source.dictionary.symbols[len(_SPECIAL) :]]
     special = {
         "pad_token": _SPECIAL[0],
@@ -237,20 +275,22 @@ def _tokenizer(source: Source) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tensors(source: Source, network: Mapping[str, Any]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+def _tensors(source: FineTuned, network: Mapping[str, Any]) -> dict[str, Tensor]:
+    import torch
+
+    tensors: dict[str, Tensor] = {}
     for name, tensor in source.weights.items():
         # Half-precision runs save half-precision weights; fairseq decodes in fp32 by default.
-        found[_renamed(source, name)] = tensor.detach().float().contiguous()
+        tensors[_renamed(source, name)] = tensor.detach().float().contiguous()
     width = network["encoder_embed_dim"]
-    if "wav2vec2.feature_projection.projection.weight" not in found:
+    if "wav2vec2.feature_projection.projection.weight" not in tensors:
         # fairseq leaves the projection out where the sizes agree; transformers always has one.
-        found["wav2vec2.feature_projection.projection.weight"] = torch.eye(width)
-        found["wav2vec2.feature_projection.projection.bias"] = torch.zeros(width)
-    return found
+        tensors["wav2vec2.feature_projection.projection.weight"] = torch.eye(width)
+        tensors["wav2vec2.feature_projection.projection.bias"] = torch.zeros(width)
+    return tensors
 
 
-def _renamed(source: Source, name: str) -> str:
+def _renamed(source: FineTuned, name: str) -> str:
     if name.startswith("w2v_encoder.proj."):
         return name.replace("w2v_encoder.proj.", "lm_head.")
     if name.startswith(_ENCODER):
@@ -262,7 +302,7 @@ def _renamed(source: Source, name: str) -> str:
     raise UserError(f"{source.path} holds {name}, which Wav2Vec2ForCTC lacks")
 
 
-def _literal(source: Source, text: str) -> list[tuple[int, int, int]]:
+def _literal(source: FineTuned, text: str) -> list[tuple[int, int, int]]:
     """The convolutions as (width, kernel, stride): lists of tuples, added and multiplied."""
 
     def value(node: ast.AST) -> Any:

@@ -11,13 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from parp_fairseq.checkpoints.kinds import MASK_FORMAT
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import Kind, PathLike, write_bytes
+from parp_fairseq.files import PathLike, write_bytes
 from parp_fairseq.pruning import bits
 from parp_fairseq.pruning.mask import Mask
 from parp_fairseq.pruning.scope import canonical_name
 
-FORMAT = "parp-mask"
 VERSION = 1
 
 # What a file may raise whose header is JSON, but not of a mask.
@@ -51,7 +51,7 @@ def save_mask(mask: Mask, path: PathLike, info: Mapping[str, Any] | None = None)
     }
     short = {canonical_name(name): data.cpu() for name, data in mask.packed.items()}
     # One entry alone: safetensors writes several in an order that changes.
-    write_bytes(path, save(short, metadata={FORMAT: json.dumps(about)}))
+    write_bytes(path, save(short, metadata={MASK_FORMAT: json.dumps(about)}))
 
 
 def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
@@ -66,11 +66,11 @@ def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as handle:
             metadata = handle.metadata() or {}
-            if FORMAT not in metadata:
+            if MASK_FORMAT not in metadata:
                 raise UserError(
                     f"{path}: a safetensors file, but not a mask; make one with `parp mask`"
                 )
-            about = json.loads(metadata[FORMAT])
+            about = json.loads(metadata[MASK_FORMAT])
             if about["version"] != VERSION:
                 raise UserError(
                     f"{path}: mask format version {about['version']}, this program reads version "
@@ -82,19 +82,6 @@ def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a readable mask file ({reason})") from error
-
-
-def is_mask_file(path: PathLike) -> bool:
-    """Whether a safetensors file says that it is a mask; False for anything that is none."""
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            return FORMAT in (handle.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
-MASK_FILE_KIND = Kind("a mask file", is_mask_file)
-"""For `files.check_output`."""
 
 
 def read_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.kinds import MASK_FILE
+from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.pruning import Mask, Scope, magnitude_mask, random_mask
-from parp_fairseq.pruning.magnitude import check_granularity, check_sparsity
+from parp_fairseq.files import PathLike, check_output
+from parp_fairseq.pruning.checks import check_granularity, check_sparsity
 from parp_fairseq.pruning.methods import FIRST_MASKS
-from parp_fairseq.pruning.scope import canonical_name
 
-PathLike = Union[str, "os.PathLike[str]"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from parp_fairseq.pruning import Mask, Scope
 
 # Parts of a pre-trained model that fine-tuning takes off before anything is pruned.
 _PRETRAINING_HEADS = ("quantizer.", "project_q.", "target_glu.", "final_proj.", "label_embs_concat")
@@ -56,15 +55,15 @@ def make_mask(
         UserError: an unknown method, a sparsity out of range, an unreadable checkpoint, a scope
             that does not fit it, weights that cannot be ranked.
     """
-    if method not in FIRST_MASKS:
-        raise UserError(f"--method is {method!r}; use {', '.join(FIRST_MASKS)}")
+    check_options(checkpoint, sparsity, method, granularity)
+
+    from parp_fairseq.pruning import Mask, Scope, magnitude_mask, random_mask
+    from parp_fairseq.pruning.scope import canonical_name
+
     scope = scope or Scope()
     path = Path(checkpoint)
-    with options_named("--"):
-        check_sparsity(sparsity)
-        check_granularity(granularity)
-        state = load_checkpoint(path)
-        weights = scoped_weights(state, scope, path, "--")
+    state = load_checkpoint(path)
+    weights = scoped_weights(state, scope, path, "--")
     if method == "random":
         mask = random_mask(weights, sparsity, seed)
     else:
@@ -86,6 +85,54 @@ def make_mask(
     return Mask({canonical_name(name): kept for name, kept in mask.items()}), info
 
 
+def write_mask(
+    checkpoint: PathLike,
+    out: PathLike,
+    sparsity: float,
+    *,
+    include: Sequence[str] = ("wav2vec2",),
+    exclude: Sequence[str] = (),
+    biases: bool = False,
+    method: str = "magnitude",
+    granularity: str = "global",
+    seed: int = 2337,
+    force: bool = False,
+) -> Mask:
+    """Make a mask and write it to the file `out`; return it.
+
+    Args:
+        checkpoint: as for `make_mask`, like `sparsity`, `method`, `granularity` and `seed`.
+        out: the mask file to write.
+        include: what may be pruned, as in Scope; so are `exclude` and `biases`.
+        force: replace a mask file that is there.
+
+    Raises:
+        UserError: what `make_mask` raises, or `out` cannot be written.
+    """
+    out = check_output(out, MASK_FILE, inputs=[checkpoint], force=force)
+    check_options(checkpoint, sparsity, method, granularity)
+
+    from parp_fairseq.masks.files import save_mask
+    from parp_fairseq.pruning import Scope
+
+    scope = Scope(tuple(include), tuple(exclude), biases)
+    mask, info = make_mask(
+        checkpoint, sparsity, method=method, granularity=granularity, scope=scope, seed=seed
+    )
+    save_mask(mask, out, info)
+    return mask
+
+
+def check_options(checkpoint: PathLike, sparsity: float, method: str, granularity: str) -> None:
+    """Check, without torch, what `make_mask` is asked for; raise what it raises."""
+    if method not in FIRST_MASKS:
+        raise UserError(f"--method is {method!r}; use {', '.join(FIRST_MASKS)}")
+    with options_named("--"):
+        check_granularity(granularity)
+        check_sparsity(sparsity)
+    check_readable(checkpoint)
+
+
 def scoped_weights(
     state: Mapping[str, Any], scope: Scope, path: PathLike, options: str = ""
 ) -> dict[str, Tensor]:
@@ -96,6 +143,10 @@ def scoped_weights(
     Raises:
         UserError: the scope does not fit the model.
     """
+    from torch import Tensor
+
+    from parp_fairseq.pruning.scope import canonical_name
+
     tensors = {
         name: tensor
         for name, tensor in state["model"].items()
@@ -141,9 +192,12 @@ def random_weights(
     Raises:
         UserError: the checkpoint does not hold its architecture, or another one.
     """
+    import torch
     from fairseq import tasks
     from fairseq.models import MODEL_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
+
+    from parp_fairseq.pruning.scope import canonical_name
 
     settings = plain_settings(state)
     if any(name.startswith("w2v_encoder.") for name in state["model"]):

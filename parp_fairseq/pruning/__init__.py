@@ -1,11 +1,17 @@
 """The paper in plain torch: tensors and names, no fairseq, no audio."""
 
-from parp_fairseq.pruning.initial import random_mask
-from parp_fairseq.pruning.magnitude import magnitude_mask
-from parp_fairseq.pruning.mask import Mask, iou
-from parp_fairseq.pruning.pruner import Pruner
-from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
-from parp_fairseq.pruning.scope import Scope
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parp_fairseq.pruning.initial import random_mask
+    from parp_fairseq.pruning.magnitude import magnitude_mask
+    from parp_fairseq.pruning.mask import Mask, iou
+    from parp_fairseq.pruning.pruner import Pruner
+    from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
+    from parp_fairseq.pruning.scope import Scope
 
 __all__ = [
     "Mask",
@@ -17,3 +23,21 @@ __all__ = [
     "magnitude_mask",
     "random_mask",
 ]
+
+_HOMES = {
+    "Mask": "mask",
+    "Pruner": "pruner",
+    "Scope": "scope",
+    "SparsityChain": "schedule",
+    "SparsitySchedule": "schedule",
+    "iou": "mask",
+    "magnitude_mask": "magnitude",
+    "random_mask": "initial",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # When it is first asked for: commands check their options before they load torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

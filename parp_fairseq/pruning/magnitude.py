@@ -12,10 +12,9 @@ from torch import Tensor
 
 from parp_fairseq.pruning import bits
 from parp_fairseq.pruning.blocks import BLOCK, Block, each_block
+from parp_fairseq.pruning.checks import check_granularity, check_sparsity
 from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.mask import Mask
-
-GRANULARITIES = ("global", "tensor")
 
 # Below this many entries all are sorted out at once; above, a sample narrows them down first.
 _FEW = 1 << 16
@@ -109,20 +108,6 @@ def select_smallest(
         arrays = _Arrays({name: tensors[name].detach() for name in group})
         cuts.update(zip(group, _cut(arrays, sparsity, hint)))
     return Selection(cuts, max((cut.threshold for cut in cuts.values()), default=0.0))
-
-
-def check_sparsity(sparsity: float, argument: str = "sparsity") -> None:
-    """Raise PruningError unless `sparsity` lies in [0, 1]; `argument` is what it is called."""
-    if not 0.0 <= sparsity <= 1.0:
-        raise PruningError(
-            f"is {sparsity}; it is a fraction between 0 and 1 (90% is 0.9)", argument
-        )
-
-
-def check_granularity(granularity: str) -> None:
-    """Raise PruningError unless `granularity` is one of GRANULARITIES."""
-    if granularity not in GRANULARITIES:
-        raise PruningError(f"is {granularity!r}; use {' or '.join(GRANULARITIES)}", "granularity")
 
 
 class _Arrays:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parp_fairseq.pruning.checks import check_sparsity
 from parp_fairseq.pruning.errors import PruningError
-from parp_fairseq.pruning.magnitude import check_sparsity
 
 SHAPES = ("linear", "cubic")
 

@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
-from parp_fairseq.pruning.magnitude import check_granularity, check_sparsity
+from parp_fairseq.pruning.checks import check_granularity, check_sparsity
 from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
 
 # Options that decide how a run goes; resuming it under others is refused.

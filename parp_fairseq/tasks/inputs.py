@@ -7,12 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from parp_fairseq.checkpoints.reading import pretrained_info
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.describe import pretrained_info
+from parp_fairseq.checkpoints.shipped import TINY, TINY_MODEL
 from parp_fairseq.errors import UserError
-
-# What `model.w2v_path=tiny` means: the pre-trained model that ships with this package.
-TINY = "tiny"
 
 
 def settle_paths(task: DictConfig, model: DictConfig, run: DictConfig) -> None:

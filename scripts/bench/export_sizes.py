@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from parp_fairseq.checkpoints.sparse_file import export_sparse, read_sparse
+from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import export_sparse
 from parp_fairseq.manifests.labels.units import ENGLISH_LETTERS
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.table import aligned
@@ -78,14 +79,16 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        path, out = Path(folder, "checkpoint.pt"), Path(folder, "model")
+        path, stock = Path(folder, "checkpoint.pt"), Path(folder, "stock.pt")
+        out = Path(folder, "model.safetensors")
         for sparsity in options.sparsity:
             state = checkpoint(sparsity, options.quick)
             torch.save(state, path)
-            written = {"fairseq": (export_fairseq(path, out)["bytes"], None)}
-            for dtype, size in (("fp16", 2), ("fp32", 4)):
-                held = must_hold(state["model"], size)
-                written[f"sparse {dtype}"] = (export_sparse(path, out, dtype=dtype)["bytes"], held)
+            written = {"fairseq": (export_fairseq(path, stock, force=True)["bytes"], None)}
+            for dtype, width in (("fp16", 2), ("fp32", 4)):
+                held = must_hold(state["model"], width)
+                size = export_sparse(path, out, dtype=dtype, force=True)["bytes"]
+                written[f"sparse {dtype}"] = (size, held)
             read = read_sparse(out)["model"]
             if not all(torch.equal(read[name], state["model"][name]) for name in state["model"]):
                 raise SystemExit("the sparse file gives other weights")

@@ -12,12 +12,14 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from parp_fairseq.checkpoints.sparse_file import export_sparse, load_sparse, read_sparse
+from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.cli.export import export
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.load import build_model, build_task, open_finetuned
+from parp_fairseq.evaluation.load import build_model, build_task, load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import export_sparse
 
 # Stock fairseq where nothing of this package can be imported; its answer is saved.
 STOCK = """

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
+from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
@@ -24,7 +25,6 @@ from parp_fairseq.manifests.labels.pieces import Pieces
 from parp_fairseq.manifests.labels.units import (
     dictionary_endings,
     dictionary_lines,
-    read_dictionary,
 )
 from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import override, training_overrides

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.labels.units import (
     ENGLISH_CHARACTERS,
     ENGLISH_LETTERS,
-    SPECIAL_SYMBOLS,
     WORD_BOUNDARY,
     dictionary_lines,
     to_letters,

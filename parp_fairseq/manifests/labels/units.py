@@ -6,16 +6,10 @@ order decides the rows of the CTC head, so it must not change.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from parp_fairseq.errors import UserError
-
 WORD_BOUNDARY = "|"
-
-# What fairseq puts before every dictionary's own symbols.
-SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 
 # Symbol and count, in fairseq's order.
 ENGLISH_LETTERS: tuple[tuple[str, int], ...] = (
@@ -75,37 +69,3 @@ def dictionary_endings(folder: Path) -> list[str]:
     return sorted(
         path.name[len("dict.") : -len(".txt")] for path in Path(folder).glob("dict.?*.txt")
     )
-
-
-def read_dictionary(path: str | os.PathLike[str]) -> list[str]:
-    """Symbols of a fairseq dictionary (`symbol count` a line), in the file's order.
-
-    Raises UserError naming file and row for a missing file, a malformed row or a symbol that
-    stands there twice.
-    """
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: no dictionary there; put the file beside the manifest or check labels"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text; build the dictionary again") from error
-    symbols: list[str] = []
-    known = set(SPECIAL_SYMBOLS)
-    for row, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
-        if not line.strip():
-            continue
-        overwrite = line.rstrip().endswith(" #fairseq:overwrite")
-        fields = line.rstrip().rsplit(" ", 2 if overwrite else 1)
-        if len(fields) < 2 or not fields[1].lstrip("-").isdigit():
-            raise UserError(f"{path} row {row}: expected '<symbol> <count>', found {line!r}")
-        symbol = fields[0]
-        if symbol in known and not overwrite:
-            raise UserError(f"{path} row {row}: the symbol {symbol!r} stands there twice")
-        known.add(symbol)
-        symbols.append(symbol)
-    if not symbols:
-        raise UserError(f"{path} is empty; build the dictionary again")
-    return symbols

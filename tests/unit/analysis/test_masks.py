@@ -69,7 +69,7 @@ def test_drawing(tmp_path):
     many = compare(named(*(a_mask(seed) for seed in range(14))))
     many.draw(tmp_path / "c.png")
     with pytest.raises(UserError, match="cannot be written"):
-        found.draw(tmp_path / "none" / "a.png")
+        found.draw(tmp_path / "a.png" / "b.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from parp_fairseq.checkpoints import reading as checkpoints
+from parp_fairseq import checkpoints
 from parp_fairseq.errors import UserError
 
 CONV = "[(16, 10, 5)] + [(16, 3, 2)] * 4"
@@ -298,7 +298,7 @@ def test_reading_needs_no_fairseq_where_the_file_holds_none_of_it(tmp_path):
     path = saved(tmp_path / "m.pt", args=old_args())
     code = (
         "import sys\n"
-        "from parp_fairseq.checkpoints.reading import pretrained_info\n"
+        "from parp_fairseq.checkpoints.describe import pretrained_info\n"
         "pretrained_info(sys.argv[1])\n"
         "print([m for m in ('fairseq', 'omegaconf', 'hydra') if m in sys.modules])\n"
     )

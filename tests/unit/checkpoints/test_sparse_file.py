@@ -17,15 +17,14 @@ from small_model import SYMBOLS, bits, random_state, save
 
 from parp_fairseq.checkpoints.sparse_file import (
     FORMAT,
-    export_sparse,
     is_sparse,
-    load_sparse,
-    pack,
     read_sparse,
     unpack,
 )
 from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation.load import load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse import export_sparse, pack
 
 
 @pytest.fixture(scope="module")
@@ -246,21 +245,26 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(files, tmp_path):
     checkpoint, path, _ = files
     refused("is a folder", export_sparse, checkpoint, tmp_path)
     (tmp_path / "file").write_text("")
-    refused("cannot be written", export_sparse, checkpoint, tmp_path / "file" / "model.safetensors")
+    refused("is a file, not", export_sparse, checkpoint, tmp_path / "file" / "model.safetensors")
 
     out = tmp_path / "kept.safetensors"
-    out.write_text("before")
+    before = path.read_bytes()
+    out.write_bytes(before)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limit[1]))
     new = tmp_path / "a" / "new.file"
     try:
         # As on a full disk, writing stops in the middle.
         refused(
-            r"kept.* cannot be written \(File too large; .* MiB", export_sparse, checkpoint, out
+            r"kept.* cannot be written \(File too large; .* MiB",
+            export_sparse,
+            checkpoint,
+            out,
+            force=True,
         )
         refused(r"new.file cannot be written \(.*; .* MiB", export_sparse, checkpoint, new)
         refused(r"new.file cannot be written \(.*; .* MiB", export_fairseq, checkpoint, new)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "kept.safetensors"]
-    assert out.read_text() == "before"
+    assert out.read_bytes() == before

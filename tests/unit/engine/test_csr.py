@@ -60,7 +60,8 @@ def test_attention_equals_fairseqs(padded):
 def test_every_replaced_linear_is_called(tmp_path):
     from small_model import random_state, save
 
-    from parp_fairseq.checkpoints.sparse_file import export_sparse, load_sparse
+    from parp_fairseq.evaluation.load import load_sparse
+    from parp_fairseq.export.sparse import export_sparse
 
     export_sparse(save(random_state(), tmp_path / "c.pt"), tmp_path / "m.safetensors")
     loaded = load_sparse(tmp_path / "m.safetensors")

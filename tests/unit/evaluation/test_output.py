@@ -62,20 +62,36 @@ def test_transcripts_can_be_read_back(tmp_path):
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["test.tsv"]
 
 
-def test_places_that_cannot_be_written_are_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--json .* is a folder; name a file"):
-        output.check_file(tmp_path, "--json")
-    with pytest.raises(UserError, match=r"--csv .*none/a\.csv: there is no folder"):
-        output.check_file(tmp_path / "none" / "a.csv", "--csv")
+def test_outputs_are_checked_before_the_work(tmp_path):
+    def check(as_json=None, as_csv=None, transcripts=(), inputs=(), force=False):
+        output.check_outputs(as_json, as_csv, transcripts, inputs, force)
+
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"--json .* is a folder; give the name of a file of sco"):
+        check(tmp_path)
     with pytest.raises(UserError, match=r"--transcripts .*/file/deep: .*/file is a file"):
-        output.check_folder(tmp_path / "file" / "deep", "--transcripts")
-    output.check_file(tmp_path / "new.json", "--json")
-    output.check_folder(tmp_path / "new" / "deep", "--transcripts")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+        check(transcripts=[tmp_path / "file" / "deep"])
+    check(tmp_path / "new" / "a.json", tmp_path / "a.csv", [tmp_path / "x" / "y.tsv"])
+    scores = [score_of(PAIRS)]
+    forms = (output.scores_as_json(scores), output.scores_as_csv(scores))
+    for place, form in enumerate(forms):
+        written = tmp_path / f"scores{place}"
+        written.write_text(form)
+        given = [None, None]
+        given[place] = written
+        check(*given, force=True)
+        with pytest.raises(UserError, match="--force"):
+            check(*given)
+        with pytest.raises(UserError, match="is there and is not"):
+            check(*reversed(given), force=True)
+        with pytest.raises(UserError, match="is also an input"):
+            check(*given, inputs=[written], force=True)
+    output.write_transcripts(scores[0], tmp_path / "t.tsv")
+    check(transcripts=[tmp_path / "t.tsv"], force=True)
 
 
-def test_a_folder_that_takes_no_files_is_refused():
-    # Not by its rights: the tests may run as root.
-    with pytest.raises(UserError, match=r"--json /proc/a\.json cannot be written \(.+\); choose"):
-        output.check_file("/proc/a.json", "--json")
+def test_what_is_read_is_known(tmp_path):
+    for name in ("test.tsv", "test.ltr", "dev.tsv", "dict.ltr.txt", "other.txt"):
+        (tmp_path / name).write_text("")
+    files = output.files_read(["c.pt"], tmp_path, ["test"], "w.pt")
+    assert {path.name for path in files} == {"c.pt", "w.pt", "test.tsv", "test.ltr", "dict.ltr.txt"}

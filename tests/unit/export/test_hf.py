@@ -211,11 +211,11 @@ def test_what_is_refused(tmp_path):
     build(tmp_path / "c.pt")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "precious").write_text("x")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="is there and is no export of parp"):
         export_hf(tmp_path / "c.pt", tmp_path / "used")
     assert (tmp_path / "used" / "precious").read_text() == "x"
     (tmp_path / "file").write_text("x")
-    for place, message in (("file", "is there already"), ("file/below", "cannot be written")):
+    for place, message in (("file", "is a file, not"), ("file/below", "is a file, not")):
         with pytest.raises(UserError, match=message):
             export_hf(tmp_path / "c.pt", tmp_path / place)
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.labels.labelling import make_units, write_labels
-from parp_fairseq.manifests.labels.units import dictionary_lines, read_dictionary
+from parp_fairseq.manifests.labels.units import dictionary_lines
 from parp_fairseq.manifests.overrides import override, updates_for
 from parp_fairseq.manifests.splits import is_training, kind_of
 

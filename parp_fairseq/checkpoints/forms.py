@@ -1,0 +1,28 @@
+"""Files that hold a model, in any form that this program reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
+from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
+from parp_fairseq.files import PathLike
+
+
+def check_form(path: PathLike) -> None:
+    """Check, without torch, that a file begins as one that `read_state` reads.
+
+    Raises:
+        UserError: it is missing, a folder, empty, cut off or of another kind.
+    """
+    if not is_sparse(path):
+        check_readable(path)
+
+
+def read_state(path: PathLike) -> dict[str, Any]:
+    """Read a fairseq checkpoint or a sparse file, as `load_checkpoint` gives it.
+
+    Raises:
+        UserError: what `load_checkpoint` and `read_sparse` raise.
+    """
+    return read_sparse(path) if is_sparse(path) else load_checkpoint(path)

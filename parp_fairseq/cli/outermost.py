@@ -1,0 +1,120 @@
+"""The outermost frame of `parp`: what no command should have to think of ends in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from typer.core import TyperGroup
+
+from parp_fairseq.errors import EXIT_CODE, reported
+
+INTERRUPTED = 130
+"""What a shell takes for a program that Ctrl-C ended."""
+
+CLOSED_PIPE = 1
+"""The exit code when whoever reads standard output has left, as `head` does."""
+
+_STANDARD_OUTPUT = "standard output"
+
+
+class Commands(TyperGroup):
+    """Commands that Ctrl-C ends in one line, whatever version of typer runs them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(_end("parp: interrupted", INTERRUPTED)) from None
+
+
+def run(program: Callable[[], object]) -> int:
+    """Run a program and return its exit code.
+
+    Bad input (UserError), Ctrl-C and what the operating system refuses end in one line on standard
+    error. A closed pipe ends it quietly. Any other exception is a bug, and raised.
+    """
+    with _patient_streams():
+        try:
+            code = _ended(program)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except UnicodeEncodeError as error:
+            text = error.object[error.start : error.end]
+            code = _end(
+                f"parp: error: {text!r} cannot be written as {error.encoding}; set PYTHONUTF8=1"
+            )
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            code = _refused(error)
+    return code
+
+
+def _ended(program: Callable[[], object]) -> int:
+    """Run a program to its own end, well or not; return its exit code."""
+    try:
+        with reported():
+            program()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return _end("parp: interrupted", INTERRUPTED)
+    return 0
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output whose errors tell that they are its own."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _STANDARD_OUTPUT
+            raise
+
+
+@contextlib.contextmanager
+def _patient_streams() -> Iterator[None]:
+    """Streams that write what their encoding lacks as \\u escapes, for terminals of ASCII."""
+    before = sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_StandardOutput(before.fileno(), "w", closefd=False)),
+            encoding=before.encoding,
+            errors="backslashreplace",
+            line_buffering=before.line_buffering,
+        )
+    try:
+        yield
+    finally:
+        # One that failed is not asked to write once more.
+        with contextlib.suppress(OSError, ValueError):
+            if sys.stdout is not before:
+                sys.stdout.close()
+        sys.stdout = before
+
+
+def _refused(error: OSError) -> int:
+    """Tell what the operating system refused; return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return CLOSED_PIPE
+    if error.filename == _STANDARD_OUTPUT:
+        return _end(f"parp: error: {_STANDARD_OUTPUT} cannot be written ({error.strerror})")
+    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return _end(f"parp: error: {name}{error.strerror}")
+
+
+def _end(line: str, code: int = EXIT_CODE) -> int:
+    # Standard error may be a full disk as well: the exit code then says it alone.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+    return code

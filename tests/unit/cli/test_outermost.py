@@ -1,0 +1,122 @@
+"""What no command should have to think of: streams that fail, Ctrl-C, files that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from parp_fairseq import cli
+from parp_fairseq.config import shipped
+
+PARP = [sys.executable, "-c", "from parp_fairseq.cli import main; main()"]
+
+
+def start(*arguments, stdout=subprocess.PIPE, **environment):
+    """Run `parp` in a process of its own."""
+    return subprocess.run(
+        [*PARP, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        text=True,
+        timeout=120,
+    )
+
+
+def fails_with(monkeypatch, error):
+    """Let `parp configs ls` raise `error`."""
+
+    def names():
+        raise error
+
+    monkeypatch.setattr(shipped, "names", names)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "configs ls", "configs show parp_1h"])
+def test_a_full_disk_behind_standard_output(arguments):
+    with open("/dev/full", "w") as full:
+        done = start(*arguments.split(), stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("parp: error: standard output cannot be written (No space")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["configs", "show", "parp_1h"]])
+def test_a_closed_pipe_is_no_error_to_speak_of(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = start(*arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("command", [["manifest", "commonvoice"], ["manifest", "joint"]])
+def test_a_terminal_of_ascii_reads_the_help(command):
+    done = start(*command, "--help", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nl, " in done.stdout
+
+
+def test_an_error_that_names_what_ascii_cannot_write():
+    done = start("configs", "show", "parp_é", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert done.stderr.startswith("parp: error: no config named") and done.stderr.count("\n") == 1
+
+
+def test_a_path_that_ascii_cannot_write(tmp_path):
+    done = start("configs", "cp", "parp_1h", str(tmp_path / "é.yaml"), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\\xe9.yaml\n")
+
+
+def test_ctrl_c(parp, monkeypatch):
+    fails_with(monkeypatch, KeyboardInterrupt())
+    assert parp("configs", "ls") == (130, "", "parp: interrupted\n")
+
+
+def test_a_file_that_cannot_be_read(parp, monkeypatch):
+    fails_with(monkeypatch, PermissionError(13, "Permission denied", "data/train.tsv"))
+    assert parp("configs", "ls") == (2, "", "parp: error: data/train.tsv: Permission denied\n")
+    fails_with(monkeypatch, OSError(24, "Too many open files"))
+    assert parp("configs", "ls") == (2, "", "parp: error: Too many open files\n")
+
+
+def test_a_name_that_cannot_be_encoded(parp, monkeypatch):
+    fails_with(monkeypatch, UnicodeEncodeError("ascii", "naïve", 2, 3, "ordinal not in range"))
+    code, said, error = parp("configs", "ls")
+    assert (code, said) == (2, "")
+    assert "'ï' cannot be written as ascii" in error.replace("\\xef", "ï")
+    assert "PYTHONUTF8=1" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("bug", [ValueError("a bug"), OSError("no errno")])
+def test_bugs_are_not_hidden(monkeypatch, bug):
+    fails_with(monkeypatch, bug)
+    monkeypatch.setattr(sys, "argv", ["parp", "configs", "ls"])
+    with pytest.raises(type(bug)):
+        cli.main()
+
+
+def test_usage(parp):
+    code, _, error = parp("configs", "lss")
+    assert code == 2 and "lss" in error
+    assert parp("--version")[0] == 0
+
+
+def commands(app, path=()):
+    """Every command's path."""
+    for command in app.registered_commands:
+        yield (*path, command.name or command.callback.__name__), command.callback
+    for group in app.registered_groups:
+        yield from commands(group.typer_instance, (*path, group.name))
+
+
+@pytest.mark.parametrize(("path", "function"), commands(cli.app))
+def test_every_command_has_an_example(path, function):
+    assert f"Example: parp {' '.join(path)} " in " ".join(function.__doc__.split()) + " "

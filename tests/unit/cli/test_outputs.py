@@ -1,0 +1,176 @@
+"""No command writes over its input or over a file of another kind, and over none unasked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from small_model import random_state, save
+
+from parp_fairseq.config import shipped
+from parp_fairseq.masks.files import save_mask
+from parp_fairseq.pruning import Mask
+from parp_fairseq.pruning.scope import canonical_name
+
+SCORES = '[\n {\n  "checkpoint": "c.pt",\n  "data": "d"\n }\n]\n'
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A fine-tuned checkpoint, one that needs repair, and a mask of them."""
+    folder = tmp_path_factory.mktemp("made")
+    state = random_state()
+    save(state, folder / "c.pt")
+    cfg = {**state["cfg"], "task": {**state["cfg"]["task"], "_name": "audio_finetuning"}}
+    save({**state, "cfg": cfg}, folder / "old.pt")
+    weights = {n: t for n, t in state["model"].items() if ".layers." in n and "weight" in n}
+    prunable = {n: t for n, t in weights.items() if t.ndim == 2}
+    kept = Mask({canonical_name(n): t != 0 for n, t in prunable.items()})
+    save_mask(kept, folder / "k.safetensors")
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path, monkeypatch):
+    """A copy of them to work in, with other files beside."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name, text in {
+        "notes.txt": "do not lose me\n",
+        "list.json": '[{"mine": 1}]\n',
+        "mine.yaml": "- no config\n",
+        "data/test.tsv": "/gone\n",
+        "data/test.ltr": "",
+        "data/dict.ltr.txt": "E 1\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "data.zip").write_bytes(b"PK\x03\x04" + bytes(60))
+    return tmp_path
+
+
+# The command with OUT where the output goes, and its inputs.
+COMMANDS = {
+    "fairseq": ("export c.pt --format fairseq -o OUT", ["c.pt"]),
+    "sparse": ("export c.pt --format sparse -o OUT", ["c.pt"]),
+    "repair": ("repair old.pt -o OUT", ["old.pt"]),
+    "make": ("mask make c.pt --sparsity 0.5 -o OUT", ["c.pt"]),
+    "inspect": ("inspect c.pt --against k.safetensors --png OUT", ["c.pt", "k.safetensors"]),
+    "iou": ("mask iou c.pt k.safetensors --png OUT", ["c.pt", "k.safetensors"]),
+    "json": (
+        "eval c.pt --data data --split test --json OUT",
+        ["c.pt", "data/test.tsv", "data/test.ltr", "data/dict.ltr.txt"],
+    ),
+    "csv": ("eval c.pt --data data --split test --csv OUT", ["c.pt", "data/test.tsv"]),
+}
+OTHER_FILES = ("notes.txt", "list.json", "data.zip")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(parp, folder, command, message):
+    """Run a command that must write nothing; check its one line."""
+    before = contents(folder)
+    code, said, error = parp(*command.split())
+    assert (code, said) == (2, ""), (said, error)
+    assert message in error and error.count("\n") == 1, error
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_input_is_never_an_output(folder, parp, name):
+    command, inputs = COMMANDS[name]
+    for file in inputs:
+        refused(parp, folder, command.replace("OUT", file) + " --force", "is also an input")
+    (folder / "link").symlink_to(inputs[0])
+    refused(parp, folder, command.replace("OUT", "link") + " --force", "is also an input")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_another_kind_of_file_is_never_replaced(folder, parp, name):
+    command, _ = COMMANDS[name]
+    files = [*OTHER_FILES, *(["k.safetensors"] if name == "sparse" else [])]
+    for file in files:
+        refused(parp, folder, command.replace("OUT", file) + " --force", f"{file} is there and is")
+    refused(parp, folder, command.replace("OUT", "data") + " --force", "data is a folder")
+    refused(parp, folder, command.replace("OUT", "notes.txt/x") + " --force", "is a file, not a")
+
+
+@pytest.mark.parametrize("name", ["fairseq", "sparse", "repair", "make", "inspect", "iou"])
+def test_an_output_that_is_there_needs_force(folder, parp, name):
+    command = COMMANDS[name][0].replace("OUT", "new/out.file")
+    code, _, error = parp(*command.split())
+    assert code == 0, error
+    first = (folder / "new" / "out.file").read_bytes()
+    refused(parp, folder, command, "out.file is there already; give another name or --force")
+    # A file of this kind that was cut, as a copy may be.
+    (folder / "new" / "out.file").write_bytes(first[: len(first) // 2])
+    code, _, error = parp(*command.split(), "--force")
+    assert code == 0, error
+    assert (folder / "new" / "out.file").read_bytes()[:100] == first[:100]
+    assert len((folder / "new" / "out.file").read_bytes()) == len(first)
+
+
+def test_scores_that_are_there_need_force(folder, parp):
+    (folder / "s.json").write_text(SCORES)
+    (folder / "s.csv").write_text("checkpoint,data,split,labels,metric,rate\n")
+    for option in ("json", "csv"):
+        command = COMMANDS[option][0].replace("OUT", f"s.{option}")
+        refused(parp, folder, command, f"s.{option} is there already; give another name or --force")
+    both = COMMANDS["json"][0].replace("OUT", "s") + " --csv s"
+    refused(parp, folder, both, "--csv s is also what --json writes")
+
+
+def test_transcripts(folder, parp):
+    command = "eval c.pt --data data --split test --transcripts heard"
+    heard = folder / "heard" / "c.pt" / "test.tsv"
+    heard.parent.mkdir(parents=True)
+    heard.write_text("id\treference\thypothesis\n")
+    refused(parp, folder, command, "test.tsv is there already; give another name or --force")
+    heard.write_text("my own table\n")
+    refused(parp, folder, command + " --force", "test.tsv is there and is not")
+    refused(parp, folder, command.replace("heard", "notes.txt"), "notes.txt is a file")
+
+
+def test_a_folder_for_transformers(folder, parp):
+    command = "export c.pt --format hf -o"
+    assert parp(*command.split(), "new/hf")[0] == 0
+    refused(parp, folder, f"{command} new/hf", "hf is there already; give another name or --force")
+    before = contents(folder / "new" / "hf")
+    (folder / "new" / "hf" / "README.md").write_text("mine\n")
+    assert parp(*command.split(), "new/hf", "--force")[0] == 0
+    after = contents(folder / "new" / "hf")
+    assert after.pop(folder / "new" / "hf" / "README.md") == b"mine\n"
+    assert after == before
+    refused(parp, folder, f"{command} data --force", "data is there and is no export of parp")
+    refused(parp, folder, f"{command} notes.txt --force", "notes.txt is a file")
+    (folder / "theirs").mkdir()
+    config = json.loads((folder / "new" / "hf" / "config.json").read_text())
+    written = {key: value for key, value in config.items() if "parp" not in f"{key}{value}"}
+    (folder / "theirs" / "config.json").write_text(json.dumps(written))
+    refused(parp, folder, f"{command} theirs --force", "theirs is there and is no export of parp")
+    (folder / "new" / "hf" / "model.pt").write_bytes((folder / "c.pt").read_bytes())
+    inside = "export new/hf/model.safetensors --format hf -o new/hf --force"
+    refused(parp, folder, inside, "is also an input")
+    (folder / "empty").mkdir()
+    assert parp(*command.split(), "empty")[0] == 0
+
+
+def test_a_config(folder, parp):
+    refused(parp, folder, "configs cp parp_1h mine.yaml --force", "mine.yaml is there and is not")
+    own = shipped.path_of("parp_1h")
+    refused(parp, folder, f"configs cp parp_1h {own} --force", "is also an input")
+    assert parp("configs", "cp", "parp_1h", "copy.yaml")[0] == 0
+    refused(parp, folder, "configs cp parp_1h copy.yaml", "there already; give another name or")
+    assert parp("configs", "cp", "parp_10h", "copy.yaml", "--force")[0] == 0
+    assert (folder / "copy.yaml").read_bytes() == shipped.path_of("parp_10h").read_bytes()
+
+
+def test_a_checkpoint_of_old_torch_counts_as_one(folder, parp):
+    torch.save({"a": 1}, folder / "out.pt", _use_new_zipfile_serialization=False)
+    command = COMMANDS["fairseq"][0].replace("OUT", "out.pt")
+    refused(parp, folder, command, "there already; give another name or --force")
