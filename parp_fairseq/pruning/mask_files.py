@@ -9,7 +9,7 @@ from typing import Any, Union
 from torch import Tensor
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import bits
+from parp_fairseq.kernels import bits
 from parp_fairseq.pruning.mask import Mask
 from parp_fairseq.pruning.scope import canonical_name
 
@@ -81,7 +81,7 @@ def both_kept(a: Mask, b: Mask) -> dict[str, int]:
     if difference:
         raise ValueError(difference)
     theirs = b.packed
-    return {name: bits.ones(data & theirs[name]) for name, data in a.packed.items()}
+    return {name: bits.count_both(data, theirs[name]) for name, data in a.packed.items()}
 
 
 def iou_of_counts(counts: Iterable[tuple[int, int, int]]) -> float:
