@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # before setuptools 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "parp_fairseq"
+
+# By its path: what imports the package needs torch, which is not there yet.
+_spec = importlib.util.spec_from_file_location("kernels_build", PACKAGE / "kernels" / "build.py")
+kernels = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(kernels)
 
 
 def version() -> str:
@@ -24,14 +37,44 @@ def long_description() -> str:
 
 
 def data_files() -> list[str]:
-    """Every file of the package that is not Python: yaml, the tiny model, word lists."""
+    """Every file of the package that is not Python: yaml, the tiny model, sources of kernels."""
     return sorted(
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*")
         if path.is_file()
-        and path.suffix not in {".py", ".pyc", ".pyo"}
+        and path.suffix not in {".py", ".pyc", ".pyo", ".so", ".part"}
         and not any(part.startswith(".") for part in path.relative_to(PACKAGE).parts)
     )
+
+
+class BuildWithKernels(build_py):
+    """Compiles the kernels too: into the wheel, or for an editable install beside their sources."""
+
+    def run(self) -> None:
+        """Build; without a compiler go on without kernels, which the program says when it runs."""
+        super().run()
+        target = PACKAGE if self.editable_mode else Path(self.build_lib) / PACKAGE.name
+        out = target / "kernels" / kernels.NAME
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            kernels.build(out)
+        except kernels.BuildError as error:
+            out.unlink(missing_ok=True)
+            print(f"warning: without native kernels: {error}", file=sys.stderr)
+
+
+class WheelOfThisPlatform(bdist_wheel):
+    """Any Python 3 (the library is plain C to it), but this machine's system and processor."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """The wheel's tag; that of a pure one where no library can be built."""
+        if kernels.compiler() is None:
+            return super().get_tag()
+        pure, self.root_is_pure = self.root_is_pure, False
+        try:
+            return "py3", "none", super().get_tag()[2]
+        finally:
+            self.root_is_pure = pure
 
 
 OLD = 'python_version < "3.11"'
@@ -53,6 +96,7 @@ setup(
     ],
     package_data={"parp_fairseq": data_files()},
     zip_safe=False,
+    cmdclass={"build_py": BuildWithKernels, "bdist_wheel": WheelOfThisPlatform},
     entry_points={"console_scripts": ["parp = parp_fairseq.cli:main"]},
     install_requires=[
         f"fairseq-fixed==0.12.3.1; {NEW}",

@@ -158,7 +158,8 @@ print(sys.version.split()[0])' 2>/dev/null) || return 1
 
 fingerprint() { # of all that this script's work depends on
     "$venv/bin/python" -I - "${locks[@]}" setup.py pyproject.toml parp_fairseq/_version.py \
-        build_backend/*.py scripts/setup.sh <<'EOF'
+        build_backend/*.py scripts/setup.sh parp_fairseq/kernels/build.py \
+        parp_fairseq/kernels/csrc/*.* parp_fairseq/kernels/csrc/runtime/*.* <<'EOF'
 import hashlib, sys
 digest = hashlib.sha256(sys.version.encode())
 for name in sys.argv[1:]:

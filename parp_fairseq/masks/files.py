@@ -14,7 +14,7 @@ from torch import Tensor
 from parp_fairseq.checkpoints.kinds import MASK_FORMAT
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_bytes
-from parp_fairseq.pruning import bits
+from parp_fairseq.kernels import bits
 from parp_fairseq.pruning.mask import Mask
 from parp_fairseq.pruning.scope import canonical_name
 
@@ -149,7 +149,7 @@ def both_kept(a: Mask, b: Mask) -> dict[str, int]:
     if difference:
         raise ValueError(difference)
     theirs = b.packed
-    return {name: bits.ones(data & theirs[name]) for name, data in a.packed.items()}
+    return {name: bits.count_both(data, theirs[name]) for name, data in a.packed.items()}
 
 
 def iou_of_counts(counts: Iterable[tuple[int, int, int]]) -> float:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from parp_fairseq.pruning import bits
+from parp_fairseq.kernels import bits
+from parp_fairseq.kernels.cut import zero_unset
 from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.scope import canonical_name
 
@@ -34,8 +35,18 @@ class Mask(Mapping[str, Tensor]):
         self._kept: dict[str, int] = {}
 
     @classmethod
-    def from_bits(cls, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> Mask:
-        """Make a mask of packed bits (see `packed`); `shapes` gives each tensor's shape.
+    def from_bits(
+        cls,
+        packed: Mapping[str, Tensor],
+        shapes: Mapping[str, tuple[int, ...]],
+        kept: Mapping[str, int] | None = None,
+    ) -> Mask:
+        """Make a mask of packed bits.
+
+        Args:
+            packed: name → bits, as the property of that name gives them.
+            shapes: name → shape.
+            kept: name → number of entries kept, where they were counted already.
 
         Raises:
             ValueError: names differ or a tensor holds too few or too many bytes.
@@ -51,6 +62,7 @@ class Mask(Mapping[str, Tensor]):
             if count % 8 and int(data[-1]) & (0xFF >> count % 8):
                 raise ValueError(f"{name}: bits are set behind the last entry")
             mask._bits[name], mask._shapes[name] = data, shape
+        mask._kept.update(kept or {})
         return mask
 
     def __getitem__(self, name: str) -> Tensor:
@@ -88,7 +100,7 @@ class Mask(Mapping[str, Tensor]):
     def kept_in(self, name: str) -> int:
         """Number of entries kept of one tensor."""
         if name not in self._kept:
-            self._kept[name] = bits.ones(self._bits[name])
+            self._kept[name] = bits.count(self._bits[name])
         return self._kept[name]
 
     @property
@@ -109,7 +121,7 @@ class Mask(Mapping[str, Tensor]):
 
     def zero_(self, tensors: Mapping[str, Tensor]) -> None:
         """Set to zero, in place, what this mask prunes of `tensors`."""
-        bits.zero_unset([tensors[name] for name in self], list(self._bits.values()))
+        zero_unset([tensors[name] for name in self], list(self._bits.values()))
 
     def renamed(self, names: Mapping[str, tuple[int, ...]], source: str) -> Mask:
         """Return this mask under the names of a model's parameters.
@@ -162,4 +174,6 @@ def iou(a: Mask, b: Mask) -> float:
 def kept_by_both(a: Mask, b: Mask) -> int:
     """Count the entries that two masks over the same tensors keep."""
     packed = b.packed
-    return sum(bits.ones(data & packed[name].to(data.device)) for name, data in a.packed.items())
+    return sum(
+        bits.count_both(data, packed[name].to(data.device)) for name, data in a.packed.items()
+    )

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parp_fairseq.pruning import bits
+from parp_fairseq.kernels.cut import zero_unset
 from parp_fairseq.pruning.errors import PruningError
-from parp_fairseq.pruning.magnitude import magnitude_mask, select_smallest
-from parp_fairseq.pruning.mask import Mask, iou, kept_by_both
+from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
+from parp_fairseq.pruning.mask import Mask
 from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
 
 VERSION = 2
@@ -249,7 +249,7 @@ class Pruner:
             return tensor
         saved = tensor.detach().clone()
         view = self.view_mask()
-        bits.zero_unset([saved], [view.packed[name]])
+        zero_unset([saved], [view.packed[name]])
         return saved
 
     def state_dict(self) -> dict[str, Any]:
@@ -345,14 +345,13 @@ class Pruner:
         before, sparsity_before = self.mask, self._sparsity
         self._sparsity = self.schedule.at(update)
         hint = self.threshold if self._sparsity == sparsity_before else 0.0
-        selection = select_smallest(self._weights, self._sparsity, self.granularity, hint)
-        self._mask, self.threshold = selection.mask(self._weights), selection.threshold
-        selection.zero_(self._weights)
+        event = prune_(self._weights, self._sparsity, self.granularity, before, self._first, hint)
+        self._mask, self.threshold = event.mask, event.threshold
         self._update_copies()
         pruned = before.numel - before.kept
-        came_back = self._mask.kept - kept_by_both(before, self._mask)
-        self.revived = came_back / pruned if pruned else 0.0
-        self.mask_iou = iou(self._first, self._mask)
+        self.revived = (event.mask.kept - event.kept_of_previous) / pruned if pruned else 0.0
+        either = event.mask.kept + self._first.kept - event.kept_of_first
+        self.mask_iou = event.kept_of_first / either if either else 1.0
         self.events += 1
         self._moved, self._fresh = False, None
 

@@ -141,13 +141,16 @@ def copy_of_the_sources(to: Path) -> Path:
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE"):
         shutil.copy(ROOT / name, to / name)
     for name in ("build_backend", "parp_fairseq", "hydra_plugins"):
-        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.so")
+        )
     return to
 
 
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_wheel(tmp_path: Path, kind: str) -> None:
-    """A wheel holds every file of the package, an editable one stand-ins; RECORD fits both."""
+    """A wheel holds every file of the package and kernels for this platform, an editable one
+    stand-ins; RECORD fits both."""
     source = tmp_path / "source"
     source.mkdir()
     copy_of_the_sources(source)
@@ -169,8 +172,10 @@ def test_wheel(tmp_path: Path, kind: str) -> None:
             for folder in ("parp_fairseq", "hydra_plugins")
             for path in (source / folder).rglob("*")
             if path.is_file()
-        }
+        } | {"parp_fairseq/kernels/libparp_kernels.so"}
+        assert re.search(r"-py3-none-(?!any)", run.stdout)
     else:
+        assert (source / "parp_fairseq/kernels/libparp_kernels.so").is_file()
         assert all(len(files[name]) < 2000 for name in ours)
         assert {"parp_fairseq/__init__.py", "hydra_plugins/parp_searchpath/__init__.py"} <= ours
     assert "hydra_plugins/__init__.py" not in files

@@ -6,9 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import prune
 
-from parp_fairseq.pruning import Mask, blocks, magnitude, magnitude_mask
+from parp_fairseq.kernels import batch, library
+from parp_fairseq.kernels.words import infinity, word_of
+from parp_fairseq.pruning import Mask, magnitude, magnitude_mask, random_mask
 from parp_fairseq.pruning.errors import PruningError
-from parp_fairseq.pruning.magnitude import select_smallest
+from parp_fairseq.pruning.magnitude import prune_, select_smallest
 
 # Few distinct values: ties everywhere, signs and zeros of both kinds among them.
 VALUES = st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0, 2.0, -2.0, 3.0])
@@ -51,8 +53,29 @@ def small_blocks(monkeypatch):
     """Let a few entries take the way of many: samples, brackets, several blocks and threads."""
     monkeypatch.setattr(magnitude, "_FEW", 4)
     monkeypatch.setattr(magnitude, "_STRIDE", 3)
-    for module in (magnitude, blocks):
-        monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(magnitude, "_BLOCK", 8)
+    monkeypatch.setattr(batch, "TILE", 64)
+
+
+@pytest.fixture(params=["reference", *library.available()])
+def level(request, monkeypatch):
+    """Each code that can run here."""
+    monkeypatch.setenv("PARP_KERNELS", request.param)
+    return request.param
+
+
+# Which tensors are taken for another device's, whose operations a CPU has too.
+REMOTE = {
+    "none": lambda tensor: False,
+    "all": lambda tensor: True,
+    "some": lambda tensor: tensor.numel() % 2 == 0,
+}
+
+
+def words_between(low, high):
+    """The bracket (low, high] in words of fp32, from `low` itself where it is 0."""
+    ends = infinity(torch.float32) if high == float("inf") else word_of(high, torch.float32) + 1
+    return 0 if low < 0 else word_of(low, torch.float32) + 1, ends
 
 
 # What a bracket may meet: a good one, a wrong one, and more entries inside than may be copied.
@@ -73,18 +96,17 @@ BRACKETS = {
     st.sampled_from(sorted(BRACKETS)),
     st.sampled_from([0.0, 1.0]),
     st.sampled_from([0.0, 0.5, 1.0, 1.2, 9.0]),
-    st.booleans(),
+    st.sampled_from(sorted(REMOTE)),
 )
 def test_many_entries_equal_brute_force(
-    small_blocks, named, sparsity, bracket, copied, hint, remote
+    level, small_blocks, named, sparsity, bracket, copied, hint, remote
 ):
     given_bracket = BRACKETS[bracket]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(magnitude, "_COPIED", copied)
-        # The way that tensors on a GPU go, whose operations a CPU has too.
-        patch.setattr(magnitude, "_is_remote", lambda flat: remote)
+        patch.setattr(batch, "_is_remote", REMOTE[remote])
         if given_bracket is not None:
-            patch.setattr(magnitude, "_bracket", lambda *arguments: given_bracket)
+            patch.setattr(magnitude, "_sampled", lambda *arguments: words_between(*given_bracket))
         mask = select_smallest(named, sparsity, hint=hint).mask(named)
     assert mask.equal(brute_force(named, sparsity))
 
@@ -96,10 +118,10 @@ def test_many_entries_equal_brute_force(
     st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
     st.booleans(),
 )
-def test_zeroing_equals_multiplying(small_blocks, named, sparsity, dtype, transposed):
+def test_zeroing_equals_multiplying(level, small_blocks, named, sparsity, dtype, transposed):
     named = {name: tensor.to(dtype) for name, tensor in named.items()}
     if transposed:
-        named = {name: tensor.T for name, tensor in named.items() if tensor.dim() < 3}
+        named = {name: t.permute(*range(t.dim())[::-1]) for name, t in named.items()}
     expected = brute_force(named, sparsity)
     for zero in (
         lambda own: select_smallest(own, sparsity).zero_(own),
@@ -172,12 +194,60 @@ def test_equals_torch_where_nothing_ties():
         assert torch.equal(mask[str(i)], layer.weight_mask.bool())
 
 
-@pytest.mark.parametrize("remote", [False, True])
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tensors(), st.data(), st.floats(0, 1), st.sampled_from(["global", "tensor"]), st.booleans())
+def test_an_event_is_selection_zeros_mask_and_meters(
+    level, small_blocks, named, data, sparsity, granularity, same
+):
+    kinds = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
+    named = {name: tensor.to(data.draw(kinds)) for name, tensor in named.items()}
+    previous = random_mask(named, 0.4, seed=1)
+    first = previous if same else random_mask(named, 0.7, seed=2)
+    expected = magnitude_mask(named, sparsity, granularity)
+    own = {name: tensor.clone() for name, tensor in named.items()}
+    remote = REMOTE[data.draw(st.sampled_from(sorted(REMOTE)))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "_is_remote", remote)
+        event = prune_(own, sparsity, granularity, previous, first)
+    assert event.mask.equal(expected)
+    assert event.mask.kept == sum(int(keep.sum()) for keep in expected.values())
+    for name, tensor in own.items():
+        assert torch.equal(tensor, named[name].masked_fill(~expected[name], 0))
+    for kept, other in ((event.kept_of_previous, previous), (event.kept_of_first, first)):
+        assert kept == sum(int((expected[name] & other[name]).sum()) for name in named)
+    if granularity == "global":
+        assert expected.equal(brute_force(named, sparsity))
+    pruned = [named[name][~expected[name]].abs().double() for name in named]
+    largest = max((float(part.max()) for part in pruned if part.numel()), default=0.0)
+    assert event.threshold == largest
+
+
+def test_an_event_refused_changes_nothing():
+    weights = {"a": torch.ones(100), "b": torch.tensor([1.0, float("nan")])}
+    mask = random_mask(weights, 0.5, seed=0)
+    with pytest.raises(PruningError, match="b holds NaN"):
+        prune_(weights, 0.9, "tensor", mask, mask)
+    assert torch.equal(weights["a"], torch.ones(100))
+
+
+def test_autograd_sees_that_weights_have_changed():
+    weight = torch.ones(200, requires_grad=True)
+    product = (weight * weight).sum()
+    select_smallest({"w": weight}, 0.5).zero_({"w": weight})
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
+@pytest.mark.parametrize("few", [1 << 16, 1])
+@pytest.mark.parametrize("remote", sorted(REMOTE))
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_names_the_tensor_that_cannot_be_ranked(bad, remote, monkeypatch):
-    monkeypatch.setattr(magnitude, "_is_remote", lambda flat: remote)
+def test_names_the_tensor_that_cannot_be_ranked(level, bad, sparsity, remote, few, monkeypatch):
+    """Also where an earlier tensor holds more than may be copied."""
+    monkeypatch.setattr(batch, "_is_remote", REMOTE[remote])
+    monkeypatch.setattr(magnitude, "_FEW", few)
     with pytest.raises(PruningError, match="second holds NaN or infinity"):
-        magnitude_mask({"first": torch.ones(3), "second": torch.tensor([1.0, bad])}, 0.5)
+        magnitude_mask({"first": torch.ones(300), "second": torch.tensor([1.0, bad])}, sparsity)
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.1, 90, float("nan")])

@@ -1,0 +1,52 @@
+"""Many tensors for one call of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+# Entries that a thread takes at a time: a multiple of 64, for kernels work on 64 at a time.
+TILE = 1 << 16
+
+
+class Batch:
+    """Addresses of contiguous CPU tensors, where each starts when all are laid end to end, and how
+    they are cut into tiles (csrc/words.h)."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = list(tensors)  # kept, for the addresses are theirs
+        self.pointers = addresses(self.tensors)
+        sizes = [tensor.numel() for tensor in tensors]
+        self.starts = _sums(sizes)
+        self.tiles = _sums(-(-size // TILE) for size in sizes)
+        self.widths = np.array([tensor.element_size() for tensor in tensors], np.int64)
+
+    def arguments(self) -> tuple[int, ...]:
+        """What every kernel over several arrays begins with."""
+        return (*map(pointer, (self.pointers, self.starts, self.tiles)), len(self.tensors), TILE)
+
+
+def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
+    """The addresses of CPU tensors as an array of pointers."""
+    return np.array([tensor.data_ptr() for tensor in tensors], np.uint64)
+
+
+def pointer(array: np.ndarray | None) -> int | None:
+    """The address of a numpy array, None for none."""
+    return None if array is None else array.ctypes.data
+
+
+def split(tensors: Sequence[Tensor], run: Callable | None) -> tuple[list[int], list[int]]:
+    """The indices of the tensors that a kernel `run` serves, and of those left to the reference."""
+    served = [i for i, tensor in enumerate(tensors) if run and not _is_remote(tensor)]
+    return served, sorted(set(range(len(tensors))) - set(served))
+
+
+def _is_remote(tensor: Tensor) -> bool:
+    return tensor.device.type != "cpu"
+
+
+def _sums(sizes) -> np.ndarray:
+    return np.cumsum([0, *sizes], dtype=np.int64)

@@ -1,0 +1,130 @@
+"""The compiled kernels: loaded once, at the level that fits this processor."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from parp_fairseq.kernels.build import LEVELS, NAME, SOURCES, sources_digest
+
+# What to use instead of the fastest: a level, or "reference" for torch alone.
+VARIABLE = "PARP_KERNELS"
+REFERENCE = "reference"
+LIBRARY = Path(__file__).resolve().parent / NAME
+
+Kernel = Callable[..., int]
+
+
+class KernelsError(ValueError):
+    """What PARP_KERNELS asks for cannot be had."""
+
+
+def kernel(name: str) -> Kernel | None:
+    """The compiled function `name`; None where the reference in torch is to be used.
+
+    Arguments are passed as 64-bit integers and addresses (`Tensor.data_ptr()`, ctypes arrays), the
+    result is a 64-bit integer. Python's lock is free meanwhile.
+
+    Raises:
+        KernelsError: PARP_KERNELS asks for what cannot be had.
+    """
+    return _kernel(name, level())
+
+
+def level() -> str:
+    """The level in use: "avx512", "avx2", "portable", or "reference" where nothing is loaded.
+
+    Raises:
+        KernelsError: PARP_KERNELS asks for what cannot be had.
+    """
+    return _level(os.environ.get(VARIABLE, ""))
+
+
+def available() -> list[str]:
+    """The levels that were built and that this processor has, slowest first."""
+    library = _library()
+    if library is None:
+        return []
+    order = list(LEVELS)
+    fastest = order.index(library.parp_supported().decode())
+    return [name for name in library.parp_built().decode().split() if order.index(name) <= fastest]
+
+
+def threads() -> int:
+    """How many threads a kernel may use: as many as torch."""
+    return torch.get_num_threads()
+
+
+@functools.cache
+def _level(wanted: str) -> str:
+    if wanted not in ("", REFERENCE, *LEVELS):
+        raise KernelsError(
+            f"{VARIABLE} is {wanted!r}; use {', '.join((REFERENCE, *LEVELS))}, or leave it unset"
+        )
+    if wanted == REFERENCE:
+        return REFERENCE
+    found = available()
+    if wanted and wanted not in found:
+        raise KernelsError(
+            f"{VARIABLE} is {wanted!r}, but here there is {', '.join((REFERENCE, *found))} only"
+        )
+    return wanted or (found[-1] if found else REFERENCE)
+
+
+@functools.cache
+def _kernel(name: str, level: str) -> Kernel | None:
+    if level == REFERENCE:
+        return None
+    function = getattr(_library(), f"{name}_{level}")
+    function.restype = ctypes.c_int64
+    return lambda *arguments: function(*map(_argument, arguments))
+
+
+def _argument(value: object) -> object:
+    # ctypes would pass a plain int as 32 bits.
+    return ctypes.c_int64(value) if isinstance(value, int) else value
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The library, or None after a line on standard error that says what to do."""
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        reason = "are not built" if not LIBRARY.exists() else "do not load on this machine"
+        return _without(reason)
+    for name in ("parp_supported", "parp_built", "parp_sources"):
+        getattr(library, name).restype = ctypes.c_char_p
+    library.parp_use_team.argtypes = [ctypes.c_void_p]
+    if SOURCES.is_dir() and library.parp_sources().decode() != sources_digest():
+        return _without("were built from other sources than those beside them")
+    library.parp_use_team(_torch_team())
+    return library
+
+
+def _without(reason: str) -> None:
+    print(
+        f"parp: the kernels {reason}: pruning and sparse inference are slower, with the same "
+        "results; install a C++ compiler (Debian, Ubuntu: apt-get install g++) and run "
+        "python -m parp_fairseq.kernels.build",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _torch_team() -> int | None:
+    """The address of GOMP_parallel in the OpenMP that torch itself uses; None where it has none."""
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
+    for path in found:
+        try:
+            function = ctypes.CDLL(str(path)).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        return ctypes.cast(function, ctypes.c_void_p).value
+    return None

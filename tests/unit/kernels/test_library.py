@@ -1,0 +1,139 @@
+"""Building, loading and choosing: which code runs, and what is said where none can."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from parp_fairseq.kernels import bits, build, library
+
+CODE = """
+import torch
+from parp_fairseq.kernels import bits, library
+a = torch.arange(256, dtype=torch.uint8)
+print(library.level(), bits.count_both(a, a.flip(0)), bits.count_both(a, a))
+"""
+
+
+def program(code=CODE, folder=None, **variables):
+    """Run Python code in a process of its own, from a folder where the package may lie."""
+    environment = {**os.environ, **variables}
+    environment.pop("PARP_KERNELS", None)
+    environment.update(variables)
+    if folder:
+        environment["PYTHONPATH"] = str(folder)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder
+    )
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of what the kernels need of the package, without a library."""
+    to = tmp_path / "parp_fairseq"
+    (to / "kernels").parent.mkdir()
+    for name in ("__init__.py", "_version.py"):
+        shutil.copy(build.HERE.parent / name, to / name)
+    ignore = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(build.HERE, to / "kernels", ignore=ignore)
+    return tmp_path
+
+
+def test_what_this_checkout_runs_on_is_built():
+    assert library.available(), "run python -m parp_fairseq.kernels.build"
+
+
+@pytest.mark.parametrize("name", ["reference", *library.available()])
+def test_a_level_can_be_forced(name, monkeypatch):
+    monkeypatch.setenv("PARP_KERNELS", name)
+    assert library.level() == name
+
+
+@pytest.mark.parametrize("name", ["fast", "AVX2"])
+def test_an_unknown_level_is_refused(name, monkeypatch):
+    monkeypatch.setenv("PARP_KERNELS", name)
+    with pytest.raises(library.KernelsError, match=f"{name}.*use reference, portable"):
+        library.level()
+
+
+def test_without_a_library_one_line_says_so_and_results_are_the_same(package):
+    run = program(folder=package)
+    assert run.stdout.split() == ["reference", "0", "1024"], run.stderr
+    assert run.stderr.count("\n") == 1
+    assert "are not built" in run.stderr and "install a C++ compiler" in run.stderr
+
+
+def test_asking_for_the_reference_is_silent(package):
+    run = program(folder=package, PARP_KERNELS="reference")
+    assert (run.stdout.split(), run.stderr) == (["reference", "0", "1024"], "")
+
+
+def test_a_library_of_other_sources_is_not_used(package):
+    shutil.copy(library.LIBRARY, package / "parp_fairseq" / "kernels")
+    assert program(folder=package).stdout.split()[0] == library.available()[-1]
+    with (package / "parp_fairseq/kernels/csrc/bits.cpp").open("a") as source:
+        source.write("// changed\n")
+    run = program(folder=package)
+    assert run.stdout.split()[0] == "reference" and "other sources" in run.stderr
+
+
+def test_building_without_a_compiler_says_what_to_install(package):
+    code = "from parp_fairseq.kernels import build; build.main()"
+    run = program(code, folder=package, PATH=str(package))
+    assert run.returncode == 1 and "install g++" in run.stderr and run.stderr.count("\n") == 1
+    assert not list(package.rglob("*.so"))
+
+
+def test_a_compiler_that_lacks_a_level_builds_the_others(package):
+    old = package / "old-compiler"
+    old.write_text(
+        '#!/bin/sh\ncase "$*" in *avx512*) echo "error: unknown -mavx512f" >&2; exit 1;; esac\n'
+        'exec c++ "$@"\n'
+    )
+    old.chmod(0o755)
+    code = "from parp_fairseq.kernels import build; print(*build.build())"
+    run = program(code, folder=package, CXX=str(old))
+    assert run.stdout.split() == [name for name in build.LEVELS if name != "avx512"], run.stderr
+    assert program(folder=package).stdout.split()[0] == library.available()[:2][-1]
+
+
+def test_no_inline_function_is_shared_by_levels(tmp_path):
+    """The linker would keep one copy for all, perhaps one that this processor cannot run."""
+    if not shutil.which("nm"):
+        pytest.skip("needs nm")
+    out = tmp_path / build.NAME
+    build.build(out)
+    names = subprocess.run(["nm", "-C", str(out)], capture_output=True, text=True, check=True)
+    weak = [line for line in names.stdout.splitlines() if line[17:18] in "VWu"]
+    assert weak == []
+
+
+def test_threads_of_any_number_agree(monkeypatch):
+    a = torch.randint(0, 256, (1_000_003,), dtype=torch.uint8)
+    expected = bits.count_both_reference(a, a)
+    for count in (1, 2, 3, 64):
+        monkeypatch.setattr(bits, "threads", lambda count=count: count)
+        assert bits.count_both(a, a) == expected
+
+
+def test_a_forked_child_goes_on():
+    """OpenMP's threads are not there after a fork, and waiting for them would never end."""
+    code = """
+import os, torch
+from parp_fairseq.kernels import bits
+torch.set_num_threads(2)
+a = torch.full((1_000_000,), 255, dtype=torch.uint8)
+torch.randn(2000, 2000) @ torch.randn(2000, 2000)
+assert bits.count_both(a, a) == 8_000_000
+child = os.fork()
+if not child:
+    os._exit(0 if bits.count_both(a, a) == 8_000_000 else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    run = program(code)
+    assert run.stdout.split() == ["0"], run.stderr
