@@ -19,11 +19,7 @@ from parp_fairseq._version import __version__
 from parp_fairseq.files import write_json
 from parp_fairseq.pruning import Mask
 from parp_fairseq.pruning.scope import canonical_name, place_of
-
-RUN_FILE = "run.json"
-MASK_FILE = "mask.safetensors"
-FIRST_MASK_FILE = "mask_first.safetensors"
-SPARSITY_FILE = "sparsity.json"
+from parp_fairseq.runs.names import FIRST_MASK_FILE, MASK_FILE, SPARSITY_FILE
 
 
 def sparsity_report(mask: Mask) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name
 from parp_fairseq.runs import record as records
+from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks.config import PruneConfig
 from parp_fairseq.tasks.inputs import check_pretrained, settle_paths
@@ -271,7 +272,7 @@ class ParpTask(AudioFinetuningTask):
             folder = Path(run.checkpoint.save_dir)
             folder.mkdir(parents=True, exist_ok=True)
             plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
-            write_json(folder / records.RUN_FILE, records.run_record(plain))
+            write_json(folder / RUN_FILE, records.run_record(plain))
 
     def _bind(self, optimizer: FairseqOptimizer, update_num: int) -> None:
         """Give the Pruner the weights, and its state or the first mask."""

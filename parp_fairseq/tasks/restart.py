@@ -12,10 +12,9 @@ from omegaconf import DictConfig
 
 from parp_fairseq.checkpoints.reading import DamagedCheckpoint, load_checkpoint
 from parp_fairseq.errors import UserError
+from parp_fairseq.runs.names import LAST
 
 logger = logging.getLogger(__name__)
-
-LAST = "checkpoint_last.pt"
 
 
 def check_restart(checkpoint: DictConfig) -> dict[str, Any] | None:
