@@ -131,8 +131,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
                 found[run] = read_run(record)
     if not found:
         raise UserError(
-            f"no run in {', '.join(searched)}: a run's folder holds {CHECKPOINTS}/{RUN_FILE}, which "
-            "task=parp writes when training begins"
+            f"no run in {', '.join(searched)}: a run's folder holds {CHECKPOINTS}/{RUN_FILE}, "
+            "which task=parp writes when training begins"
         )
     return list(found.values())
 
