@@ -26,7 +26,7 @@ from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.tasks import config as prune_config
-from parp_fairseq.tasks import dictionary
+from parp_fairseq.tasks import dictionary, rows
 from parp_fairseq.tasks.config import PruneConfig
 from parp_fairseq.tasks.experiment import (
     CONTENTS_KEY,
@@ -35,6 +35,7 @@ from parp_fairseq.tasks.experiment import (
     completed,
 )
 from parp_fairseq.tasks.randomness import numpy_seeded
+from parp_fairseq.tasks.saving import save_whole
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class ParpTask(AudioFinetuningTask):
             if self._experiment.complete:
                 logger.info(completed(self._experiment, run))
                 raise SystemExit(0)
+            save_whole()
             prune = self.cfg.prune
             pruner = None
             if prune.method != "dense":
@@ -116,6 +118,13 @@ class ParpTask(AudioFinetuningTask):
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model
         return model
+
+    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
+        """Load a split; in training, an audio file that cannot be used is told by its row."""
+        super().load_dataset(split, *args, **kwargs)
+        if self._experiment is not None:
+            tsv = Path(self.cfg.data, f"{split}.tsv")
+            self.datasets[split] = rows.NamedRows(self.datasets[split], tsv)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the dictionary as plain lists and, in training, digests of what was read."""
@@ -146,6 +155,7 @@ class ParpTask(AudioFinetuningTask):
         **kwargs: Any,
     ) -> Any:
         """Forward and backward, on θ; an epoch's pruning comes before its first update."""
+        rows.refuse_unusable(sample)
         if update_num != self._seen_update:
             with reported():
                 if self._seen_update < 0:
@@ -162,6 +172,13 @@ class ParpTask(AudioFinetuningTask):
             )
         self._micro_batch += 1
         return result
+
+    def valid_step(
+        self, sample: dict[str, Any], model: torch.nn.Module, criterion: torch.nn.Module
+    ) -> Any:
+        """Score a batch."""
+        rows.refuse_unusable(sample)
+        return super().valid_step(sample, model, criterion)
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
