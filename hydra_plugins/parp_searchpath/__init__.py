@@ -1,4 +1,4 @@
-"""Lets `--config-name` find this project's yaml files from any folder."""
+"""Lets `--config-name` find this project's yaml files, and checks a training before it starts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from .command_line import config_folder, unknown_config
+from .launching import install, leave
 from .naming import register
 
 
@@ -20,5 +21,5 @@ class ParpSearchPath(SearchPathPlugin):
         register()
         problem = unknown_config(sys.argv)
         if problem:
-            print(f"parp: error: {problem}", file=sys.stderr)
-            raise SystemExit(2)
+            leave(problem)
+        install()

@@ -1,6 +1,8 @@
 """Task `parp`: fine-tuning for speech recognition with a Pruner beside the Trainer."""
 
 # No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+import contextlib
+import io
 import logging
 import math
 from dataclasses import dataclass, field
@@ -26,14 +28,9 @@ from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.tasks import config as prune_config
-from parp_fairseq.tasks import dictionary, rows
+from parp_fairseq.tasks import dictionary, launch, rows
 from parp_fairseq.tasks.config import PruneConfig
-from parp_fairseq.tasks.experiment import (
-    CONTENTS_KEY,
-    Experiment,
-    check_experiment,
-    completed,
-)
+from parp_fairseq.tasks.experiment import CONTENTS_KEY, Experiment
 from parp_fairseq.tasks.randomness import numpy_seeded
 from parp_fairseq.tasks.saving import save_whole
 
@@ -86,10 +83,7 @@ class ParpTask(AudioFinetuningTask):
             return super().build_model(model_cfg, from_checkpoint)
         with reported():
             run = self.cfg._get_root()
-            self._experiment = check_experiment(self.cfg, model_cfg, run)
-            if self._experiment.complete:
-                logger.info(completed(self._experiment, run))
-                raise SystemExit(0)
+            self._experiment = launch.experiment(self.cfg, model_cfg, run)
             save_whole()
             prune = self.cfg.prune
             pruner = None
@@ -103,7 +97,8 @@ class ParpTask(AudioFinetuningTask):
                     granularity=prune.granularity,
                     settings=prune_config.fingerprint(prune),
                 )
-            with repaired_loading():
+            # fairseq prints the model here, and logs it a moment later.
+            with repaired_loading(), contextlib.redirect_stdout(io.StringIO()):
                 model = super().build_model(model_cfg, from_checkpoint)
             if pruner is not None:
                 scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
@@ -117,6 +112,7 @@ class ParpTask(AudioFinetuningTask):
                 )
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model
+            launch.checks_passed(run)
         return model
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:

@@ -68,6 +68,7 @@ def test_masked_entries_are_zero_on_disk(job):
     assert len(weights) == 36
     assert zeros(weights) == round(0.5 * entries(weights))
     assert {path.name for path in job.iterdir()} == {
+        ".lock",
         "checkpoint_best.pt",
         "checkpoint_last.pt",
         "mask.safetensors",
