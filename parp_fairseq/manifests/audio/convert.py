@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,10 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import write_bytes
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, check_whole
-
-MIN_SAMPLES = 400
-"""What one output frame of wav2vec 2.0 sees: 25 ms. fairseq cannot use anything shorter."""
+from parp_fairseq.manifests.labels.ctc import WINDOW
 
 # A healthy file's length may differ from its header's by the encoder's delay and padding.
 _TOLERANCE = 0.05
@@ -57,11 +57,11 @@ def measure(source: Path) -> Audio:
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return Audio(0, "not readable as audio")
     samples = round(info.frames * SAMPLE_RATE / info.samplerate)
-    return Audio(samples) if samples >= MIN_SAMPLES else Audio(0, "shorter than 25 ms")
+    return Audio(samples) if samples >= WINDOW else Audio(0, "shorter than 25 ms")
 
 
 def convert(source: Path, target: Path) -> Audio:
-    """Decode, mix to mono, resample and write `target`, beside it first, then in its place.
+    """Decode, mix to mono, resample and write `target`, at once or not at all.
 
     A finished `target` that is no older than `source` is kept. Raises UserError where soxr is
     missing or `target` cannot be written; what is wrong with `source` is told in the result.
@@ -95,20 +95,12 @@ def convert(source: Path, target: Path) -> Audio:
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    if len(mono) < MIN_SAMPLES:
+    if len(mono) < WINDOW:
         return Audio(0, "shorter than 25 ms")
-    beside = target.with_name(f".{target.name}.tmp{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(
-            str(beside), np.clip(mono, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16"
-        )
-        os.replace(beside, target)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"{target} cannot be written ({error}); free some space there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    # Encoded in memory: libsndfile does not tell a full disk from other trouble.
+    flac = io.BytesIO()
+    soundfile.write(flac, np.clip(mono, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    write_bytes(target, flac.getvalue())
     return Audio(len(mono))
 
 
@@ -172,7 +164,7 @@ def _finished(source: Path, target: Path) -> int:
         info = soundfile.info(str(target))
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return 0
-    sound = info.samplerate == SAMPLE_RATE and info.channels == 1 and info.frames >= MIN_SAMPLES
+    sound = info.samplerate == SAMPLE_RATE and info.channels == 1 and info.frames >= WINDOW
     return int(info.frames) if sound else 0
 
 

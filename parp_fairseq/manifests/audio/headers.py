@@ -7,11 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.errors import UserError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike
 
 SAMPLE_RATE = 16_000
 """Samples a second of everything wav2vec 2.0 was trained on."""

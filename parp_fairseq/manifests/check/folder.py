@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.check.split import (
     Fault,
     ReadSplit,
@@ -28,8 +29,6 @@ from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.splits import is_training, kind_of
 from parp_fairseq.manifests.tsv import available_splits
 from parp_fairseq.table import aligned
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 ERROR, WARNING = "error", "warning"
 

@@ -8,16 +8,14 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, HeaderReader
 from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
 from parp_fairseq.manifests.splits import is_training
 from parp_fairseq.manifests.tsv import Manifest, available_splits, read_lines, read_tsv
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 # fairseq reads "archive.zip:offset:length" as a file stored inside an archive.
 _IN_ARCHIVE = re.compile(r"^(.*\.zip):\d+:\d+$")

@@ -16,10 +16,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_lines
+from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.headers import HeaderReader
 from parp_fairseq.manifests.corpora.transcripts import read_transcripts
 from parp_fairseq.manifests.labels.labelling import Units, make_units, write_labels
@@ -27,8 +27,6 @@ from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Row, tsv_lines
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 TREE = "<part>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac with its .trans.txt beside it"
 

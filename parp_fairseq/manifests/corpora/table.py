@@ -7,10 +7,9 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_lines
+from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import AudioError, HeaderReader
 from parp_fairseq.manifests.check.split import training_warnings
@@ -21,8 +20,6 @@ from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 VALID_SHARE = 0.1
 
