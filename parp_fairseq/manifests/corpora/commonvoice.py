@@ -43,8 +43,6 @@ from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, write_tsv
 
-BUILDER = "parp manifest commonvoice"
-
 DEV_HOURS = 0.3
 TEST_HOURS = 1.0
 """What the published splits hold of each language, about."""
@@ -148,7 +146,20 @@ def build_commonvoice(
     _check_root(flacs)
 
     left = LeftOut()
-    with manifests_into(out, BUILDER, inputs=[folder], force=force) as stage:
+    options = {
+        "release": str(folder),
+        "lang": lang,
+        "splits": None if splits is None else str(Path(splits).resolve()),
+        "hours": hours,
+        "dev_hours": dev_hours,
+        "test_hours": test_hours,
+        "seed": seed,
+        "voice": voice,
+    }
+    into = manifests_into(
+        out, "parp manifest commonvoice", inputs=[folder], options=options, force=force
+    )
+    with into as stage:
         if splits is not None:
             plan = _published(folder, lang, Path(splits), 1.0 if hours is None else hours, left)
         else:

@@ -150,7 +150,13 @@ def build_joint(
         symbol for part in trained.values() for label in part.labels for symbol in label.split()
     )
     inputs = list(languages.values())
-    with manifests_into(out, "parp manifest joint", inputs=inputs, force=force) as stage:
+    options = {
+        "languages": {name: str(folder.resolve()) for name, folder in languages.items()},
+        "temperature": temperature,
+        "labels": labels,
+    }
+    into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
+    with into as stage:
         summaries = [_write(stage, split, rows, labels) for split, rows in splits.items()]
         lines = dictionary_lines({**dict.fromkeys(symbols, 0), **counts})
         write_lines(stage / f"dict.{labels}.txt", lines)

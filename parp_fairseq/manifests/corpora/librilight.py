@@ -93,6 +93,12 @@ def build_librilight(
         allow_missing_audio=allow_missing_audio,
         missing_parts=[str(speech / part) for part in missing],
         builder="parp manifest librilight",
+        options={
+            "librilight": str(root),
+            "librispeech": str(speech),
+            "units": units,
+            "vocab_size": vocab_size,
+        },
         force=force,
     )
 

@@ -18,8 +18,9 @@ NAMES = ("letters", "phones", "spm")
 
 
 class Symbols(Letters):
-    """Texts that are symbols already, such as phones, with spaces between."""
+    """Symbols that a corpus gives, such as phones, with spaces between."""
 
+    source = "phn"
     ending = "phn"
     post_process = "none"
 
@@ -97,14 +98,17 @@ def make_units(
 
 
 def write_labels(folder: Path, splits: Sequence[str], units: Units) -> None:
-    """Write each split's labels from its `.wrd`, the dictionary, and what the units need."""
+    """Write each split's labels, the dictionary, and what else the units need.
+
+    They are made from the split's `.wrd`, or what else is the units' source.
+    """
     training = [split for split in splits if is_training(split)]
-    units.prepare([folder / f"{split}.wrd" for split in training])
+    units.prepare([folder / f"{split}.{units.source}" for split in training])
     trained: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for split in splits:
         counts = trained if split in training else others
-        lines = units.labels(stream_lines(folder / f"{split}.wrd"))
+        lines = units.labels(stream_lines(folder / f"{split}.{units.source}"))
         write_lines(folder / f"{split}.{units.ending}", _counted(lines, counts))
     write_lines(folder / f"dict.{units.ending}.txt", units.dictionary(trained, others))
     units.save(folder)

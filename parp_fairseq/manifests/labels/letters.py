@@ -16,8 +16,15 @@ from parp_fairseq.manifests.labels.units import (
 
 
 class Letters:
-    """The letters of the texts as they stand, `|` after each word."""
+    """The letters of the texts as they stand, `|` after each word.
 
+    Attributes:
+        source: ending of the file beside the manifest that labels are made from.
+        ending: of the label files.
+        post_process: what fairseq's criterion calls it.
+    """
+
+    source = "wrd"
     ending = "ltr"
     post_process = "letter"
 

@@ -117,3 +117,13 @@ def test_rows_that_training_refuses_are_told(tmp_path):
     assert "training refuses 1 rows of train" in warning and "CTC cannot align" in warning
     assert f"warning: {warning}" in summary.render()
     assert summary.to_json()["warnings"] == [warning]
+
+
+def test_the_record_tells_how_and_how_much(tmp_path):
+    first = table(tmp_path, "corpus.tsv", ["train", "valid"])
+    build_table(first, tmp_path / "out", seed=7)
+    record = json.loads((tmp_path / "out" / RECORD_FILE).read_text())
+    options = {"table": str(first), "units": "letters", "seed": 7, "convert": False}
+    assert record["options"] == options
+    hours = round(16_000 / 16_000 / 3600, 4)
+    assert record["splits"]["train"] == {"utterances": 1, "hours": hours}
