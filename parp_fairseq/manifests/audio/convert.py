@@ -14,11 +14,9 @@ from typing import TextIO
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_bytes
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, check_whole
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, TOLERANCE, missing_share
 from parp_fairseq.manifests.labels.ctc import WINDOW
 
-# A healthy file's length may differ from its header's by the encoder's delay and padding.
-_TOLERANCE = 0.05
 # Tasks of a batch: bounds the memory that a million clips would take as pending work.
 _BATCH = 2048
 
@@ -48,14 +46,13 @@ def measure(source: Path) -> Audio:
     try:
         if source.stat().st_size == 0:
             return Audio(0, "empty file")
-        info = soundfile.info(str(source))
-        check_whole(source)
-    except AudioError:
-        return Audio(0, "cut off: shorter than its header says")
+        info = soundfile.info(str(source), verbose=True)
     except FileNotFoundError:
         return Audio(0, "no such clip")
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return Audio(0, "not readable as audio")
+    if missing_share(info.extra_info) > TOLERANCE:
+        return Audio(0, "cut off: shorter than its header says")
     samples = round(info.frames * SAMPLE_RATE / info.samplerate)
     return Audio(samples) if samples >= WINDOW else Audio(0, "shorter than 25 ms")
 
@@ -83,13 +80,13 @@ def convert(source: Path, target: Path) -> Audio:
     if not np.isfinite(samples).all():
         return Audio(0, "NaN or infinity in its samples")
     length = len(samples) * SAMPLE_RATE / rate
-    if length < (1 - _TOLERANCE) * header.samples:
+    if length < (1 - TOLERANCE) * header.samples:
         return Audio(0, "shorter than its header says")
     if source.suffix.lower() == ".mp3":
         chain, cut = _mp3_frames(source)
         if cut:
             return Audio(0, "cut off: it ends inside of a frame")
-        if length < (1 - _TOLERANCE) * chain:
+        if length < (1 - TOLERANCE) * chain:
             # Without a Xing header libsndfile guesses the length of a variable bit rate and stops.
             return Audio(0, "variable bit rate without a length in the header")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]

@@ -213,8 +213,12 @@ def audio_faults(
     sample_rate: int = SAMPLE_RATE,
     jobs: int | None = None,
     progress: bool | None = False,
+    short: list[str] | None = None,
 ) -> Iterator[Fault]:
-    """Faults of the audio, by its headers; the options are `HeaderReader`'s."""
+    """Faults of the audio, by its headers; the options are `HeaderReader`'s.
+
+    Files that end a little before their header says, which is no fault, are added to `short`.
+    """
     tsv, manifest = read.tsv, read.checked.manifest
     absolute = [os.path.isabs(row.path) for row in manifest.rows]
     rows = range(len(manifest.rows))
@@ -244,6 +248,8 @@ def audio_faults(
                     f"{tsv} row {row + 2}: {path} has {frames} samples, not {stated}; the "
                     "audio changed, so build the manifest again",
                 )
+        if short is not None:
+            short += sorted(reader.short)
 
 
 def _missing(tsv: Path, row: int, path: str) -> tuple[str, str]:

@@ -109,7 +109,7 @@ def write_utterances(
     out = Path(out)
     summaries = []
     with manifests_into(out, builder, inputs=inputs, options=options, force=force) as stage:
-        audio = _audio(utterances, out, root, convert, jobs, progress)
+        audio, short = _audio(utterances, out, root, convert, jobs, progress)
         samples = [row.frames for row in audio]
         splits = _splits(utterances, samples, valid_share, hours, seed)
         for split, numbers in splits.items():
@@ -125,12 +125,17 @@ def write_utterances(
             words = sum(len(text.split()) for text in texts)
             summaries.append(SplitSummary(".", split, len(texts), manifest.frames, words))
         write_labels(stage, list(splits), units)
-        warnings = training_warnings(stage, list(splits), units.ending)
+        warnings = list(training_warnings(stage, list(splits), units.ending))
+        if short:
+            warnings.append(
+                f"{len(short):,} files end a little before their headers say, and are used as "
+                f"they are; the first: {short[0]}"
+            )
     return BuildSummary(
         out=out,
         splits=tuple(summaries),
         overrides=training_overrides(out, summaries, units.ending, units.post_process),
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 
@@ -141,8 +146,11 @@ def _audio(
     convert: bool,
     jobs: int | None,
     progress: bool | None,
-) -> list[Row]:
-    """Each one's audio as a manifest names it: below `root`, or in full where it is elsewhere."""
+) -> tuple[list[Row], list[str]]:
+    """Each one's audio as a manifest names it: below `root`, or in full where it is elsewhere.
+
+    And the files among them that end a little before their header says.
+    """
     rows: list[Row | None] = []
     unfit: dict[int, str] = {}
     with HeaderReader(len(utterances), jobs=jobs, progress=progress) as reader:
@@ -180,7 +188,7 @@ def _audio(
             check_path(row.path)
         except UserError as error:
             raise UserError(f"{one.where}: {error}") from error
-    return rows
+    return rows, sorted(reader.short)
 
 
 def _target(out: Path, root: str, audio: Path) -> Path:
