@@ -201,6 +201,8 @@ _XING_WITHIN = 4096
 def _mp3_frames(path: Path) -> tuple[float, bool]:
     """What the chain of frames that an MP3 file begins with tells.
 
+    Libraries go by the first frame's header, which a file that was cut keeps.
+
     Returns:
         How many samples at 16 kHz it has at least, and whether the file ends inside of a frame or
         has fewer frames than its first one counts.

