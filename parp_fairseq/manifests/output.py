@@ -61,7 +61,7 @@ def manifests_into(
         stale: list[Path] = []
         for folder in _written_folders(stage):
             names = sorted(path.name for path in (stage / folder).iterdir() if path.is_file())
-            before = _recorded(out / folder)
+            before = _replaceable(out / folder, force)
             for name in names:
                 place = out / folder / name
                 check_not_input(place, inputs)
@@ -76,15 +76,7 @@ def manifests_into(
 
 
 def _check_free(folder: Path, inputs: Sequence[PathLike], force: bool) -> None:
-    if (folder / RECORD_FILE).is_file():
-        before = _recorded(folder)
-        if not force:
-            raise UserError(
-                f"{folder} holds manifests already ({RECORD_FILE} tells of them); give another "
-                "folder, or --force to replace them"
-            )
-    else:
-        before = []
+    before = _replaceable(folder, force)
     if not folder.is_dir():
         return
     given = {os.path.realpath(path) for path in inputs}
@@ -122,6 +114,17 @@ def _recorded(folder: Path) -> list[str]:
             "or give another folder"
         ) from error
     return [*names, RECORD_FILE]
+
+
+def _replaceable(folder: Path, force: bool) -> list[str]:
+    """As `_recorded`. Raises UserError where there are some and `force` is not given."""
+    before = _recorded(folder)
+    if before and not force:
+        raise UserError(
+            f"{folder} holds manifests already ({RECORD_FILE} tells of them); give another "
+            "folder, or --force to replace them"
+        )
+    return before
 
 
 def _record(

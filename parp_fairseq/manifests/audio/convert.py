@@ -61,7 +61,8 @@ def convert(source: Path, target: Path) -> Audio:
     """Decode, mix to mono, resample and write `target`, at once or not at all.
 
     A finished `target` that is no older than `source` is kept. Raises UserError where soxr is
-    missing or `target` cannot be written; what is wrong with `source` is told in the result.
+    missing, or `target` cannot be written or is a file that converting does not make; what is
+    wrong with `source` is told in the result.
     """
     import numpy as np
     import soundfile
@@ -70,6 +71,11 @@ def convert(source: Path, target: Path) -> Audio:
     done = _finished(source, target)
     if done:
         return Audio(done)
+    if target.is_file() and not _is_ours(target):
+        raise UserError(
+            f"{target} is there and was not made from {source.name}; move it away, or choose "
+            "another folder for the audio"
+        )
     header = measure(source)
     if header.fault:
         return header
@@ -163,6 +169,18 @@ def _finished(source: Path, target: Path) -> int:
         return 0
     sound = info.samplerate == SAMPLE_RATE and info.channels == 1 and info.frames >= WINDOW
     return int(info.frames) if sound else 0
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a file may be an earlier conversion, old or damaged; never another's file."""
+    import soundfile
+
+    try:
+        info = soundfile.info(str(target))
+    except (soundfile.SoundFileError, OSError, RuntimeError):
+        with target.open("rb") as handle:
+            return handle.read(4) in (b"", b"fLaC")
+    return (info.format, info.samplerate, info.channels) == ("FLAC", SAMPLE_RATE, 1)
 
 
 @contextlib.contextmanager

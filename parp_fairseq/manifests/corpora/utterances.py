@@ -173,6 +173,13 @@ def _audio(
         )
     targets = [_target(out, root, utterances[number].audio) for number in unfit]
     pairs = [(utterances[number].audio, target) for number, target in zip(unfit, targets)]
+    given = {os.path.realpath(one.audio) for one in utterances}
+    for number, target in zip(unfit, targets):
+        if os.path.realpath(target) in given:
+            raise UserError(
+                f"{utterances[number].where}: it would be converted into {target}, which is also "
+                "an input; give another --out"
+            )
     converted = []
     if pairs:
         converted = convert_all(pairs, jobs=jobs or os.cpu_count() or 1, progress=progress)
