@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def groups_for_share(
         share: in (0, 1).
         seed: of the order in which groups are taken, each that still fits.
     """
-    heard: Mapping[str, int] = defaultdict(int)
+    heard: dict[str, int] = defaultdict(int)
     for group, count in zip(groups, samples):
         heard[group] += count
     order = sorted(heard, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
