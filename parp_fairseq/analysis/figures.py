@@ -287,9 +287,7 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     ]
     panels = []
     for title, climbs in (("sparsity held", False), ("sparsity climbing", True)):
-        found = [
-            (row, points) for row, points in ious if points and (row.method == "parp_p") == climbs
-        ]
+        found = [(row, points) for row, points in ious if points and _climbs(row.method) == climbs]
         if found:
             panels.append((title, found))
     rates = [(row, points) for row, points in rates if points]
@@ -398,6 +396,11 @@ def _moves(method: str) -> bool:
     """Whether the mask of a run changes while it trains."""
     known = METHODS.get(method)
     return known is None or (known.first is not None and (known.climbs or not known.held))
+
+
+def _climbs(method: str) -> bool:
+    known = METHODS.get(method)
+    return known is not None and known.climbs
 
 
 def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:

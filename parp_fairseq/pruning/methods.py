@@ -59,9 +59,10 @@ class Method:
         if self.mask_kind and not mask:
             raise PruningError(f"is missing: method {self.name} needs {self.mask_kind}", "mask")
         if mask and not self.mask_kind:
+            takers = tuple(name for name, method in METHODS.items() if method.mask_kind)
             raise PruningError(
-                f"goes with method mask or omp, not {self.name}; for a first mask that may change, "
-                "use initial",
+                f"goes with method {_or(takers)}, not {self.name}; for a first mask that may "
+                "change, use initial",
                 "mask",
             )
         if initial is None:
@@ -82,9 +83,9 @@ METHODS: dict[str, Method] = {
             "dense",
             "dense",
             None,
-            about="a mask that was given, held",
-            colour="#56B4E9",
-            marker="X",
+            about="ordinary fine-tuning, nothing pruned",
+            colour="#000000",
+            marker="D",
         ),
         Method(
             "rp",
@@ -122,9 +123,9 @@ METHODS: dict[str, Method] = {
             FILE,
             held=True,
             fine_tunings=None,
-            about="A given mask, held.",
-            colour="#CC79A7",
-            marker="P",
+            about="a mask that was given, held",
+            colour="#56B4E9",
+            marker="X",
         ),
         Method(
             "gmp",

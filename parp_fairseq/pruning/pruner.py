@@ -13,7 +13,8 @@ from torch import Tensor
 from parp_fairseq.kernels.cut import zero_unset
 from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
-from parp_fairseq.pruning.mask import Mask
+from parp_fairseq.pruning.mask import Mask, kept_by_both
+from parp_fairseq.pruning.nesting import nested
 from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
 
 VERSION = 2
@@ -348,10 +349,15 @@ class Pruner:
         event = prune_(self._weights, self._sparsity, self.granularity, before, self._first, hint)
         self._mask, self.threshold = event.mask, event.threshold
         self._update_copies()
+        kept, of_previous, of_first = event.mask.kept, event.kept_of_previous, event.kept_of_first
+        if self.held and of_previous < kept:
+            self._mask = nested(event.mask, before, self._weights, self.granularity)
+            of_previous = kept_by_both(self._mask, before)
+            of_first = kept_by_both(self._mask, self._first)
         pruned = before.numel - before.kept
-        self.revived = (event.mask.kept - event.kept_of_previous) / pruned if pruned else 0.0
-        either = event.mask.kept + self._first.kept - event.kept_of_first
-        self.mask_iou = event.kept_of_first / either if either else 1.0
+        self.revived = (kept - of_previous) / pruned if pruned else 0.0
+        either = kept + self._first.kept - of_first
+        self.mask_iou = of_first / either if either else 1.0
         self.events += 1
         self._moved, self._fresh = False, None
 

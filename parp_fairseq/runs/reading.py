@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
-from parp_fairseq.runs.log import TrainingLog, read_log
 from parp_fairseq.errors import UserError
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.log import TrainingLog, read_log
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -216,8 +217,9 @@ def _cost(run: Run, above: frozenset[Path]) -> Cost:
         record = _source(run, Path(path))
         if record is not None:
             sources[record.resolve()] = None
-        elif run.method == "omp" and key == "task.prune.mask":
-            fine_tunings, complete = fine_tunings + 1, False
+        elif key == "task.prune.mask" and run.method in METHODS:
+            known = METHODS[run.method].fine_tunings or 1
+            fine_tunings, complete = max(fine_tunings, known), complete and known == 1
     seen = above | {run.folder.resolve()}
     for record in sources:
         if record.parent.parent in seen:

@@ -7,6 +7,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from omegaconf import DictConfig
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.pruning.methods import METHODS
 
 # (key, value that is fine, why another is not)
 _PLAIN = (
@@ -45,7 +46,7 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             "common.fp16=true: fairseq keeps its flat masters on a GPU and there is none; on a CPU "
             "set common.fp16=false, or common.bf16=true, or common.fp16_no_flatten_grads=true"
         )
-    if method == "dense":
+    if METHODS[method].first is None:
         return
     if run.criterion.get("_name") != "parp_ctc":
         raise UserError(
@@ -63,8 +64,8 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             f"distributed_training.ddp_backend={backend}: weights are not whole on every worker; "
             "set distributed_training.ddp_backend=legacy_ddp"
         )
-    if method == "parp_p" and run.checkpoint.patience > 0:
+    if METHODS[method].climbs and run.checkpoint.patience > 0:
         raise UserError(
-            "checkpoint.patience: WER rises while task.prune.method=parp_p climbs, so stopping "
+            f"checkpoint.patience: WER rises while task.prune.method={method} climbs, so stopping "
             "early would stop it before the target sparsity; set checkpoint.patience=-1"
         )

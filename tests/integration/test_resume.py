@@ -50,10 +50,12 @@ def stopped_at(trainer, updates, *overrides):
     [
         pytest.param(("task.prune.method=parp",), marks=pytest.mark.legacy),
         ("task.prune.interval=1", "task.prune.interval_unit=epoch"),
+        ("task.prune.method=gmp", "task.prune.initial_sparsity=0.2"),
+        ("task.prune.method=parp_p", "task.prune.initial_sparsity=0.2", "task.prune.rise=1"),
         # fairseq rebuilds masters from rounded weights; ours come back as they were.
         ("common.bf16=true",),
     ],
-    ids=["parp", "epochs", "bf16"],
+    ids=["parp", "epochs", "gmp", "parp_p", "bf16"],
 )
 def test_killed_and_started_again(train, trainer_in, tmp_path, options):
     whole = train(*OPTIONS, *options)
@@ -175,4 +177,8 @@ def test_a_climb_goes_on_only_towards_the_same_end(train):
     assert "optimization.max_update was 3" in longer.error
     assert "Traceback" not in longer.output
     anew = train(*OPTIONS, *climb, "optimization.max_update=9", "checkpoint.reset_optimizer=true")
+    assert anew.code == 0, anew.tail
     assert "optimization.max_update was" not in anew.output
+    # From the weights of the first, which pruned 60% of them, and from the climb's beginning.
+    begun = [float(row["sparsity"]) for row in anew.meters("train_inner")]
+    assert begun == pytest.approx([0.1 + 0.5 * u / 4 for u in range(1, 4)] + [0.6] * 6)

@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.pruning import Mask, Pruner, SparsitySchedule, magnitude_mask, random_mask
+from parp_fairseq.pruning import (
+    Mask,
+    Pruner,
+    SparsitySchedule,
+    iou,
+    magnitude_mask,
+    random_mask,
+)
 from parp_fairseq.pruning.errors import PruningError
 
 UPDATES = 12
@@ -248,6 +255,46 @@ def test_a_held_mask_that_climbs_is_gradual_magnitude_pruning(interval):
         assert not any(bool((later[name] & ~one[name]).any()) for name in one), "came back"
     assert masks[-1].numel - masks[-1].kept == round(0.8 * 39)
     assert pruner.at_target
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 0.0, -0.0, 1.0, -1.0, 2.0, 3.0]), min_size=12, max_size=12),
+    st.integers(0, 99),
+    st.sampled_from([0.25, 0.5]),
+    st.sampled_from(["global", "tensor"]),
+)
+def test_what_gradual_pruning_took_stays_pruned_beside_other_zeros(
+    values, seed, begin, granularity
+):
+    """Weights that are kept and zero tie with those that were pruned, which go first."""
+    weights = {"a": torch.tensor(values[:8]).view(2, 4), "b": torch.tensor(values[8:])}
+    schedule = SparsitySchedule(final=0.75, initial=begin, rise=4)
+    pruner = Pruner(schedule, total_updates=5, held=True, granularity=granularity)
+    first = (
+        random_mask(weights, begin, seed)
+        if granularity == "global"
+        else Mask({name: random_mask({name: w}, begin, seed)[name] for name, w in weights.items()})
+    )
+    pruner.start(weights, first)
+    groups = [["a", "b"]] if granularity == "global" else [["a"], ["b"]]
+    for update in range(1, 6):
+        pruner.begin_update(0, update - 1)
+        before = pruner.mask
+        moved = {name: w + 1.0 * (update == 3) * before[name] for name, w in weights.items()}
+        for name, weight in weights.items():
+            weight.copy_(moved[name])
+        pruner.end_update(update)
+        for group in groups:
+            kept = torch.cat([before[name].flatten() for name in group]).tolist()
+            size = torch.cat([moved[name].flatten() for name in group]).abs().tolist()
+            order = sorted(range(len(size)), key=lambda i: (kept[i], size[i], i))
+            pruned = order[: round(schedule.at(update) * len(order))]
+            after = torch.cat([pruner.mask[name].flatten() for name in group])
+            assert (~after).nonzero().flatten().tolist() == sorted(pruned)
+        assert pruner.revived == 0.0
+        assert pruner.mask_iou == iou(pruner.first_mask, pruner.mask)
+        assert all(bool((w[~pruner.mask[n]] == 0).all()) for n, w in weights.items())
 
 
 def moved_pruner():
