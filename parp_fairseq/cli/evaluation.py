@@ -35,7 +35,7 @@ def evaluate(
     engine: Annotated[
         str,
         typer.Option(
-            help="dense, or csr: linears as sparse matrices where that is faster (on a CPU)."
+            help="dense, or sparse: over the kept weights alone where that is faster (on a CPU)."
         ),
     ] = "dense",
     workers: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,

@@ -63,7 +63,7 @@ def evaluate_all(
         seed: breaks ties in the order of equally long utterances.
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda`…; by default a GPU where there is one.
-        engine: `dense`, or `csr` to run linears as sparse matrices where that is faster (CPU).
+        engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
         progress: show a bar on stderr; by default where that is a terminal.
 
@@ -166,9 +166,9 @@ def _device(wanted: str | None, engine: str) -> str:
 
     if engine not in ENGINES:
         raise UserError(f"engine {engine}: use one of {', '.join(ENGINES)}")
-    if engine == "csr":
+    if engine == "sparse":
         if wanted not in (None, "cpu"):
-            raise UserError(f"engine csr works on the CPU alone, not on {wanted}; say device cpu")
+            raise UserError(f"engine sparse works on the CPU, not on {wanted}; say device cpu")
         return "cpu"
     if wanted is None:
         return "cuda" if torch.cuda.is_available() else "cpu"

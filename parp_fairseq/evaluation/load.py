@@ -10,15 +10,18 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
-ENGINES = ("dense", "csr")
-"""How the linears are multiplied: zeros and all, or as sparse matrices where that is faster."""
+if TYPE_CHECKING:
+    from parp_fairseq.engine import Acceleration
+
+ENGINES = ("dense", "sparse")
+"""How layers are run: zeros and all, or over the kept weights alone where that is faster."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,13 @@ class SparseModel:
         model: fairseq's `Wav2VecCtc`, in evaluation mode, on the CPU.
         cfg: its settings, with the sections `model` and `task`.
         dictionary: fairseq's `Dictionary` that numbers its head.
-        csr: names of the linears that run as sparse matrices (engine "csr").
+        acceleration: which layers run sparse; None for the engine "dense".
     """
 
     model: Any = field(repr=False)
     cfg: dict[str, Any] = field(repr=False)
     dictionary: Any = field(repr=False)
-    csr: tuple[str, ...] = ()
+    acceleration: Acceleration | None = field(default=None, repr=False)
 
 
 def build_task(finetuned: FineTuned, data: PathLike, *, seed: int = 1) -> Any:
@@ -92,10 +95,10 @@ def build_model(
             "the installed fairseq can load it"
         ) from error
     model.make_generation_fast_()
-    if engine == "csr":
-        from parp_fairseq.engine.csr import use_csr
+    if engine == "sparse":
+        from parp_fairseq.engine import accelerate
 
-        use_csr(model)
+        accelerate(model)
     return model.to(device)
 
 
@@ -104,8 +107,8 @@ def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:
 
     Args:
         path: a file that `export_sparse` wrote.
-        engine: "dense" multiplies by the zeros too; "csr" measures every large linear once and
-            runs it as a sparse matrix where that is faster (outputs then differ by rounding).
+        engine: "dense" multiplies by the zeros too; "sparse" leaves them out where a measurement
+            finds that faster (outputs then differ by rounding).
 
     Raises:
         UserError: the file cannot be read, its model cannot be built, or an unknown engine.
@@ -121,12 +124,12 @@ def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:
     settings = finetuned.complete_settings()
     # fairseq asks for a folder of data, and reads nothing in it here.
     model = build_model(finetuned, build_task(finetuned, path.parent))
-    chosen: tuple[str, ...] = ()
-    if engine == "csr":
-        from parp_fairseq.engine.csr import use_csr
+    acceleration = None
+    if engine == "sparse":
+        from parp_fairseq.engine import accelerate
 
-        chosen = use_csr(model)
-    return SparseModel(model, settings, finetuned.dictionary, chosen)
+        acceleration = accelerate(model)
+    return SparseModel(model, settings, finetuned.dictionary, acceleration)
 
 
 def _config(state: Mapping[str, Any], task: Any, path: Path, w2v_path: PathLike | None) -> Any:

@@ -373,7 +373,8 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp
 def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
     import torch
 
-    from parp_fairseq.engine import csr
+    from parp_fairseq.engine import acceleration as engine
+    from parp_fairseq.evaluation.load import load_sparse
     from parp_fairseq.export.sparse import export_sparse
 
     data, checkpoints = several
@@ -386,16 +387,13 @@ def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
     expected = evaluate(tmp_path / "pruned.pt", data, "dev", device="cpu", num_workers=0)
     score = evaluate(tmp_path / "pruned.safetensors", data, "dev", device="cpu", num_workers=0)
     assert score.utterances == expected.utterances
-    chosen, use = [], csr.use_csr
-
-    def use_where_sparse(model):
-        # By its zeros and not by measuring: in so small a model CSR never wins.
-        chosen.extend(use(model, faster=lambda linear: bool((linear.weight == 0).sum() > 100)))
-
-    monkeypatch.setattr(csr, "use_csr", use_where_sparse)
-    options = {"device": "cpu", "num_workers": 0, "engine": "csr"}
+    # By its zeros and not by measuring: in so small a model nothing wins.
+    monkeypatch.setattr(engine, "MARGIN", float("inf"))
+    monkeypatch.setattr(engine, "LEAST_ENTRIES", 0)
+    options = {"device": "cpu", "num_workers": 0, "engine": "sparse"}
     score = evaluate(tmp_path / "pruned.safetensors", data, "dev", **options)
-    assert len(chosen) == 2
+    loaded = load_sparse(tmp_path / "pruned.safetensors", engine="sparse")
+    assert loaded.acceleration.replaced == 2
     assert [u.hypothesis for u in score.utterances] == [u.hypothesis for u in expected.utterances]
 
 
@@ -456,7 +454,7 @@ def test_nothing_is_decoded_before_all_is_checked(several, parp, monkeypatch, tm
     refused("valid.tsv: no such manifest; the splits in", split="test,valid")
     refused("--json and --csv cannot both be standard output", "--json", "-", "--csv", "-")
     refused(f"--csv {tmp_path} is a folder", "--csv", tmp_path)
-    refused("engine sparse: use one of dense, csr", "--engine", "sparse")
+    refused("engine csr: use one of dense, sparse", "--engine", "csr")
 
 
 def test_unknown_settings_of_another_version_are_left_out(letters, tmp_path):
@@ -516,8 +514,8 @@ def test_bad_input(letters, tmp_path):
     refused(r"no such folder", folder=tmp_path / "nowhere")
     refused(r"max_tokens is 0", max_tokens=0)
     refused(r"test\.tsv row \d+: .* more than a batch may hold", max_tokens=10_000)
-    with pytest.raises(UserError, match="engine csr works on the CPU alone, not on cuda"):
-        evaluate(good, data, "test", device="cuda", engine="csr")
+    with pytest.raises(UserError, match="engine sparse works on the CPU, not on cuda"):
+        evaluate(good, data, "test", device="cuda", engine="sparse")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no GPU"):
             evaluate(good, data, "test", device="cuda")

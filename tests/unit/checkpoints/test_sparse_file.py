@@ -21,6 +21,7 @@ from parp_fairseq.checkpoints.sparse_file import (
     read_sparse,
     unpack,
 )
+from parp_fairseq.engine import acceleration as engine
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.load import load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
@@ -123,7 +124,7 @@ def test_size_is_what_must_be_held(tmp_path, dtype, size):
 
 
 @pytest.mark.legacy
-def test_the_model_read_back_computes_the_same(tmp_path):
+def test_the_model_read_back_computes_the_same(tmp_path, monkeypatch):
     made = random_state()
     checkpoint = save(made, tmp_path / "checkpoint.pt")
     export_sparse(checkpoint, tmp_path / "model.safetensors")
@@ -134,7 +135,10 @@ def test_the_model_read_back_computes_the_same(tmp_path):
     weights = dict(loaded.model.named_parameters())
     name = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
     assert bits(weights[name]) == bits(made["model"][name])
-    everywhere = load_sparse(tmp_path / "model.safetensors", engine="csr")
+    monkeypatch.setattr(engine, "MARGIN", float("inf"))
+    monkeypatch.setattr(engine, "LEAST_ENTRIES", 0)
+    everywhere = load_sparse(tmp_path / "model.safetensors", engine="sparse")
+    assert everywhere.acceleration.replaced == 6
     source = torch.randn(2, 9000)
     padding = torch.zeros(2, 9000, dtype=torch.bool)
     padding[1, 6000:] = True

@@ -1,0 +1,228 @@
+"""Replace what is faster sparse, after measuring it once on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from parp_fairseq.engine.groups import Group, find_groups
+from parp_fairseq.engine.layers import (
+    SharedInput,
+    SparseFeedForward,
+    SparseLinear,
+)
+from parp_fairseq.kernels import library
+
+FRAMES = (100, 500)
+"""Lengths that are measured: sparse must win at each (speech models make 50 frames a second)."""
+
+MARGIN = 0.9
+"""Sparse is taken below this share of the dense time; more would be within the noise."""
+
+LEAST_SPARSITY = 0.3
+"""Less sparse groups stay dense without a measurement."""
+
+LEAST_ENTRIES = 2**14
+
+# Groups of one shape whose sparsities fall into one step share a measurement.
+_STEP = 0.025
+_REPEATS = 4
+
+
+class EngineError(ValueError):
+    """A model that the engine does not run, or a choice that does not fit it; a line says why."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for a group of linears.
+
+    Attributes:
+        name: the group's name (`Group.key`).
+        kind: "linear", "shared input" or "feed forward".
+        sparsity: share of its weights that are zero, in [0, 1].
+        dense_ms: time of the dense group over FRAMES together, in ms; None where not measured.
+        sparse_ms: the same, sparse.
+        sparse: whether it was replaced.
+    """
+
+    name: str
+    kind: str
+    sparsity: float
+    dense_ms: float | None
+    sparse_ms: float | None
+    sparse: bool
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What `accelerate` did; `choice` can be saved and given to it again."""
+
+    decisions: tuple[Decision, ...]
+    level: str
+    threads: int
+
+    @property
+    def replaced(self) -> int:
+        """How many groups run sparse."""
+        return sum(decision.sparse for decision in self.decisions)
+
+    @property
+    def choice(self) -> dict[str, bool]:
+        """Group → whether it runs sparse."""
+        return {decision.name: decision.sparse for decision in self.decisions}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; its "choice" can be given to `accelerate`."""
+        return {
+            "level": self.level,
+            "threads": self.threads,
+            "choice": self.choice,
+            "decisions": [asdict(decision) for decision in self.decisions],
+        }
+
+    def render(self) -> str:
+        """An aligned table of all groups."""
+        from parp_fairseq.table import aligned
+
+        rows = [
+            (
+                decision.name,
+                decision.kind,
+                f"{decision.sparsity:.3f}",
+                _shown(decision.dense_ms),
+                _shown(decision.sparse_ms),
+                "sparse" if decision.sparse else "dense",
+            )
+            for decision in self.decisions
+        ]
+        header = ("layers", "kind", "sparsity", "dense ms", "sparse ms", "runs")
+        summary = (
+            f"{self.replaced} of {len(rows)} groups run sparse (kernels: {self.level}, "
+            f"{self.threads} threads)"
+        )
+        return f"{aligned(header, rows, left=2)}\n{summary}"
+
+
+def accelerate(model: nn.Module, choice: Mapping[str, bool] | None = None) -> Acceleration:
+    """Replace the linears of `model` that are faster sparse, in place; for inference on a CPU.
+
+    Serves any torch model. Linears that share an input (q, k and v) and feed-forward parts of the
+    models that it knows are replaced as one. Nothing is replaced that does not win clearly in a
+    measurement, so the model does not become slower. Without compiled kernels all stays dense.
+
+    Args:
+        model: in evaluation mode, float32, on the CPU; calling it again replaces no more.
+        choice: group → whether to run it sparse (`Acceleration.choice`), without measuring.
+
+    Returns:
+        What was decided, and by which times.
+
+    Raises:
+        EngineError: the model is in training mode, on another device, of another precision or
+            quantised, or `choice` names other groups than the model has.
+    """
+    _check(model)
+    groups = find_groups(model)
+    if choice is not None and set(choice) != {group.key for group in groups}:
+        differing = sorted(set(choice) ^ {group.key for group in groups})
+        raise EngineError(f"the choice is of another model: it differs in {differing[0]}")
+    # Asking for the level says once, on standard error, what to install where there is none.
+    compiled = library.level() != library.REFERENCE
+    chooser = _Chooser()
+    decisions = []
+    for group in groups:
+        times: tuple[float, float] | None = None
+        if choice is not None:
+            sparse = choice[group.key]
+        else:
+            times = chooser(group) if compiled else None
+            sparse = times is not None and times[1] < MARGIN * times[0]
+        if sparse:
+            group.replace()
+        dense_ms, sparse_ms = times or (None, None)
+        decisions.append(
+            Decision(group.key, group.kind, _sparsity(group), dense_ms, sparse_ms, sparse)
+        )
+    return Acceleration(tuple(decisions), library.level(), library.threads())
+
+
+def _check(model: nn.Module) -> None:
+    if model.training:
+        raise EngineError("the model is in training mode; call model.eval(): this is for inference")
+    if any("quantized" in type(module).__module__ for module in model.modules()):
+        raise EngineError("the model is quantised already; give the float32 model")
+    for name, parameter in model.named_parameters():
+        if parameter.device.type != "cpu":
+            raise EngineError(f"{name} is on {parameter.device}; move the model to the CPU")
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise EngineError(f"{name} is {parameter.dtype}; call model.float()")
+
+
+class _Chooser:
+    """Times groups dense and sparse, each kind of shape and sparsity once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, tuple[float, float] | None] = {}
+
+    def __call__(self, group: Group) -> tuple[float, float] | None:
+        """Milliseconds dense and sparse, at the length where sparse does worst; None: dense."""
+        sparsity = _sparsity(group)
+        entries = sum(linear.weight.numel() for linear in group.linears)
+        if sparsity < LEAST_SPARSITY or entries < LEAST_ENTRIES:
+            return None
+        shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
+        key = (group.kind, shapes, int(sparsity / _STEP))
+        if key not in self._known:
+            found = [_time(group, frames) for frames in FRAMES]
+            self._known[key] = max(found, key=lambda times: times[1] / times[0])
+        return self._known[key]
+
+
+def _time(group: Group, frames: int) -> tuple[float, float]:
+    x = torch.randn(frames, group.linears[0].in_features)
+    best = [math.inf, math.inf]
+    runs = (_dense(group), _sparse(group))
+    with torch.inference_mode():
+        for _ in range(_REPEATS):
+            # In turn, so that a slow moment of the machine meets both.
+            for number, run in enumerate(runs):
+                start = time.perf_counter()
+                run(x)
+                best[number] = min(best[number], 1e3 * (time.perf_counter() - start))
+    return best[0], best[1]
+
+
+def _dense(group: Group) -> Callable[[Tensor], Any]:
+    if group.kind == "feed forward":
+        first, second = group.linears
+        activation = getattr(functional, str(group.activation))
+        return lambda x: second(activation(first(x)))
+    return lambda x: [linear(x) for linear in group.linears]
+
+
+def _sparse(group: Group) -> Callable[[Tensor], Any]:
+    if group.kind == "feed forward":
+        first, second = group.linears
+        return SparseFeedForward(first, str(group.activation), second)
+    if group.kind == "shared input":
+        shared = SharedInput(group.linears)
+        return lambda x: [shared.output(number, x) for number in range(len(group.linears))]
+    return SparseLinear(group.linears[0])
+
+
+def _sparsity(group: Group) -> float:
+    kept = sum(int(linear.weight.count_nonzero()) for linear in group.linears)
+    entries = sum(linear.weight.numel() for linear in group.linears)
+    return 1.0 - kept / entries if entries else 0.0
+
+
+def _shown(milliseconds: float | None) -> str:
+    return "" if milliseconds is None else f"{milliseconds:.2f}"

@@ -1,0 +1,187 @@
+// A linear layer whose weight is mostly zeros: y = x Wᵀ + b over the kept weights alone.
+//
+// Frames are taken kWidth * kVectors at a time, transposed ("packed"): all frames' values of one
+// input stand side by side. Then each kept weight is one number, broadcast, times a few vectors. The
+// inputs are cut into blocks that stay in the first cache; a row's sums wait in its packed output
+// from one block to the next.
+
+#include "kernel.h"
+
+namespace {
+
+#if defined(PARP_AVX512)
+constexpr int kWidth = 16;
+#elif defined(PARP_AVX2)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+constexpr int kVectors = 4;
+constexpr int kFrames = kWidth * kVectors;
+// Rows of the weight that a thread takes at a time, at most.
+constexpr int64_t kRows = 64;
+
+typedef float Vector __attribute__((vector_size(kWidth * sizeof(float))));
+typedef float Four __attribute__((vector_size(16)));
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+#if defined(__clang__)
+#define PARP_MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define PARP_MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, FourInts{i, j, k, l})
+#endif
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline Vector load(const float* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
+
+// to[j * to_step + i] = from[i * from_step + j] for i and j below 4.
+inline void transpose_four(const float* from, int64_t from_step, float* to, int64_t to_step) {
+  Four a, b, c, d;
+  std::memcpy(&a, from, sizeof a);
+  std::memcpy(&b, from + from_step, sizeof b);
+  std::memcpy(&c, from + 2 * from_step, sizeof c);
+  std::memcpy(&d, from + 3 * from_step, sizeof d);
+  const Four ab_low = PARP_MIX(a, b, 0, 4, 1, 5), ab_high = PARP_MIX(a, b, 2, 6, 3, 7);
+  const Four cd_low = PARP_MIX(c, d, 0, 4, 1, 5), cd_high = PARP_MIX(c, d, 2, 6, 3, 7);
+  const Four rows[4] = {PARP_MIX(ab_low, cd_low, 0, 1, 4, 5), PARP_MIX(ab_low, cd_low, 2, 3, 6, 7),
+                        PARP_MIX(ab_high, cd_high, 0, 1, 4, 5),
+                        PARP_MIX(ab_high, cd_high, 2, 3, 6, 7)};
+  for (int j = 0; j < 4; ++j) std::memcpy(to + j * to_step, &rows[j], sizeof rows[j]);
+}
+
+// The transpose of a `rows` by `columns` matrix.
+void transpose(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to,
+               int64_t to_step) {
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    int64_t j = 0;
+    for (; j + 4 <= columns; j += 4)
+      transpose_four(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
+    for (; j < columns; ++j)
+      for (int64_t k = i; k < i + 4; ++k) to[j * to_step + k] = from[k * from_step + j];
+  }
+  for (; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) to[j * to_step + i] = from[i * from_step + j];
+}
+
+// A sparse matrix, its inputs cut into blocks: starts[block * (rows + 1) + row] is where the kept
+// weights of that row and block begin.
+struct Matrix {
+  const int32_t* starts;
+  const uint16_t* columns;  // within the block
+  const float* values;
+  const float* bias;  // may be null
+  int64_t rows, inputs, block;
+
+  int64_t blocks() const { return (inputs + block - 1) / block; }
+};
+
+// Rows first to last of the product with one tile, packed: `out` and `in` have kFrames to a line.
+template <int kUsed>
+void multiply(const Matrix& m, const float* in, float* out, int64_t first, int64_t last) {
+  for (int64_t b = 0; b < m.blocks(); ++b) {
+    const float* const block = in + b * m.block * kFrames;
+    const int32_t* const starts = m.starts + b * (m.rows + 1);
+    for (int64_t row = first; row < last; ++row) {
+      float* const line = out + (row - first) * kFrames;
+      Vector sums[kUsed];
+      const float begin = m.bias ? m.bias[row] : 0.0f;
+      for (int v = 0; v < kUsed; ++v) sums[v] = b ? load(line + v * kWidth) : Vector{} + begin;
+      const int32_t end = starts[row + 1];
+      for (int32_t i = starts[row]; i < end; ++i) {
+        const float weight = m.values[i];
+        const float* const input = block + m.columns[i] * int64_t{kFrames};
+        for (int v = 0; v < kUsed; ++v) sums[v] += weight * load(input + v * kWidth);
+      }
+      for (int v = 0; v < kUsed; ++v) store(line + v * kWidth, sums[v]);
+    }
+  }
+}
+
+void multiply(const Matrix& m, int64_t frames, const float* in, float* out, int64_t first,
+              int64_t last) {
+  switch ((frames + kWidth - 1) / kWidth) {
+    case 1: return multiply<1>(m, in, out, first, last);
+    case 2: return multiply<2>(m, in, out, first, last);
+    case 3: return multiply<3>(m, in, out, first, last);
+    default: return multiply<4>(m, in, out, first, last);
+  }
+}
+
+// erf of each entry, within some units in the last place: a quotient of polynomials in x², as
+// numerical libraries have it for single precision; beyond 4 it is 1.
+inline Vector erf_of(Vector x) {
+  const Vector four = Vector{} + 4.0f;
+  x = x > four ? four : x;
+  x = x < -four ? -four : x;
+  const Vector s = x * x;
+  constexpr float above[] = {-2.72614225801306e-10f, 2.77068142495902e-08f, -2.10102402082508e-06f,
+                             -5.69250639462346e-05f, -7.34990630326855e-04f,
+                             -2.95459980854025e-03f, -1.60960333262415e-02f};
+  constexpr float below[] = {-1.45660718464996e-05f, -2.13374055278905e-04f, -1.68282697438203e-03f,
+                             -7.37332916720468e-03f, -1.42647390514189e-02f};
+  Vector p = Vector{}, q = Vector{};
+  for (const float c : above) p = p * s + c;
+  for (const float c : below) q = q * s + c;
+  return x * p / q;
+}
+
+enum Activation : int64_t { kNone = 0, kRelu = 1, kGelu = 2 };
+
+void activate(int64_t activation, float* values, int64_t count) {
+  for (int64_t i = 0; i < count; i += kWidth) {
+    const Vector x = load(values + i);
+    if (activation == kRelu) store(values + i, x > 0.0f ? x : Vector{});
+    if (activation == kGelu) store(values + i, 0.5f * x * (1.0f + erf_of(x * 0.70710678118654752f)));
+  }
+}
+
+}  // namespace
+
+// How many frames are packed together; scratch space is counted in it.
+KERNEL(sparse_tile)() { return kFrames; }
+
+// y = activation(x Wᵀ + b): x (frames, inputs) and y (frames, rows) with lines x_step and y_step
+// floats apart. Where `packed_in` is set x is packed already, where `packed_out` is set y stays so:
+// tiles of kFrames frames, each (inputs or rows, kFrames). `scratch` holds
+// ceil(frames / kFrames) * kFrames * inputs floats, unless x is packed.
+KERNEL(sparse_linear)(const float* x, int64_t frames, int64_t x_step, int64_t packed_in,
+                      const int32_t* starts, const uint16_t* columns, const float* values,
+                      const float* bias, int64_t rows, int64_t inputs, int64_t block,
+                      int64_t activation, float* y, int64_t y_step, int64_t packed_out,
+                      float* scratch, int64_t threads) {
+  const Matrix m{starts, columns, values, bias, rows, inputs, block};
+  const int64_t tiles = (frames + kFrames - 1) / kFrames;
+  const int64_t chunks = (rows + kRows - 1) / kRows;
+  if (!packed_in) {
+    parallel(tiles, threads, [&](int64_t tile) {
+      const int64_t first = tile * kFrames, count = smaller(kFrames, frames - first);
+      float* const packed = scratch + first * inputs;
+      // Frames that are not there are computed too, so they must hold numbers.
+      if (count % kWidth)
+        for (int64_t i = 0; i < inputs; ++i)
+          std::memset(packed + i * kFrames + count, 0,
+                      (kWidth - count % kWidth) * sizeof(float));
+      transpose(x + first * x_step, x_step, count, inputs, packed, kFrames);
+    });
+    x = scratch;
+  }
+  parallel(tiles * chunks, threads, [&](int64_t index) {
+    const int64_t tile = index % tiles, start = tile * kFrames;
+    const int64_t count = smaller(kFrames, frames - start);
+    const int64_t first = index / tiles * kRows, last = smaller(rows, first + kRows);
+    alignas(64) float own[kRows * kFrames];
+    float* const out = packed_out ? y + start * rows + first * kFrames : own;
+    multiply(m, count, x + start * inputs, out, first, last);
+    if (activation != kNone) activate(activation, out, (last - first) * kFrames);
+    if (!packed_out) transpose(own, kFrames, last - first, count, y + start * y_step + first, y_step);
+  });
+  return 0;
+}
