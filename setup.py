@@ -111,6 +111,7 @@ setup(
         "editdistance",
         "espeakng-loader",
         "packaging",
+        "rapidfuzz",
         "rich",
         "safetensors",
         "scipy",
