@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,8 +107,10 @@ def _attentions(modules: dict[str, nn.Module], name: str, module: nn.Module) -> 
         return
     for children in _ATTENTION:
         names = tuple(_below(name, child) for child in children)
-        linears = tuple(modules.get(child) for child in names)
-        if not all(type(linear) is nn.Linear for linear in linears):
+        linears = tuple(
+            linear for child in names if type(linear := modules.get(child)) is nn.Linear
+        )
+        if len(linears) < len(names):
             continue
         if len({linear.in_features for linear in linears}) > 1:
             continue
@@ -152,6 +155,7 @@ def _feed_forwards(modules: dict[str, nn.Module], name: str, module: nn.Module) 
 
 def _alone(modules: dict[str, nn.Module], name: str) -> Group:
     linear = modules[name]
+    assert isinstance(linear, nn.Linear)
 
     def replace() -> None:
         _set(modules, name, SparseLinear(linear))
@@ -162,7 +166,7 @@ def _alone(modules: dict[str, nn.Module], name: str) -> Group:
     return Group("linear", (name,), (linear,), None, replace)
 
 
-def activation_named(function: object) -> str | None:
+def activation_named(function: Any) -> str | None:
     """The name of an activation that the kernels know, told by what it does; None for another."""
     probe = torch.linspace(-6, 6, 97)
     try:

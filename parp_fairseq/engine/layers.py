@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +41,11 @@ class SharedInput:
         self.matrix = sparse_matrix(torch.cat([linear.weight.detach() for linear in linears]))
         self.biases = [_copied(linear.bias) for linear in linears]
         widths = [linear.out_features for linear in linears]
-        if any(bias is not None for bias in self.biases):
-            parts = [
-                torch.zeros(width) if bias is None else bias
-                for bias, width in zip(self.biases, widths)
-            ]
-            self.bias = torch.cat(parts)
-        else:
-            self.bias = None
+        parts = [
+            torch.zeros(width) if bias is None else bias for bias, width in zip(self.biases, widths)
+        ]
+        biased = any(bias is not None for bias in self.biases)
+        self.bias: Tensor | None = torch.cat(parts) if biased else None
         self.widths = widths
         self._x: Tensor | None = None
         self._left: dict[int, Tensor] = {}
@@ -102,10 +100,14 @@ class ProjectedAttention(nn.Module):
     not be called. For inference: there is no dropout.
     """
 
-    def __init__(self, attention: nn.Module) -> None:
+    def __init__(self, attention: Any) -> None:
         """Take over the projections and the number of heads of `attention`."""
         super().__init__()
-        self.num_heads = attention.num_heads
+        self.num_heads: int = attention.num_heads
+        self.q_proj: nn.Module
+        self.k_proj: nn.Module
+        self.v_proj: nn.Module
+        self.out_proj: nn.Module
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             setattr(self, name, getattr(attention, name))
 
