@@ -61,6 +61,17 @@ def test_an_unknown_level_is_refused(name, monkeypatch):
         library.level()
 
 
+def test_an_unknown_level_ends_in_one_line(package):
+    code = "from parp_fairseq.errors import reported\nwith reported():" + CODE.replace(
+        "\n", "\n    "
+    )
+    shutil.copy(build.HERE.parent / "errors.py", package / "parp_fairseq")
+    run = program(code, folder=package, PARP_KERNELS="avx1024")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("parp: error: PARP_KERNELS is 'avx1024'; use reference, portable")
+    assert run.stderr.count("\n") == 1
+
+
 def test_without_a_library_one_line_says_so_and_results_are_the_same(package):
     run = program(folder=package)
     assert run.stdout.split() == ["reference", "0", "1024"], run.stderr
