@@ -18,19 +18,13 @@ constexpr int kWidth = 4;
 #endif
 constexpr int kVectors = 4;
 constexpr int kFrames = kWidth * kVectors;
-// Rows of the weight that a thread takes at a time, at most.
-constexpr int64_t kRows = 64;
+// Rows of the weight that a thread takes at a time: as many as leave every thread some pieces, since
+// the packed input is read once for all of them.
+constexpr int64_t kMostRows = 256;
+constexpr int64_t kLeastRows = 32;
+constexpr int64_t kPieces = 4;
 
 typedef float Vector __attribute__((vector_size(kWidth * sizeof(float))));
-typedef float Four __attribute__((vector_size(16)));
-typedef int32_t FourInts __attribute__((vector_size(16)));
-
-#if defined(__clang__)
-#define PARP_MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#else
-#define PARP_MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, FourInts{i, j, k, l})
-#endif
-
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline Vector load(const float* from) {
@@ -41,34 +35,63 @@ inline Vector load(const float* from) {
 
 inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 
-// to[j * to_step + i] = from[i * from_step + j] for i and j below 4.
-inline void transpose_four(const float* from, int64_t from_step, float* to, int64_t to_step) {
-  Four a, b, c, d;
-  std::memcpy(&a, from, sizeof a);
-  std::memcpy(&b, from + from_step, sizeof b);
-  std::memcpy(&c, from + 2 * from_step, sizeof c);
-  std::memcpy(&d, from + 3 * from_step, sizeof d);
-  const Four ab_low = PARP_MIX(a, b, 0, 4, 1, 5), ab_high = PARP_MIX(a, b, 2, 6, 3, 7);
-  const Four cd_low = PARP_MIX(c, d, 0, 4, 1, 5), cd_high = PARP_MIX(c, d, 2, 6, 3, 7);
-  const Four rows[4] = {PARP_MIX(ab_low, cd_low, 0, 1, 4, 5), PARP_MIX(ab_low, cd_low, 2, 3, 6, 7),
-                        PARP_MIX(ab_high, cd_high, 0, 1, 4, 5),
-                        PARP_MIX(ab_high, cd_high, 2, 3, 6, 7)};
-  for (int j = 0; j < 4; ++j) std::memcpy(to + j * to_step, &rows[j], sizeof rows[j]);
+template <int... kIndices>
+struct Indices {};
+template <int kCount, int... kIndices>
+struct UpTo : UpTo<kCount - 1, kCount - 1, kIndices...> {};
+template <int... kIndices>
+struct UpTo<0, kIndices...> {
+  using Type = Indices<kIndices...>;
+};
+
+// Two lines with every second run of kRun entries exchanged; kUpper tells which of the two.
+template <int kRun, bool kUpper, int... kIndices>
+inline Vector exchanged(Vector a, Vector b, Indices<kIndices...>) {
+#define PARP_FROM(i)                                        \
+  (((i) / kRun % 2 ? kWidth + (i) - (kUpper ? 0 : kRun)     \
+                   : (i) + (kUpper ? kRun : 0)))
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, PARP_FROM(kIndices)...);
+#else
+  typedef int32_t Ints __attribute__((vector_size(kWidth * sizeof(int32_t))));
+  return __builtin_shuffle(a, b, Ints{PARP_FROM(kIndices)...});
+#endif
+#undef PARP_FROM
 }
 
-// The transpose of a `rows` by `columns` matrix.
+// The transpose of a square of lines: its quarters change places, then theirs.
+template <int kRun>
+inline void transpose_square(Vector* lines) {
+  if constexpr (kRun > 0) {
+    constexpr auto all = typename UpTo<kWidth>::Type{};
+    for (int i = 0; i < kWidth; ++i) {
+      if (i & kRun) continue;
+      const Vector a = lines[i], b = lines[i + kRun];
+      lines[i] = exchanged<kRun, false>(a, b, all);
+      lines[i + kRun] = exchanged<kRun, true>(a, b, all);
+    }
+    transpose_square<kRun / 2>(lines);
+  }
+}
+
+// The transpose of a `rows` by `columns` matrix. Squares go along a line of `to`, so that whole
+// lines of the cache are written: steps are often multiples of 4096, which all meet in one set.
 void transpose(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to,
                int64_t to_step) {
-  int64_t i = 0;
-  for (; i + 4 <= rows; i += 4) {
-    int64_t j = 0;
-    for (; j + 4 <= columns; j += 4)
-      transpose_four(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
-    for (; j < columns; ++j)
-      for (int64_t k = i; k < i + 4; ++k) to[j * to_step + k] = from[k * from_step + j];
+  int64_t j = 0;
+  for (; j + kWidth <= columns; j += kWidth) {
+    int64_t i = 0;
+    for (; i + kWidth <= rows; i += kWidth) {
+      Vector lines[kWidth];
+      for (int k = 0; k < kWidth; ++k) lines[k] = load(from + (i + k) * from_step + j);
+      transpose_square<kWidth / 2>(lines);
+      for (int k = 0; k < kWidth; ++k) store(to + (j + k) * to_step + i, lines[k]);
+    }
+    for (; i < rows; ++i)
+      for (int64_t k = j; k < j + kWidth; ++k) to[k * to_step + i] = from[i * from_step + k];
   }
-  for (; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) to[j * to_step + i] = from[i * from_step + j];
+  for (; j < columns; ++j)
+    for (int64_t i = 0; i < rows; ++i) to[j * to_step + i] = from[i * from_step + j];
 }
 
 // A sparse matrix, its inputs cut into blocks: starts[block * (rows + 1) + row] is where the kept
@@ -159,7 +182,9 @@ KERNEL(sparse_linear)(const float* x, int64_t frames, int64_t x_step, int64_t pa
                       float* scratch, int64_t threads) {
   const Matrix m{starts, columns, values, bias, rows, inputs, block};
   const int64_t tiles = (frames + kFrames - 1) / kFrames;
-  const int64_t chunks = (rows + kRows - 1) / kRows;
+  int64_t most = kMostRows;
+  while (most > kLeastRows && tiles * ((rows + most - 1) / most) < kPieces * threads) most /= 2;
+  const int64_t chunks = (rows + most - 1) / most;
   if (!packed_in) {
     parallel(tiles, threads, [&](int64_t tile) {
       const int64_t first = tile * kFrames, count = smaller(kFrames, frames - first);
@@ -176,8 +201,8 @@ KERNEL(sparse_linear)(const float* x, int64_t frames, int64_t x_step, int64_t pa
   parallel(tiles * chunks, threads, [&](int64_t index) {
     const int64_t tile = index % tiles, start = tile * kFrames;
     const int64_t count = smaller(kFrames, frames - start);
-    const int64_t first = index / tiles * kRows, last = smaller(rows, first + kRows);
-    alignas(64) float own[kRows * kFrames];
+    const int64_t first = index / tiles * most, last = smaller(rows, first + most);
+    alignas(64) float own[kMostRows * kFrames];
     float* const out = packed_out ? y + start * rows + first * kFrames : own;
     multiply(m, count, x + start * inputs, out, first, last);
     if (activation != kNone) activate(activation, out, (last - first) * kFrames);
