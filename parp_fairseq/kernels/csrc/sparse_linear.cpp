@@ -18,6 +18,8 @@ constexpr int kWidth = 4;
 #endif
 constexpr int kVectors = 4;
 constexpr int kFrames = kWidth * kVectors;
+// Floats in a line of the cache.
+constexpr int kLine = 16;
 // Rows of the weight that a thread takes at a time: as many as leave every thread some pieces, since
 // the packed input is read once for all of them.
 constexpr int64_t kMostRows = 256;
@@ -112,7 +114,14 @@ void multiply(const Matrix& m, const float* in, float* out, int64_t first, int64
   for (int64_t b = 0; b < m.blocks(); ++b) {
     const float* const block = in + b * m.block * kFrames;
     const int32_t* const starts = m.starts + b * (m.rows + 1);
+    // The next block is called for in pieces, a row a piece: its lines are touched out of order.
+    const float* ahead = block + m.block * kFrames;
+    const int64_t left = b + 1 < m.blocks() ? smaller(m.block, m.inputs - (b + 1) * m.block) : 0;
+    const int64_t step = (left * kFrames / kLine + last - first - 1) / (last - first) * kLine;
+    const float* const ahead_end = ahead + left * kFrames;
     for (int64_t row = first; row < last; ++row) {
+      const float* const ahead_to = ahead + step < ahead_end ? ahead + step : ahead_end;
+      for (; ahead < ahead_to; ahead += kLine) __builtin_prefetch(ahead, 0, 2);
       float* const line = out + (row - first) * kFrames;
       Vector sums[kUsed];
       const float begin = m.bias ? m.bias[row] : 0.0f;
