@@ -9,14 +9,15 @@
 
 namespace {
 
+// kVectors sums of a row are under way at once: enough to hide how long a multiply-add takes, and
+// few enough for the registers.
 #if defined(PARP_AVX512)
-constexpr int kWidth = 16;
+constexpr int kWidth = 16, kVectors = 4;
 #elif defined(PARP_AVX2)
-constexpr int kWidth = 8;
+constexpr int kWidth = 8, kVectors = 8;
 #else
-constexpr int kWidth = 4;
+constexpr int kWidth = 4, kVectors = 8;
 #endif
-constexpr int kVectors = 4;
 constexpr int kFrames = kWidth * kVectors;
 // Floats in a line of the cache.
 constexpr int kLine = 16;
@@ -110,7 +111,7 @@ struct Matrix {
 
 // Rows first to last of the product with one tile, packed: `out` and `in` have kFrames to a line.
 template <int kUsed>
-void multiply(const Matrix& m, const float* in, float* out, int64_t first, int64_t last) {
+void multiply_used(const Matrix& m, const float* in, float* out, int64_t first, int64_t last) {
   for (int64_t b = 0; b < m.blocks(); ++b) {
     const float* const block = in + b * m.block * kFrames;
     const int32_t* const starts = m.starts + b * (m.rows + 1);
@@ -137,14 +138,13 @@ void multiply(const Matrix& m, const float* in, float* out, int64_t first, int64
   }
 }
 
+template <int kUsed = kVectors>
 void multiply(const Matrix& m, int64_t frames, const float* in, float* out, int64_t first,
               int64_t last) {
-  switch ((frames + kWidth - 1) / kWidth) {
-    case 1: return multiply<1>(m, in, out, first, last);
-    case 2: return multiply<2>(m, in, out, first, last);
-    case 3: return multiply<3>(m, in, out, first, last);
-    default: return multiply<4>(m, in, out, first, last);
-  }
+  if constexpr (kUsed > 1)
+    if (frames <= (kUsed - 1) * kWidth)
+      return multiply<kUsed - 1>(m, frames, in, out, first, last);
+  multiply_used<kUsed>(m, in, out, first, last);
 }
 
 // erf of each entry, within some units in the last place: a quotient of polynomials in x², as
