@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from parp_fairseq.checkpoints.forms import read_state
+from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.masks.files import load_mask, stored_mask
+from parp_fairseq.masks.files import load_mask, nonzero_mask, stored_mask
 from parp_fairseq.masks.making import random_weights
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
@@ -39,8 +41,7 @@ class FirstMask:
         """Read what the first mask comes from.
 
         Args:
-            kind: one of FIRST_MASKS, FINETUNED, or the path of a mask file or of a checkpoint
-                that keeps its mask.
+            kind: one of FIRST_MASKS, FINETUNED, or the path of a file that `mask_in` reads.
             sparsity: the first mask's sparsity, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
             granularity: "global" or "tensor", where magnitudes decide.
@@ -89,7 +90,7 @@ class FirstMask:
         if not os.path.isfile(path):
             names = f"{', '.join(FIRST_MASKS)} or " if option.endswith("initial") else ""
             raise UserError(f"{option} is {path!r}: no such file; give {names}a mask file")
-        mask = mask_in(path)
+        mask = mask_in(path, weights)
         with options_named("task.prune."):
             mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)
         if abs(mask.sparsity - self.sparsity) > _TOLERANCE:
@@ -101,21 +102,33 @@ class FirstMask:
         return mask
 
 
-def mask_in(path: str) -> Mask:
-    """Read a mask file, or the mask that a checkpoint of task `parp` keeps.
+def mask_in(path: str, names: Iterable[str]) -> Mask:
+    """Read the mask that a file holds, whatever kind of file it is.
+
+    Of a mask file that mask, of a checkpoint of a pruning run the one that it keeps, of an export
+    (a fairseq checkpoint or a sparse file) what is not zero.
+
+    Args:
+        path: the file.
+        names: the model's prunable parameters, in which an export's zeros are looked for.
 
     Raises:
-        UserError: the file is neither, or a checkpoint without a mask.
+        UserError: the file is unreadable, or a dense checkpoint.
     """
-    with open(path, "rb") as handle:
-        is_checkpoint = handle.read(2) in (b"PK", b"\x80\x02")
-    if not is_checkpoint:
+    if not any(kind.matches(Path(path)) for kind in (CHECKPOINT, SPARSE_MODEL)):
         return load_mask(path)[0]
-    mask = stored_mask(load_checkpoint(path))
-    if mask is None:
+    state = read_state(path)
+    mask = stored_mask(state)
+    if mask is not None:
+        return mask
+    scope = {canonical_name(name) for name in names}
+    mask = nonzero_mask(
+        {name: tensor for name, tensor in state["model"].items() if canonical_name(name) in scope}
+    )
+    if mask.sparsity < _TOLERANCE:
         raise UserError(
-            f"{path} is a checkpoint that keeps no mask; for the mask of its magnitudes use "
-            "task.prune.method=omp, or make a mask file with parp mask make"
+            f"{path} is a checkpoint that keeps no mask and has no zeros; for the mask of its "
+            "magnitudes use task.prune.method=omp, or make a mask file with parp mask make"
         )
     return mask
 

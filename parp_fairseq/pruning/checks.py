@@ -3,6 +3,7 @@
 from parp_fairseq.pruning.errors import PruningError
 
 GRANULARITIES = ("global", "tensor")
+SHAPES = ("linear", "cubic")
 
 
 def check_sparsity(sparsity: float, argument: str = "sparsity") -> None:
@@ -16,3 +17,9 @@ def check_granularity(granularity: str) -> None:
     """Raise PruningError unless `granularity` is one of GRANULARITIES."""
     if granularity not in GRANULARITIES:
         raise PruningError(f"is {granularity!r}; use {' or '.join(GRANULARITIES)}", "granularity")
+
+
+def check_shape(shape: str) -> None:
+    """Raise PruningError unless `shape`, of a schedule, is one of SHAPES."""
+    if shape not in SHAPES:
+        raise PruningError(f"is {shape!r}; use {' or '.join(SHAPES)}", "schedule")

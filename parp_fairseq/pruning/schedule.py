@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parp_fairseq.pruning.checks import check_sparsity
+from parp_fairseq.pruning.checks import check_shape, check_sparsity
 from parp_fairseq.pruning.errors import PruningError
-
-SHAPES = ("linear", "cubic")
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,7 @@ class SparsitySchedule:
                 f"is {self.initial}, above the sparsity to reach ({self.final}); it climbs",
                 "initial_sparsity",
             )
-        if self.shape not in SHAPES:
-            raise PruningError(f"is {self.shape!r}; use {' or '.join(SHAPES)}", "schedule")
+        check_shape(self.shape)
 
     @property
     def climbs(self) -> bool:

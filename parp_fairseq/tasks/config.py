@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
-from parp_fairseq.pruning.checks import check_granularity, check_sparsity
+from parp_fairseq.pruning.checks import check_granularity, check_shape, check_sparsity
 from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
 
 # Options that decide how a run goes; resuming it under others is refused.
@@ -98,6 +98,8 @@ def check(cfg: Any) -> None:
     with options_named(PREFIX):
         method = method_named(cfg.method)
         check_sparsity(cfg.sparsity)
+        check_sparsity(cfg.initial_sparsity, "initial_sparsity")
+        check_shape(_shape(cfg))
         check_granularity(cfg.granularity)
         method.check(cfg.initial, cfg.mask)
     if not 0.0 <= cfg.rise <= 1.0:
@@ -141,10 +143,9 @@ def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityCh
         )
     points = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
     length = total_updates // (len(points) - 1)
-    shape = cfg.schedule or method.schedule
     with options_named(PREFIX):
         legs = tuple(
-            SparsitySchedule(end, begin, round(cfg.rise * length), shape)
+            SparsitySchedule(end, begin, round(cfg.rise * length), _shape(cfg))
             for begin, end in zip(points, points[1:])
         )
     return legs[0] if len(legs) == 1 else SparsityChain(legs, max(1, length))
@@ -182,10 +183,14 @@ def fingerprint(cfg: Any, total_updates: int) -> dict[str, Any]:
         cfg: a PruneConfig, or a config node like it.
         total_updates: N; a climb is a share of it, so there it counts too.
     """
-    plain = {key: cfg[key] for key in FINGERPRINT}
+    plain = {**{key: cfg[key] for key in FINGERPRINT}, "schedule": _shape(cfg)}
     options = {
         f"{PREFIX}{key}": list(value) if key in _LISTS else value for key, value in plain.items()
     }
     if METHODS[cfg.method].climbs:
         options["optimization.max_update"] = total_updates
     return options
+
+
+def _shape(cfg: Any) -> str:
+    return cfg.schedule or METHODS[cfg.method].schedule

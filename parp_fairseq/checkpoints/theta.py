@@ -1,0 +1,59 @@
+"""θ, the weights that training goes on with, out of a checkpoint that holds m⊙θ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+from parp_fairseq.pruning.mask import Mask
+
+
+def dense_weights(state: Mapping[str, Any], path: PathLike) -> dict[str, Tensor]:
+    """Return the model's weights before the mask was laid over them, bit by bit.
+
+    Between two prunings of PARP (paper, algorithm 1) all weights move. A checkpoint of task `parp`
+    holds the subnetwork m⊙θ as its model, and what m hides of θ beside the optimizer's state. Right
+    after a pruning, and under a held mask, nothing is hidden and θ is m⊙θ.
+
+    Of a run in half precision these are the model's own weights, rounded from the fp32 masters.
+
+    Args:
+        state: what `load_checkpoint` returned; it is not changed.
+        path: its file, for the errors.
+
+    Returns:
+        name → tensor, all that `state["model"]` holds; tensors with something hidden are new, the
+        others the same.
+
+    Raises:
+        UserError: the checkpoint keeps no pruning state (a dense run, an export, another task), or
+            one that does not fit its model.
+    """
+    model: dict[str, Tensor] = dict(state["model"])
+    pruning = (state.get("last_optimizer_state") or {}).get("parp")
+    if not isinstance(pruning, Mapping) or not {"masks", "shapes", "shadow"} <= set(pruning):
+        raise UserError(
+            f"{path} keeps no pruning state, so what its zeros hide is not in it; give a "
+            "checkpoint that a pruning run of task parp wrote, not an export"
+        )
+    try:
+        masks = pruning["masks"]
+        mask = Mask.from_bits(masks.get("view", masks["last"]), pruning["shapes"])
+        for name, hidden in pruning["shadow"].items():
+            weight = model[name].clone()
+            pruned = ~mask[name]
+            if hidden.shape != (int(pruned.sum()),):
+                raise ValueError(f"{hidden.numel()} values for what {name} hides")
+            weight[pruned] = hidden.to(weight.dtype)
+            model[name] = weight
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: its pruning state does not fit its model ({reason}); give the checkpoint as "
+            "training wrote it"
+        ) from error
+    return model
