@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import os
 import re
 import sys
 import traceback
@@ -96,7 +97,7 @@ def _reporting(report: Callable[[Any], Any], begun: list[bool]) -> Callable[[Any
         try:
             return func()
         except (HydraException, OmegaConfBaseException) as error:
-            if begun or not is_ours(sys.argv):
+            if begun or not is_ours(sys.argv) or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 return report(functools.partial(_raise, error))
             leave(refused(error, sys.argv))
         except Exception as error:

@@ -58,6 +58,9 @@ class Child:
         with self.log.open("rb") as stream:
             stream.seek(self.log_start)
             lines = stream.read().decode("utf-8", "replace").splitlines()
+        code = self.exit_code or 0
+        if code < 0:
+            return f"it was killed by signal {-code} (9 is what a lack of memory sends)"
         told = [line for line in lines if line.startswith("parp: error: ")]
         if told:
             return told[-1][len("parp: error: ") :]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import sys
 import time
@@ -13,21 +11,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import locked, write_json
+from parp_fairseq.files import LOCK_FILE, locked, replacing, write_json
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.imp_rounds import round_sparsities
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
-from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE
+from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
 
 PLAN_FILE = "imp.json"
 FINAL = "final"
 REWIND = "rewind.pt"
 _SECONDS_BETWEEN_LOOKS = 0.2
-_INTERVAL = re.compile(r"checkpoint_\d+_(\d+)\.pt$")
 # What this program decides itself.
 _OURS = (
     "task.prune.method",
@@ -109,20 +109,28 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
         UserError: the folder is another series', or a fine-tuning failed (its log is named).
     """
     folder = folder.resolve()
-    _claim(plan, folder)
+    _check_rewind(plan)
+    _check_folder(plan, folder)
     sparsities = plan.sparsities
     masks = [
         folder / "masks" / f"{number:02d}_{s:g}.safetensors" for number, s in _count(sparsities)
     ]
     clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
     with locked(folder, "another parp imp") as lock, Progress(clock) as progress:
+        write_json(folder / PLAN_FILE, asdict(plan))
         run = _Fairseq(plan, folder, lock, progress, len(masks) + 1)
         for number, sparsity in _count(sparsities):
             mask = masks[number - 1]
             if not mask.is_file():
                 before = (sparsities[number - 2], masks[number - 2]) if number > 1 else None
                 work = folder / f"round_{number:02d}"
-                run.train(work, number, before, plan.round_updates)
+                try:
+                    run.train(work, number, before, plan.round_updates)
+                except UserError:
+                    if number == 1 and not (work / CHECKPOINTS / RUN_FILE).exists():
+                        # Nothing was trained: the corrected command is another series.
+                        (folder / PLAN_FILE).unlink(missing_ok=True)
+                    raise
                 _write_mask(work, sparsity, number, mask)
                 progress.say(f"round {number} of {len(masks)}: mask of sparsity {sparsity:g}")
             if not keep_checkpoints:
@@ -139,8 +147,30 @@ def _count(sparsities: Sequence[float]) -> list[tuple[int, float]]:
     return list(enumerate(sparsities, start=1))
 
 
-def _claim(plan: Plan, folder: Path) -> None:
-    """Take the folder, or see that it is this very series' own."""
+def _check_rewind(plan: Plan) -> None:
+    """Raise UserError where the dense round ends before the update to rewind to."""
+    if not plan.rewind_update:
+        return
+    updates = plan.round_updates
+    for override in plan.overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if updates is None and key == "optimization.max_update" and value.isdigit():
+            updates = int(value)
+    if updates is None:
+        file = shipped.path_of(plan.config_name)
+        if plan.config_dir:
+            file = Path(plan.config_dir, f"{plan.config_name}.yaml")
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        updates = int(config["optimization"]["max_update"])
+    if plan.rewind_update >= updates:
+        raise UserError(
+            f"--rewind-update is {plan.rewind_update}, and the dense fine-tuning ends at update "
+            f"{updates}; give a smaller one"
+        )
+
+
+def _check_folder(plan: Plan, folder: Path) -> None:
+    """See that the folder is empty or this very series' own."""
     file = folder / PLAN_FILE
     wanted = json.loads(json.dumps(asdict(plan)))
     if file.is_file():
@@ -152,10 +182,10 @@ def _claim(plan: Plan, folder: Path) -> None:
                     f"{wanted[key]}; put it back or give another folder as --out"
                 )
         return
-    if folder.exists() and any(folder.iterdir()):
+    # A first call that failed before anything was trained leaves its lock and its log.
+    left = {LOCK_FILE, "round_01", "round_01.log"}
+    if folder.exists() and any(path.name not in left for path in folder.iterdir()):
         raise UserError(f"{folder} holds something else; give a new folder as --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, wanted)
 
 
 class _Fairseq:
@@ -185,32 +215,27 @@ class _Fairseq:
             *(("--config-dir", plan.config_dir) if plan.config_dir else ()),
             *("--config-name", plan.config_name, "common.user_dir=parp_fairseq"),
             *plan.overrides,
-            f"hydra.run.dir={work}",
+            _assigned("hydra.run.dir", work),
         ]
         if updates is not None:
             arguments.append(f"optimization.max_update={updates}")
         if mask is None:
             arguments.append("task.prune.method=dense")
             if plan.rewind_update:
-                arguments += [
-                    f"checkpoint.save_interval_updates={plan.rewind_update}",
-                    "checkpoint.keep_interval_updates=-1",
-                ]
+                arguments.append(f"task.keep_update={plan.rewind_update}")
         else:
             arguments += [
                 "task.prune.method=mask",
                 f"task.prune.sparsity={mask[0]:g}",
-                f"task.prune.mask={mask[1]}",
+                _assigned("task.prune.mask", mask[1]),
             ]
             if plan.rewind_update:
-                arguments.append(f"checkpoint.finetune_from_model={rewind}")
+                arguments.append(_assigned("checkpoint.finetune_from_model", rewind))
         log = work.with_name(f"{work.name}.log")
         child = children.start(arguments, Path.cwd(), log, self.lock)
         try:
             while child.exit_code is None:
                 self._show(work, number)
-                if mask is None and plan.rewind_update:
-                    self._keep_rewind(work)
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
             children.stop([child])
@@ -224,31 +249,25 @@ class _Fairseq:
                 "checkpoint.no_last_checkpoints be false"
             )
         if mask is None and plan.rewind_update:
-            self._keep_rewind(work)
-            if not rewind.is_file():
+            kept = work / CHECKPOINTS / kept_update(plan.rewind_update)
+            if not kept.is_file():
                 raise UserError(
                     f"--rewind-update is {plan.rewind_update}, which the dense fine-tuning never "
                     "reached; give a smaller one"
                 )
+            with replacing(rewind) as partial:
+                shutil.copyfile(kept, partial)
 
     def _show(self, work: Path, number: int) -> None:
         total = _total_updates(work)
         done = min(updates_done(work / LOG_FILE), total)
         self.progress.show(number - 1 + done / total, {work.name: (done, total)})
 
-    def _keep_rewind(self, work: Path) -> None:
-        """Put the checkpoint to rewind to aside; others made beside it only take room."""
-        wanted = self.plan.rewind_update
-        for path in (work / CHECKPOINTS).glob("checkpoint_*_*.pt"):
-            found = _INTERVAL.search(path.name)
-            if not found:
-                continue
-            if int(found[1]) == wanted and not (self.folder / REWIND).exists():
-                partial = self.folder / f".{REWIND}.part"
-                shutil.copyfile(path, partial)
-                os.replace(partial, self.folder / REWIND)
-            elif int(found[1]) > wanted and (self.folder / REWIND).exists():
-                path.unlink(missing_ok=True)
+
+def _assigned(key: str, path: Path) -> str:
+    """An override for Hydra, whose grammar gives blanks, commas and brackets a meaning."""
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{quoted}'"
 
 
 def _total_updates(work: Path) -> int:

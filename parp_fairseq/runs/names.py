@@ -15,3 +15,8 @@ RUN_FILE = "run.json"
 MASK_FILE = "mask.safetensors"
 FIRST_MASK_FILE = "mask_first.safetensors"
 SPARSITY_FILE = "sparsity.json"
+
+
+def kept_update(update: int) -> str:
+    """The checkpoint that `task.keep_update` leaves."""
+    return f"checkpoint_update_{update}.pt"

@@ -192,7 +192,7 @@ def cost(run: Run) -> Cost:
     return _cost(run, frozenset())
 
 
-def _source(run: Run, path: Path) -> Path | None:
+def source_record(run: Run, path: Path) -> Path | None:
     """The record of the run that left a file, where there is one."""
     # A relative path means the folder that the command was given in; the runs may have moved
     # together since.
@@ -211,7 +211,7 @@ def _cost(run: Run, above: frozenset[Path]) -> Cost:
         path = run.option(key)
         if not path or (key == "task.prune.initial" and os.sep not in str(path)):
             continue
-        record = _source(run, Path(path))
+        record = source_record(run, Path(path))
         if record is not None:
             sources[record.resolve()] = None
         elif key == "task.prune.mask" and run.method in METHODS:

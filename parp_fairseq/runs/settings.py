@@ -76,6 +76,7 @@ FREE: dict[str, tuple[str, ...]] = {
     ),
     "when to save and what to keep": (
         "checkpoint.save_interval*",
+        "task.keep_update",
         "checkpoint.keep_*",
         "checkpoint.no_*",
         "checkpoint.checkpoint_shard_count",

@@ -31,6 +31,7 @@ from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks import dictionary, launch, rows
 from parp_fairseq.tasks.config import PruneConfig
 from parp_fairseq.tasks.experiment import CONTENTS_KEY, Experiment
+from parp_fairseq.tasks.keeping import keep_update
 from parp_fairseq.tasks.randomness import numpy_seeded
 from parp_fairseq.tasks.saving import save_whole
 
@@ -42,6 +43,10 @@ class ParpTaskConfig(AudioFinetuningConfig):
     """Options of audio_finetuning, and how to prune."""
 
     prune: PruneConfig = field(default_factory=PruneConfig)
+    keep_update: int = field(
+        default=0,
+        metadata={"help": "keep the weights after this update as checkpoint_update_N.pt (0: none)"},
+    )
     folder: Optional[str] = field(
         default=None,
         metadata={"help": "folder that relative paths mean (default: the current one)"},
@@ -177,6 +182,7 @@ class ParpTask(AudioFinetuningTask):
         """Update the weights, then prune if it is time; `update_num` does not count this one."""
         if self.pruner is None:
             super().optimizer_step(optimizer, model, update_num)
+            self._keep(model, update_num + 1)
             return
         parp = parp_optimizer(optimizer)
         steps = parp.steps
@@ -186,9 +192,15 @@ class ParpTask(AudioFinetuningTask):
             return
         with reported():
             self.pruner.end_update(update_num + 1)
+            self._keep(model, update_num + 1)
             self._after_event()
             if update_num + 1 == self.pruner.total_updates:
                 self._write_mask()
+
+    def _keep(self, model: torch.nn.Module, update: int) -> None:
+        if update == self.cfg.keep_update and distributed_utils.get_global_rank() == 0:
+            with reported():
+                keep_update(model, self.cfg._get_root(), self.state_dict(), update)
 
     def begin_valid_epoch(self, epoch: int, model: torch.nn.Module) -> None:
         """Show the subnetwork to be scored, write its mask, and hold back "best" on a climb."""

@@ -3,7 +3,8 @@
 
 Random weights, one utterance; the fastest of a few rounds in which all take turns. Every prunable
 matrix has the stated sparsity, or with `--profile` the sparsities of a real run's matrices (its
-sparsity.json), moved to base's layers by depth. `--quick` tries a small model.
+sparsity.json), moved to base's layers by depth. `--quick` tries a small model. On a machine that
+others use, `--one-thread` counts the processor time of one thread instead of the time that passes.
 """
 
 from __future__ import annotations
@@ -177,10 +178,11 @@ def timed(
     width: int,
     lengths: list[int],
     rounds: int,
+    clock: Callable[[], float],
     bar: tqdm,
-) -> str:
-    """A table of milliseconds: a row a model, a column a length."""
-    cells: dict[str, list[str]] = {name: [] for name in models}
+) -> dict[str, dict[int, float | None]]:
+    """Seconds of each model at each length; None where it was hopeless before."""
+    found: dict[str, dict[int, float | None]] = {name: {} for name in models}
     hopeless: set[str] = set()
     for frames in lengths:
         x = inputs(part, width, frames)
@@ -191,18 +193,35 @@ def timed(
                     bar.update()
                     if name in hopeless:
                         continue
-                    start = time.perf_counter()
+                    start = clock()
                     part(model, x.bfloat16() if "bf16" in name else x)
-                    taken = time.perf_counter() - start
+                    taken = clock() - start
                     if number:  # The first round warms up.
                         best[name] = min(best[name], taken)
                         if best[name] > HOPELESS * best[FIRST]:
                             hopeless.add(name)
         for name, seconds in best.items():
-            shown = f"{1e3 * seconds:,.0f} ms ({best[FIRST] / seconds:.2f}x)"
-            cells[name].append(shown if math.isfinite(seconds) else "-")
+            found[name][frames] = seconds if math.isfinite(seconds) else None
+    return found
+
+
+def shown(part: Callable[..., Any], times: dict[str, dict[int, float | None]]) -> str:
+    """A table of milliseconds: a row a model, a column a length."""
+    lengths = list(times[FIRST])
+    rows = [
+        [
+            name,
+            *(
+                f"{1e3 * seconds:,.0f} ms ({times[FIRST][frames] / seconds:.2f}x)"
+                if seconds
+                else "-"
+                for frames, seconds in row.items()
+            ),
+        ]
+        for name, row in times.items()
+    ]
     header = [part.__name__.replace("_", " "), *(f"{frames} frames" for frames in lengths)]
-    return aligned(header, [[name, *row] for name, row in cells.items()])
+    return aligned(header, rows)
 
 
 def checked(models: dict[str, nn.Module], sparse: dict[str, nn.Module], width: int) -> float:
@@ -222,10 +241,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 0.95])
+    parser.add_argument("--one-thread", action="store_true", help="processor time of one thread")
+    parser.add_argument("--json", type=Path, help="file for the times, in seconds")
     parser.add_argument("--profile", type=Path, help="sparsity.json of a run")
     options = parser.parse_args()
     if options.quick:
         options.frames, options.sparsity, options.rounds = [50, 100], [0.5, 0.9], 1
+    clock = time.perf_counter
+    if options.one_thread:
+        torch.set_num_threads(1)
+        clock = time.thread_time
     profile = None
     if options.profile:
         tensors = json.loads(options.profile.read_text(encoding="utf-8"))["tensors"]
@@ -255,24 +280,34 @@ def main() -> None:
     calls = rows * len(options.frames) * (options.rounds + 1)
     with tqdm(total=calls, disable=not sys.stderr.isatty()) as bar:
 
-        def table(part: Callable[..., Any], sparse: dict[str, nn.Module]) -> str:
-            return timed(part, {**dense, **sparse}, width, options.frames, options.rounds, bar)
+        def times(part: Callable[..., Any], sparse: dict[str, nn.Module]) -> dict:
+            models = {**dense, **sparse}
+            return timed(part, models, width, options.frames, options.rounds, clock, bar)
 
-        tables = [
-            table(transformer_linears, {**torchs, **ours}),
-            table(transformer, ours),
-            table(whole_model, ours),
-        ]
-    print("\n\n".join(tables))
+        found = {
+            transformer_linears: times(transformer_linears, {**torchs, **ours}),
+            transformer: times(transformer, ours),
+            whole_model: times(whole_model, ours),
+        }
+    print("\n\n".join(shown(part, times) for part, times in found.items()))
     print(
-        f"\nFastest of {options.rounds} rounds; in brackets, how many times faster than dense "
-        f"fp32; - where a shorter input took {HOPELESS} times as long."
+        f"\nFastest of {options.rounds} rounds ({clock.__name__}); in brackets, how many times "
+        f"faster than dense fp32; - where a shorter input took {HOPELESS} times as long."
     )
     print(
         f"Kernels: {library.level()}. Largest difference of the engine to dense: {difference:.1e}. "
         f"Choosing took {choosing:.1f} s for all {len(subnetworks)} models."
     )
     print(machine())
+    if options.json:
+        values = {
+            "seconds": {part.__name__: times for part, times in found.items()},
+            "clock": clock.__name__,
+            "kernels": library.level(),
+            "difference": difference,
+            "machine": machine(),
+        }
+        options.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     if difference > 1e-4:
         raise SystemExit("the engine differs from dense by more than 1e-4")
 

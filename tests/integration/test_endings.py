@@ -35,22 +35,34 @@ def ended(run, code, *expected):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 68 MB: three checkpoints and no fourth."""
+def disk(tmp_path):
+    """Mount a file system of so many megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=68m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root alone")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+    def mounted(size):
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("a file system can be mounted by root alone")
+        return folder
+
+    yield mounted
+    subprocess.run(["umount", "-l", str(folder)], capture_output=True)
 
 
-def test_a_full_disk(trainer_in, small_disk):
-    run = trainer_in(small_disk)(*EVERY, "checkpoint.keep_interval_updates=1")
+@pytest.mark.parametrize(
+    ("size", "names"),
+    [
+        # The first file of the first save fits, and its copy does not.
+        (30, {"checkpoint_1_1.pt"}),
+        # All of the first save fits, and nothing more.
+        (68, {"checkpoint_1_1.pt", *NAMES}),
+    ],
+)
+def test_a_full_disk(trainer_in, disk, size, names):
+    run = trainer_in(disk(size))(*EVERY, "checkpoint.keep_interval_updates=1")
     ended(run, 2, "cannot be written", "No space left on device")
-    names = {path.name for path in (run.folder / "checkpoints").glob("*.pt")}
-    assert names == {"checkpoint_1_1.pt", *NAMES}
+    assert {path.name for path in (run.folder / "checkpoints").glob("*.pt")} == names
     for name in names:
         assert run.checkpoint(name)["optimizer_history"][-1]["num_updates"] == 1
 

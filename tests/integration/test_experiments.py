@@ -1,10 +1,12 @@
 """A run folder goes on with the experiment that began it, and with nothing else."""
 
 import json
-import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
@@ -242,28 +244,39 @@ def test_a_dictionary_with_a_symbol_twice_does_not_shrink(train, data, tmp_path)
     assert len(again.checkpoint()["task_state"]["parp_symbols"]["symbols"]) == 30
 
 
-def test_two_trainings_in_one_folder(trainer_in, tmp_path):
-    first, second = trainer_in(tmp_path), trainer_in(tmp_path)
-    # With workers: they are forked, and must not keep the lock.
-    options = ("optimization.max_update=2000", "dataset.num_workers=2")
-    process = first(*options, wait=False)
+def test_two_trainings_in_one_folder(train, data, tmp_path):
+    options = (
+        "dataset.valid_subset=dev-other",
+        "dataset.max_tokens=160000",
+        "optimization.max_update=2000",
+        # Workers are forked, and must not keep the lock.
+        "dataset.num_workers=2",
+    )
+    command = [
+        str(Path(sys.executable).with_name("fairseq-hydra-train")),
+        *("--config-name", "parp_demo", "common.user_dir=parp_fairseq", f"task.data={data}"),
+        f"hydra.run.dir={tmp_path / 'run'}",
+        *options,
+    ]
     checkpoints = tmp_path / "run" / "checkpoints"
+    # A process of its own: workers of one that the tests' server forked would outlive it.
+    with (tmp_path / "first.log").open("w") as log:
+        first = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (checkpoints / "run.json").exists():
-            assert process.is_alive()
+            assert first.poll() is None
             time.sleep(0.05)
         record = (checkpoints / "run.json").read_bytes()
-        (tmp_path / "output.log").rename(tmp_path / "first.log")
-        run = second(*options)
+        run = train(*options)
         assert run.code == 2, run.tail
         assert f"{checkpoints}: another training is at work there already" in run.error
-        assert run.output.splitlines()[-1] == run.error
+        assert run.output.splitlines() == [run.error]
         assert (checkpoints / "run.json").read_bytes() == record
-        assert process.is_alive()
+        assert first.poll() is None
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-    run = second("optimization.max_update=2", "dataset.num_workers=2")
-    # The first wrote no checkpoint: its folder is free, and so is a new experiment.
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    # It wrote no checkpoint: its folder is free, and so is the experiment.
+    run = train("optimization.max_update=2")
     assert run.code == 0, run.tail

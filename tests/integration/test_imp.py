@@ -48,7 +48,7 @@ def series(data, tmp_path_factory):
     assert first.exists()
     before = first.stat().st_mtime_ns
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(120) == 130
     done = run(arguments)
     assert done.returncode == 0, done.stderr[-2000:]
     assert first.stat().st_mtime_ns == before
@@ -82,9 +82,10 @@ def test_the_last_fine_tuning_has_the_subnetwork_and_rewound_weights(series):
     found = {name: final[f"w2v_encoder.w2v_model.{name}"] for name in second}
     assert zeros(found) == round(0.5 * entries(found))
     assert all(bool((found[name][~second[name]] == 0).all()) for name in second)
-    # The feature extractor does not train, the head does: it began where the dense run was.
-    log = (out / "final.log").read_text()
-    assert "rewind.pt" in log
+    # Rounds after the first began with what the dense one had after two updates.
+    kept = out / "round_01" / "checkpoints" / "checkpoint_update_2.pt"
+    rewound, there = tensors(out / "rewind.pt"), tensors(kept)
+    assert all(torch.equal(rewound[name], tensor) for name, tensor in there.items())
     # Three updates a round, four at the end.
     for folder, updates in (("round_01", 3), ("round_02", 3), ("final", 4)):
         checkpoint = torch.load(
@@ -108,6 +109,7 @@ def test_the_same_command_again_trains_nothing(series):
         (("--sparsity", "1.5"), "--sparsity is 1.5"),
         (("task.prune.method=parp",), "task.prune.method"),
         (("--config-name", "parp_none"), "parp_none"),
+        (("--rewind-update", "4"), "--rewind-update is 4, and the dense fine-tuning ends at"),
     ],
 )
 def test_another_series_or_bad_options_are_refused(series, data, tmp_path, more, named):
@@ -128,3 +130,46 @@ def test_checkpoints_of_rounds_are_removed_and_failures_named(data, tmp_path):
     assert broken.returncode == 2
     assert "round_01 failed" in broken.stderr and "nowhere" in broken.stderr
     assert not list((tmp_path / "other").rglob("*.safetensors"))
+    # A call that failed before anything was trained does not forbid the corrected one.
+    assert not (tmp_path / "other" / "imp.json").exists()
+
+
+@pytest.mark.parametrize("tokens", ["160000", "99999999"], ids=["epochs of several", "of one"])
+def test_the_weights_after_an_update_are_kept_whatever_an_epoch_is(train, tokens):
+    options = (
+        "optimization.max_update=4",
+        "optimization.lr=[0.01]",
+        f"dataset.max_tokens={tokens}",
+    )
+    length = f"dataset.max_tokens={tokens}"
+    saves = ("checkpoint.save_interval_updates=1", "checkpoint.keep_interval_updates=-1")
+    run = train("task.prune.method=dense", "task.keep_update=2", *options, *saves, length)
+    assert run.code == 0, run.tail
+    kept = run.weights("checkpoint_update_2.pt")
+    for other in (run.folder / "checkpoints").glob("checkpoint_*_2.pt"):
+        if "update" not in other.name:
+            whole = run.weights(other.name)
+            assert all(torch.equal(kept[name], tensor) for name, tensor in whole.items())
+            break
+    else:
+        assert tokens == "99999999", "fairseq's own checkpoint is the oracle where it writes one"
+    assert any(not torch.equal(kept[n], t) for n, t in run.weights().items())
+
+
+def test_a_run_begins_with_the_weights_kept(train, trainer_in, tmp_path):
+    first = train("task.prune.method=dense", "task.keep_update=1", "optimization.lr=[0.01]")
+    assert first.code == 0, first.tail
+    kept = first.weights("checkpoint_update_1.pt")
+    other = trainer_in(tmp_path / "a folder, with [signs]")
+    other.folder.mkdir()
+    path = first.folder / "checkpoints" / "checkpoint_update_1.pt"
+    second = other(
+        "task.prune.method=dense",
+        f"checkpoint.finetune_from_model='{path}'",
+        f"hydra.run.dir='{other.folder / 'run'}'",
+        "optimization.lr=[0]",
+        "optimization.max_update=1",
+    )
+    assert second.code == 0, second.tail
+    found = second.weights()
+    assert all(torch.equal(found[name], tensor) for name, tensor in kept.items())
