@@ -115,6 +115,7 @@ setup(
         "editdistance",
         "espeakng-loader",
         "packaging",
+        "rapidfuzz",
         "rich",
         "safetensors",
         "scipy",

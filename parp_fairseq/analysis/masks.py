@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from parp_fairseq.analysis.layers import Grid, place_of
+from parp_fairseq.checkpoints.forms import read_weights
+from parp_fairseq.checkpoints.hf_folder import is_hf_folder
+from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, replacing
@@ -61,7 +64,7 @@ class MaskReport:
             f"{self.named.path}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned in "
             f"{len(mask)} tensors, sparsity {mask.sparsity:.6f}",
             *(
-                f"{key}: {_told(value)}"
+                f"{key}: {_shown(value)}"
                 for key, value in self.named.info.items()
                 if key != "sparsity" and value is not None
             ),
@@ -198,9 +201,10 @@ def compare(masks: Sequence[NamedMask]) -> Overlaps:
 def read_masks(
     sources: Sequence[PathLike], scope: Mapping[str, tuple[int, ...]] | None = None
 ) -> list[NamedMask]:
-    """Read masks from mask files, checkpoints and folders of runs.
+    """Read masks from mask files, checkpoints, exports and folders of runs.
 
-    A checkpoint's mask is the one that its pruning state holds; without one, what is not zero. A
+    A checkpoint's mask is the one that its pruning state holds; without one, as in an export, what
+    is not zero. A
     run's folder gives its first mask and those of its checkpoints, in the order of updates.
 
     Args:
@@ -213,7 +217,7 @@ def read_masks(
     """
     paths, labels = [], []
     for source, short in zip(map(Path, sources), short_names(sources)):
-        if source.is_dir():
+        if source.is_dir() and not is_hf_folder(source):
             for label, file in _masks_of_run(source):
                 paths.append(file)
                 labels.append(label if len(sources) == 1 else f"{short} {label}")
@@ -229,16 +233,6 @@ def read_masks(
         NamedMask(label, path, _zeros_of(path, scope) if mask is None else mask, info)
         for label, path, (mask, info) in zip(labels, paths, read)
     ]
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file looks like one that torch wrote, and not like a mask."""
-    if path.suffix == ".safetensors" or not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        head = handle.read(9)
-    # A safetensors file begins with the length of its header, in eight bytes, and the header.
-    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
 
 
 def short_names(paths: Sequence[PathLike]) -> list[str]:
@@ -274,16 +268,21 @@ def _stem(file: Path) -> str:
 
 
 def _stored(path: Path) -> tuple[Mask | None, dict[str, Any]]:
+    """The mask that a file keeps, and how it was made; None where its zeros tell the mask."""
     if not path.exists():
         raise UserError(f"{path}: no such mask, checkpoint or run folder")
-    return (stored_mask(load_checkpoint(path)), {}) if is_checkpoint(path) else read_mask(path)
+    if path.is_dir() or SPARSE_MODEL.matches(path):
+        return None, {}
+    if CHECKPOINT.matches(path):
+        return stored_mask(load_checkpoint(path)), {}
+    return read_mask(path)
 
 
 def _zeros_of(path: Path, scope: Mapping[str, tuple[int, ...]] | None) -> Mask:
-    state = load_checkpoint(path)
+    weights = read_weights(path)
     if scope is None:
-        return nonzero_mask(scoped_weights(state, Scope(), path))
-    tensors = {canonical_name(name): tensor for name, tensor in state["model"].items()}
+        return nonzero_mask(scoped_weights({"model": weights}, Scope(), path))
+    tensors = {canonical_name(name): tensor for name, tensor in weights.items()}
     return nonzero_mask({name: tensors[name] for name in scope if name in tensors})
 
 
@@ -307,9 +306,9 @@ def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_told(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 

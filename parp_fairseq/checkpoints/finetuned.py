@@ -97,8 +97,8 @@ def open_finetuned(
         labels: ending of the label files (default: what it was trained on).
 
     Raises:
-        UserError: it is missing, damaged, of another kind, pre-trained only, or has no dictionary
-            or one that does not fit its head.
+        UserError: it is missing, damaged, of another kind, pre-trained only, has weights that are
+            no numbers, or no dictionary or one that does not fit its head.
     """
     path = Path(checkpoint)
     state = read_state(path)
@@ -123,6 +123,7 @@ def open_finetuned(
             f"{path} does not say its labels (cfg.task.labels), so its dictionary has no name; "
             "parp eval takes it with --labels ltr"
         )
+    check_finite(state["model"], path)
     dictionary, name = saved_dictionary(state), "its dictionary"
     if dictionary is None:
         if data is None:
@@ -141,3 +142,21 @@ def open_finetuned(
             f"included) but its head has {rows}; use the dictionary that the model was trained with"
         )
     return FineTuned(path, info, state, labels, dictionary)
+
+
+def check_finite(weights: Mapping[str, Tensor], path: PathLike) -> None:
+    """Raise UserError where a weight is NaN or infinite, naming the first such tensor."""
+    from torch import Tensor
+
+    for name, tensor in weights.items():
+        # The sum alone costs less; it may overflow where every value is finite.
+        if (
+            isinstance(tensor, Tensor)
+            and tensor.is_floating_point()
+            and not tensor.sum().isfinite()
+            and not tensor.isfinite().all()
+        ):
+            what = "NaN" if tensor.isnan().any() else "infinite values"
+            raise UserError(
+                f"{path}: {name} holds {what}: its training went wrong; give an earlier checkpoint"
+            )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.checkpoints.hf_folder import is_hf_folder, read_hf_weights
 from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.files import PathLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_form(path: PathLike) -> None:
@@ -26,3 +30,18 @@ def read_state(path: PathLike) -> dict[str, Any]:
         UserError: what `load_checkpoint` and `read_sparse` raise.
     """
     return read_sparse(path) if is_sparse(path) else load_checkpoint(path)
+
+
+def read_weights(path: PathLike) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, a sparse file or a folder of `transformers`.
+
+    Returns:
+        name → tensor, under the names that fairseq's model gives them.
+
+    Raises:
+        UserError: what `read_state` and `read_hf_weights` raise.
+    """
+    if is_hf_folder(path):
+        return read_hf_weights(path)
+    weights: dict[str, Tensor] = read_state(path)["model"]
+    return weights

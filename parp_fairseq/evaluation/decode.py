@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.forms import check_form
+from parp_fairseq.checkpoints.reading import check_readable
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.load import ENGINES, build_model, build_task
 from parp_fairseq.evaluation.score import Score
 from parp_fairseq.evaluation.splits import Splits
 from parp_fairseq.evaluation.transcribe import make_batches, transcribe
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike
+from parp_fairseq.manifests.check.split import manifest_file
 
 MAX_TOKENS = 3_000_000
 """Samples in a batch by default, as in infer's own configuration."""
@@ -62,7 +65,7 @@ def evaluate_all(
         required_batch_size_multiple: larger batches hold a multiple of this many utterances.
         seed: breaks ties in the order of equally long utterances.
         num_workers: processes that read audio; 0 reads in this one.
-        device: `cpu`, `cuda`…; by default a GPU where there is one.
+        device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
         engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
         progress: show a bar on stderr; by default where that is a terminal.
@@ -75,6 +78,13 @@ def evaluate_all(
     _check_options(max_tokens, batch_size, required_batch_size_multiple, num_workers)
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
+    _check_device(device, engine)
+    for checkpoint in checkpoints:
+        check_form(checkpoint)
+    if w2v_path is not None:
+        check_readable(w2v_path)
+    for split in splits:
+        manifest_file(data, split)
     chosen = _device(device, engine)
     scored = Splits(data, max_tokens)
     for checkpoint in checkpoints:
@@ -161,17 +171,27 @@ def _joining(symbols: list[str]) -> str:
     return "none"
 
 
-def _device(wanted: str | None, engine: str) -> str:
-    import torch
-
+def _check_device(wanted: str | None, engine: str) -> None:
+    """Check, without torch, what the words mean."""
     if engine not in ENGINES:
         raise UserError(f"engine {engine}: use one of {', '.join(ENGINES)}")
-    if engine == "sparse":
-        if wanted not in (None, "cpu"):
-            raise UserError(f"engine sparse works on the CPU, not on {wanted}; say device cpu")
+    if wanted is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+        raise UserError(f"device {wanted}: use cpu, cuda, or cuda:N for the GPU of that number")
+    if engine == "sparse" and wanted not in (None, "cpu"):
+        raise UserError(f"engine sparse works on the CPU, not on {wanted}; say device cpu")
+
+
+def _device(wanted: str | None, engine: str) -> str:
+    """The device to decode on, where there is one."""
+    import torch
+
+    if engine == "sparse" or wanted == "cpu":
         return "cpu"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        return "cuda" if gpus else "cpu"
+    if not gpus:
         raise UserError(f"device {wanted}: no GPU can be used here; leave it out or say cpu")
+    if int(wanted.partition(":")[2] or 0) >= gpus:
+        raise UserError(f"device {wanted}: the GPUs here are 0 to {gpus - 1}; give one of them")
     return wanted

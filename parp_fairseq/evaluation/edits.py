@@ -1,11 +1,16 @@
-"""Edit distance, and the kinds of edits that it is made of."""
+"""Edit distance, and the kinds of edits that it is made of.
+
+rapidfuzz counts. A table filled row by row with numpy took six times as long for utterances of 20
+words, twelve times for 110 characters and three times for 20,000. rapidfuzz's own choice between
+alignments with as few edits is another than ours, so it gets weights that leave it none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 
 @dataclass(frozen=True)
@@ -27,33 +32,28 @@ def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> EditCoun
 
     Where several alignments have as few edits, the one with the most substitutions counts.
     """
-    start = 0
-    end_r, end_h = len(reference), len(hypothesis)
-    while start < min(end_r, end_h) and reference[start] == hypothesis[start]:
-        start += 1
-    while end_r > start and end_h > start and reference[end_r - 1] == hypothesis[end_h - 1]:
-        end_r -= 1
-        end_h -= 1
-    reference, hypothesis = reference[start:end_r], hypothesis[start:end_h]
-    numbers = {symbol: number for number, symbol in enumerate(dict.fromkeys(reference))}
-    wanted = [numbers[symbol] for symbol in reference]
-    found = np.array([numbers.get(symbol, -1) for symbol in hypothesis], dtype=np.int64)
-
     # Costs are pairs (edits, insertions and deletions) in one number, so that the smallest total
     # breaks ties and tells the kinds of edits without walking back through the table.
-    substitution = len(wanted) + len(found) + 1
+    substitution = len(reference) + len(hypothesis) + 1
     move = substitution + 1
-    # Entries of the table are kept less what deletions and insertions alone would cost, so that
-    # these cost nothing here, and what is on the diagonal gains two moves.
-    differs = np.arange(len(numbers))[:, None] != found
-    gains = differs * substitution - 2 * move
-    row = np.zeros(len(found) + 1, dtype=np.int64)
-    for number in wanted:
-        best = np.minimum(row[1:], row[:-1] + gains[number])
-        # An entry may also come from any entry to its left and the insertions between.
-        row[1:] = np.minimum.accumulate(best)
-    cost = int(row[-1]) + (len(wanted) + len(found)) * move
+    cost = Levenshtein.distance(
+        *_numbered(reference, hypothesis), weights=(move, move, substitution)
+    )
     errors, moves = divmod(cost, substitution)
     # Insertions less deletions is what the lengths differ by.
-    insertions = (moves + len(found) - len(wanted)) // 2
+    insertions = (moves + len(hypothesis) - len(reference)) // 2
     return EditCounts(errors - moves, insertions, moves - insertions)
+
+
+def _numbered(
+    reference: Sequence[str], hypothesis: Sequence[str]
+) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
+    """Words as numbers: rapidfuzz compares words by their hashes, and characters as they are."""
+    if isinstance(reference, str) and isinstance(hypothesis, str):
+        return reference, hypothesis
+    numbers: dict[str, int] = {}
+    first, second = (
+        [numbers.setdefault(word, len(numbers)) for word in words]
+        for words in (reference, hypothesis)
+    )
+    return first, second

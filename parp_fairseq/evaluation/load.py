@@ -95,11 +95,23 @@ def build_model(
             "the installed fairseq can load it"
         ) from error
     model.make_generation_fast_()
+    _answer_train(model)
     if engine == "sparse":
         from parp_fairseq.engine import accelerate
 
         accelerate(model)
     return model.to(device)
+
+
+def _answer_train(model: Any) -> None:
+    """Let `eval` and `train` return the model, as a torch module does; fairseq's return None."""
+
+    def train(mode: bool = True) -> Any:
+        if mode:
+            raise RuntimeError("this model was made for decoding and cannot be trained")
+        return model
+
+    model.train = train
 
 
 def load_sparse(path: PathLike, engine: str = "dense") -> SparseModel:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
+from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE, to_transformers
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import Kind, PathLike, check_output
@@ -23,9 +23,8 @@ from parp_fairseq.files import Kind, PathLike, check_output
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS_FILE = "model.safetensors"
 FILES = (
-    "config.json",
+    CONFIG_FILE,
     WEIGHTS_FILE,
     "preprocessor_config.json",
     "special_tokens_map.json",
@@ -61,37 +60,6 @@ _ONLY = {
 _NORMS = {"default": "group", "layer_norm": "layer"}
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
 
-_ENCODER = "w2v_encoder.w2v_model."
-_RENAMED = (
-    (r"feature_extractor\.conv_layers\.(\d+)\.0\.", r"feature_extractor.conv_layers.\1.conv."),
-    (
-        r"feature_extractor\.conv_layers\.(\d+)\.2\.1\.",
-        r"feature_extractor.conv_layers.\1.layer_norm.",
-    ),
-    (
-        r"feature_extractor\.conv_layers\.(\d+)\.2\.",
-        r"feature_extractor.conv_layers.\1.layer_norm.",
-    ),
-    (r"layer_norm\.", r"feature_projection.layer_norm."),
-    (r"post_extract_proj\.", r"feature_projection.projection."),
-    (r"mask_emb$", r"masked_spec_embed"),
-    (r"encoder\.pos_conv\.0\.bias$", r"encoder.pos_conv_embed.conv.bias"),
-    (
-        r"encoder\.pos_conv\.0\.(?:weight_g|parametrizations\.weight\.original0)$",
-        r"encoder.pos_conv_embed.conv.parametrizations.weight.original0",
-    ),
-    (
-        r"encoder\.pos_conv\.0\.(?:weight_v|parametrizations\.weight\.original1)$",
-        r"encoder.pos_conv_embed.conv.parametrizations.weight.original1",
-    ),
-    (r"encoder\.layer_norm\.", r"encoder.layer_norm."),
-    (r"encoder\.layers\.(\d+)\.self_attn\.", r"encoder.layers.\1.attention."),
-    (r"encoder\.layers\.(\d+)\.self_attn_layer_norm\.", r"encoder.layers.\1.layer_norm."),
-    (r"encoder\.layers\.(\d+)\.fc1\.", r"encoder.layers.\1.feed_forward.intermediate_dense."),
-    (r"encoder\.layers\.(\d+)\.fc2\.", r"encoder.layers.\1.feed_forward.output_dense."),
-    (r"encoder\.layers\.(\d+)\.final_layer_norm\.", r"encoder.layers.\1.final_layer_norm."),
-)
-
 # fairseq's CTC blank is <s>, at 0; transformers calls the blank <pad>.
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 _PIECE = "\u2581"
@@ -121,7 +89,7 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
     settings = source.complete_settings()
     network = _network(source, settings)
     texts = {
-        "config.json": _config(source, settings, network),
+        CONFIG_FILE: _config(source, settings, network),
         "preprocessor_config.json": _feature_extractor(source),
         **_tokenizer(source),
     }
@@ -133,7 +101,7 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (stage / name).write_text(text, encoding="utf-8")
         # safetensors lets nobody else read what it writes.
-        shutil.copymode(stage / "config.json", stage / WEIGHTS_FILE)
+        shutil.copymode(stage / CONFIG_FILE, stage / WEIGHTS_FILE)
     return {
         "format": "hf",
         "out": str(out),
@@ -160,7 +128,7 @@ def _check_folder(folder: PathLike, checkpoint: PathLike, force: bool) -> Path:
 
 def _is_own(folder: Path) -> bool:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get(_MARK) == _WRITER
@@ -281,25 +249,16 @@ def _tensors(source: FineTuned, network: Mapping[str, Any]) -> dict[str, Tensor]
     tensors: dict[str, Tensor] = {}
     for name, tensor in source.weights.items():
         # Half-precision runs save half-precision weights; fairseq decodes in fp32 by default.
-        tensors[_renamed(source, name)] = tensor.detach().float().contiguous()
+        renamed = to_transformers(name)
+        if renamed is None:
+            raise UserError(f"{source.path} holds {name}, which Wav2Vec2ForCTC lacks")
+        tensors[renamed] = tensor.detach().float().contiguous()
     width = network["encoder_embed_dim"]
     if "wav2vec2.feature_projection.projection.weight" not in tensors:
         # fairseq leaves the projection out where the sizes agree; transformers always has one.
         tensors["wav2vec2.feature_projection.projection.weight"] = torch.eye(width)
         tensors["wav2vec2.feature_projection.projection.bias"] = torch.zeros(width)
     return tensors
-
-
-def _renamed(source: FineTuned, name: str) -> str:
-    if name.startswith("w2v_encoder.proj."):
-        return name.replace("w2v_encoder.proj.", "lm_head.")
-    if name.startswith(_ENCODER):
-        inner = name[len(_ENCODER) :]
-        for pattern, replacement in _RENAMED:
-            new, times = re.subn(rf"^{pattern}", replacement, inner)
-            if times:
-                return f"wav2vec2.{new}"
-    raise UserError(f"{source.path} holds {name}, which Wav2Vec2ForCTC lacks")
 
 
 def _literal(source: FineTuned, text: str) -> list[tuple[int, int, int]]:

@@ -102,8 +102,8 @@ class ReadSplit:
         return os.path.join(manifest.root, manifest.rows[row].path)
 
 
-def read_split(data: PathLike, split: str, labels: str) -> ReadSplit:
-    """Read `{split}.tsv` and `{split}.{labels}`. Raises UserError as `check_manifest`."""
+def manifest_file(data: PathLike, split: str) -> Path:
+    """`{split}.tsv` in the folder `data`. Raises UserError where folder or file is not there."""
     data = Path(data)
     if not data.is_dir():
         raise UserError(f"{data}: no such folder; give the folder that holds {split}.tsv")
@@ -111,6 +111,13 @@ def read_split(data: PathLike, split: str, labels: str) -> ReadSplit:
     if not tsv.is_file():
         others = ", ".join(available_splits(data)) or "none"
         raise UserError(f"{tsv}: no such manifest; the splits in {data} are: {others}")
+    return tsv
+
+
+def read_split(data: PathLike, split: str, labels: str) -> ReadSplit:
+    """Read `{split}.tsv` and `{split}.{labels}`. Raises UserError as `check_manifest`."""
+    data = Path(data)
+    tsv = manifest_file(data, split)
     text = data / f"{split}.{labels}"
     if not text.is_file():
         raise UserError(f"{text}: no such label file; check labels, or build the manifest again")

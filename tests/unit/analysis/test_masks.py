@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from parp_fairseq.analysis.layers import Grid, place_of, short_kind
-from parp_fairseq.analysis.masks import NamedMask, compare, is_checkpoint, read_masks, short_names
+from parp_fairseq.analysis.masks import NamedMask, compare, read_masks, short_names
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, random_mask
@@ -128,17 +128,6 @@ def test_zeros_are_looked_for_where_another_mask_says(tmp_path):
     # Alone, the paper's scope decides: it knows no post_extract_proj, and all six kinds.
     with pytest.raises(UserError, match=r"exported.pt: include 'wav2vec2' matches no weight"):
         read_masks([tmp_path / "exported.pt"])
-
-
-def test_kinds_of_files(tmp_path):
-    path = tmp_path / "m.mask"
-    path.write_bytes(b"\x80" + bytes(7) + b"{}")
-    assert not is_checkpoint(path)
-    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j")
-    assert is_checkpoint(path)
-    torch.save({}, path)
-    assert is_checkpoint(path)
-    assert not is_checkpoint(tmp_path / "none")
 
 
 def test_layers_and_kinds():

@@ -110,13 +110,16 @@ def test_usage(parp):
 
 
 def commands(app, path=()):
-    """Every command's path."""
+    """Every command's path and help."""
     for command in app.registered_commands:
-        yield (*path, command.name or command.callback.__name__), command.callback
+        yield (
+            (*path, command.name or command.callback.__name__),
+            command.help or command.callback.__doc__,
+        )
     for group in app.registered_groups:
         yield from commands(group.typer_instance, (*path, group.name))
 
 
-@pytest.mark.parametrize(("path", "function"), commands(cli.app))
-def test_every_command_has_an_example(path, function):
-    assert f"Example: parp {' '.join(path)} " in " ".join(function.__doc__.split()) + " "
+@pytest.mark.parametrize(("path", "help_text"), commands(cli.app))
+def test_every_command_has_an_example(path, help_text):
+    assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "

@@ -1,0 +1,75 @@
+"""A fine-tuned model in a file: what is refused before anything is scored or exported."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from small_model import SYMBOLS, random_state, save
+
+from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation import evaluate
+from parp_fairseq.evaluation.load import load_sparse
+from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.hf import export_hf
+from parp_fairseq.export.sparse import export_sparse
+
+
+@pytest.fixture(scope="module")
+def state():
+    return random_state()
+
+
+NAME = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
+
+
+@pytest.mark.legacy
+@pytest.mark.parametrize(
+    ("value", "what"), [(float("nan"), "NaN"), (float("-inf"), "infinite values")]
+)
+@pytest.mark.parametrize("name", [NAME, "w2v_encoder.proj.bias"])
+def test_weights_that_are_no_numbers(state, tmp_path, value, what, name):
+    broken = copy.deepcopy(state)
+    broken["model"][name].view(-1)[-1] = value
+    path = save(broken, tmp_path / "c.pt")
+    (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
+    (tmp_path / "test.ltr").write_text("E |\n")
+    for call in (
+        lambda: evaluate(path, tmp_path, "test", device="cpu"),
+        lambda: export_fairseq(path, tmp_path / "out" / "model.pt"),
+        lambda: export_sparse(path, tmp_path / "out" / "model.safetensors"),
+        lambda: export_hf(path, tmp_path / "out"),
+    ):
+        with pytest.raises(UserError, match=f"c.pt: {name} holds {what}"):
+            call()
+    assert not (tmp_path / "out").exists()
+
+
+def test_large_numbers_are_numbers(state, tmp_path):
+    large = copy.deepcopy(state)
+    large["model"][NAME] = torch.full_like(state["model"][NAME], 60_000).half()
+    large["model"]["w2v_encoder.proj.bias"] = torch.full((17,), 3e38)
+    finetuned = open_finetuned(save(large, tmp_path / "c.pt"))
+    assert finetuned.symbols == SYMBOLS
+    assert (finetuned.labels, finetuned.updates) == ("ltr", 7)
+
+
+@pytest.mark.legacy
+def test_the_model_built_is_a_module_like_any_other(state, tmp_path):
+    export_sparse(save(state, tmp_path / "c.pt"), tmp_path / "m.safetensors")
+    model = load_sparse(tmp_path / "m.safetensors").model
+    assert model.eval() is model
+    assert model.train(False) is model and not model.training
+    with pytest.raises(RuntimeError, match="decoding"):
+        model.train()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_cut_checkpoint_ends_in_one_line(state, tmp_path, share):
+    content = save(state, tmp_path / "c.pt").read_bytes()
+    (tmp_path / "c.pt").write_bytes(content[: int(share * len(content))])
+    (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
+    with pytest.raises(UserError, match=r"c\.pt is truncated or damaged; copy"):
+        evaluate(tmp_path / "c.pt", tmp_path, "test", device="cpu")
