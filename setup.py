@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -52,6 +53,9 @@ class BuildWithKernels(build_py):
 
     def run(self) -> None:
         """Build; without a compiler go on without kernels, which the program says when it runs."""
+        if not self.editable_mode:
+            # What an earlier build left there would be packed too, files since renamed included.
+            shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
         target = PACKAGE if self.editable_mode else Path(self.build_lib) / PACKAGE.name
         out = target / "kernels" / kernels.NAME
@@ -120,14 +124,22 @@ setup(
         "typer",
     ],
     extras_require={
-        "hf": ["transformers"],
-        "glue": ["transformers", "accelerate", "datasets", "scikit-learn", "sentencepiece"],
+        "hf": ["transformers", "accelerate"],
         "phones": ["phonemizer>=3.4"],
         "audio": ["soxr"],
         "pieces": ["sentencepiece"],
         "report": ["matplotlib"],
         "tensorboard": ["tensorboard"],
-        "dev": ["hypothesis", "jiwer", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "dev": [
+            "hypothesis",
+            "import-linter",
+            "jiwer",
+            "mypy",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+        ],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -158,7 +158,7 @@ print(sys.version.split()[0])' 2>/dev/null) || return 1
 
 fingerprint() { # of all that this script's work depends on
     "$venv/bin/python" -I - "${locks[@]}" setup.py pyproject.toml parp_fairseq/_version.py \
-        build_backend/*.py scripts/setup.sh parp_fairseq/kernels/build.py \
+        scripts/setup.sh parp_fairseq/kernels/build.py \
         parp_fairseq/kernels/csrc/*.* parp_fairseq/kernels/csrc/runtime/*.* <<'EOF'
 import hashlib, sys
 digest = hashlib.sha256(sys.version.encode())
@@ -270,7 +270,17 @@ requirements=()
 for lock in "${locks[@]}"; do requirements+=(-r "$lock"); done
 # The lock holds for build tools too: some Pythons find no wheel of every package.
 PIP_CONSTRAINT=${locks[0]} pip install --no-deps "${requirements[@]}"
+# An earlier set-up left folders of its own there.
+site=$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+rm -rf "$site/parp_fairseq" "$site/hydra_plugins/parp_searchpath"
 pip install --no-deps --no-build-isolation --force-reinstall -e .
+# fairseq looks for common.user_dir=parp_fairseq as a folder beside its own package, and Hydra finds
+# plugins by listing the folders of hydra_plugins; neither asks Python's import system, which is all
+# that an editable install serves. pip does not know these links, so it never removes what they
+# lead to.
+mkdir -p "$site/hydra_plugins"
+ln -sfn "$root/parp_fairseq" "$site/parp_fairseq"
+ln -sfn "$root/hydra_plugins/parp_searchpath" "$site/hydra_plugins/parp_searchpath"
 (
     # From elsewhere, so that what is found is what was installed.
     cd "$venv"

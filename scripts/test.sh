@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
-# Sets up what is missing, then runs lint and tests: everything that is not marked slow.
-# With --legacy, the short set marked legacy, on official fairseq. Further arguments go to pytest,
-# which runs in the root of the repository: scripts/test.sh tests/unit -k mask
+# Sets up what is missing, then runs lint, the rules of who may import whom, types and all tests:
+# everything that is not marked slow. With --quick, the unit tests alone. With --legacy, the short
+# set marked legacy, on official fairseq. Further arguments go to pytest, which runs in the root of
+# the repository: scripts/test.sh tests/unit -k mask
 set -euo pipefail
 
 legacy=no
-if [ "${1-}" = --legacy ]; then
-    legacy=yes
-    shift
-fi
+tests=()
+case ${1-} in
+    --legacy)
+        legacy=yes
+        shift
+        ;;
+    --quick)
+        tests=(tests/unit)
+        shift
+        ;;
+esac
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME
 
@@ -21,4 +29,6 @@ fi
 scripts/setup.sh --quiet
 .venv/bin/ruff check
 .venv/bin/ruff format --check
-exec .venv/bin/pytest -m "not slow" -n 2 --dist loadfile --durations=10 "$@"
+.venv/bin/lint-imports --no-logo
+.venv/bin/mypy
+exec .venv/bin/pytest -m "not slow" -n 2 --dist loadfile --durations=10 "${tests[@]}" "$@"

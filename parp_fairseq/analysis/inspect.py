@@ -22,8 +22,8 @@ from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
+from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
-from parp_fairseq.runs.record import RUN_FILE
 
 _MOST_LABELLED_LAYERS = 12
 

@@ -25,7 +25,8 @@ from parp_fairseq.masks.files import (
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.runs.record import FIRST_MASK_FILE, sparsity_report
+from parp_fairseq.runs.names import CHECKPOINTS, FIRST_MASK_FILE
+from parp_fairseq.runs.record import sparsity_report
 from parp_fairseq.table import aligned
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ def _zeros_of(path: Path, scope: Mapping[str, tuple[int, ...]] | None) -> Mask:
 
 def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
     """First mask and checkpoints of a run, each with what to call it, in the order of updates."""
-    inside = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    inside = folder / CHECKPOINTS if (folder / CHECKPOINTS).is_dir() else folder
     by_update: dict[int, Path] = {}
     for file in sorted(inside.glob("*.pt")):
         history = load_checkpoint(file).get("optimizer_history") or [{}]
@@ -300,7 +301,7 @@ def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
         found.insert(0, ("first", first))
     if not found:
         raise UserError(
-            f"{folder} holds no masks: a run's folder has checkpoints/{FIRST_MASK_FILE} and "
+            f"{folder} holds no masks: a run's folder has {CHECKPOINTS}/{FIRST_MASK_FILE} and "
             "checkpoints/*.pt"
         )
     return found

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.runs.reading import Run, cost
+from parp_fairseq.runs.reading import Run, cost, read_run, source_record
 from parp_fairseq.table import aligned
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -255,11 +258,38 @@ def _settings(run: Run) -> dict[str, Any]:
     }
 
 
-def _setting(run: Run) -> tuple[Any, ...]:
+def _setting(run: Run, above: tuple[Path, ...] = ()) -> tuple[Any, ...]:
+    """What runs must share to be one experiment under several seeds."""
     settings = _settings(run)
     if run.method == "dense":
         settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    return (run.method, json.dumps(settings, sort_keys=True, default=str))
+    mask = _mask_source(run, above)[0]
+    return (run.method, json.dumps(settings, sort_keys=True, default=str), mask)
+
+
+def _mask_source(run: Run, above: tuple[Path, ...] = ()) -> tuple[str, str]:
+    """Where a run's mask comes from: what tells it from others but for the seed, and a short name.
+
+    A mask that another run left stands for that run's experiment. Any other file stands for itself,
+    numbers behind "seed" in its path apart.
+    """
+    for key in ("task.prune.mask", "task.prune.initial"):
+        path = run.option(key)
+        if not path or (key == "task.prune.initial" and os.sep not in str(path)):
+            continue
+        record = source_record(run, Path(path))
+        here = run.folder.resolve()
+        if record is not None and record.resolve().parent.parent not in (*above, here):
+            source = read_run(record)
+            read = {
+                name: digest
+                for name, digest in source.record.get("contents", {}).items()
+                if name.startswith("the ")
+            }
+            told = json.dumps([_setting(source, (*above, here)), read], sort_keys=True)
+            return told, f"{source.method} on {Path(str(source.option('task.data'))).name}"
+        return re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name
+    return "", ""
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
@@ -273,9 +303,11 @@ def _title(run: Run, groups: Sequence[Run]) -> str:
     title = METHODS[run.method].title if run.method in METHODS else run.method
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
     told_by = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
-    if not told_by:
-        return title
     values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in told_by]
+    if len({_mask_source(other)[0] for other in alike}) > 1:
+        values.append(f"mask of {_mask_source(run)[1]}")
+    if not values:
+        return title
     return f"{title} ({', '.join(values)})"
 
 

@@ -90,8 +90,8 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
             names = set(handle.keys())
             weights = {}
             for name, shape in about["packed"].items():
-                parts = [handle.get_tensor(f"{name}:{part}") for part in ("mask", "kept")]
-                weights[name] = unpack(*parts, tuple(int(side) for side in shape))
+                mask, kept = (handle.get_tensor(f"{name}:{part}") for part in ("mask", "kept"))
+                weights[name] = unpack(mask, kept, tuple(int(side) for side in shape))
                 names -= {f"{name}:mask", f"{name}:kept"}
             weights.update((name, handle.get_tensor(name)) for name in sorted(names))
         _check_form(about)

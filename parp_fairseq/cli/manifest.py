@@ -174,6 +174,56 @@ def manifest_joint(
     _show_summary(summary, as_json)
 
 
+def _corpus(name: str, about: str) -> None:
+    """Make the command of a corpus that one folder holds: `manifests/corpora/{name}.py`."""
+
+    @app.command(name, help=f"{about}\n\nExample: parp manifest {name} {name} --out data/{name}")
+    def command(
+        folder: Annotated[Path, typer.Argument(help="The corpus.")],
+        out: Annotated[Path, typer.Option(help="Folder to write into.")],
+        units: Annotated[
+            Optional[str],
+            typer.Option(help="letters, phones or spm (default: the corpus' usual ones)."),
+        ] = None,
+        vocab_size: VocabSize = None,
+        valid_share: Annotated[
+            Optional[float],
+            typer.Option(
+                help="How much of train becomes valid (default: 0.1, or nothing where the corpus "
+                "has a split for it)."
+            ),
+        ] = None,
+        hours: Annotated[
+            Optional[float], typer.Option(help="At most so much train, in hours (default: all).")
+        ] = None,
+        seed: Annotated[int, typer.Option(help="Of the choice of valid and hours.")] = 1,
+        jobs: Jobs = None,
+        force: Force = False,
+        as_json: AsJson = False,
+    ) -> None:
+        from importlib import import_module
+
+        from parp_fairseq.manifests.corpora.corpus import build_corpus
+
+        summary = build_corpus(
+            import_module(f"parp_fairseq.manifests.corpora.{name}").CORPUS,
+            folder,
+            out,
+            units=units,
+            vocab_size=vocab_size,
+            valid_share=valid_share,
+            hours=hours,
+            seed=seed,
+            jobs=jobs,
+            force=force,
+        )
+        _show_summary(summary, as_json)
+
+
+_corpus("speechocean762", "English read by 250 speakers of Mandarin, 5.6 hours: words and phones.")
+_corpus("mboshi", "Mboshi, a Bantu language of Congo, 4.5 hours: letters without tones.")
+
+
 @app.command("check")
 def manifest_check(
     data: Annotated[Path, typer.Argument(help="Folder with manifests.")],

@@ -8,7 +8,6 @@ from typing import Annotated, Optional
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that is there.")]
 Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
 ]
@@ -16,7 +15,7 @@ AllowMissing = Annotated[
     bool,
     typer.Option(help="Leave out transcripts that have no audio, and count them."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call wrote there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that is there.")]
 UnitsName = Annotated[str, typer.Option("--units", help="letters, phones or spm (pieces).")]
 VocabSize = Annotated[
     Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")

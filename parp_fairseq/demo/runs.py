@@ -26,6 +26,7 @@ from parp_fairseq.demo.work import LOGS, REPORT, SPEECH, WorkFolder
 from parp_fairseq.errors import UserError
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
+from parp_fairseq.runs.names import LOG_FILE
 
 # What starting fairseq and decoding a set cost, in updates: for the time left, nothing else.
 _START_UPDATES = 60
@@ -314,5 +315,5 @@ def _work_done(work: WorkFolder, step: _Step, plan: Plan) -> float:
         return step.work
     if not step.trains:
         return 0.0
-    updates = updates_done(work.path / step.run.folder / "hydra_train.log")
+    updates = updates_done(work.path / step.run.folder / LOG_FILE)
     return min(updates, plan.updates) + (_START_UPDATES if updates else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from parp_fairseq.engine.layers import (
 from parp_fairseq.kernels import library
 
 FRAMES = (100, 500)
-"""Lengths that are measured: sparse must win at each (speech models make 50 frames a second)."""
+"""Lengths that are measured by default (speech models make 50 frames a second)."""
 
 MARGIN = 0.9
 """Sparse is taken below this share of the dense time; more would be within the noise."""
@@ -48,7 +48,8 @@ class Decision:
         name: the group's name (`Group.key`).
         kind: "linear", "shared input" or "feed forward".
         sparsity: share of its weights that are zero, in [0, 1].
-        dense_ms: time of the dense group over FRAMES together, in ms; None where not measured.
+        dense_ms: time of the dense group in ms, at the length where sparse does worst; None where
+            it was not measured.
         sparse_ms: the same, sparse.
         sparse: whether it was replaced.
     """
@@ -111,7 +112,11 @@ class Acceleration:
         return f"{aligned(header, rows, left=2)}\n{summary}"
 
 
-def accelerate(model: nn.Module, choice: Mapping[str, bool] | None = None) -> Acceleration:
+def accelerate(
+    model: nn.Module,
+    choice: Mapping[str, bool] | None = None,
+    frames: Sequence[int] = FRAMES,
+) -> Acceleration:
     """Replace the linears of `model` that are faster sparse, in place; for inference on a CPU.
 
     Serves any torch model. Linears that share an input (q, k and v) and feed-forward parts of the
@@ -121,22 +126,27 @@ def accelerate(model: nn.Module, choice: Mapping[str, bool] | None = None) -> Ac
     Args:
         model: in evaluation mode, float32, on the CPU; calling it again replaces no more.
         choice: group → whether to run it sparse (`Acceleration.choice`), without measuring.
+        frames: lengths of input (utterances times frames, or tokens) that are measured; sparse must
+            win at each.
 
     Returns:
         What was decided, and by which times.
 
     Raises:
         EngineError: the model is in training mode, on another device, of another precision or
-            quantised, or `choice` names other groups than the model has.
+            quantised or pruned by torch's hooks; `choice` names other groups than the model has;
+            `frames` holds no lengths.
     """
     _check(model)
+    if not frames or min(frames) < 1:
+        raise EngineError(f"frames is {tuple(frames)}; give lengths of 1 or more")
     groups = find_groups(model)
     if choice is not None and set(choice) != {group.key for group in groups}:
         differing = sorted(set(choice) ^ {group.key for group in groups})
         raise EngineError(f"the choice is of another model: it differs in {differing[0]}")
     # Asking for the level says once, on standard error, what to install where there is none.
     compiled = library.level() != library.REFERENCE
-    chooser = _Chooser()
+    chooser = _Chooser(frames)
     decisions = []
     for group in groups:
         times: tuple[float, float] | None = None
@@ -164,12 +174,24 @@ def _check(model: nn.Module) -> None:
             raise EngineError(f"{name} is on {parameter.device}; move the model to the CPU")
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise EngineError(f"{name} is {parameter.dtype}; call model.float()")
+    for name, module in model.named_modules():
+        if type(module) is not nn.Linear:
+            continue
+        if type(module.weight.data) is not Tensor:
+            kind = type(module.weight.data).__name__
+            raise EngineError(f"the weight of {name} is a {kind}; give plain float32 tensors")
+        if hasattr(module, "weight_orig"):
+            raise EngineError(
+                f"{name} is pruned by torch.nn.utils.prune; call "
+                "torch.nn.utils.prune.remove(module, 'weight') first"
+            )
 
 
 class _Chooser:
     """Times groups dense and sparse, each kind of shape and sparsity once."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames: Sequence[int]) -> None:
+        self._frames = frames
         self._known: dict[tuple, tuple[float, float] | None] = {}
 
     def __call__(self, group: Group) -> tuple[float, float] | None:
@@ -181,7 +203,7 @@ class _Chooser:
         shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
         key = (group.kind, shapes, int(sparsity / _STEP))
         if key not in self._known:
-            found = [_time(group, frames) for frames in FRAMES]
+            found = [_time(group, frames) for frames in self._frames]
             self._known[key] = max(found, key=lambda times: times[1] / times[0])
         return self._known[key]
 

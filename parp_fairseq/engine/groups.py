@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from parp_fairseq.engine.layers import (
     SharedLinear,
     SparseFeedForward,
     SparseLinear,
+    WavLMProjections,
 )
 
 # Children of an attention that are called with the same input: fairseq and most of transformers,
@@ -36,9 +38,12 @@ _FEED_FORWARD = (
 
 
 # Attentions that hand the weights of their linears to a function of torch's, so that a module in a
-# linear's place would not be called. fairseq's can be made to; WavLM's adds a bias of its own.
+# linear's place would not be called, unless `_project` makes them.
 _FAIRSEQ = "MultiheadAttention"
-_WEIGHTS_TAKEN = (_FAIRSEQ, "WavLMAttention")
+_WAVLM = "WavLMAttention"
+
+# torch's own modules read the weights of their linears, but for those that only hold modules.
+_HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class Passed(nn.Module):
@@ -91,7 +96,7 @@ def find_groups(model: nn.Module) -> list[Group]:
                 taken |= set(group.names)
                 groups.append(group)
     for name, module in modules.items():
-        if type(module) is nn.Linear and name not in taken and _is_called(modules, name):
+        if isinstance(module, nn.Linear) and name not in taken and _is_usable(modules, name):
             groups.append(_alone(modules, name))
     order = {name: number for number, name in enumerate(modules)}
     return sorted(groups, key=lambda group: order[group.names[0]])
@@ -101,13 +106,14 @@ def _attentions(modules: dict[str, nn.Module], name: str, module: nn.Module) -> 
     # Where the decoder attends to the encoder, the inputs differ.
     if "encoder_attn" in name or "crossattention" in name.lower():
         return
-    fairseq = type(module).__name__ == _FAIRSEQ
-    if type(module).__name__ in _WEIGHTS_TAKEN and not (fairseq and _is_plain(module)):
-        return
     for children in _ATTENTION:
         names = tuple(_below(name, child) for child in children)
-        linears = tuple(modules.get(child) for child in names)
-        if not all(type(linear) is nn.Linear for linear in linears):
+        linears = tuple(
+            linear
+            for child in names
+            if _is_usable(modules, child) and isinstance(linear := modules[child], nn.Linear)
+        )
+        if len(linears) < len(names):
             continue
         if len({linear.in_features for linear in linears}) > 1:
             continue
@@ -116,8 +122,7 @@ def _attentions(modules: dict[str, nn.Module], name: str, module: nn.Module) -> 
             shared = SharedInput(linears)
             for number, (child, linear) in enumerate(zip(names, linears)):
                 _set(modules, child, SharedLinear(linear, shared, number))
-            if fairseq:
-                _project(modules, name)
+            _project(modules, name)
 
         yield Group("shared input", names, linears, None, replace)
 
@@ -125,13 +130,15 @@ def _attentions(modules: dict[str, nn.Module], name: str, module: nn.Module) -> 
 def _feed_forwards(modules: dict[str, nn.Module], name: str, module: nn.Module) -> Iterator[Group]:
     for first, between, second in _FEED_FORWARD:
         names = (_below(name, first), _below(name, second))
-        one, two = (modules.get(child) for child in names)
-        if type(one) is not nn.Linear or type(two) is not nn.Linear:
+        if not all(_is_usable(modules, child) for child in names):
             continue
+        one, two = (modules[child] for child in names)
+        assert isinstance(one, nn.Linear) and isinstance(two, nn.Linear)
         holder = modules[_below(name, between.rpartition(".")[0])] if "." in between else module
         attribute = between.rpartition(".")[2]
-        activation = activation_named(getattr(holder, attribute, None))
-        if activation is None or one.out_features != two.in_features:
+        function = getattr(holder, attribute, None)
+        activation = None if _is_watched(function) else activation_named(function)
+        if activation is None or not _is_followed(module, one, two):
             continue
 
         def replace(
@@ -152,17 +159,16 @@ def _feed_forwards(modules: dict[str, nn.Module], name: str, module: nn.Module) 
 
 def _alone(modules: dict[str, nn.Module], name: str) -> Group:
     linear = modules[name]
+    assert isinstance(linear, nn.Linear)
 
     def replace() -> None:
         _set(modules, name, SparseLinear(linear))
-        parent = name.rpartition(".")[0]
-        if type(modules[parent]).__name__ == _FAIRSEQ:
-            _project(modules, parent)
+        _project(modules, name.rpartition(".")[0])
 
     return Group("linear", (name,), (linear,), None, replace)
 
 
-def activation_named(function: object) -> str | None:
+def activation_named(function: Any) -> str | None:
     """The name of an activation that the kernels know, told by what it does; None for another."""
     probe = torch.linspace(-6, 6, 97)
     try:
@@ -178,12 +184,45 @@ def activation_named(function: object) -> str | None:
     return None
 
 
-def _is_called(modules: dict[str, nn.Module], name: str) -> bool:
-    """Whether a linear's own forward is used, or can be."""
-    parent = modules[name.rpartition(".")[0]]
-    if type(parent).__name__ not in _WEIGHTS_TAKEN:
-        return True
-    return type(parent).__name__ == _FAIRSEQ and _is_plain(parent)
+def _is_usable(modules: dict[str, nn.Module], name: str) -> bool:
+    """Whether this is a plain linear whose own forward is called, or can be."""
+    linear = modules.get(name)
+    if type(linear) is not nn.Linear or _is_watched(linear):
+        return False
+    # The model itself cannot be replaced in place.
+    return bool(name) and _calls_linears(modules, name.rpartition(".")[0])
+
+
+def _calls_linears(modules: dict[str, nn.Module], name: str) -> bool:
+    module = modules[name]
+    if type(module).__name__ == _WAVLM:
+        return hasattr(module, "torch_multi_head_self_attention")
+    if type(module).__module__.startswith("torch."):
+        return isinstance(module, _HOLDERS)
+    if type(module).__name__ == _FAIRSEQ:
+        return bool(name) and _is_plain(module) and not _is_decoding(modules, name)
+    return True
+
+
+def _is_watched(module: object) -> bool:
+    """Whether hooks, which a replacement would lose, are called with a module."""
+    return isinstance(module, nn.Module) and bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    )
+
+
+def _is_followed(module: nn.Module, one: nn.Linear, two: nn.Linear) -> bool:
+    """Whether nothing in `module` can lie between two linears but what is known to."""
+    hidden = one.out_features
+    if hidden != two.in_features:
+        return False
+    own = {id(parameter) for linear in (one, two) for parameter in linear.parameters()}
+    # A normalisation of what is hidden, such as NormFormer's, has its width.
+    return all(
+        hidden not in parameter.shape
+        for parameter in module.parameters()
+        if id(parameter) not in own
+    )
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -196,11 +235,20 @@ def _is_plain(module: nn.Module) -> bool:
     )
 
 
+def _is_decoding(modules: dict[str, nn.Module], name: str) -> bool:
+    """Whether a module is part of a decoder, whose attention keeps what it saw before."""
+    path = name.split(".")
+    above = (".".join(path[:end]) for end in range(len(path)))
+    return any("Decoder" in type(modules[outer]).__name__ for outer in above)
+
+
 def _project(modules: dict[str, nn.Module], name: str) -> None:
-    """Let an attention call its projections as modules."""
-    if isinstance(modules[name], ProjectedAttention):
-        return
-    _set(modules, name, ProjectedAttention(modules[name]))
+    """Let an attention call its projections as modules, if this is one that does not."""
+    module: Any = modules[name]
+    if type(module).__name__ == _FAIRSEQ:
+        _set(modules, name, ProjectedAttention(module))
+    if type(module).__name__ == _WAVLM:
+        module.torch_multi_head_self_attention = WavLMProjections(module)
 
 
 def _set(modules: dict[str, nn.Module], name: str, module: nn.Module) -> None:

@@ -21,7 +21,7 @@ from parp_fairseq.jobs.imp_rounds import round_sparsities
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
-from parp_fairseq.runs import record as records
+from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE
 
 PLAN_FILE = "imp.json"
 FINAL = "final"
@@ -218,9 +218,9 @@ class _Fairseq:
             raise UserError(
                 f"{work.name} failed: {child.failure()} (its whole output: {child.log})"
             )
-        if not (work / "checkpoints" / "checkpoint_last.pt").is_file():
+        if not (work / CHECKPOINTS / LAST).is_file():
             raise UserError(
-                f"{work.name} left no checkpoints/checkpoint_last.pt; let checkpoint.no_save and "
+                f"{work.name} left no {CHECKPOINTS}/{LAST}; let checkpoint.no_save and "
                 "checkpoint.no_last_checkpoints be false"
             )
         if mask is None and plan.rewind_update:
@@ -233,13 +233,13 @@ class _Fairseq:
 
     def _show(self, work: Path, number: int) -> None:
         total = _total_updates(work)
-        done = min(updates_done(work / "hydra_train.log"), total)
+        done = min(updates_done(work / LOG_FILE), total)
         self.progress.show(number - 1 + done / total, {work.name: (done, total)})
 
     def _keep_rewind(self, work: Path) -> None:
         """Put the checkpoint to rewind to aside; others made beside it only take room."""
         wanted = self.plan.rewind_update
-        for path in (work / "checkpoints").glob("checkpoint_*_*.pt"):
+        for path in (work / CHECKPOINTS).glob("checkpoint_*_*.pt"):
             found = _INTERVAL.search(path.name)
             if not found:
                 continue
@@ -254,7 +254,7 @@ class _Fairseq:
 def _total_updates(work: Path) -> int:
     """Return max_update as the run itself resolved it; 1 before it has."""
     try:
-        run = json.loads((work / "checkpoints" / records.RUN_FILE).read_text(encoding="utf-8"))
+        run = json.loads((work / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
         return max(1, int(run["config"]["optimization"]["max_update"]))
     except (OSError, ValueError, KeyError):
         return 1
@@ -262,9 +262,9 @@ def _total_updates(work: Path) -> int:
 
 def _write_mask(work: Path, sparsity: float, number: int, file: Path) -> None:
     """Prune what a round has trained; what was pruned before is zero and goes first."""
-    run = json.loads((work / "checkpoints" / records.RUN_FILE).read_text(encoding="utf-8"))
+    run = json.loads((work / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
     prune: dict[str, Any] = run["config"]["task"]["prune"]
-    state = load_checkpoint(work / "checkpoints" / "checkpoint_last.pt")["model"]
+    state = load_checkpoint(work / CHECKPOINTS / LAST)["model"]
     scope = Scope(tuple(prune["include"]), tuple(prune["exclude"]), prune["biases"])
     weights = {name: state[name].float() for name in scope.select(state)}
     mask: Mask = magnitude_mask(weights, sparsity, prune["granularity"])

@@ -40,11 +40,12 @@ def pointer(array: np.ndarray | None) -> int | None:
 
 def split(tensors: Sequence[Tensor], run: Callable | None) -> tuple[list[int], list[int]]:
     """The indices of the tensors that a kernel `run` serves, and of those left to the reference."""
-    served = [i for i, tensor in enumerate(tensors) if run and not _is_remote(tensor)]
+    served = [i for i, tensor in enumerate(tensors) if run and not is_remote(tensor)]
     return served, sorted(set(range(len(tensors))) - set(served))
 
 
-def _is_remote(tensor: Tensor) -> bool:
+def is_remote(tensor: Tensor) -> bool:
+    """Whether a tensor lies where kernels do not reach: on a GPU."""
     return tensor.device.type != "cpu"
 
 

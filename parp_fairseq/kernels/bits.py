@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from parp_fairseq.kernels import batch
 from parp_fairseq.kernels.library import kernel, threads
 
 
@@ -18,7 +19,7 @@ def pack(keep: Tensor) -> Tensor:
     Bits behind the last entry are 0.
     """
     flat = keep.reshape(-1)
-    if flat.device.type == "cpu":
+    if not batch.is_remote(flat):
         return torch.from_numpy(np.packbits(flat.numpy()))
     padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8))
     return (padded.view(-1, 8) << _shifts(flat.device)).sum(1, dtype=torch.uint8)
@@ -27,7 +28,7 @@ def pack(keep: Tensor) -> Tensor:
 def unpack(bits: Tensor, shape: Sequence[int]) -> Tensor:
     """Return packed bits as a bool tensor of `shape` on their device."""
     entries = math.prod(shape)
-    if bits.device.type == "cpu":
+    if not batch.is_remote(bits):
         flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=entries).view(np.bool_))
     else:
         flat = ((bits.unsqueeze(1) >> _shifts(bits.device)) & 1).reshape(-1)[:entries].bool()
@@ -41,7 +42,7 @@ def count(bits: Tensor) -> int:
 
 def count_both(a: Tensor, b: Tensor) -> int:
     """Count the bits that are set in both of two uint8 tensors of one size, on one device."""
-    run = kernel("count_both") if a.device.type == "cpu" else None
+    run = None if batch.is_remote(a) else kernel("count_both")
     if run is None:
         return count_both_reference(a, b)
     a, b = a.contiguous(), b.contiguous()

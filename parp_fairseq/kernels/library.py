@@ -22,7 +22,15 @@ Kernel = Callable[..., int]
 
 
 class KernelsError(ValueError):
-    """What PARP_KERNELS asks for cannot be had."""
+    """What PARP_KERNELS asks for cannot be had.
+
+    Attributes:
+        problem: the message, where `parp_fairseq.errors.reported` looks for it.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 def kernel(name: str) -> Kernel | None:

@@ -18,6 +18,9 @@ ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
 # Floats of packed input that a block of the weight's columns sees: what the first cache takes.
 _BLOCK_FLOATS = 12_288
 _MOST_KEPT = 2**31 - 1
+# Frames that go through at once: what lies between two layers then takes some megabytes, however
+# long the input is.
+_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def sparse_linear(
         return sparse_linear_reference(x, matrix, bias, activation)
     frames = _frames(x, matrix)
     y = x.new_empty(len(frames), matrix.rows)
-    _run(run, frames, len(frames), matrix, bias, activation, y)
+    for piece, out in zip(frames.split(_PIECE), y.split(_PIECE)):
+        _run(run, piece, len(piece), matrix, bias, activation, out)
     return y.view(*x.shape[:-1], matrix.rows)
 
 
@@ -154,11 +158,12 @@ def feed_forward(
         hidden = sparse_linear_reference(x, first, first_bias, activation)
         return sparse_linear_reference(hidden, second, second_bias)
     frames = _frames(x, first)
-    count = len(frames)
-    hidden = _scratch("hidden", _padded(count) * first.rows)
-    _run(run, frames, count, first, first_bias, activation, hidden, packed_out=True)
-    y = x.new_empty(count, second.rows)
-    _run(run, hidden, count, second, second_bias, None, y, packed_in=True)
+    y = x.new_empty(len(frames), second.rows)
+    for piece, out in zip(frames.split(_PIECE), y.split(_PIECE)):
+        count = len(piece)
+        hidden = _scratch("hidden", _padded(count) * first.rows)
+        _run(run, piece, count, first, first_bias, activation, hidden, packed_out=True)
+        _run(run, hidden, count, second, second_bias, None, out, packed_in=True)
     return y.view(*x.shape[:-1], second.rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parp_fairseq.manifests.check.folder import check_folder
 from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
+from parp_fairseq.manifests.corpora.corpus import Corpus, build_corpus
 from parp_fairseq.manifests.corpora.joint import build_joint
 from parp_fairseq.manifests.corpora.librilight import build_librilight
 from parp_fairseq.manifests.corpora.librispeech import build_librispeech
@@ -13,7 +14,9 @@ from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 __all__ = [
     "BuildSummary",
     "CheckedManifest",
+    "Corpus",
     "SplitSummary",
+    "build_corpus",
     "build_joint",
     "build_librilight",
     "build_librispeech",

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from parp_fairseq._version import __version__
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_not_input, staged, write_json
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
+from parp_fairseq.manifests.tsv import read_tsv
 
 RECORD_FILE = "manifest.json"
 
@@ -28,19 +30,22 @@ def manifests_into(
     *,
     folders: Sequence[str] = ("",),
     inputs: Sequence[PathLike] = (),
+    options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Iterator[Path]:
     """A folder to write manifests into; they move to `out` when the block ends well.
 
-    Beside the manifests in each folder goes `manifest.json`: who built them and which files they
-    are. A file that is there and not named in an earlier record is never replaced. With `force`
-    the recorded ones are, and those that are not built any more are removed.
+    Beside the manifests in each folder goes `manifest.json`: who built them and how, the files
+    with their digests, and how much each split holds. A file that is there and not named in an
+    earlier record is never replaced. With `force` the recorded ones are, and those that are not
+    built any more are removed.
 
     Args:
         out: the output folder.
         builder: the command, for the record: "parp manifest table".
         folders: where below `out` manifests will lie.
         inputs: files and folders that are read.
+        options: what the builder was asked for, for the record; those that are None are left out.
         force: replace manifests of an earlier build.
 
     Raises:
@@ -56,28 +61,22 @@ def manifests_into(
         stale: list[Path] = []
         for folder in _written_folders(stage):
             names = sorted(path.name for path in (stage / folder).iterdir() if path.is_file())
-            before = _recorded(out / folder)
+            before = _replaceable(out / folder, force)
             for name in names:
                 place = out / folder / name
                 check_not_input(place, inputs)
                 if place.exists() and name not in before:
                     raise UserError(_not_ours(place))
             stale += [out / folder / name for name in before if name not in [*names, RECORD_FILE]]
-            write_json(stage / folder / RECORD_FILE, _record(stage / folder, names, builder))
+            write_json(
+                stage / folder / RECORD_FILE, _record(stage / folder, names, builder, options)
+            )
     for path in stale:
         path.unlink(missing_ok=True)
 
 
 def _check_free(folder: Path, inputs: Sequence[PathLike], force: bool) -> None:
-    if (folder / RECORD_FILE).is_file():
-        before = _recorded(folder)
-        if not force:
-            raise UserError(
-                f"{folder} holds manifests already ({RECORD_FILE} tells of them); give another "
-                "folder, or --force to replace them"
-            )
-    else:
-        before = []
+    before = _replaceable(folder, force)
     if not folder.is_dir():
         return
     given = {os.path.realpath(path) for path in inputs}
@@ -117,9 +116,30 @@ def _recorded(folder: Path) -> list[str]:
     return [*names, RECORD_FILE]
 
 
-def _record(folder: Path, names: Sequence[str], builder: str) -> dict[str, Any]:
+def _replaceable(folder: Path, force: bool) -> list[str]:
+    """As `_recorded`. Raises UserError where there are some and `force` is not given."""
+    before = _recorded(folder)
+    if before and not force:
+        raise UserError(
+            f"{folder} holds manifests already ({RECORD_FILE} tells of them); give another "
+            "folder, or --force to replace them"
+        )
+    return before
+
+
+def _record(
+    folder: Path, names: Sequence[str], builder: str, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    splits = {}
+    for name in names:
+        if name.endswith(".tsv"):
+            manifest = read_tsv(folder / name)
+            hours = round(manifest.frames / SAMPLE_RATE / 3600, 4)
+            splits[name[: -len(".tsv")]] = {"utterances": len(manifest.rows), "hours": hours}
     return {
         "builder": builder,
         "version": __version__,
+        "options": {name: value for name, value in (options or {}).items() if value is not None},
+        "splits": splits,
         "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
     }

@@ -16,6 +16,9 @@ from parp_fairseq.manifests.summary import SplitSummary
 _UPDATES = {1 / 6: 12_000, 1.0: 15_000, 10.0: 20_000}
 _MOST_HOURS = 20.0
 
+# What to choose the best checkpoint by, where several splits are for validation.
+_BEST = ("dev-other", "valid")
+
 
 def training_overrides(
     out: Path, splits: Sequence[SplitSummary], labels: str, post_process: str
@@ -41,7 +44,7 @@ def training_overrides(
             words.append(override("dataset.train_subset", names[0]))
         validation = [split.split for split in here if kind_of(split.split) == "valid"]
         if validation:
-            best = "dev-other" if "dev-other" in validation else validation[0]
+            best = next((name for name in _BEST if name in validation), validation[0])
             words.append(override("dataset.valid_subset", best))
         updates = updates_for(sum(split.hours for split in training))
         if updates:

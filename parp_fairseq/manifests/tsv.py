@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_lines
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.files import PathLike, write_lines
 
 
 @dataclass(frozen=True)

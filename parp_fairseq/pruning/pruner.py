@@ -194,7 +194,7 @@ class Pruner:
         """Return a number, in [0, 2³²), that differs where the masks of two workers differ."""
         total = 0
         for data in self.mask.packed.values():
-            total = zlib.crc32(data.cpu().numpy(), total)
+            total = zlib.crc32(data.cpu().numpy().tobytes(), total)
         return total
 
     @contextlib.contextmanager
@@ -321,21 +321,21 @@ class Pruner:
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
-        before, sparsity_before = self.mask, self._sparsity
+        before, first, sparsity_before = self.mask, self.first_mask, self._sparsity
         self._sparsity = self.schedule.at(update)
         hint = self.threshold if self._sparsity == sparsity_before else 0.0
         weights = self._theta.tensors
-        event = prune_(weights, self._sparsity, self.granularity, before, self._first, hint)
+        event = prune_(weights, self._sparsity, self.granularity, before, first, hint)
         self._mask, self.threshold = event.mask, event.threshold
         self._theta.update_copies()
         kept, of_previous, of_first = event.mask.kept, event.kept_of_previous, event.kept_of_first
         if self.held and of_previous < kept:
             self._mask = nested(event.mask, before, weights, self.granularity)
             of_previous = kept_by_both(self._mask, before)
-            of_first = kept_by_both(self._mask, self._first)
+            of_first = kept_by_both(self._mask, first)
         pruned = before.numel - before.kept
         self.revived = (kept - of_previous) / pruned if pruned else 0.0
-        either = kept + self._first.kept - of_first
+        either = kept + first.kept - of_first
         self.mask_iou = of_first / either if either else 1.0
         self.events += 1
         self._moved, self._fresh = False, None

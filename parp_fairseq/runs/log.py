@@ -60,7 +60,8 @@ def _read(file: Path) -> TrainingLog:
         if row is None:
             continue
         name = _set_name(row)
-        wall = row.get({"": "wall", "train": "train_wall"}.get(name, ""))
+        clocks: dict[str | None, str] = {"": "wall", "train": "train_wall"}
+        wall = row.get(clocks.get(name, ""))
         if wall is not None:
             # fairseq's clock starts anew when a run is resumed.
             if wall < seconds[-1]:

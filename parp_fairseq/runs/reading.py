@@ -12,12 +12,9 @@ from typing import Any, Union
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.log import TrainingLog, read_log
+from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE, SCORES_FOLDER, SPARSITY_FILE
 
 PathLike = Union[str, "os.PathLike[str]"]
-
-RUN_FILE = "run.json"
-SPARSITY_FILE = "sparsity.json"
-SCORES_FOLDER = "eval"
 
 
 @dataclass(frozen=True)
@@ -122,8 +119,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
                 found[run] = read_run(record)
     if not found:
         raise UserError(
-            f"no run in {', '.join(searched)}: a run's folder holds checkpoints/{RUN_FILE}, which "
-            "task=parp writes when training begins"
+            f"no run in {', '.join(searched)}: a run's folder holds {CHECKPOINTS}/{RUN_FILE}, "
+            "which task=parp writes when training begins"
         )
     return list(found.values())
 
@@ -141,7 +138,7 @@ def read_run(record_file: PathLike) -> Run:
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise UserError(f"{record_file} is not a record of a run: it has no config; remove it")
     log_file = lookup(record["config"], "common.log_file")
-    logs = [folder / "hydra_train.log", *([folder / log_file] if log_file else [])]
+    logs = [folder / LOG_FILE, *([folder / log_file] if log_file else [])]
     report = checkpoints / SPARSITY_FILE
     return Run(
         folder=folder,
@@ -195,7 +192,7 @@ def cost(run: Run) -> Cost:
     return _cost(run, frozenset())
 
 
-def _source(run: Run, path: Path) -> Path | None:
+def source_record(run: Run, path: Path) -> Path | None:
     """The record of the run that left a file, where there is one."""
     # A relative path means the folder that the command was given in; the runs may have moved
     # together since.
@@ -214,7 +211,7 @@ def _cost(run: Run, above: frozenset[Path]) -> Cost:
         path = run.option(key)
         if not path or (key == "task.prune.initial" and os.sep not in str(path)):
             continue
-        record = _source(run, Path(path))
+        record = source_record(run, Path(path))
         if record is not None:
             sources[record.resolve()] = None
         elif key == "task.prune.mask" and run.method in METHODS:

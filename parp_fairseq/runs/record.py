@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq._version import __version__
 from parp_fairseq.files import write_json
+from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 from parp_fairseq.pruning.scope import canonical_name, place_of
-
-RUN_FILE = "run.json"
-MASK_FILE = "mask.safetensors"
-FIRST_MASK_FILE = "mask_first.safetensors"
-SPARSITY_FILE = "sparsity.json"
+from parp_fairseq.runs.names import FIRST_MASK_FILE, MASK_FILE, RUN_FILE, SPARSITY_FILE
 
 
 def sparsity_report(mask: Mask) -> dict[str, Any]:
@@ -64,6 +60,44 @@ def _add(table: dict[str, list[int]], key: str, counts: list[int]) -> None:
 def _counts(counts: list[int]) -> dict[str, Any]:
     entries, pruned = counts
     return {"entries": entries, "pruned": pruned, "sparsity": pruned / entries if entries else 0.0}
+
+
+def write_start(
+    folder: Path,
+    config: Mapping[str, Any],
+    updates: int,
+    *,
+    contents: Mapping[str, str],
+    changed: Sequence[str] = (),
+) -> None:
+    """Write into a run's folder what repeats the run; every start of it is kept.
+
+    Args:
+        folder: where the checkpoints are.
+        config: the resolved config.
+        updates: updates made before this start; 0 begins a record anew.
+        contents: digests of what is read.
+        changed: how this start differs from the one before, where the user wanted it so.
+    """
+    file = folder / RUN_FILE
+    record = run_record(config)
+    start = {
+        "command": record["command"],
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "updates": updates,
+        "versions": record["versions"],
+        **({"changed": list(changed)} if changed else {}),
+    }
+    earlier = _starts(file) if updates else []
+    write_json(file, {**record, "contents": dict(contents), "starts": [*earlier, start]})
+
+
+def _starts(file: Path) -> list[Any]:
+    try:
+        starts = json.loads(file.read_text(encoding="utf-8")).get("starts")
+    except (OSError, ValueError, AttributeError):
+        return []
+    return starts if isinstance(starts, list) else []
 
 
 def run_record(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from parp_fairseq.checkpoints.describe import pretrained_info
+from parp_fairseq.checkpoints.describe import describe_state
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.checkpoints.shipped import TINY, TINY_MODEL
 from parp_fairseq.errors import UserError
+from parp_fairseq.runs.names import LAST
 
 
 def settle_paths(task: DictConfig, model: DictConfig, run: DictConfig) -> None:
@@ -48,9 +50,15 @@ def settle_paths(task: DictConfig, model: DictConfig, run: DictConfig) -> None:
         if key in run.task.get("prune", {}):
             run.task.prune[key] = task.prune[key]
     _absolute(run.checkpoint, "finetune_from_model", folder)
-    if os.sep in run.checkpoint.restore_file:
-        # A bare name means a file in the run's own checkpoint folder.
-        _absolute(run.checkpoint, "restore_file", folder)
+    _absolute(run.checkpoint, "continue_once", folder)
+    restore = run.checkpoint.restore_file
+    if restore != LAST:
+        # A bare name means a file in the run's own checkpoint folder, where there is one.
+        inside = os.path.join(os.path.abspath(run.checkpoint.save_dir), restore)
+        if os.sep not in restore and os.path.exists(inside):
+            run.checkpoint.restore_file = inside
+        else:
+            _absolute(run.checkpoint, "restore_file", folder)
 
 
 def _absolute(node: Any, key: str, folder: str) -> None:
@@ -70,9 +78,11 @@ def check_pretrained(path: str, normalize: bool) -> None:
         normalize: task.normalize.
 
     Raises:
-        UserError: missing, unreadable, fine-tuned already, or of the other normalisation.
+        UserError: missing, unreadable, fine-tuned already, of the other normalisation, or with
+            weights that are not finite.
     """
-    info = pretrained_info(path)
+    state = load_checkpoint(path)
+    info = describe_state(state, path)
     if info.finetuned:
         raise UserError(
             f"{path}: model.w2v_path is a fine-tuned model; give the pre-trained one there. To "
@@ -84,3 +94,6 @@ def check_pretrained(path: str, normalize: bool) -> None:
             f"{path}: this model was pre-trained with normalize={info.normalize} and "
             f"task.normalize is {normalize}; set task.normalize={str(info.normalize).lower()}"
         )
+    for name, tensor in state["model"].items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} holds NaN or infinity; give another checkpoint")

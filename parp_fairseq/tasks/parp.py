@@ -1,6 +1,8 @@
 """Task `parp`: fine-tuning for speech recognition with a Pruner beside the Trainer."""
 
 # No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+import contextlib
+import io
 import logging
 import math
 from dataclasses import dataclass, field
@@ -9,7 +11,6 @@ from typing import Any, Optional
 
 import torch
 from fairseq import checkpoint_utils
-from fairseq.data import Dictionary
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.optim import FairseqOptimizer
@@ -20,25 +21,20 @@ from omegaconf import DictConfig, OmegaConf
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, options_named, reported
-from parp_fairseq.files import write_json
-from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.masks.first import FirstMask
 from parp_fairseq.masks.making import sha256
-from parp_fairseq.optim.parp import STATE_KEY
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.tasks import config as prune_config
+from parp_fairseq.tasks import dictionary, launch, rows
 from parp_fairseq.tasks.config import PruneConfig
-from parp_fairseq.tasks.inputs import check_pretrained, settle_paths
+from parp_fairseq.tasks.experiment import CONTENTS_KEY, Experiment
 from parp_fairseq.tasks.randomness import numpy_seeded
-from parp_fairseq.tasks.refusals import refuse_unsupported
-from parp_fairseq.tasks.restart import check_restart
+from parp_fairseq.tasks.saving import save_whole
 
 logger = logging.getLogger(__name__)
-
-SYMBOLS_KEY = "parp_symbols"
 
 
 @dataclass
@@ -49,6 +45,10 @@ class ParpTaskConfig(AudioFinetuningConfig):
     folder: Optional[str] = field(
         default=None,
         metadata={"help": "folder that relative paths mean (default: the current one)"},
+    )
+    resume_with_changes: bool = field(
+        default=False,
+        metadata={"help": "go on with a run although its settings or data have changed"},
     )
 
 
@@ -74,6 +74,7 @@ class ParpTask(AudioFinetuningTask):
         self._seen_events = 0
         self._emptied: set[str] = set()
         self._source: Optional[dict[str, str]] = None
+        self._experiment: Optional[Experiment] = None
         allow_fairseq_classes()
 
     def build_model(self, model_cfg: DictConfig, from_checkpoint: bool = False) -> torch.nn.Module:
@@ -82,24 +83,12 @@ class ParpTask(AudioFinetuningTask):
             return super().build_model(model_cfg, from_checkpoint)
         with reported():
             run = self.cfg._get_root()
-            settle_paths(self.cfg, model_cfg, run)
+            self._experiment = launch.experiment(self.cfg, model_cfg, run)
+            save_whole()
             prune = self.cfg.prune
-            prune_config.check(prune)
-            refuse_unsupported(run, prune.method)
             pruner = prune_config.make_pruner(prune, run.optimization.max_update)
-            for split in (run.dataset.train_subset, *run.dataset.valid_subset.split(",")):
-                check_manifest(
-                    Path(self.cfg.data),
-                    split,
-                    self.cfg.labels,
-                    training=split == run.dataset.train_subset,
-                    mask_length=model_cfg.mask_length if model_cfg.apply_mask else 0,
-                )
-            check_pretrained(model_cfg.w2v_path, self.cfg.normalize)
-            restart = check_restart(run.checkpoint)
-            if restart is not None:
-                self._check_run(run, restart, pruner)
-            with repaired_loading():
+            # fairseq prints the model here, and logs it a moment later.
+            with repaired_loading(), contextlib.redirect_stdout(io.StringIO()):
                 model = super().build_model(model_cfg, from_checkpoint)
             if pruner is not None:
                 scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
@@ -118,32 +107,27 @@ class ParpTask(AudioFinetuningTask):
                 )
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model
+            launch.checks_passed(run)
         return model
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the dictionary as plain lists.
+    def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
+        """Load a split; in training, an audio file that cannot be used is told by its row."""
+        super().load_dataset(split, *args, **kwargs)
+        if self._experiment is not None:
+            tsv = Path(self.cfg.data, f"{split}.tsv")
+            self.datasets[split] = rows.NamedRows(self.datasets[split], tsv)
 
-        fairseq would pickle its Dictionary object, which torch's safe loader (the default since
-        2.6) does not open.
-        """
-        dictionary = self.target_dictionary
-        first = dictionary.nspecial
-        return {
-            SYMBOLS_KEY: {
-                "symbols": list(dictionary.symbols[first:]),
-                "counts": [int(count) for count in dictionary.count[first:]],
-            }
-        }
+    def state_dict(self) -> dict[str, Any]:
+        """Return the dictionary as plain lists and, in training, digests of what was read."""
+        state = dictionary.saved(self.target_dictionary)
+        if self._experiment is not None:
+            state[CONTENTS_KEY] = dict(self._experiment.contents)
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the dictionary from what `state_dict` returned."""
-        plain = dict(state_dict)
-        saved = plain.pop(SYMBOLS_KEY, None)
-        if saved is not None:
-            dictionary = Dictionary()
-            for symbol, count in zip(saved["symbols"], saved["counts"]):
-                dictionary.add_symbol(symbol, n=count)
-            plain["target_dictionary"] = dictionary
+        plain = dictionary.taken_from(state_dict)
+        plain.pop(CONTENTS_KEY, None)
         super().load_state_dict(plain)
 
     def begin_epoch(self, epoch: int, model: torch.nn.Module) -> None:
@@ -162,6 +146,7 @@ class ParpTask(AudioFinetuningTask):
         **kwargs: Any,
     ) -> Any:
         """Forward and backward, on θ; an epoch's pruning comes before its first update."""
+        rows.refuse_unusable(sample)
         if update_num != self._seen_update:
             with reported():
                 if self._seen_update < 0:
@@ -178,6 +163,13 @@ class ParpTask(AudioFinetuningTask):
             )
         self._micro_batch += 1
         return result
+
+    def valid_step(
+        self, sample: dict[str, Any], model: torch.nn.Module, criterion: torch.nn.Module
+    ) -> Any:
+        """Score a batch."""
+        rows.refuse_unusable(sample)
+        return super().valid_step(sample, model, criterion)
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
@@ -236,37 +228,17 @@ class ParpTask(AudioFinetuningTask):
         ):
             metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
 
-    def _check_run(self, run: DictConfig, state: dict[str, Any], pruner: Optional[Pruner]) -> None:
-        """Refuse to go on with another experiment; leave where there is nothing left to do."""
-        own = (state.get("last_optimizer_state") or {}).get(STATE_KEY)
-        if own is not None and not run.checkpoint.reset_optimizer:
-            if pruner is None:
-                raise UserError(
-                    f"task.prune.method was {own['settings']['task.prune.method']} when this run "
-                    "began and is now dense; put it back or start in another folder "
-                    "(hydra.run.dir=…)"
-                )
-            pruner.check_settings(own)
-        history = state.get("optimizer_history") or [{}]
-        updates, total = history[-1].get("num_updates", 0), run.optimization.max_update
-        if 0 < total <= updates and not run.checkpoint.reset_optimizer:
-            # fairseq would add an update to a run that is resumed at its end.
-            logger.info(
-                f"this run is complete: {updates:,} of {total:,} updates; "
-                "another one goes into another folder (hydra.run.dir=…)"
-            )
-            raise SystemExit(0)
-
     def _start(self, optimizer: FairseqOptimizer, update_num: int) -> None:
         """Begin or go on, once everything is loaded."""
         run = self.cfg._get_root()
         if self.pruner is not None:
             self._bind(optimizer, update_num)
         if distributed_utils.get_global_rank() == 0:
-            folder = Path(run.checkpoint.save_dir)
-            folder.mkdir(parents=True, exist_ok=True)
             plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
-            write_json(folder / records.RUN_FILE, records.run_record(plain))
+            changed = [str(difference) for difference in self._experiment.changed]
+            contents = self._experiment.contents
+            folder = Path(run.checkpoint.save_dir)
+            records.write_start(folder, plain, update_num, contents=contents, changed=changed)
 
     def _bind(self, optimizer: FairseqOptimizer, update_num: int) -> None:
         """Give the Pruner the weights, and its state or the first mask."""
@@ -281,6 +253,9 @@ class ParpTask(AudioFinetuningTask):
         weights, copies = optimized_weights(optimizer, parameters)
         state = parp.attach(self.pruner, masters=bool(copies))
         if state is not None:
+            if self._experiment.changed:
+                # The user wants it so, and what cannot change was compared already.
+                state = {**state, "settings": self.pruner.settings}
             self.pruner.restore(weights, state, copies)
             logger.info(f"pruning goes on at sparsity {self.pruner.sparsity:.4f}")
         elif update_num > 0:

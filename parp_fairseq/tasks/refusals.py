@@ -38,6 +38,17 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             f"optimizer.base._name is {base.get('_name')!r}; name the fairseq optimizer that "
             "updates the weights, for example optimizer.base._name=adam"
         )
+    checkpoint = run.checkpoint
+    if checkpoint.get("write_checkpoints_asynchronously"):
+        raise UserError(
+            "checkpoint.write_checkpoints_asynchronously=true: fairseq then writes no last or best "
+            "checkpoint; set checkpoint.write_checkpoints_asynchronously=false"
+        )
+    if checkpoint.get("checkpoint_suffix"):
+        raise UserError(
+            f"checkpoint.checkpoint_suffix={checkpoint.checkpoint_suffix}: a run is found again by "
+            "the plain names; leave it empty and take another checkpoint.save_dir"
+        )
     flat = run.common.fp16 and not (
         run.common.memory_efficient_fp16 or run.common.fp16_no_flatten_grads
     )

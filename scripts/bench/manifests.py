@@ -66,7 +66,7 @@ def our_commands(tree: Path, out: Path, jobs: int) -> list[list[str]]:
     code = "from parp_fairseq.cli import main; main()"
     options = ["--librispeech", str(tree.parent), "--split", f"train={tree.name}"]
     line = [sys.executable, "-c", code, "manifest", "librispeech", *options, "--out", str(out)]
-    return [[*line, "--jobs", str(jobs)]]
+    return [[*line, "--jobs", str(jobs), "--force"]]
 
 
 def run(commands: list[list[str]]) -> tuple[float, int]:

@@ -5,8 +5,10 @@
 
 Every way prunes the same weights (random, normal) to the same sparsity, from the same values each
 time. The two bare passes know the threshold and do nothing but write zeros: the fastest that
-PyTorch has (hardshrink in place) and the way one would write it. Times are medians of warm runs,
-the fast ways in turn; memory is how far the process grew at most in a run of its own.
+PyTorch has (hardshrink in place) and the way one would write it. All ways take their turn in every
+round, so that what else the machine does meets all alike; the slow ones only in the first rounds.
+The ratio is the median over rounds of a way's time to hardshrink's in the same round; memory is how
+far the process grew at most in a run of its own.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from machine import machine
 from memory import peak_extra_bytes
 from torch.nn.utils import prune
 
+from parp_fairseq.kernels.library import level
 from parp_fairseq.pruning import Mask, Pruner, SparsitySchedule
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.table import aligned
 
 # Layers and width w: every layer has four matrices of w by w and two of w by 4 w.
 SIZES = {"base": (12, 768), "XLSR-53": (24, 1024), "quick": (2, 512)}
+BARE = "bare zeroing, hardshrink"
 Weights = dict[str, torch.Tensor]
 
 
@@ -122,54 +126,54 @@ def timed(work: Callable[[], None], device: str) -> float:
     return time.perf_counter() - start
 
 
-def measure(size: str, device: str, sparsity: float, repeats: int, slow: int) -> list[list[str]]:
-    """Return the rows of one size on one device."""
+def measure(size: str, device: str, sparsity: float, rounds: int, slow: int) -> list[list[str]]:
+    """Return the rows of one size on one device; the slow ways are in `slow` of the rounds."""
     original = make_weights(*SIZES[size], device)
     weights = {name: weight.clone() for name, weight in original.items()}
     entries = sum(weight.numel() for weight in weights.values())
     threshold = select_smallest(weights, sparsity).threshold
-    quick = {
-        "bare zeroing, hardshrink": bare_zeroing,
+    ways: dict[str, Callable[..., None]] = {
+        BARE: bare_zeroing,
         "bare zeroing, w *= |w| > t": written_out,
         "ours: select and zero, first time": ours,
         "ours: select and zero, again": ours_with_hint,
         "ours: whole event, with mask and meters": OurEvent(weights, sparsity),
         "ours: held mask, an update": HeldMask(weights, sparsity),
     }
-    others = {"kthvalue": kthvalue, "torch.nn.utils.prune": torch_pruning}
-    times: dict[str, list[float]] = {name: [] for name in (*quick, *others)}
+    seldom = {"kthvalue": kthvalue, "torch.nn.utils.prune": torch_pruning} if slow else {}
+    times: dict[str, list[float]] = {name: [] for name in (*ways, *seldom)}
 
-    def once(name: str, way: Callable[..., None]) -> float:
+    def once(way: Callable[..., None]) -> float:
         for key, weight in weights.items():
             weight.copy_(original[key])
         return timed(lambda: way(weights, sparsity, threshold), device)
 
-    for name, way in quick.items():
-        once(name, way)
-    for _ in range(repeats):
-        for name, way in quick.items():
-            times[name].append(once(name, way))
-    for name, way in others.items():
-        times[name] = [once(name, way) for _ in range(slow)]
-    bare = statistics.median(times["bare zeroing, hardshrink"])
+    for way in ways.values():
+        once(way)
+    for turn in range(rounds):
+        for name, way in {**ways, **(seldom if turn < slow else {})}.items():
+            times[name].append(once(way))
     rows = []
-    for name, way in {**quick, **others}.items():
-        median = statistics.median(times[name])
-        peak = _peak(lambda name=name, way=way: once(name, way), device)
+    for name, way in {**ways, **seldom}.items():
+        ratios = [time / bare for time, bare in zip(times[name], times[BARE])]
+        peak = _peak(lambda way=way: once(way), device)
         rows.append(
             [
                 size,
                 device,
                 name,
-                f"{1000 * median:,.1f}",
-                f"{1000 * min(times[name]):,.1f}",
-                f"{1000 * max(times[name]):,.1f}",
-                f"{median / bare:.1f}",
+                *(f"{1000 * x:,.1f}" for x in spread(times[name])),
+                *(f"{x:,.2f}" for x in spread(ratios)),
                 "-" if peak is None else f"{peak / 2**20:,.0f}",
-                "-" if peak is None else f"{100 * peak / (4 * entries):.0f}%",
+                "-" if peak is None else f"{100 * peak / (4 * entries):.1f}%",
             ]
         )
     return rows
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Return the least, the median and the greatest."""
+    return min(values), statistics.median(values), max(values)
 
 
 def _peak(work: Callable[[], object], device: str) -> int | None:
@@ -185,28 +189,22 @@ def main() -> None:
     """Measure, and print a table and the machine."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sparsity", type=float, default=0.5)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds with the slow ways too")
+    parser.add_argument("--sizes", nargs="+", choices=sorted(SIZES), default=["base", "XLSR-53"])
     parser.add_argument("--quick", action="store_true", help="a small model, to try the script")
     options = parser.parse_args()
-    sizes = ["quick"] if options.quick else ["base", "XLSR-53"]
+    sizes = ["quick"] if options.quick else options.sizes
     rows = []
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         for size in sizes:
-            slow = 2 if size == "XLSR-53" and device == "cpu" else 3
-            rows += measure(size, device, options.sparsity, options.repeats, slow)
+            rows += measure(size, device, options.sparsity, options.rounds, options.slow_rounds)
     header = (
-        "model",
-        "on",
-        "what",
-        "median ms",
-        "min",
-        "max",
-        "x hardshrink",
-        "extra MiB",
-        "of weights",
+        *("model", "on", "what", "min ms", "median", "max", "x hardshrink, min", "median", "max"),
+        *("extra MiB", "of weights"),
     )
     print(aligned(header, rows, left=3))
-    print(f"\nsparsity {options.sparsity}; {machine()}")
+    print(f"\nsparsity {options.sparsity}, kernels: {level()}; {machine()}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Time a pruned wav2vec 2.0 base on a CPU: dense fp32 and bf16, dynamic int8, and CSR.
+"""Time a pruned wav2vec 2.0 base on a CPU: dense fp32 and bf16, dynamic int8, CSR, and our engine.
 
-Random weights, every prunable matrix at the stated sparsity, one utterance; the fastest of a few
-rounds in which all take turns. `--quick` tries a small model.
+Random weights, one utterance; the fastest of a few rounds in which all take turns. Every prunable
+matrix has the stated sparsity, or with `--profile` the sparsities of a real run's matrices (its
+sparsity.json), moved to base's layers by depth. `--quick` tries a small model. On a machine that
+others use, `--one-thread` counts the processor time of one thread instead of the time that passes.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import sys
 import time
@@ -24,8 +27,11 @@ from machine import machine
 from torch import nn
 from tqdm import tqdm
 
-from parp_fairseq.engine.csr import Chooser, CsrLinear, ProjectedAttention, use_csr
+from parp_fairseq.engine import accelerate
+from parp_fairseq.engine.layers import ProjectedAttention
+from parp_fairseq.kernels import library
 from parp_fairseq.pruning import Scope, magnitude_mask
+from parp_fairseq.pruning.scope import place_of
 from parp_fairseq.table import aligned
 
 FIRST = "dense fp32"
@@ -49,13 +55,80 @@ def base_model(quick: bool) -> nn.Module:
     return model
 
 
-def pruned(model: nn.Module, sparsity: float) -> nn.Module:
-    """A copy whose prunable matrices all have this sparsity."""
+def pruned(model: nn.Module, sparsity: float, profile: dict[str, float] | None) -> nn.Module:
+    """A copy whose prunable matrices all have this sparsity, or together, as a profile has them."""
     model = copy.deepcopy(model)
     weights = dict(model.named_parameters())
     prunable = {name: weights[name] for name in Scope().select(weights)}
-    for name, kept in magnitude_mask(prunable, sparsity, "tensor").items():
-        weights[name].masked_fill_(~kept, 0.0)
+    wanted = dict.fromkeys(prunable, sparsity)
+    if profile is not None:
+        wanted = like_profile(prunable, sparsity, profile)
+    for name, weight in prunable.items():
+        kept = magnitude_mask({name: weight}, wanted[name])[name]
+        weight.masked_fill_(~kept, 0.0)
+    return model
+
+
+def like_profile(
+    prunable: dict[str, torch.Tensor], sparsity: float, profile: dict[str, float]
+) -> dict[str, float]:
+    """Sparsities that differ among matrices as in another run, and are `sparsity` together."""
+    layers = 1 + max(place_of(name).layer for name in profile)
+    depth = 1 + max(place_of(name).layer for name in prunable)
+    kept = {}
+    for name in prunable:
+        layer, kind = place_of(name)
+        (match,) = (
+            other for other in profile if place_of(other) == (layer * layers // depth, kind)
+        )
+        kept[name] = 1.0 - profile[match]
+    entries = {name: weight.numel() for name, weight in prunable.items()}
+    target = (1.0 - sparsity) * sum(entries.values())
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        # By bisection: no matrix can keep more than all.
+        scale = (low + high) / 2
+        found = sum(entries[name] * min(1.0, scale * share) for name, share in kept.items())
+        low, high = (scale, high) if found < target else (low, scale)
+    return {name: 1.0 - min(1.0, high * share) for name, share in kept.items()}
+
+
+class CsrLinear(nn.Module):
+    """A linear as torch's own sparse matrices run it fastest."""
+
+    TILE = 64
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            # torch calls CSR a beta feature.
+            warnings.simplefilter("ignore", UserWarning)
+            csr = linear.weight.detach().to_sparse_csr()
+            # The kernels want 32-bit indices and would convert others at every call.
+            indices = csr.crow_indices().int(), csr.col_indices().int()
+            self.weight = torch.sparse_csr_tensor(*indices, csr.values(), linear.weight.shape)
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (…, in) to (…, out)."""
+        rows = x.reshape(-1, x.shape[-1])
+        out = x.new_empty(len(rows), self.weight.shape[0])
+        for start in range(0, len(rows), self.TILE):
+            tile = rows[start : start + self.TILE]
+            out[start : start + self.TILE] = (self.weight @ tile.t()).t()
+        return out.add_(self.bias).view(*x.shape[:-1], -1)
+
+
+def csr(model: nn.Module) -> nn.Module:
+    """A copy whose transformer linears are torch's sparse matrices."""
+    model = copy.deepcopy(model)
+    for layer in model.encoder.layers:
+        for holder, names in (
+            (layer.self_attn, ("q_proj", "k_proj", "v_proj", "out_proj")),
+            (layer, ("fc1", "fc2")),
+        ):
+            for name in names:
+                setattr(holder, name, CsrLinear(getattr(holder, name)))
     return model
 
 
@@ -71,12 +144,12 @@ def int8(model: nn.Module) -> nn.Module:
 
 
 def transformer_linears(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Every linear of every layer once, on x (frames, width) or what fc1 makes of it."""
+    """Every linear of every layer once, on x (frames, width) or what is made of it between."""
     for layer in model.encoder.layers:
         attention = layer.self_attn
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             getattr(attention, name)(x)
-        out = layer.fc2(layer.fc1(x))
+        out = layer.fc2(layer.activation_fn(layer.fc1(x)))
     return out
 
 
@@ -105,10 +178,11 @@ def timed(
     width: int,
     lengths: list[int],
     rounds: int,
+    clock: Callable[[], float],
     bar: tqdm,
-) -> str:
-    """A table of milliseconds: a row a model, a column a length."""
-    cells: dict[str, list[str]] = {name: [] for name in models}
+) -> dict[str, dict[int, float | None]]:
+    """Seconds of each model at each length; None where it was hopeless before."""
+    found: dict[str, dict[int, float | None]] = {name: {} for name in models}
     hopeless: set[str] = set()
     for frames in lengths:
         x = inputs(part, width, frames)
@@ -119,22 +193,39 @@ def timed(
                     bar.update()
                     if name in hopeless:
                         continue
-                    start = time.perf_counter()
+                    start = clock()
                     part(model, x.bfloat16() if "bf16" in name else x)
-                    taken = time.perf_counter() - start
+                    taken = clock() - start
                     if number:  # The first round warms up.
                         best[name] = min(best[name], taken)
                         if best[name] > HOPELESS * best[FIRST]:
                             hopeless.add(name)
         for name, seconds in best.items():
-            shown = f"{1e3 * seconds:,.0f} ms ({best[FIRST] / seconds:.2f}x)"
-            cells[name].append(shown if math.isfinite(seconds) else "-")
+            found[name][frames] = seconds if math.isfinite(seconds) else None
+    return found
+
+
+def shown(part: Callable[..., Any], times: dict[str, dict[int, float | None]]) -> str:
+    """A table of milliseconds: a row a model, a column a length."""
+    lengths = list(times[FIRST])
+    rows = [
+        [
+            name,
+            *(
+                f"{1e3 * seconds:,.0f} ms ({times[FIRST][frames] / seconds:.2f}x)"
+                if seconds
+                else "-"
+                for frames, seconds in row.items()
+            ),
+        ]
+        for name, row in times.items()
+    ]
     header = [part.__name__.replace("_", " "), *(f"{frames} frames" for frames in lengths)]
-    return aligned(header, [[name, *row] for name, row in cells.items()])
+    return aligned(header, rows)
 
 
 def checked(models: dict[str, nn.Module], sparse: dict[str, nn.Module], width: int) -> float:
-    """The largest difference that a CSR model makes in the transformer's output."""
+    """The largest difference that our engine makes in the transformer's output."""
     x = inputs(transformer, width, 120)
     with torch.inference_mode():
         return max(
@@ -147,12 +238,23 @@ def main() -> None:
     """Print a table a part, and the machine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small model and few cells")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, nargs="+", default=[100, 500, 1500])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 0.95])
+    parser.add_argument("--one-thread", action="store_true", help="processor time of one thread")
+    parser.add_argument("--json", type=Path, help="file for the times, in seconds")
+    parser.add_argument("--profile", type=Path, help="sparsity.json of a run")
     options = parser.parse_args()
     if options.quick:
         options.frames, options.sparsity, options.rounds = [50, 100], [0.5, 0.9], 1
+    clock = time.perf_counter
+    if options.one_thread:
+        torch.set_num_threads(1)
+        clock = time.thread_time
+    profile = None
+    if options.profile:
+        tensors = json.loads(options.profile.read_text(encoding="utf-8"))["tensors"]
+        profile = {name: counts["sparsity"] for name, counts in tensors.items()}
     model = base_model(options.quick)
     width = model.cfg.encoder_embed_dim
     dense = {
@@ -160,48 +262,54 @@ def main() -> None:
         "dense bf16": copy.deepcopy(model).bfloat16(),
         "dynamic int8": int8(model),
     }
-    subnetworks = {f"{sparsity:.0%}": pruned(model, sparsity) for sparsity in options.sparsity}
+    subnetworks = {
+        f"{sparsity:.0%}": pruned(model, sparsity, profile) for sparsity in options.sparsity
+    }
+    engines, chosen = {}, {}
+    start = time.perf_counter()
+    for name, network in subnetworks.items():
+        engines[name] = copy.deepcopy(network)
+        done = accelerate(engines[name])
+        chosen[name] = f"engine at {name} ({done.replaced} of {len(done.decisions)} groups)"
+    choosing = time.perf_counter() - start
+    difference = checked(subnetworks, engines, width)
+    ours = {chosen[name]: network for name, network in engines.items()}
+    torchs = {f"torch CSR at {name}": csr(network) for name, network in subnetworks.items()}
 
-    rows = len(dense) + len(subnetworks)
-    calls = 3 * rows * len(options.frames) * (options.rounds + 1)
+    rows = 3 * (len(dense) + len(ours)) + len(torchs)
+    calls = rows * len(options.frames) * (options.rounds + 1)
     with tqdm(total=calls, disable=not sys.stderr.isatty()) as bar:
 
-        def table(part: Callable[..., Any], sparse: dict[str, nn.Module]) -> str:
-            return timed(part, {**dense, **sparse}, width, options.frames, options.rounds, bar)
+        def times(part: Callable[..., Any], sparse: dict[str, nn.Module]) -> dict:
+            models = {**dense, **sparse}
+            return timed(part, models, width, options.frames, options.rounds, clock, bar)
 
-        everywhere = {name: copy.deepcopy(network) for name, network in subnetworks.items()}
-        for network in everywhere.values():
-            use_csr(network.encoder.layers, lambda linear: True)
-        difference = checked(subnetworks, everywhere, width)
-        tables = [
-            table(transformer_linears, {f"CSR at {name}": one for name, one in everywhere.items()})
-        ]
-        del everywhere
-
-        chooser = Chooser()
-        engines = {}
-        start = time.perf_counter()
-        for name, network in subnetworks.items():
-            chosen = use_csr(network.encoder.layers, chooser)
-            linears = sum(
-                isinstance(module, (nn.Linear, CsrLinear))
-                for module in network.encoder.layers.modules()
-            )
-            engines[f"engine csr at {name} ({len(chosen)} of {linears} linears)"] = network
-        choosing = time.perf_counter() - start
-        tables += [table(transformer, engines), table(whole_model, engines)]
-    print("\n\n".join(tables))
+        found = {
+            transformer_linears: times(transformer_linears, {**torchs, **ours}),
+            transformer: times(transformer, ours),
+            whole_model: times(whole_model, ours),
+        }
+    print("\n\n".join(shown(part, times) for part, times in found.items()))
     print(
-        f"\nFastest of {options.rounds} rounds; in brackets, how many times faster than dense "
-        f"fp32; - where a shorter input took {HOPELESS} times as long."
+        f"\nFastest of {options.rounds} rounds ({clock.__name__}); in brackets, how many times "
+        f"faster than dense fp32; - where a shorter input took {HOPELESS} times as long."
     )
     print(
-        f"Largest difference of CSR to dense: {difference:.1e}. "
+        f"Kernels: {library.level()}. Largest difference of the engine to dense: {difference:.1e}. "
         f"Choosing took {choosing:.1f} s for all {len(subnetworks)} models."
     )
     print(machine())
+    if options.json:
+        values = {
+            "seconds": {part.__name__: times for part, times in found.items()},
+            "clock": clock.__name__,
+            "kernels": library.level(),
+            "difference": difference,
+            "machine": machine(),
+        }
+        options.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     if difference > 1e-4:
-        raise SystemExit("CSR differs from dense by more than 1e-4")
+        raise SystemExit("the engine differs from dense by more than 1e-4")
 
 
 if __name__ == "__main__":

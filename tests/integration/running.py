@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +36,10 @@ NO_CHANCE = (
 )
 
 
-def _train(arguments: list[str], folder: str, log: str) -> None:
+def _train(arguments: list[str], folder: str, log: str, largest: int | None) -> None:
     os.chdir(folder)
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     with open(log, "w") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
@@ -113,13 +116,17 @@ class Trainer:
         config_dir: Sequence[str] = (),
         quick: bool = True,
         wait: bool = True,
+        largest: int | None = None,
+        flags: Sequence[str] = (),
     ):
         """Train in `folder`/run; return the Run, or the running process with `wait=False`.
 
-        With `config_dir` ("--config-dir", folder) the plugin stays out of it.
+        With `config_dir` ("--config-dir", folder) the plugin stays out of it. `largest` is the
+        size in bytes beyond which a file cannot grow; `flags` are Hydra's own.
         """
         run = self.folder / "run"
         arguments = [
+            *flags,
             "--config-name",
             config,
             *config_dir,
@@ -131,7 +138,9 @@ class Trainer:
         given = {override.split("=")[0].lstrip("+~") for override in overrides}
         arguments = [a for a in arguments if a.split("=")[0] not in given] + list(overrides)
         log = self.folder / "output.log"
-        process = _SERVER.Process(target=_train, args=(arguments, str(self.folder), str(log)))
+        process = _SERVER.Process(
+            target=_train, args=(arguments, str(self.folder), str(log), largest)
+        )
         process.start()
         if not wait:
             return process

@@ -165,6 +165,30 @@ PLAIN = {
     ),
     "another criterion": (["criterion._name=ctc"], ["criterion._name=parp_ctc"]),
     "no base optimizer": (["~optimizer.base"], ["optimizer.base"]),
+    "sparsity in words": (
+        ["task.prune.sparsity=half"],
+        ["task.prune.sparsity is 'half'", "number"],
+    ),
+    "interval of a half": (["task.prune.interval=1.5"], ["task.prune.interval is 1.5", "whole"]),
+    "misspelt": (["task.prune.sparsty=0.5"], ["sparsty", "did you mean task.prune.sparsity?"]),
+    "misspelt and added": (["+task.prune.sparsty=0.5"], ["did you mean task.prune.sparsity?"]),
+    "misspelt elsewhere": (["+model.droput=0.5"], ["did you mean model.dropout?"]),
+    "another kind": (["optimization.max_update=many"], ["optimization.max_update=many", "many"]),
+    "a list": (["task.prune.include=5"], ["task.prune.include is 5", "list"]),
+    "grammar": (["task.prune.include=[a"], ["["]),
+    "no user dir": (["common.user_dir=null"], ["common.user_dir is missing"]),
+    "wrong user dir": (["common.user_dir=parp_fairsek"], ["common.user_dir=parp_fairsek"]),
+    "a user dir of nothing": (["common.user_dir=/usr/share"], ["brings no task parp"]),
+    "asynchronous": (
+        ["checkpoint.write_checkpoints_asynchronously=true"],
+        ["checkpoint.write_checkpoints_asynchronously"],
+    ),
+    "suffix": (["checkpoint.checkpoint_suffix=_x"], ["checkpoint.checkpoint_suffix=_x"]),
+    "too many GPUs": (
+        ["distributed_training.distributed_world_size=999"],
+        ["distributed_training.distributed_world_size", "999"],
+    ),
+    "restore_file": (["checkpoint.restore_file=x.pt"], ["checkpoint.restore_file is", "x.pt"]),
 }
 MADE = {
     function.__name__: function
@@ -195,7 +219,8 @@ def check(run, expected):
     assert run.error, run.tail
     for word in expected:
         assert word in run.error
-    assert "Traceback" not in run.output
+    # Alone: no configuration, no warnings before it.
+    assert run.output.splitlines() == [run.error]
     assert "code from a checkpoint ran" not in run.output
     left = {path.name for path in run.folder.rglob("*") if path.is_file()}
     assert left <= {"hydra_train.log", "train.log", ".lock", "config.yaml", "hydra.yaml"} | {

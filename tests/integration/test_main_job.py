@@ -39,7 +39,9 @@ def job(tmp_path_factory, data):
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
-    return folder / "runs" / "parp_10min" / "parp_0.5_seed2337" / "checkpoints"
+    # What is given beyond the literal command stands in the name too.
+    name = "parp_0.5_seed2337_max_tokens160000_mask_channel_length16_max_update6"
+    return folder / "runs" / "parp_10min" / name / "checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,7 @@ def test_masked_entries_are_zero_on_disk(job):
     assert len(weights) == 36
     assert zeros(weights) == round(0.5 * entries(weights))
     assert {path.name for path in job.iterdir()} == {
+        ".lock",
         "checkpoint_best.pt",
         "checkpoint_last.pt",
         "mask.safetensors",

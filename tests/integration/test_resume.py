@@ -125,7 +125,7 @@ def test_killed_anywhere(train, trainer_in, tmp_path, method):
         return bool(begun) and time.monotonic() > begun[0] + delay
 
     def while_a_checkpoint_is_written(folder):
-        return any(folder.glob("*.pt.tmp"))
+        return any(folder.glob(".checkpoint*.part.pt"))
 
     killed(other, arguments, some_time_into_training)
     killed(other, arguments, while_a_checkpoint_is_written)

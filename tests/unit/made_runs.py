@@ -61,6 +61,7 @@ def write_run(
     lr=0.0005,
     mask=None,
     post_process="letter",
+    data="data/10min",
 ) -> Path:
     """Write a run's folder; `done` updates of `updates`; `scores`: split → percent errors."""
     checkpoints = folder / "checkpoints"
@@ -73,7 +74,7 @@ def write_run(
         "optimization": {"max_update": updates, "lr": [lr]},
         "task": {
             "_name": "parp",
-            "data": "data/10min",
+            "data": data,
             "folder": str(folder.parent),
             "seed": seed,
             "prune": {

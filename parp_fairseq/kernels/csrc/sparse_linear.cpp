@@ -9,28 +9,25 @@
 
 namespace {
 
+// kVectors sums of a row are under way at once: enough to hide how long a multiply-add takes, and
+// few enough for the registers.
 #if defined(PARP_AVX512)
-constexpr int kWidth = 16;
+constexpr int kWidth = 16, kVectors = 4;
 #elif defined(PARP_AVX2)
-constexpr int kWidth = 8;
+constexpr int kWidth = 8, kVectors = 8;
 #else
-constexpr int kWidth = 4;
+constexpr int kWidth = 4, kVectors = 8;
 #endif
-constexpr int kVectors = 4;
 constexpr int kFrames = kWidth * kVectors;
-// Rows of the weight that a thread takes at a time, at most.
-constexpr int64_t kRows = 64;
+// Floats in a line of the cache.
+constexpr int kLine = 16;
+// Rows of the weight that a thread takes at a time: as many as leave every thread some pieces, since
+// the packed input is read once for all of them.
+constexpr int64_t kMostRows = 256;
+constexpr int64_t kLeastRows = 32;
+constexpr int64_t kPieces = 4;
 
 typedef float Vector __attribute__((vector_size(kWidth * sizeof(float))));
-typedef float Four __attribute__((vector_size(16)));
-typedef int32_t FourInts __attribute__((vector_size(16)));
-
-#if defined(__clang__)
-#define PARP_MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#else
-#define PARP_MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, FourInts{i, j, k, l})
-#endif
-
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline Vector load(const float* from) {
@@ -41,34 +38,63 @@ inline Vector load(const float* from) {
 
 inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 
-// to[j * to_step + i] = from[i * from_step + j] for i and j below 4.
-inline void transpose_four(const float* from, int64_t from_step, float* to, int64_t to_step) {
-  Four a, b, c, d;
-  std::memcpy(&a, from, sizeof a);
-  std::memcpy(&b, from + from_step, sizeof b);
-  std::memcpy(&c, from + 2 * from_step, sizeof c);
-  std::memcpy(&d, from + 3 * from_step, sizeof d);
-  const Four ab_low = PARP_MIX(a, b, 0, 4, 1, 5), ab_high = PARP_MIX(a, b, 2, 6, 3, 7);
-  const Four cd_low = PARP_MIX(c, d, 0, 4, 1, 5), cd_high = PARP_MIX(c, d, 2, 6, 3, 7);
-  const Four rows[4] = {PARP_MIX(ab_low, cd_low, 0, 1, 4, 5), PARP_MIX(ab_low, cd_low, 2, 3, 6, 7),
-                        PARP_MIX(ab_high, cd_high, 0, 1, 4, 5),
-                        PARP_MIX(ab_high, cd_high, 2, 3, 6, 7)};
-  for (int j = 0; j < 4; ++j) std::memcpy(to + j * to_step, &rows[j], sizeof rows[j]);
+template <int... kIndices>
+struct Indices {};
+template <int kCount, int... kIndices>
+struct UpTo : UpTo<kCount - 1, kCount - 1, kIndices...> {};
+template <int... kIndices>
+struct UpTo<0, kIndices...> {
+  using Type = Indices<kIndices...>;
+};
+
+// Two lines with every second run of kRun entries exchanged; kUpper tells which of the two.
+template <int kRun, bool kUpper, int... kIndices>
+inline Vector exchanged(Vector a, Vector b, Indices<kIndices...>) {
+#define PARP_FROM(i)                                        \
+  (((i) / kRun % 2 ? kWidth + (i) - (kUpper ? 0 : kRun)     \
+                   : (i) + (kUpper ? kRun : 0)))
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, PARP_FROM(kIndices)...);
+#else
+  typedef int32_t Ints __attribute__((vector_size(kWidth * sizeof(int32_t))));
+  return __builtin_shuffle(a, b, Ints{PARP_FROM(kIndices)...});
+#endif
+#undef PARP_FROM
 }
 
-// The transpose of a `rows` by `columns` matrix.
+// The transpose of a square of lines: its quarters change places, then theirs.
+template <int kRun>
+inline void transpose_square(Vector* lines) {
+  if constexpr (kRun > 0) {
+    constexpr auto all = typename UpTo<kWidth>::Type{};
+    for (int i = 0; i < kWidth; ++i) {
+      if (i & kRun) continue;
+      const Vector a = lines[i], b = lines[i + kRun];
+      lines[i] = exchanged<kRun, false>(a, b, all);
+      lines[i + kRun] = exchanged<kRun, true>(a, b, all);
+    }
+    transpose_square<kRun / 2>(lines);
+  }
+}
+
+// The transpose of a `rows` by `columns` matrix. Squares go along a line of `to`, so that whole
+// lines of the cache are written: steps are often multiples of 4096, which all meet in one set.
 void transpose(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to,
                int64_t to_step) {
-  int64_t i = 0;
-  for (; i + 4 <= rows; i += 4) {
-    int64_t j = 0;
-    for (; j + 4 <= columns; j += 4)
-      transpose_four(from + i * from_step + j, from_step, to + j * to_step + i, to_step);
-    for (; j < columns; ++j)
-      for (int64_t k = i; k < i + 4; ++k) to[j * to_step + k] = from[k * from_step + j];
+  int64_t j = 0;
+  for (; j + kWidth <= columns; j += kWidth) {
+    int64_t i = 0;
+    for (; i + kWidth <= rows; i += kWidth) {
+      Vector lines[kWidth];
+      for (int k = 0; k < kWidth; ++k) lines[k] = load(from + (i + k) * from_step + j);
+      transpose_square<kWidth / 2>(lines);
+      for (int k = 0; k < kWidth; ++k) store(to + (j + k) * to_step + i, lines[k]);
+    }
+    for (; i < rows; ++i)
+      for (int64_t k = j; k < j + kWidth; ++k) to[k * to_step + i] = from[i * from_step + k];
   }
-  for (; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) to[j * to_step + i] = from[i * from_step + j];
+  for (; j < columns; ++j)
+    for (int64_t i = 0; i < rows; ++i) to[j * to_step + i] = from[i * from_step + j];
 }
 
 // A sparse matrix, its inputs cut into blocks: starts[block * (rows + 1) + row] is where the kept
@@ -85,11 +111,18 @@ struct Matrix {
 
 // Rows first to last of the product with one tile, packed: `out` and `in` have kFrames to a line.
 template <int kUsed>
-void multiply(const Matrix& m, const float* in, float* out, int64_t first, int64_t last) {
+void multiply_used(const Matrix& m, const float* in, float* out, int64_t first, int64_t last) {
   for (int64_t b = 0; b < m.blocks(); ++b) {
     const float* const block = in + b * m.block * kFrames;
     const int32_t* const starts = m.starts + b * (m.rows + 1);
+    // The next block is called for in pieces, a row a piece: its lines are touched out of order.
+    const float* ahead = block + m.block * kFrames;
+    const int64_t left = b + 1 < m.blocks() ? smaller(m.block, m.inputs - (b + 1) * m.block) : 0;
+    const int64_t step = (left * kFrames / kLine + last - first - 1) / (last - first) * kLine;
+    const float* const ahead_end = ahead + left * kFrames;
     for (int64_t row = first; row < last; ++row) {
+      const float* const ahead_to = ahead + step < ahead_end ? ahead + step : ahead_end;
+      for (; ahead < ahead_to; ahead += kLine) __builtin_prefetch(ahead, 0, 2);
       float* const line = out + (row - first) * kFrames;
       Vector sums[kUsed];
       const float begin = m.bias ? m.bias[row] : 0.0f;
@@ -105,32 +138,31 @@ void multiply(const Matrix& m, const float* in, float* out, int64_t first, int64
   }
 }
 
+template <int kUsed = kVectors>
 void multiply(const Matrix& m, int64_t frames, const float* in, float* out, int64_t first,
               int64_t last) {
-  switch ((frames + kWidth - 1) / kWidth) {
-    case 1: return multiply<1>(m, in, out, first, last);
-    case 2: return multiply<2>(m, in, out, first, last);
-    case 3: return multiply<3>(m, in, out, first, last);
-    default: return multiply<4>(m, in, out, first, last);
-  }
+  if constexpr (kUsed > 1)
+    if (frames <= (kUsed - 1) * kWidth)
+      return multiply<kUsed - 1>(m, frames, in, out, first, last);
+  multiply_used<kUsed>(m, in, out, first, last);
 }
 
-// erf of each entry, within some units in the last place: a quotient of polynomials in x², as
-// numerical libraries have it for single precision; beyond 4 it is 1.
+// erf of each entry, within 4e-7: x times a quotient of polynomials in x², fitted to the least
+// relative error by reweighted least squares; from where erf is 1 in single precision, it is 1.
 inline Vector erf_of(Vector x) {
-  const Vector four = Vector{} + 4.0f;
-  x = x > four ? four : x;
-  x = x < -four ? -four : x;
+  constexpr float kOne = 3.92f;
+  const Vector one = Vector{} + 1.0f;
   const Vector s = x * x;
-  constexpr float above[] = {-2.72614225801306e-10f, 2.77068142495902e-08f, -2.10102402082508e-06f,
-                             -5.69250639462346e-05f, -7.34990630326855e-04f,
-                             -2.95459980854025e-03f, -1.60960333262415e-02f};
-  constexpr float below[] = {-1.45660718464996e-05f, -2.13374055278905e-04f, -1.68282697438203e-03f,
-                             -7.37332916720468e-03f, -1.42647390514189e-02f};
+  constexpr float above[] = {1.992211362e-08f, -1.957546168e-06f, 1.418158956e-04f,
+                             3.700490065e-03f, 5.057001462e-02f,  1.999007824e-01f,
+                             1.128379109e+00f};
+  constexpr float below[] = {9.557418328e-04f, 1.435103707e-02f, 1.149884362e-01f,
+                             5.104891181e-01f, 1.0f};
   Vector p = Vector{}, q = Vector{};
   for (const float c : above) p = p * s + c;
   for (const float c : below) q = q * s + c;
-  return x * p / q;
+  const Vector inner = x * p / q;
+  return x > kOne ? one : x < -kOne ? -one : inner;
 }
 
 enum Activation : int64_t { kNone = 0, kRelu = 1, kGelu = 2 };
@@ -138,7 +170,7 @@ enum Activation : int64_t { kNone = 0, kRelu = 1, kGelu = 2 };
 void activate(int64_t activation, float* values, int64_t count) {
   for (int64_t i = 0; i < count; i += kWidth) {
     const Vector x = load(values + i);
-    if (activation == kRelu) store(values + i, x > 0.0f ? x : Vector{});
+    if (activation == kRelu) store(values + i, x < 0.0f ? Vector{} : x);
     if (activation == kGelu) store(values + i, 0.5f * x * (1.0f + erf_of(x * 0.70710678118654752f)));
   }
 }
@@ -159,7 +191,9 @@ KERNEL(sparse_linear)(const float* x, int64_t frames, int64_t x_step, int64_t pa
                       float* scratch, int64_t threads) {
   const Matrix m{starts, columns, values, bias, rows, inputs, block};
   const int64_t tiles = (frames + kFrames - 1) / kFrames;
-  const int64_t chunks = (rows + kRows - 1) / kRows;
+  int64_t most = kMostRows;
+  while (most > kLeastRows && tiles * ((rows + most - 1) / most) < kPieces * threads) most /= 2;
+  const int64_t chunks = (rows + most - 1) / most;
   if (!packed_in) {
     parallel(tiles, threads, [&](int64_t tile) {
       const int64_t first = tile * kFrames, count = smaller(kFrames, frames - first);
@@ -176,8 +210,8 @@ KERNEL(sparse_linear)(const float* x, int64_t frames, int64_t x_step, int64_t pa
   parallel(tiles * chunks, threads, [&](int64_t index) {
     const int64_t tile = index % tiles, start = tile * kFrames;
     const int64_t count = smaller(kFrames, frames - start);
-    const int64_t first = index / tiles * kRows, last = smaller(rows, first + kRows);
-    alignas(64) float own[kRows * kFrames];
+    const int64_t first = index / tiles * most, last = smaller(rows, first + most);
+    alignas(64) float own[kMostRows * kFrames];
     float* const out = packed_out ? y + start * rows + first * kFrames : own;
     multiply(m, count, x + start * inputs, out, first, last);
     if (activation != kNone) activate(activation, out, (last - first) * kFrames);

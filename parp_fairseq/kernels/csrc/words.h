@@ -121,20 +121,17 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes become bits lowe
 
 template <class Word, int N>
 inline void at_least(const Word* words, const Word (&bounds)[N], uint64_t (&found)[N]) {
-  typedef Word Eight __attribute__((vector_size(8 * sizeof(Word))));
-  typedef int8_t Bytes __attribute__((vector_size(8)));
-  for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 8; ++i) {
-    Eight some;
-    std::memcpy(&some, words + 8 * i, sizeof some);
-    some &= kMagnitude<Word>;
-    for (int k = 0; k < N; ++k) {
-      const Bytes is = __builtin_convertvector(some >= bounds[k], Bytes);
-      uint64_t byte;
-      std::memcpy(&byte, &is, sizeof byte);
+  for (int k = 0; k < N; ++k) {
+    // As plain as it is, so that compilers make vectors of it.
+    uint8_t is[kGroup];
+    for (int i = 0; i < kGroup; ++i)
+      is[i] = static_cast<Word>(words[i] & kMagnitude<Word>) >= bounds[k];
+    found[k] = 0;
+    for (int i = 0; i < 8; ++i) {
+      uint64_t bytes;
+      std::memcpy(&bytes, is + 8 * i, sizeof bytes);
       // Brings the lowest bits of eight bytes together in the highest byte.
-      byte = (byte & 0x0101010101010101) * 0x0102040810204080 >> 56;
-      found[k] |= byte << 8 * i;
+      found[k] |= (bytes * 0x0102040810204080 >> 56) << 8 * i;
     }
   }
 }
@@ -145,8 +142,10 @@ inline void at_least(const Word* words, const Word (&bounds)[N], uint64_t (&foun
 
 #if defined(PARP_AVX512)
 constexpr int kVectorBytes = 64;
-#else
+#elif defined(PARP_AVX2)
 constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
 #endif
 
 // Sets words[i] to zero where bit i of `keep` is not set; i < 64.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, check_whole
+from parp_fairseq.files import write_bytes
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, TOLERANCE, missing_share
+from parp_fairseq.manifests.labels.ctc import WINDOW
 
-MIN_SAMPLES = 400
-"""What one output frame of wav2vec 2.0 sees: 25 ms. fairseq cannot use anything shorter."""
-
-# A healthy file's length may differ from its header's by the encoder's delay and padding.
-_TOLERANCE = 0.05
 # Tasks of a batch: bounds the memory that a million clips would take as pending work.
 _BATCH = 2048
 
@@ -48,23 +46,23 @@ def measure(source: Path) -> Audio:
     try:
         if source.stat().st_size == 0:
             return Audio(0, "empty file")
-        info = soundfile.info(str(source))
-        check_whole(source)
-    except AudioError:
-        return Audio(0, "cut off: shorter than its header says")
+        info = soundfile.info(str(source), verbose=True)
     except FileNotFoundError:
         return Audio(0, "no such clip")
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return Audio(0, "not readable as audio")
+    if missing_share(info.extra_info) > TOLERANCE:
+        return Audio(0, "cut off: shorter than its header says")
     samples = round(info.frames * SAMPLE_RATE / info.samplerate)
-    return Audio(samples) if samples >= MIN_SAMPLES else Audio(0, "shorter than 25 ms")
+    return Audio(samples) if samples >= WINDOW else Audio(0, "shorter than 25 ms")
 
 
 def convert(source: Path, target: Path) -> Audio:
-    """Decode, mix to mono, resample and write `target`, beside it first, then in its place.
+    """Decode, mix to mono, resample and write `target`, at once or not at all.
 
     A finished `target` that is no older than `source` is kept. Raises UserError where soxr is
-    missing or `target` cannot be written; what is wrong with `source` is told in the result.
+    missing, or `target` cannot be written or is a file that converting does not make; what is
+    wrong with `source` is told in the result.
     """
     import numpy as np
     import soundfile
@@ -73,6 +71,11 @@ def convert(source: Path, target: Path) -> Audio:
     done = _finished(source, target)
     if done:
         return Audio(done)
+    if target.is_file() and not _is_ours(target):
+        raise UserError(
+            f"{target} is there and was not made from {source.name}; move it away, or choose "
+            "another folder for the audio"
+        )
     header = measure(source)
     if header.fault:
         return header
@@ -83,32 +86,24 @@ def convert(source: Path, target: Path) -> Audio:
     if not np.isfinite(samples).all():
         return Audio(0, "NaN or infinity in its samples")
     length = len(samples) * SAMPLE_RATE / rate
-    if length < (1 - _TOLERANCE) * header.samples:
+    if length < (1 - TOLERANCE) * header.samples:
         return Audio(0, "shorter than its header says")
     if source.suffix.lower() == ".mp3":
         chain, cut = _mp3_frames(source)
         if cut:
             return Audio(0, "cut off: it ends inside of a frame")
-        if length < (1 - _TOLERANCE) * chain:
+        if length < (1 - TOLERANCE) * chain:
             # Without a Xing header libsndfile guesses the length of a variable bit rate and stops.
             return Audio(0, "variable bit rate without a length in the header")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    if len(mono) < MIN_SAMPLES:
+    if len(mono) < WINDOW:
         return Audio(0, "shorter than 25 ms")
-    beside = target.with_name(f".{target.name}.tmp{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(
-            str(beside), np.clip(mono, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16"
-        )
-        os.replace(beside, target)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"{target} cannot be written ({error}); free some space there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    # Encoded in memory: libsndfile does not tell a full disk from other trouble.
+    flac = io.BytesIO()
+    soundfile.write(flac, np.clip(mono, -1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    write_bytes(target, flac.getvalue())
     return Audio(len(mono))
 
 
@@ -172,8 +167,20 @@ def _finished(source: Path, target: Path) -> int:
         info = soundfile.info(str(target))
     except (soundfile.SoundFileError, OSError, RuntimeError):
         return 0
-    sound = info.samplerate == SAMPLE_RATE and info.channels == 1 and info.frames >= MIN_SAMPLES
+    sound = info.samplerate == SAMPLE_RATE and info.channels == 1 and info.frames >= WINDOW
     return int(info.frames) if sound else 0
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a file may be an earlier conversion, old or damaged; never another's file."""
+    import soundfile
+
+    try:
+        info = soundfile.info(str(target))
+    except (soundfile.SoundFileError, OSError, RuntimeError):
+        with target.open("rb") as handle:
+            return handle.read(4) in (b"", b"fLaC")
+    return (info.format, info.samplerate, info.channels) == ("FLAC", SAMPLE_RATE, 1)
 
 
 @contextlib.contextmanager
@@ -211,6 +218,8 @@ _XING_WITHIN = 4096
 
 def _mp3_frames(path: Path) -> tuple[float, bool]:
     """What the chain of frames that an MP3 file begins with tells.
+
+    Libraries go by the first frame's header, which a file that was cut keeps.
 
     Returns:
         How many samples at 16 kHz it has at least, and whether the file ends inside of a frame or

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.check.split import (
     Fault,
     ReadSplit,
@@ -28,8 +29,6 @@ from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.splits import is_training, kind_of
 from parp_fairseq.manifests.tsv import available_splits
 from parp_fairseq.table import aligned
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 ERROR, WARNING = "error", "warning"
 
@@ -166,11 +165,15 @@ def check_folder(
                 findings.add(split, ending, WARNING, kind, message)
         if split in read_well:
             read = read_well[split]
-            faults = list(audio_faults(read, jobs=jobs, progress=progress))
+            short: list[str] = []
+            faults = list(audio_faults(read, jobs=jobs, progress=progress, short=short))
             if decode:
                 faults += _decoding_faults(read, jobs, progress)
             for fault in faults:
                 findings.add(split, read.text.suffix[1:], ERROR, fault.kind, fault.message)
+            for path in short:
+                message = f"{read.tsv}: {path} ends before its header says; it is used as it is"
+                findings.add(split, read.text.suffix[1:], WARNING, "audio a little short", message)
     for split, kind, message in _shared(read_well):
         findings.add(split, read_well[split].text.suffix[1:], WARNING, kind, message)
     return FolderReport(data, tuple(sizes), findings.all())

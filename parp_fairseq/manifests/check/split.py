@@ -8,16 +8,14 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, HeaderReader
 from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
 from parp_fairseq.manifests.splits import is_training
 from parp_fairseq.manifests.tsv import Manifest, available_splits, read_lines, read_tsv
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 # fairseq reads "archive.zip:offset:length" as a file stored inside an archive.
 _IN_ARCHIVE = re.compile(r"^(.*\.zip):\d+:\d+$")
@@ -215,8 +213,12 @@ def audio_faults(
     sample_rate: int = SAMPLE_RATE,
     jobs: int | None = None,
     progress: bool | None = False,
+    short: list[str] | None = None,
 ) -> Iterator[Fault]:
-    """Faults of the audio, by its headers; the options are `HeaderReader`'s."""
+    """Faults of the audio, by its headers; the options are `HeaderReader`'s.
+
+    Files that end a little before their header says, which is no fault, are added to `short`.
+    """
     tsv, manifest = read.tsv, read.checked.manifest
     absolute = [os.path.isabs(row.path) for row in manifest.rows]
     rows = range(len(manifest.rows))
@@ -246,6 +248,8 @@ def audio_faults(
                     f"{tsv} row {row + 2}: {path} has {frames} samples, not {stated}; the "
                     "audio changed, so build the manifest again",
                 )
+        if short is not None:
+            short += sorted(reader.short)
 
 
 def _missing(tsv: Path, row: int, path: str) -> tuple[str, str]:

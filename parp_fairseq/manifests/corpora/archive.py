@@ -15,7 +15,8 @@ from parp_fairseq.errors import UserError
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar archive (plain, gz, bz2 or xz) into `folder`, which must exist.
 
-    Files and folders only, with none of the owners, modes and times that the archive asks for.
+    Files and folders only, with none of the owners, modes and times that the archive asks for:
+    tarfile's own filters let links pass, and links led outside of them before Python 3.11.13.
     Raises UserError naming the member for one that points outside `folder`, a link or a device,
     and for an archive that is damaged; `folder` then holds what came before.
     """

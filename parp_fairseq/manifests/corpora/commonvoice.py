@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
+from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_lines
+from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all, measure_all
 from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
 from parp_fairseq.manifests.corpora.commonvoice_published import (
@@ -42,15 +43,9 @@ from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, write_tsv
 
-BUILDER = "parp manifest commonvoice"
-
-PathLike = Union[str, "os.PathLike[str]"]
-
 DEV_HOURS = 0.3
 TEST_HOURS = 1.0
 """What the published splits hold of each language, about."""
-
-_RESERVED = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,20 @@ def build_commonvoice(
     _check_root(flacs)
 
     left = LeftOut()
-    with manifests_into(out, BUILDER, inputs=[folder], force=force) as stage:
+    options = {
+        "release": str(folder),
+        "lang": lang,
+        "splits": None if splits is None else str(Path(splits).resolve()),
+        "hours": hours,
+        "dev_hours": dev_hours,
+        "test_hours": test_hours,
+        "seed": seed,
+        "voice": voice,
+    }
+    into = manifests_into(
+        out, "parp manifest commonvoice", inputs=[folder], options=options, force=force
+    )
+    with into as stage:
         if splits is not None:
             plan = _published(folder, lang, Path(splits), 1.0 if hours is None else hours, left)
         else:
@@ -340,7 +348,7 @@ def _check_symbols(plan: _Plan) -> None:
         phone for rows in plan.splits.values() for c in rows.values() for phone in c.phones.split()
     }
     for phone in plan.inventory or sorted(found):
-        if phone.split() != [phone] or phone in _RESERVED:
+        if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
             raise UserError(f"the phone {phone!r} cannot stand in a fairseq dictionary; rename it")
 
 

@@ -10,7 +10,6 @@ The tables are columns between tabs, without quoting: a quotation mark is part o
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.audio.convert import Audio
 from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
+from parp_fairseq.manifests.corpora.draw import by_rounds
 
 TREE = "cv-corpus-<version>/<lang>/clips/<name>.mp3 and {train,dev,test,validated}.tsv beside clips"
 
@@ -191,7 +191,7 @@ def choose(
     from tqdm import tqdm
 
     show = sys.stderr.isatty() if progress is None else progress
-    order = _by_rounds(candidates, seed)
+    order = by_rounds(candidates, seed, lambda r: r.id, lambda r: r.speaker)
     chosen: list[Recording] = []
     total = 0.0
     form = "{desc}: {n:.2f} of {total:.2f} hours"
@@ -208,24 +208,6 @@ def choose(
                 total += audio.hours
                 bar.update(audio.hours)
     return chosen, total, False
-
-
-def _by_rounds(candidates: Sequence[Recording], seed: int) -> list[Recording]:
-    """One clip of each speaker, then a second of each, …, both in an order drawn by `seed`."""
-
-    def draw(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}\t{name}".encode()).digest()
-
-    speakers: dict[str, list[Recording]] = {}
-    for recording in sorted(candidates, key=lambda r: (draw(r.id), r.id)):
-        speakers.setdefault(recording.speaker, []).append(recording)
-    drawn = {speaker: draw(speaker) for speaker in speakers}
-    ranked = [
-        (turn, drawn[speaker], speaker, recording)
-        for speaker, recordings in speakers.items()
-        for turn, recording in enumerate(recordings)
-    ]
-    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])]
 
 
 def check_hours(hours: float, option: str) -> None:

@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_lines
+from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
-from parp_fairseq.manifests.labels.labelling import Letters
+from parp_fairseq.manifests.labels.letters import Letters
 from parp_fairseq.manifests.labels.pieces import Pieces
 from parp_fairseq.manifests.labels.units import (
     dictionary_endings,
@@ -32,8 +32,6 @@ from parp_fairseq.manifests.splits import kind_of
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Manifest, Row, available_splits, read_lines, write_tsv
 from parp_fairseq.table import aligned
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 TRAIN = "train"
 
@@ -152,7 +150,13 @@ def build_joint(
         symbol for part in trained.values() for label in part.labels for symbol in label.split()
     )
     inputs = list(languages.values())
-    with manifests_into(out, "parp manifest joint", inputs=inputs, force=force) as stage:
+    options = {
+        "languages": {name: str(folder.resolve()) for name, folder in languages.items()},
+        "temperature": temperature,
+        "labels": labels,
+    }
+    into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
+    with into as stage:
         summaries = [_write(stage, split, rows, labels) for split, rows in splits.items()]
         lines = dictionary_lines({**dict.fromkeys(symbols, 0), **counts})
         write_lines(stage / f"dict.{labels}.txt", lines)

@@ -14,12 +14,11 @@ stand below one root.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.corpora.librispeech import (
     Split,
     english_units,
@@ -27,8 +26,6 @@ from parp_fairseq.manifests.corpora.librispeech import (
     write_splits,
 )
 from parp_fairseq.manifests.summary import BuildSummary
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 SETS = ("10min", "1h", "10h")
 FOLDS = (0, 1, 2, 3, 4, 5)
@@ -96,6 +93,12 @@ def build_librilight(
         allow_missing_audio=allow_missing_audio,
         missing_parts=[str(speech / part) for part in missing],
         builder="parp manifest librilight",
+        options={
+            "librilight": str(root),
+            "librispeech": str(speech),
+            "units": units,
+            "vocab_size": vocab_size,
+        },
         force=force,
     )
 

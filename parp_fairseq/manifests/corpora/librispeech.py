@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_lines
+from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.headers import HeaderReader
 from parp_fairseq.manifests.corpora.transcripts import read_transcripts
 from parp_fairseq.manifests.labels.labelling import Units, make_units, write_labels
@@ -27,8 +27,6 @@ from parp_fairseq.manifests.output import manifests_into
 from parp_fairseq.manifests.overrides import training_overrides
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 from parp_fairseq.manifests.tsv import Row, tsv_lines
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 TREE = "<part>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac with its .trans.txt beside it"
 
@@ -97,6 +95,12 @@ def build_librispeech(
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,
         builder="parp manifest librispeech",
+        options={
+            "librispeech": str(root),
+            "splits": list(splits),
+            "units": units,
+            "vocab_size": vocab_size,
+        },
         force=force,
     )
 
@@ -125,11 +129,12 @@ def write_splits(
     allow_missing_audio: bool = False,
     missing_parts: Sequence[str] = (),
     builder: str,
+    options: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> BuildSummary:
     """Write splits into folders below `out`, all or nothing. Raises UserError.
 
-    `builder` and `force` are those of `manifests_into`.
+    `builder`, `options` and `force` are those of `manifests_into`.
 
     Chapters are read one after another, so that memory does not grow with the corpus but for
     the utterances' ids. A split that several folders share is read once and copied.
@@ -139,7 +144,7 @@ def write_splits(
     summaries: list[SplitSummary] = []
     where: dict[Split, SplitSummary] = {}
     total = sum(walk.files for walk in walks.values())
-    into = manifests_into(out, builder, folders=list(folders), force=force)
+    into = manifests_into(out, builder, folders=list(folders), options=options, force=force)
     with into as stage, HeaderReader(total, jobs=jobs) as reader:
         for folder, splits in folders.items():
             place = stage / folder

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# The feature extractor of base, large and XLSR-53: what a frame sees and how far it moves, samples.
-_WINDOW = 400
+# Of the feature extractor of base, large and XLSR-53.
+WINDOW = 400
+"""Samples that a frame sees (25 ms): fairseq cannot use anything shorter."""
 _HOP = 320
 
 MASK_LENGTH = 10
@@ -18,7 +19,7 @@ _SPANS = 2
 
 def ctc_frames(samples: int) -> int:
     """Frames that `samples` of 16 kHz audio become."""
-    return max(0, (samples - _WINDOW) // _HOP + 1)
+    return max(0, (samples - WINDOW) // _HOP + 1)
 
 
 def needed_frames(symbols: Sequence[str]) -> int:
@@ -29,4 +30,4 @@ def needed_frames(symbols: Sequence[str]) -> int:
 def least_samples(mask_length: int) -> int:
     """The shortest audio that trains with span masks of so many frames; 0 is without masks."""
     frames = mask_length + _SPANS + 1 if mask_length else 1
-    return _WINDOW + _HOP * (frames - 1)
+    return WINDOW + _HOP * (frames - 1)

@@ -9,75 +9,18 @@ from pathlib import Path
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
-from parp_fairseq.manifests.labels.units import (
-    ENGLISH_CHARACTERS,
-    ENGLISH_LETTERS,
-    WORD_BOUNDARY,
-    dictionary_lines,
-    to_letters,
-)
+from parp_fairseq.manifests.labels.letters import EnglishLetters, Letters
+from parp_fairseq.manifests.labels.pieces import Pieces
 from parp_fairseq.manifests.splits import is_training
 from parp_fairseq.manifests.tsv import stream_lines
 
 NAMES = ("letters", "phones", "spm")
 
 
-class Letters:
-    """The letters of the texts as they stand, `|` after each word."""
-
-    ending = "ltr"
-    post_process = "letter"
-
-    def objection(self, text: str) -> str:
-        """Why a text cannot be labelled; empty where it can."""
-        if WORD_BOUNDARY in text:
-            return f"the text holds {WORD_BOUNDARY!r}, which marks the ends of words; take it out"
-        return ""
-
-    def prepare(self, files: Sequence[Path]) -> None:
-        """Learn from the training splits' texts, one a line."""
-
-    def labels(self, texts: Iterable[str]) -> Iterator[str]:
-        """A line of symbols with spaces between for each text, to none of which is an objection.
-
-        Raises UserError for a text that has no symbol.
-        """
-        return map(to_letters, texts)
-
-    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        """`symbol count` lines, given the counts in the training splits and in the others.
-
-        A symbol that training lacks comes last, with count 0, so that references stay whole.
-        """
-        return dictionary_lines({**dict.fromkeys(others, 0), **trained})
-
-    def save(self, folder: Path) -> None:
-        """Write what else belongs beside the manifests."""
-
-
-class EnglishLetters(Letters):
-    """The letters, and the fixed dictionary, of fairseq's published models."""
-
-    def objection(self, text: str) -> str:
-        """The first character that the dictionary lacks."""
-        for character in text:
-            if character not in ENGLISH_CHARACTERS:
-                hint = (
-                    "the dictionary holds capitals, so write the text in capitals"
-                    if character.upper() in ENGLISH_CHARACTERS
-                    else "normalise the text or use a dictionary that holds it"
-                )
-                return f"the character {character!r} is not in the letter dictionary; {hint}"
-        return ""
-
-    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        """fairseq's, whatever the counts."""
-        return [f"{symbol} {count}" for symbol, count in ENGLISH_LETTERS]
-
-
 class Symbols(Letters):
-    """Texts that are symbols already, such as phones, with spaces between."""
+    """Symbols that a corpus gives, such as phones, with spaces between."""
 
+    source = "phn"
     ending = "phn"
     post_process = "none"
 
@@ -150,21 +93,22 @@ def make_units(
     if name == "phones":
         return Symbols() if lang is None else Phones(lang)
     if name == "spm":
-        from parp_fairseq.manifests.labels.pieces import Pieces
-
         return Pieces(vocab_size)
     return EnglishLetters() if english else Letters()
 
 
 def write_labels(folder: Path, splits: Sequence[str], units: Units) -> None:
-    """Write each split's labels from its `.wrd`, the dictionary, and what the units need."""
+    """Write each split's labels, the dictionary, and what else the units need.
+
+    They are made from the split's `.wrd`, or what else is the units' source.
+    """
     training = [split for split in splits if is_training(split)]
-    units.prepare([folder / f"{split}.wrd" for split in training])
+    units.prepare([folder / f"{split}.{units.source}" for split in training])
     trained: Counter[str] = Counter()
     others: Counter[str] = Counter()
     for split in splits:
         counts = trained if split in training else others
-        lines = units.labels(stream_lines(folder / f"{split}.wrd"))
+        lines = units.labels(stream_lines(folder / f"{split}.{units.source}"))
         write_lines(folder / f"{split}.{units.ending}", _counted(lines, counts))
     write_lines(folder / f"dict.{units.ending}.txt", units.dictionary(trained, others))
     units.save(folder)

@@ -56,7 +56,7 @@ class Phonemizer:
         logger = logging.getLogger(__name__)
         logger.setLevel(logging.ERROR)
         try:
-            self.voice = voice_of(lang, EspeakBackend.supported_languages(), voice)
+            self.voice = voice_of(lang, EspeakBackend.supported_languages(), voice, option)
             self._backend = EspeakBackend(
                 self.voice, language_switch="remove-flags", with_stress=False, logger=logger
             )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.labels.labelling import Letters
+from parp_fairseq.manifests.labels.letters import Letters
 from parp_fairseq.manifests.labels.units import dictionary_lines
 from parp_fairseq.manifests.tsv import stream_lines
 

@@ -139,3 +139,31 @@ def test_only_unfinished_runs(tmp_path):
 def test_an_unknown_format_is_refused(runs):
     with pytest.raises(UserError, match="no format 'html'; choose from text, markdown"):
         make_report([runs]).render("html")
+
+
+def test_masks_of_other_languages_are_no_seeds(tmp_path):
+    """es → nl and fr → nl are two experiments; seeds of es → nl are one."""
+    for language in ("es", "fr"):
+        for seed in (1, 2):
+            folder = tmp_path / f"{language}_seed{seed}"
+            write_run(folder, "dense", 0.0, seed, data=f"data/{language}")
+            mask = folder / "checkpoints" / "checkpoint_last.pt"
+            write_run(
+                tmp_path / f"{language}_to_nl_seed{seed}",
+                "omp",
+                0.9,
+                seed,
+                data="data/nl",
+                mask=str(mask),
+            )
+    table = table_of(tmp_path)
+    omp = [row for row in table.rows if row.method == "omp"]
+    assert [len(row.runs) for row in omp] == [2, 2]
+    assert {row.title for row in omp} == {"OMP (mask of dense on es)", "OMP (mask of dense on fr)"}
+
+
+def test_masks_that_no_run_left_are_told_by_their_files(tmp_path):
+    for name in ("es_seed1", "es_seed2", "fr_seed1"):
+        mask = f"masks/{name}.safetensors"
+        write_run(tmp_path / name, "mask", 0.9, int(name[-1]), mask=mask)
+    assert sorted(len(row.runs) for row in table_of(tmp_path).rows) == [1, 2]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from small_model import random_state
 from torch import nn
+from torch.nn.utils import prune as prune_hooks
 
 from parp_fairseq.checkpoints.dictionary import dictionary_from
-from parp_fairseq.engine import EngineError, accelerate, acceleration
+from parp_fairseq.engine import EngineError, accelerate, acceleration, layers
 from parp_fairseq.engine.groups import activation_named, find_groups
+from parp_fairseq.engine.layers import ProjectedAttention, SharedInput, SparseLinear
 from parp_fairseq.kernels import library
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="no compiled kernels")
@@ -57,7 +62,7 @@ MODELS = {
     "Wav2Vec2ForCTC": (SPEECH, BOTH),
     "HubertForCTC": (SPEECH, BOTH),
     "Data2VecAudioForCTC": (SPEECH, BOTH),
-    "WavLMForCTC": (SPEECH, {"feed forward": 2}),
+    "WavLMForCTC": (SPEECH, BOTH),
     "BertModel": (TEXT, BOTH),
     "DistilBertModel": (DISTIL, BOTH),
 }
@@ -121,15 +126,15 @@ def test_fairseqs_wav2vec(always):
 
 
 def test_a_choice_is_kept_and_forced(always):
-    layers = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)]
-    model = prune(nn.Sequential(*layers))
+    parts = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)]
+    model = prune(nn.Sequential(*parts))
     choice = {"0": True, "2": False}
     found = accelerate(model, choice=choice)
     assert found.choice == choice
     assert type(model[2]) is nn.Linear and type(model[0]) is not nn.Linear
     assert json.loads(json.dumps(found.to_json()))["choice"] == choice
     with pytest.raises(EngineError, match="the choice is of another model: it differs in 1"):
-        accelerate(prune(nn.Sequential(*layers)), choice={"0": True, "1": True})
+        accelerate(prune(nn.Sequential(*parts)), choice={"0": True, "1": True})
     # What was replaced is no linear any more.
     assert [d.name for d in accelerate(model).decisions] == ["2"]
 
@@ -147,6 +152,16 @@ def test_without_compiled_kernels_all_stays_dense(monkeypatch, always):
     assert (found.replaced, found.level) == (0, library.REFERENCE)
 
 
+class Odd(torch.Tensor):
+    """A tensor of another class, as quantisers have them."""
+
+
+def odd_linear():
+    linear = nn.Linear(2, 2)
+    linear.weight = nn.Parameter(torch.ones(2, 2).as_subclass(Odd))
+    return linear
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -157,6 +172,11 @@ def test_without_compiled_kernels_all_stays_dense(monkeypatch, always):
             torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(2, 2)).eval()),
             "quantised already",
         ),
+        (
+            nn.Sequential(prune_hooks.identity(nn.Linear(2, 2), "weight")).eval(),
+            r"^0 is pruned by torch.nn.utils.prune; call torch.nn.utils.prune.remove",
+        ),
+        (nn.Sequential(odd_linear()).eval(), "the weight of 0 is a Odd; give plain float32"),
     ],
 )
 def test_what_cannot_be_run_is_refused(model, message):
@@ -183,3 +203,157 @@ def test_activations_are_told_by_what_they_do():
     assert activation_named(nn.ReLU()) == "relu"
     for other in (nn.GELU("tanh"), nn.SiLU(), nn.Identity(), None, "gelu"):
         assert activation_named(other) is None
+
+
+def shared(sparsity=0.5):
+    torch.manual_seed(3)
+    linears = [nn.Linear(8, width, bias=width != 5) for width in (4, 5, 6)]
+    with torch.no_grad():
+        for linear in linears:
+            linear.weight[torch.rand_like(linear.weight) < sparsity] = 0.0
+    return linears, SharedInput(linears)
+
+
+def test_a_shared_input_is_computed_once(monkeypatch):
+    linears, together = shared()
+    calls = []
+    run = layers.sparse_linear
+    monkeypatch.setattr(layers, "sparse_linear", lambda *a: (calls.append(1), run(*a))[1])
+    for _ in range(2):
+        x = torch.randn(3, 7, 8)
+        # The same memory seen as before, though not the same object.
+        for number, view in ((0, x), (2, x.view(3, 7, 8)), (1, x.transpose(0, 1).transpose(0, 1))):
+            torch.testing.assert_close(together.output(number, view), linears[number](x))
+    assert len(calls) == 2
+    for number, linear in enumerate(linears):
+        assert torch.equal(together.weight(number), linear.weight)
+
+
+def test_inputs_that_differ_are_told_apart():
+    linears, together = shared()
+    x, y = torch.randn(3, 8), torch.randn(3, 8)
+    for _ in range(2):
+        for number, given in ((0, x), (1, y), (2, y), (0, y), (0, x), (1, x[:2]), (2, x[1:])):
+            torch.testing.assert_close(together.output(number, given), linears[number](given))
+
+
+def test_threads_do_not_mix_shared_inputs():
+    linears, together = shared()
+    inputs = [torch.randn(3, 8) for _ in range(4)]
+    half_way = threading.Barrier(len(inputs))
+
+    def run(x):
+        first = together.output(0, x)
+        half_way.wait(timeout=60)
+        return first, together.output(1, x), together.output(2, x)
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        for x, outputs in zip(inputs, pool.map(run, inputs)):
+            for linear, output in zip(linears, outputs):
+                torch.testing.assert_close(output, linear(x))
+    assert together._apart is None
+
+
+class Layer(nn.Module):
+    """A feed-forward part in fairseq's names."""
+
+    def __init__(self, between=None):
+        super().__init__()
+        self.activation_fn = nn.functional.gelu
+        self.fc1, self.fc2 = nn.Linear(8, 32), nn.Linear(32, 8)
+        self.between = between or nn.Identity()
+
+    def forward(self, x):
+        return self.fc2(self.between(self.activation_fn(self.fc1(x))))
+
+
+def test_what_has_a_norm_between_is_not_run_as_one(always):
+    for between, kinds in ((None, ["feed forward"]), (nn.LayerNorm(32), ["linear", "linear"])):
+        model = prune(nn.Sequential(Layer(between)))
+        x = torch.randn(5, 8)
+        before = model(x)
+        assert [d.kind for d in accelerate(model).decisions] == kinds
+        torch.testing.assert_close(model(x), before)
+
+
+def test_hooks_are_not_lost(always):
+    model = prune(nn.Sequential(Layer(), nn.Linear(8, 8), nn.Linear(8, 8)))
+    seen = []
+    for module in (model[0].fc1, model[1]):
+        module.register_forward_hook(lambda *_: seen.append(1))
+    assert [d.name for d in accelerate(model).decisions] == ["0.fc2", "2"]
+    model(torch.randn(2, 8))
+    assert len(seen) == 2
+
+
+def test_torchs_own_transformer_keeps_its_linears(always):
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    model = prune(nn.Sequential(layer, nn.Linear(16, 16)))
+    x = torch.randn(2, 5, 16)
+    with torch.inference_mode():
+        before = model(x)
+        assert [d.name for d in accelerate(model).decisions] == ["1"]
+        torch.testing.assert_close(model(x), before, rtol=0, atol=1e-5)
+
+
+def test_a_weight_can_still_be_read(always):
+    model = prune(nn.Sequential(nn.Linear(8, 6), Attention()))
+    expected = {
+        name: part.weight for name, part in model.named_modules() if hasattr(part, "weight")
+    }
+    accelerate(model)
+    assert isinstance(model[0], SparseLinear) and len(expected) == 4
+    for name, weight in expected.items():
+        assert torch.equal(model.get_submodule(name).weight, weight)
+    copied = copy.deepcopy(model)
+    assert torch.equal(copied[0](torch.ones(1, 8)), model[0](torch.ones(1, 8)))
+
+
+def fairseqs_attention():
+    from fairseq.modules import MultiheadAttention
+
+    torch.manual_seed(2)
+    return MultiheadAttention(64, 4, dropout=0.1, self_attention=True).eval()
+
+
+@pytest.mark.legacy
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("masked", [None, "bool", "numbers", "numbers a head"])
+def test_attention_equals_fairseqs(padded, masked):
+    attention = fairseqs_attention()
+    x = torch.randn(37, 3, 64)
+    padding = torch.zeros(3, 37, dtype=torch.bool)
+    padding[1, 30:] = padding[2, 5:] = padded
+    masks = {
+        None: None,
+        "bool": torch.ones(37, 37).triu(1).bool(),
+        "numbers": torch.randn(37, 37),
+        "numbers a head": torch.randn(12, 37, 37),
+    }
+    options = {"key_padding_mask": padding if padded else None, "attn_mask": masks[masked]}
+    for need_weights in (False, True):
+        expected, weights = attention(x, x, x, need_weights=need_weights, **options)
+        found, shown = ProjectedAttention(attention)(x, x, x, need_weights=need_weights, **options)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        assert (shown is not None) == need_weights
+        if need_weights:
+            torch.testing.assert_close(shown, weights, atol=1e-5, rtol=0)
+
+
+@pytest.mark.legacy
+def test_a_decoders_attention_stays(always):
+    class SomeDecoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.self_attn, self.fc = fairseqs_attention(), nn.Linear(64, 64)
+
+    model = prune(nn.ModuleList([SomeDecoder(), fairseqs_attention()]))
+    names = [decision.name for decision in accelerate(model).decisions]
+    assert sorted(names) == ["0.fc", "1.out_proj", "1.q_proj+k_proj+v_proj"]
+    assert accelerate(fairseqs_attention()).decisions == ()
+
+
+def test_lengths_must_be_lengths():
+    for frames in ((), (0,), (100, -1)):
+        with pytest.raises(EngineError, match="give lengths of 1 or more"):
+            accelerate(nn.Sequential(nn.Linear(2, 2)).eval(), frames=frames)

@@ -61,6 +61,17 @@ def test_an_unknown_level_is_refused(name, monkeypatch):
         library.level()
 
 
+def test_an_unknown_level_ends_in_one_line(package):
+    code = "from parp_fairseq.errors import reported\nwith reported():" + CODE.replace(
+        "\n", "\n    "
+    )
+    shutil.copy(build.HERE.parent / "errors.py", package / "parp_fairseq")
+    run = program(code, folder=package, PARP_KERNELS="avx1024")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("parp: error: PARP_KERNELS is 'avx1024'; use reference, portable")
+    assert run.stderr.count("\n") == 1
+
+
 def test_without_a_library_one_line_says_so_and_results_are_the_same(package):
     run = program(folder=package)
     assert run.stdout.split() == ["reference", "0", "1024"], run.stderr
@@ -102,14 +113,14 @@ def test_a_compiler_that_lacks_a_level_builds_the_others(package):
     assert program(folder=package).stdout.split()[0] == library.available()[:2][-1]
 
 
-def test_no_inline_function_is_shared_by_levels(tmp_path):
+def test_no_inline_function_is_shared_by_levels():
     """The linker would keep one copy for all, perhaps one that this processor cannot run."""
     if not shutil.which("nm"):
         pytest.skip("needs nm")
-    out = tmp_path / build.NAME
-    build.build(out)
-    names = subprocess.run(["nm", "-C", str(out)], capture_output=True, text=True, check=True)
-    weak = [line for line in names.stdout.splitlines() if line[17:18] in "VWu"]
+    command = ["nm", "-C", str(library.LIBRARY)]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert any("scan_portable" in name for name in names)
+    weak = [name for name in names if name[17:18] in "VWu"]
     assert weak == []
 
 

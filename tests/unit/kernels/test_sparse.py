@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import library, sparse
 from parp_fairseq.kernels.sparse import (
     feed_forward,
     sparse_linear,
@@ -102,6 +102,26 @@ def test_gelu_is_the_exact_one(level):
     torch.testing.assert_close(
         sparse_linear(x[:, None], one, None, "gelu")[:, 0], functional.gelu(x), rtol=2e-6, atol=2e-6
     )
+
+
+def test_numbers_that_are_none_stay_so(level):
+    x = torch.tensor([[float("nan")], [float("-inf")], [float("inf")], [-1.0]])
+    one = sparse_matrix(torch.ones(1, 1))
+    relu = sparse_linear(x, one, None, "relu")
+    torch.testing.assert_close(relu, functional.relu(x), equal_nan=True)
+    assert sparse_linear(x, one, None, "gelu")[0].isnan()
+
+
+def test_long_inputs_go_through_in_pieces(level, monkeypatch):
+    monkeypatch.setattr(sparse, "_PIECE", 70)
+    first, second = pruned(90, 33, 0.7), pruned(20, 90, 0.7, 1)
+    one, two = sparse_matrix(first), sparse_matrix(second)
+    for frames in (69, 70, 71, 211):
+        x = torch.randn(33, frames).t()
+        expected = functional.gelu(functional.linear(x, first))
+        close(sparse_linear(x, one, None, "gelu"), expected)
+        found = feed_forward(x, one, None, "gelu", two, None)
+        close(found, functional.linear(expected, second))
 
 
 def test_what_does_not_fit_is_refused(level):

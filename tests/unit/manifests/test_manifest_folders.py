@@ -80,6 +80,25 @@ def test_a_file_that_came_since_is_not_overwritten(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["extra.tsv"]
 
 
+def test_what_another_builder_wrote_meanwhile_needs_force_too(tmp_path):
+    told = pytest.raises(UserError, match="holds manifests already")
+    with told, manifests_into(tmp_path, "the first") as stage:
+        write_one(stage)
+        with manifests_into(tmp_path, "the second") as other:
+            write_one(other)
+    assert json.loads((tmp_path / RECORD_FILE).read_text())["builder"] == "the second"
+
+
+def test_converting_does_not_replace_another_row(tmp_path):
+    write_audio(tmp_path / "a.wav", 16_000, rate=8_000)
+    write_audio(tmp_path / "audio" / "a.wav.flac", 16_000)
+    rows = "path\ttext\tsplit\na.wav\tE\ttrain\naudio/a.wav.flac\tE\tvalid\n"
+    before = put(tmp_path / "t.tsv", rows) and snapshot(tmp_path)
+    with pytest.raises(UserError, match=r"t\.tsv row 2: .*a\.wav\.flac, which is also an input"):
+        build_table(tmp_path / "t.tsv", tmp_path, convert=True)
+    assert snapshot(tmp_path) == before
+
+
 def test_a_damaged_or_hostile_record_is_refused(tmp_path):
     with manifests_into(tmp_path, "a test") as stage:
         write_one(stage)
@@ -117,3 +136,13 @@ def test_rows_that_training_refuses_are_told(tmp_path):
     assert "training refuses 1 rows of train" in warning and "CTC cannot align" in warning
     assert f"warning: {warning}" in summary.render()
     assert summary.to_json()["warnings"] == [warning]
+
+
+def test_the_record_tells_how_and_how_much(tmp_path):
+    first = table(tmp_path, "corpus.tsv", ["train", "valid"])
+    build_table(first, tmp_path / "out", seed=7)
+    record = json.loads((tmp_path / "out" / RECORD_FILE).read_text())
+    options = {"table": str(first), "units": "letters", "seed": 7, "convert": False}
+    assert record["options"] == options
+    hours = round(16_000 / 16_000 / 3600, 4)
+    assert record["splits"]["train"] == {"utterances": 1, "hours": hours}

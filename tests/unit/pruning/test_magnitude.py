@@ -104,7 +104,7 @@ def test_many_entries_equal_brute_force(
     given_bracket = BRACKETS[bracket]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(magnitude, "_COPIED", copied)
-        patch.setattr(batch, "_is_remote", REMOTE[remote])
+        patch.setattr(batch, "is_remote", REMOTE[remote])
         if given_bracket is not None:
             patch.setattr(magnitude, "_sampled", lambda *arguments: words_between(*given_bracket))
         mask = select_smallest(named, sparsity, hint=hint).mask(named)
@@ -207,7 +207,7 @@ def test_an_event_is_selection_zeros_mask_and_meters(
     own = {name: tensor.clone() for name, tensor in named.items()}
     remote = REMOTE[data.draw(st.sampled_from(sorted(REMOTE)))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "_is_remote", remote)
+        patch.setattr(batch, "is_remote", remote)
         event = prune_(own, sparsity, granularity, previous, first)
     assert event.mask.equal(expected)
     assert event.mask.kept == sum(int(keep.sum()) for keep in expected.values())
@@ -244,7 +244,7 @@ def test_autograd_sees_that_weights_have_changed():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_names_the_tensor_that_cannot_be_ranked(level, bad, sparsity, remote, few, monkeypatch):
     """Also where an earlier tensor holds more than may be copied."""
-    monkeypatch.setattr(batch, "_is_remote", REMOTE[remote])
+    monkeypatch.setattr(batch, "is_remote", REMOTE[remote])
     monkeypatch.setattr(magnitude, "_FEW", few)
     with pytest.raises(PruningError, match="second holds NaN or infinity"):
         magnitude_mask({"first": torch.ones(300), "second": torch.tensor([1.0, bad])}, sparsity)

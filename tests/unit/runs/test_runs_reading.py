@@ -6,8 +6,8 @@ import shutil
 import pytest
 from made_runs import write_run
 
-from parp_fairseq.runs.reading import cost, find_runs, read_run
 from parp_fairseq.errors import UserError
+from parp_fairseq.runs.reading import cost, find_runs, read_run
 
 
 def test_runs_are_found_at_any_depth_and_once(tmp_path):

@@ -10,12 +10,13 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.tasks.restart import check_restart
 
 
-def checkpoint(path, updates):
+def checkpoint(path, updates, score=None):
     state = {
         "args": None,
         "cfg": {"model": {}},
         "model": {"w": torch.full((1000,), float(updates))},
         "optimizer_history": [{"num_updates": updates}],
+        "extra_state": {"val_loss": score, "best": 10.0},
     }
     torch.save(state, path)
 
@@ -56,7 +57,52 @@ def test_a_whole_last_is_left_alone(tmp_path):
 
 
 def test_an_empty_folder_is_a_new_run(tmp_path):
-    check_restart(section(tmp_path / "none"))
+    restart = check_restart(section(tmp_path / "none"))
+    assert (restart.weights, restart.experiments, restart.updates) == (None, (), 0)
+
+
+def test_a_best_that_was_cut_off_comes_back_from_a_copy_of_its_score(tmp_path, caplog):
+    best = tmp_path / "checkpoint_best.pt"
+    for name, updates, score in (("_1_3", 3, 20.0), ("_2_6", 6, 10.0), ("_last", 9, 30.0)):
+        checkpoint(tmp_path / f"checkpoint{name}.pt", updates, score)
+    checkpoint(best, 6, 10.0)
+    cut_off(best)
+    check_restart(section(tmp_path))
+    assert best.read_bytes() == (tmp_path / "checkpoint_2_6.pt").read_bytes()
+    (tmp_path / "checkpoint_2_6.pt").unlink()
+    cut_off(best)
+    half = best.read_bytes()
+    assert check_restart(section(tmp_path)).updates == 9
+    assert "no checkpoint beside it has its score" in caplog.text
+    assert best.read_bytes() == half
+
+
+@pytest.mark.parametrize("key", ["restore_file", "finetune_from_model", "continue_once"])
+def test_a_missing_file_is_refused_by_name(tmp_path, key):
+    with pytest.raises(UserError, match=rf"checkpoint\.{key} is .*typo\.pt: no such checkpoint"):
+        check_restart(section(tmp_path, **{key: str(tmp_path / "typo.pt")}))
+
+
+def test_what_a_run_began_with_may_be_gone_when_it_goes_on(tmp_path):
+    checkpoint(tmp_path / "checkpoint_last.pt", 3)
+    gone = str(tmp_path / "gone.pt")
+    assert check_restart(section(tmp_path, finetune_from_model=gone)).updates == 3
+
+
+def test_a_restored_file_and_the_folders_own_are_both_the_experiment(tmp_path):
+    checkpoint(tmp_path / "checkpoint_last.pt", 3)
+    other = tmp_path / "other.pt"
+    checkpoint(other, 5)
+    restart = check_restart(section(tmp_path, restore_file=str(other)))
+    assert (restart.updates, len(restart.experiments)) == (5, 2)
+    # Weights alone are no experiment to go on with; the folder's own still counts.
+    fresh = check_restart(section(tmp_path, restore_file=str(other), reset_optimizer=True))
+    assert (fresh.updates, len(fresh.experiments)) == (0, 1)
+    anew = check_restart(section(tmp_path, reset_optimizer=True))
+    assert (anew.updates, anew.experiments) == (0, ())
+    assert anew.weights is not None
+    with pytest.raises(UserError, match="cannot go together"):
+        check_restart(section(tmp_path, restore_file=str(other), finetune_from_model=str(other)))
 
 
 def test_without_a_whole_sibling_the_file_is_named(tmp_path):

@@ -132,13 +132,32 @@ def test_finished_files_stay_and_others_are_made_again(tmp_path):
     content = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     (tmp_path / "out" / "0.flac").write_bytes(content["0.flac"][:30])
     (tmp_path / "out" / "1.flac").unlink()
-    soundfile.write(tmp_path / "out" / "2.flac", tone(8_000), 8_000)
+    (tmp_path / "out" / "2.flac").write_bytes(b"")
     newer = (tmp_path / "out" / "3.flac").stat().st_mtime + 5
     os.utime(tmp_path / "in" / "3.mp3", (newer, newer))
     assert convert_all(pairs, jobs=1) == first
     after = stamps(tmp_path / "out")
     assert [name for name in sorted(after) if after[name] == before[name]] == ["4.flac", "5.flac"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == content
+
+
+@pytest.mark.parametrize("kind", ["8 kHz", "stereo", "WAV", "text"])
+def test_a_file_of_somebody_elses_is_not_replaced(tmp_path, kind):
+    write_mp3(tmp_path / "a.mp3", 0.3)
+    target = tmp_path / "a.flac"
+    if kind == "text":
+        target.write_text("mine", encoding="utf-8")
+    elif kind == "stereo":
+        soundfile.write(target, np.zeros((9_000, 2)), RATE)
+    elif kind == "WAV":
+        soundfile.write(target, np.zeros(9_000), RATE, format="WAV")
+    else:
+        soundfile.write(target, tone(8_000), 8_000)
+    os.utime(target, (1, 1))
+    before = target.read_bytes()
+    with pytest.raises(UserError, match=r"a\.flac is there and was not made from a\.mp3"):
+        convert(tmp_path / "a.mp3", target)
+    assert target.read_bytes() == before
 
 
 def test_a_target_that_cannot_be_written(tmp_path):
@@ -154,14 +173,14 @@ def test_an_interrupt_leaves_whole_files_only(tmp_path, monkeypatch):
         write_mp3(tmp_path / "in" / f"{index}.mp3", 0.3)
     names = [f"{index}" for index in range(8)]
     pairs = [(tmp_path / "in" / f"{n}.mp3", tmp_path / "out" / f"{n}.flac") for n in names]
-    write = soundfile.write
+    replace = os.replace
 
-    def interrupted(path, *args, **kwargs):
-        write(path, *args, **kwargs)
-        if "3.flac" in str(path):
+    def interrupted(source, target):
+        if target.name == "3.flac":
             raise KeyboardInterrupt
+        replace(source, target)
 
-    monkeypatch.setattr(soundfile, "write", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         convert_all(pairs, jobs=1)
     names = os.listdir(tmp_path / "out")

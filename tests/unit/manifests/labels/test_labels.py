@@ -52,9 +52,10 @@ def test_english_letters_keep_fairseqs_dictionary(tmp_path):
 
 
 def test_symbols_that_are_given(tmp_path):
-    splits = write(tmp_path, train=["tʃ a", "a ɛ̃"], test=["ŋ"])
+    (tmp_path / "train.phn").write_text("tʃ a\na ɛ̃\n", encoding="utf-8")
+    (tmp_path / "test.phn").write_text("ŋ\n", encoding="utf-8")
     units = make_units("phones")
-    write_labels(tmp_path, splits, units)
+    write_labels(tmp_path, ["train", "test"], units)
     assert lines_of(tmp_path / "train.phn") == ["tʃ a", "a ɛ̃"]
     assert lines_of(tmp_path / "dict.phn.txt") == ["a 2", "tʃ 1", "ɛ̃ 1", "ŋ 0"]
     assert "'<unk>' is fairseq's own" in units.objection("a <unk>")

@@ -43,6 +43,13 @@ def test_without_phonemizer(monkeypatch):
         Phonemizer("nl")
 
 
+def test_the_option_that_can_name_a_voice():
+    pytest.importorskip("phonemizer")
+    for option in ("--lang", "--voice"):
+        with pytest.raises(UserError, match=f"name a voice with {option}"):
+            Phonemizer("qq", option=option)
+
+
 @pytest.fixture(scope="module")
 def dutch():
     pytest.importorskip("phonemizer")

@@ -1,0 +1,116 @@
+"""Corpora that one folder holds: what a module of theirs says, and the builder of all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+from parp_fairseq.manifests.corpora.utterances import VALID_SHARE, Utterance, write_utterances
+from parp_fairseq.manifests.labels.labelling import make_units
+from parp_fairseq.manifests.splits import kind_of
+from parp_fairseq.manifests.summary import BuildSummary
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus of one folder.
+
+    Attributes:
+        name: of its command.
+        find: the corpus' folder, given it or one near it; it raises UserError.
+        read: its utterances, given that folder and the name of the units; it raises UserError
+            naming file and row. With the units phones they come with their symbols.
+        units: their names, the usual ones first.
+        english: letters are those of fairseq's dictionary.
+    """
+
+    name: str
+    find: Callable[[Path], Path]
+    read: Callable[[Path, str], Sequence[Utterance]]
+    units: tuple[str, ...]
+    english: bool = False
+
+
+def build_corpus(
+    corpus: Corpus,
+    folder: PathLike,
+    out: PathLike,
+    *,
+    units: str | None = None,
+    vocab_size: int | None = None,
+    valid_share: float | None = None,
+    hours: float | None = None,
+    seed: int = 1,
+    jobs: int | None = None,
+    progress: bool | None = None,
+    force: bool = False,
+) -> BuildSummary:
+    """Write the manifests of a corpus: `{split}.tsv`, `.wrd`, labels and dictionary.
+
+    Args:
+        corpus: which.
+        folder: where it is.
+        out: folder to write into.
+        units: one of `corpus.units` (default: the first).
+        vocab_size: of the units spm.
+        valid_share: how much of the training split becomes `valid`, drawn by speaker (or what
+            else the corpus keeps together); default: nothing where the corpus has a split to
+            validate on, else 0.1.
+        hours: at most so much training, in hours, spread over the speakers. With the same seed
+            less is a part of more.
+        seed: of both draws.
+        jobs: threads that read headers.
+        progress: a bar on stderr; None means where stderr is a terminal.
+        force: replace the manifests of an earlier build there.
+
+    Raises:
+        UserError: naming file and row, as for tables.
+    """
+    units = corpus.units[0] if units is None else units
+    if units not in corpus.units:
+        raise UserError(f"{corpus.name} has no units {units!r}; choose {' or '.join(corpus.units)}")
+    made = make_units(units, vocab_size=vocab_size, english=corpus.english)
+    root = corpus.find(Path(folder))
+    utterances = corpus.read(root, units)
+    if valid_share is None and all(kind_of(one.split) != "valid" for one in utterances):
+        valid_share = VALID_SHARE
+    return write_utterances(
+        utterances,
+        out,
+        builder=f"parp manifest {corpus.name}",
+        root=os.fspath(root),
+        units=made,
+        inputs=[root],
+        options={
+            "corpus": os.fspath(root),
+            "units": units,
+            "vocab_size": vocab_size,
+            "valid_share": valid_share,
+            "hours": hours,
+            "seed": seed,
+        },
+        valid_share=valid_share,
+        hours=hours,
+        seed=seed,
+        jobs=jobs,
+        progress=progress,
+        force=force,
+    )
+
+
+def find_below(folder: Path, name: str, parts: Sequence[str], expected: str) -> Path:
+    """The real path of the folder that holds all of `parts`: `folder`, or `name` below it.
+
+    Raises UserError, which says what is `expected`.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected {expected}")
+    for place in (folder, folder / name):
+        if all((place / part).exists() for part in parts):
+            return place.resolve()
+    missing = next(part for part in parts if not (folder / part).exists())
+    raise UserError(f"{folder} holds no {missing}; expected {expected}")

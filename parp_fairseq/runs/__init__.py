@@ -1,0 +1,1 @@
+"""What a run leaves: its record, its log, and both read back."""

@@ -1,0 +1,17 @@
+"""What a run's files are called. A run's folder is the one that Hydra makes for it."""
+
+from __future__ import annotations
+
+# In the run's folder.
+CHECKPOINTS = "checkpoints"  # fairseq's save_dir, as every yaml has it
+SCORES_FOLDER = "eval"  # what `parp eval --json` wrote
+LOG_FILE = "hydra_train.log"
+
+# In the folder of the checkpoints.
+LAST = "checkpoint_last.pt"
+BEST = "checkpoint_best.pt"
+CRASH = "crash.pt"  # fairseq's, of a run that died of an error
+RUN_FILE = "run.json"
+MASK_FILE = "mask.safetensors"
+FIRST_MASK_FILE = "mask_first.safetensors"
+SPARSITY_FILE = "sparsity.json"

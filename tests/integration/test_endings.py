@@ -1,0 +1,176 @@
+"""Whatever ends a training ends it in one line, and leaves whole files."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
+
+pytestmark = pytest.mark.legacy
+
+BIN = Path(sys.executable).parent
+NAMES = ("checkpoint_best.pt", "checkpoint_last.pt")
+EVERY = ("checkpoint.save_interval_updates=1", "dataset.validate_interval_updates=1")
+
+
+def ended(run, code, *expected):
+    """A run that ended in one line, the last."""
+    assert run.code == code, run.tail
+    assert run.error, run.tail
+    assert run.output.splitlines()[-1] == run.error
+    for words in expected:
+        assert words in run.error
+    assert "Traceback" not in run.output
+    assert not list(run.folder.rglob("*.part*"))
+    assert not list(run.folder.rglob("crash.pt"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 68 MB: three checkpoints and no fourth."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=68m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk(trainer_in, small_disk):
+    run = trainer_in(small_disk)(*EVERY, "checkpoint.keep_interval_updates=1")
+    ended(run, 2, "cannot be written", "No space left on device")
+    names = {path.name for path in (run.folder / "checkpoints").glob("*.pt")}
+    assert names == {"checkpoint_1_1.pt", *NAMES}
+    for name in names:
+        assert run.checkpoint(name)["optimizer_history"][-1]["num_updates"] == 1
+
+
+def test_a_save_that_fails_leaves_the_checkpoints_before_it(train):
+    first = train("optimization.max_update=2", *EVERY)
+    assert first.code == 0, first.tail
+    before = {name: (first.folder / "checkpoints" / name).read_bytes() for name in NAMES}
+    options = ("optimization.max_update=4", "task.resume_with_changes=true", *EVERY)
+    run = train(*options, largest=4_000_000)
+    ended(run, 2, "checkpoint_", "cannot be written", "File too large")
+    assert before == {name: (run.folder / "checkpoints" / name).read_bytes() for name in NAMES}
+    again = train(*options)
+    assert again.code == 0, again.tail
+
+
+def test_a_best_checkpoint_that_was_cut_off(train, data, tmp_path):
+    first = train("optimization.max_update=2", *EVERY)
+    assert first.code == 0, first.tail
+    best, last = (first.folder / "checkpoints" / name for name in NAMES)
+    whole = best.read_bytes()
+    os.truncate(best, 1000)
+    command = [str(BIN / "parp"), "eval", str(best), "--data", str(data), "--split", "test-clean"]
+    scored = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert scored.returncode == 2
+    assert scored.stderr.splitlines() == [
+        f"parp: error: {best} is truncated or damaged; copy or download it again"
+    ]
+    # All scores are the same so early, so that the last one counts as best.
+    state = first.checkpoint("checkpoint_last.pt")["extra_state"]
+    assert state["val_loss"] == state["best"]
+    again = train("optimization.max_update=2", *EVERY)
+    assert again.code == 0, again.tail
+    assert "checkpoint_best.pt is damaged (a save was interrupted); checkpoint_" in again.output
+    assert " replaces it" in again.output
+    assert best.read_bytes() == whole
+
+    state = first.checkpoint("checkpoint_last.pt")
+    state["extra_state"]["best"] = -1.0
+    torch.save(state, last)
+    os.truncate(best, 1000)
+    again = train("optimization.max_update=2", *EVERY)
+    assert "no checkpoint beside it has its score" in again.output
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c(trainer_in, tmp_path, workers):
+    trainer = trainer_in(tmp_path)
+    options = ("optimization.max_update=3000", f"dataset.num_workers={workers}")
+    process = trainer(*options, wait=False)
+    record = tmp_path / "run" / "checkpoints" / "run.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.is_alive() and not record.exists():
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    run = trainer.ended(process)
+    assert run.code == 130, run.tail
+    assert run.output.splitlines()[-1] == "stopped; the same command begins it again"
+    assert "Traceback" not in run.output
+
+
+def spoilt(data, to, spoil):
+    """The manifest of training, with the audio of its fifth row replaced."""
+    shutil.copytree(data, to)
+    lines = (to / "train.tsv").read_text().splitlines()
+    name, frames = lines[5].split("\t")
+    audio = to / "spoilt.flac"
+    spoil(Path(lines[0], name), audio, int(frames))
+    lines[5] = f"{audio}\t{frames}"
+    (to / "train.tsv").write_text("\n".join(lines) + "\n")
+    return to
+
+
+def cut(source, to, frames):
+    to.write_bytes(source.read_bytes()[:6000])
+
+
+def not_a_number(source, to, frames):
+    samples = np.full(frames, np.nan, dtype=np.float32)
+    soundfile.write(to, samples, 16000, format="WAV", subtype="FLOAT")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(cut, "cannot be read ("), (not_a_number, "holds NaN or infinity")]
+)
+def test_audio_that_cannot_be_used(train, data, tmp_path, spoil, reason, workers):
+    folder = spoilt(data, tmp_path / "data", spoil)
+    run = train(f"task.data={folder}", f"dataset.num_workers={workers}")
+    if run.error.startswith("parp: error: ") and "[INFO]" not in run.output:
+        pytest.skip("found before training")
+    ended(run, 2, f"{folder / 'train.tsv'} row 6: {folder / 'spoilt.flac'} {reason}")
+
+
+def test_a_loss_that_is_not_finite(train):
+    run = train("optimization.lr=[1e30]", "lr_scheduler.phase_ratio=[0,0.5,0.5]")
+    ended(run, 2, "the loss or its gradients are not finite")
+    assert "Detected nan" not in run.output
+
+
+def test_too_few_updates_for_the_stages_of_the_learning_rate(train):
+    ended(train("optimization.max_update=1"), 2, "optimization.max_update is too small")
+
+
+def test_a_checkpoint_of_another_model(train, tmp_path):
+    first = train("optimization.max_update=2")
+    assert first.code == 0, first.tail
+    state = first.checkpoint()
+    state["model"]["w2v_encoder.proj.weight"] = torch.zeros(5, 128)
+    torch.save(state, tmp_path / "other.pt")
+    shutil.rmtree(first.folder)
+    run = train(f"checkpoint.finetune_from_model={tmp_path / 'other.pt'}")
+    ended(run, 2, "other.pt: it is of another model", "w2v_encoder.proj.weight")
+
+
+def test_a_pretrained_model_with_nan(train, tmp_path):
+    state = torch.load(TINY_MODEL, weights_only=True)
+    name = next(key for key in state["model"] if key.endswith("layers.1.fc1.weight"))
+    state["model"][name][3, 4] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    run = train(f"model.w2v_path={tmp_path / 'nan.pt'}")
+    ended(run, 2, "nan.pt", f"{name} holds NaN or infinity")

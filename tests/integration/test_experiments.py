@@ -1,0 +1,269 @@
+"""A run folder goes on with the experiment that began it, and with nothing else."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
+from running import Trainer
+
+from parp_fairseq.checkpoints.shipped import TINY_MODEL
+
+pytestmark = pytest.mark.legacy
+
+THREE = "optimization.max_update=3"
+
+
+def copied(data, to, change=lambda folder: None):
+    shutil.copytree(data, to)
+    change(to)
+    return to
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("checkpoints/*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, data):
+    """A complete run, and the trainer that made it."""
+    folder = tmp_path_factory.mktemp("done")
+    trainer = Trainer(folder, copied(data, folder / "data"))
+    run = trainer(THREE)
+    assert run.code == 0, run.tail
+    return trainer
+
+
+def edited(name, change):
+    def edit(folder):
+        path = folder / name
+        path.write_text(change(path.read_text()))
+
+    return edit
+
+
+def swapped(text):
+    lines = text.splitlines(keepends=True)
+    return "".join([lines[1], lines[0], *lines[2:]])
+
+
+OPTIONS = {
+    "optimization.lr=[0.5]": "optimization.lr was [0.001] and is now [0.5]",
+    "optimization.max_update=4": "optimization.max_update was 3 and is now 4",
+    "optimization.update_freq=[3]": "optimization.update_freq x distributed_world_size was [1]",
+    "model.dropout=0.2": "model.dropout was 0.0 and is now 0.2",
+    "+optimizer.base.weight_decay=0.1": "optimizer.base.weight_decay was None and is now 0.1",
+    "task.prune.interval=3": "task.prune.interval was 25 and is now 3",
+    "task.prune.method=dense": "task.prune.method was parp and is now dense",
+}
+DATA = {
+    "labels": (
+        edited("train.ltr", lambda text: text.replace(" E ", " A ", 1)),
+        "the content of the training set's labels",
+    ),
+    "audio": (
+        edited("dev-other.tsv", lambda text: "".join(text.splitlines(keepends=True)[:-1])),
+        "dev-other",
+    ),
+    "order of the dictionary": (
+        edited("dict.ltr.txt", swapped),
+        "dict.ltr.txt: symbol 1 is 'E' and was '|' when this run began",
+    ),
+    "a symbol more": (
+        edited("dict.ltr.txt", lambda text: text + "Ä 1\n"),
+        "dict.ltr.txt has 29 symbols and had 28 when this run began",
+    ),
+}
+
+
+def refused(trainer, expected, *overrides):
+    before = files(trainer.folder)
+    run = trainer(THREE, *overrides)
+    assert run.code == 2, run.tail
+    assert expected in run.error, run.tail
+    assert run.output.splitlines()[-1] == run.error
+    assert "[INFO]" not in run.output
+    assert files(trainer.folder) == before
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_another_setting(done, option):
+    refused(done, OPTIONS[option], option)
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_other_data(done, data, tmp_path, case):
+    change, expected = DATA[case]
+    folder = copied(data, tmp_path / "data", change)
+    if case == "audio":
+        labels = folder / "dev-other.ltr"
+        labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:-1]))
+        expected = "the content of the validation set's audio"
+    refused(done, expected, f"task.data={folder}")
+
+
+def test_another_pretrained_model(done, tmp_path):
+    import torch
+
+    state = torch.load(TINY_MODEL, weights_only=True)
+    state["model"]["mask_emb"] = state["model"]["mask_emb"] + 1
+    torch.save(state, tmp_path / "other.pt")
+    expected = "the content of model.w2v_path was sha256"
+    refused(done, expected, f"model.w2v_path={tmp_path / 'other.pt'}")
+
+
+def test_what_is_moved_or_changes_nothing_is_the_same_experiment(done, data, tmp_path):
+    shutil.copy(TINY_MODEL, tmp_path / "moved.pt")
+    run = done(
+        THREE,
+        f"task.data={copied(data, tmp_path / 'moved')}",
+        f"model.w2v_path={tmp_path / 'moved.pt'}",
+        "common.log_interval=7",
+        "dataset.num_workers=1",
+        "checkpoint.save_interval_updates=2",
+    )
+    assert run.code == 0, run.tail
+    assert "this run is complete: 3 of 3 updates" in run.output
+
+
+def test_one_option_goes_on_all_the_same_and_the_record_says_so(train):
+    run = train(THREE)
+    assert run.code == 0, run.tail
+    run = train(
+        "optimization.max_update=5", "task.prune.sparsity=0.5", "task.resume_with_changes=true"
+    )
+    assert run.code == 0, run.tail
+    assert "WARNING] - task.resume_with_changes: task.prune.sparsity was 0.9" in run.output
+    record = json.loads((run.folder / "checkpoints" / "run.json").read_text())
+    assert [start["updates"] for start in record["starts"]] == [0, 3]
+    assert "changed" not in record["starts"][0]
+    assert "task.prune.sparsity was 0.9 and is now 0.5" in record["starts"][1]["changed"]
+    assert record["config"]["optimization"]["max_update"] == 5
+    again = train("optimization.max_update=5", "task.prune.sparsity=0.5")
+    assert "this run is complete: 5 of 5" in again.output
+    method = train(
+        "optimization.max_update=5",
+        "task.prune.sparsity=0.5",
+        "task.prune.method=mpi",
+        "task.resume_with_changes=true",
+    )
+    assert method.code == 2
+    assert "task.prune.method was parp and is now mpi; this cannot change" in method.error
+
+
+def test_a_fresh_optimizer_begins_anew_with_the_weights_but_not_with_other_letters(
+    train, data, tmp_path
+):
+    first = train(THREE)
+    assert first.code == 0, first.tail
+    letters = copied(data, tmp_path / "letters", edited("dict.ltr.txt", swapped))
+    other = train(THREE, f"task.data={letters}", "checkpoint.reset_optimizer=true")
+    assert other.code == 2, other.tail
+    assert "dict.ltr.txt: symbol 1 is 'E'" in other.error
+    anew = train("optimization.max_update=4", "checkpoint.reset_optimizer=true")
+    assert anew.code == 0, anew.tail
+    record = json.loads((anew.folder / "checkpoints" / "run.json").read_text())
+    assert [start["updates"] for start in record["starts"]] == [0]
+    after = train("optimization.max_update=4")
+    assert "this run is complete: 4 of 4 updates" in after.output
+
+
+def test_parp_p_does_not_fall_back(train):
+    options = ["task.prune.method=parp_p", "task.prune.initial_sparsity=0.1"]
+    run = train(THREE, *options)
+    assert run.code == 0, run.tail
+    before = files(run.folder)
+    for more in ((), ("task.resume_with_changes=true",)):
+        other = train("optimization.max_update=30", *options, *more)
+        assert other.code == 2
+        assert "optimization.max_update was 3 and is now 30" in other.error
+    assert files(run.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("checkpoint.restore_file=checkpoint_bets.pt", "checkpoint_bets.pt: no such checkpoint"),
+        ("checkpoint.restore_file=no/where.pt", "no/where.pt: no such checkpoint"),
+        (
+            "checkpoint.finetune_from_model=no/where.pt",
+            "checkpoint.finetune_from_model is",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_not_there(train, done, option, expected):
+    if "finetune" in option:
+        run = train(THREE, option)
+        assert run.code == 2, run.tail
+        assert expected in run.error
+        assert "no/where.pt: no such checkpoint" in run.error
+        assert not list(run.folder.rglob("*.pt"))
+    else:
+        refused(done, expected, option)
+
+
+def test_a_named_checkpoint_of_the_run_is_found_in_its_folder(done):
+    run = done(THREE, "checkpoint.restore_file=checkpoint_best.pt")
+    assert run.code == 0, run.tail
+    assert "this run is complete" in run.output
+
+
+@pytest.mark.skipif(
+    "target_dictionary" not in AudioFinetuningConfig.__dataclass_fields__,
+    reason="this fairseq has no task.target_dictionary",
+)
+def test_the_dictionary_that_is_checked_is_the_one_that_is_used(train, data, tmp_path):
+    (tmp_path / "dictionary").mkdir()
+    (tmp_path / "dictionary" / "dict.ltr.txt").write_text("| 1\nE 1\n")
+    run = train(f"+task.target_dictionary={tmp_path / 'dictionary'}")
+    assert run.code == 2
+    assert "is not in" in run.error
+    assert str(tmp_path / "dictionary" / "dict.ltr.txt") in run.error
+    without = copied(data, tmp_path / "without")
+    (without / "dict.ltr.txt").rename(tmp_path / "dictionary" / "dict.ltr.txt")
+    run = train(THREE, f"task.data={without}", f"+task.target_dictionary={tmp_path / 'dictionary'}")
+    assert run.code == 0, run.tail
+
+
+def test_a_dictionary_with_a_symbol_twice_does_not_shrink(train, data, tmp_path):
+    folder = copied(data, tmp_path / "twice")
+    with (folder / "dict.ltr.txt").open("a") as stream:
+        stream.write("E 1 #fairseq:overwrite\n<unk> 1 #fairseq:overwrite\n")
+    options = (f"task.data={folder}", "checkpoint.save_interval_updates=1")
+    run = train("optimization.max_update=2", *options)
+    assert run.code == 0, run.tail
+    assert run.weights()["w2v_encoder.proj.weight"].shape[0] == 4 + 30
+    again = train(THREE, *options, "task.resume_with_changes=true")
+    assert again.code == 0, again.tail
+    assert again.weights()["w2v_encoder.proj.weight"].shape[0] == 4 + 30
+    assert len(again.checkpoint()["task_state"]["parp_symbols"]["symbols"]) == 30
+
+
+def test_two_trainings_in_one_folder(trainer_in, tmp_path):
+    first, second = trainer_in(tmp_path), trainer_in(tmp_path)
+    # With workers: they are forked, and must not keep the lock.
+    options = ("optimization.max_update=2000", "dataset.num_workers=2")
+    process = first(*options, wait=False)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (checkpoints / "run.json").exists():
+            assert process.is_alive()
+            time.sleep(0.05)
+        record = (checkpoints / "run.json").read_bytes()
+        (tmp_path / "output.log").rename(tmp_path / "first.log")
+        run = second(*options)
+        assert run.code == 2, run.tail
+        assert f"{checkpoints}: another training is at work there already" in run.error
+        assert run.output.splitlines()[-1] == run.error
+        assert (checkpoints / "run.json").read_bytes() == record
+        assert process.is_alive()
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    run = second("optimization.max_update=2", "dataset.num_workers=2")
+    # The first wrote no checkpoint: its folder is free, and so is a new experiment.
+    assert run.code == 0, run.tail

@@ -1,0 +1,12 @@
+"""Another library for these tests, where one is named: the one built with sanitizers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from parp_fairseq.kernels import library
+
+if "LIBRARY_UNDER_TEST" in os.environ:
+    library.LIBRARY = Path(os.environ["LIBRARY_UNDER_TEST"])
+    library._library.cache_clear()

@@ -1,0 +1,194 @@
+"""Corpora that one folder holds, on small ones of the same layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from small_folders import SPEECHOCEAN, write, write_mboshi, write_speechocean
+from small_manifests import lines_of, snapshot
+
+from parp_fairseq import cli
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests import build_corpus, check_folder
+from parp_fairseq.manifests.corpora import mboshi, speechocean762
+
+
+@pytest.fixture
+def ocean(tmp_path):
+    return write_speechocean(tmp_path / "speechocean762")
+
+
+@pytest.fixture
+def bantu(tmp_path):
+    return write_mboshi(tmp_path / "mboshi-french-parallel-corpus")
+
+
+def test_speechocean_letters(ocean, tmp_path):
+    out = tmp_path / "out"
+    summary = build_corpus(speechocean762.CORPUS, ocean, out, valid_share=0.4)
+    assert [split.split for split in summary.splits] == ["test", "train", "valid"]
+    assert lines_of(out / "test.tsv") == [str(ocean), "WAVE/SPEAKER0003/000030012.WAV\t10005"]
+    assert lines_of(out / "test.wrd") == ["IT'S ME"]
+    assert lines_of(out / "test.ltr") == ["I T ' S | M E |"]
+    assert len(lines_of(out / "dict.ltr.txt")) == 28
+    assert check_folder(out).ok
+    # No speaker is in two splits, and nothing is lost.
+    names = {
+        split: {line.split("/")[1] for line in lines_of(out / f"{split}.tsv")[1:]}
+        for split in ("train", "valid")
+    }
+    assert not names["train"] & names["valid"]
+    rows = lines_of(out / "train.tsv")[1:] + lines_of(out / "valid.tsv")[1:]
+    assert len(rows) == 5 and len(names["valid"]) >= 1
+    assert "dataset.valid_subset=valid" in summary.overrides[0]
+
+
+def test_speechocean_phones(ocean, tmp_path):
+    out = tmp_path / "out"
+    build_corpus(speechocean762.CORPUS, ocean.parent, out, units="phones")
+    phones, words = {}, {}
+    for split in ("train", "valid", "test"):
+        names = [line.split("/")[2].split(".")[0] for line in lines_of(out / f"{split}.tsv")[1:]]
+        phones.update(zip(names, lines_of(out / f"{split}.phn")))
+        words.update(zip(names, lines_of(out / f"{split}.wrd")))
+    assert phones["000010011"] == "W IY K AO L"
+    assert phones["000020035"] == "B EH R"
+    assert words == {name: entry[2] for name, entry in SPEECHOCEAN.items()}
+    assert check_folder(out).ok
+
+
+def test_mboshi_letters_without_tones(bantu, tmp_path):
+    out = tmp_path / "out"
+    summary = build_corpus(mboshi.CORPUS, bantu, out)
+    assert lines_of(out / "train.tsv")[0] == str(bantu / "full_corpus_newsplit")
+    assert lines_of(out / "train.phn")[0] == "w a a m i t u u n g a i t s ω ω"
+    assert lines_of(out / "train.phn")[3] == "n ε"
+    assert lines_of(out / "train.wrd")[0] == "wa ámitúúngá itsωώ"
+    assert lines_of(out / "dev.phn") == ["n g a"]
+    assert "criterion.post_process=none dataset.valid_subset=dev" in summary.overrides[0]
+    assert {s.split for s in summary.splits} == {"train", "dev"}
+    assert check_folder(out).ok
+    build_corpus(mboshi.CORPUS, bantu / "full_corpus_newsplit", out, units="letters", force=True)
+    assert lines_of(out / "train.ltr")[1] == "s | é l é n g é |"
+    assert not (out / "train.phn").exists()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_sentence_of_mboshi_is_not_in_train_and_valid(bantu, tmp_path, seed):
+    out = tmp_path / "out"
+    summary = build_corpus(mboshi.CORPUS, bantu, out, valid_share=0.3, seed=seed)
+    assert not {*lines_of(out / "train.wrd")} & {*lines_of(out / "valid.wrd")}
+    assert "dataset.valid_subset=valid" in summary.overrides[0]
+
+
+def test_hours_are_drawn_so_that_less_is_a_part_of_more(ocean, tmp_path):
+    rows = {}
+    for count in (1, 2, 3):
+        hours = (count * 10_004 + 100) / 16_000 / 3600
+        out = tmp_path / str(count)
+        build_corpus(speechocean762.CORPUS, ocean, out, hours=hours, valid_share=0.3, seed=3)
+        rows[count] = lines_of(out / "train.tsv")[1:]
+        assert len(rows[count]) == count and rows[count] == sorted(rows[count])
+    assert {*rows[1]} < {*rows[2]} < {*rows[3]}
+    # One of each speaker before a second of any.
+    assert len({row.split("/")[1] for row in rows[2]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"hours": 1.0}, r"train has only 0\.00 hours, not 1; give fewer --hours"),
+        ({"hours": 1e-7}, "less than one utterance"),
+        ({"hours": float("nan")}, "--hours is nan"),
+        ({"valid_share": 1.0}, "--valid-share is 1.0"),
+        ({"units": "words"}, "speechocean762 has no units 'words'; choose letters or phones"),
+        ({"units": "spm"}, "needs --vocab-size"),
+    ],
+)
+def test_options_that_cannot_be(ocean, tmp_path, options, told):
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=told):
+        build_corpus(speechocean762.CORPUS, ocean, tmp_path / "out", **options)
+    assert snapshot(tmp_path) == before
+
+
+def _no_phones(ocean):
+    write(ocean / "resource" / "text-phone", ["000010011.0\tW_B IY0_E"])
+
+
+def _bad_phone(ocean):
+    write(ocean / "resource" / "text-phone", ["000010011.0\tw_B"])
+
+
+def _no_speaker(ocean):
+    write(ocean / "test" / "utt2spk", ["other 1"])
+
+
+def _no_audio(ocean):
+    (ocean / "WAVE" / "SPEAKER0003" / "000030012.WAV").unlink()
+
+
+def _no_test(ocean):
+    shutil.rmtree(ocean / "test")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (_no_phones, r"train/text row \d: 0000\d+ has \d words?, and resource/text-phone has"),
+        (_bad_phone, "text-phone row 1: expected ID.WORD"),
+        (_no_speaker, r"test/text row 1: 000030012 is not in .*test/utt2spk"),
+        (_no_audio, r"test/text row 1: .*000030012\.WAV cannot be read as audio: no such file"),
+        (_no_test, "holds no test; expected speechocean762/"),
+    ],
+)
+def test_a_damaged_speechocean(ocean, tmp_path, damage, told):
+    damage(ocean)
+    with pytest.raises(UserError, match=told):
+        build_corpus(speechocean762.CORPUS, ocean, tmp_path / "out", units="phones")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("dev/abiayi_Dico18_3.wav", r"dev holds no \.wav files; expected full_corpus_newsplit/"),
+        ("train/martial_Dico2_7.wav", r"martial_Dico2_7\.wav is missing"),
+        ("train/martial_Dico2_7.mb.cleaned", r"martial_Dico2_7\.mb\.cleaned is missing"),
+    ],
+)
+def test_a_damaged_mboshi(bantu, tmp_path, name, told):
+    (bantu / "full_corpus_newsplit" / name).unlink()
+    with pytest.raises(UserError, match=told):
+        build_corpus(mboshi.CORPUS, bantu, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_text_of_mboshi(bantu, tmp_path):
+    path = bantu / "full_corpus_newsplit" / "train" / "martial_Dico2_7.mb.cleaned"
+    path.write_text("\n")
+    with pytest.raises(UserError, match=r"2_7\.mb\.cleaned has no text"):
+        build_corpus(mboshi.CORPUS, bantu, tmp_path / "out")
+
+
+def test_the_corpus_itself_is_no_place_to_write(ocean):
+    with pytest.raises(UserError, match="is also an input"):
+        build_corpus(speechocean762.CORPUS, ocean, ocean, force=True)
+
+
+@pytest.mark.parametrize("name", ["speechocean762", "mboshi"])
+def test_the_commands(name, ocean, bantu, tmp_path, capsys, monkeypatch):
+    folder = {"speechocean762": ocean, "mboshi": bantu}[name]
+    line = ["parp", "manifest", name, str(folder), "--out", str(tmp_path / "out"), "--json"]
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["overrides"]
+    record = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert record["builder"] == f"parp manifest {name}"
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "--force" in capsys.readouterr().err

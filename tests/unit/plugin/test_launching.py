@@ -1,0 +1,34 @@
+"""What Hydra finds wrong with a command, in a line."""
+
+from __future__ import annotations
+
+import pytest
+
+from hydra_plugins.parp_searchpath.launching import refused
+
+ARGV = ["fairseq-hydra-train", "--config-name", "parp_demo", "common.user_dir=parp_fairseq"]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "Could not override 'task.prune.sparsty'.\nTo append to your config use "
+            "+task.prune.sparsty=0.5\nKey 'sparsty' is not in struct",
+            "task.prune.sparsty: there is no such option; did you mean task.prune.sparsity?",
+        ),
+        (
+            "Could not override 'whatever'.\nKey 'whatever' is not in struct",
+            "whatever: there is no such option; to add it all the same write +whatever=…",
+        ),
+        (
+            "Error merging override optimization.max_update=abc\nValue 'abc' could not be "
+            "converted to Integer\n    full_key: optimization.max_update",
+            "optimization.max_update=abc: Value 'abc' could not be converted to Integer",
+        ),
+        ("mismatched input '<EOF>' expecting ID\nSee …", "mismatched input '<EOF>' expecting ID"),
+        ("", "ValueError"),
+    ],
+)
+def test_refused(message, told):
+    assert refused(ValueError(message), ARGV) == told
