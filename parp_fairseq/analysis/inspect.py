@@ -18,7 +18,7 @@ from parp_fairseq.checkpoints.describe import config_section, describe_state
 from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.masks.files import both_kept, nonzero_mask, unlike
+from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
@@ -280,10 +280,10 @@ def inspect_checkpoint(
 def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agreement:
     own = nonzero_mask(weights)
     (other,) = read_masks([against], own.shapes)
-    difference = unlike(own, other.mask)
-    if difference:
+    mismatch = difference(own, other.mask)
+    if mismatch:
         raise UserError(
-            f"{against} {difference}, unlike {path}; give a mask or checkpoint of the same model "
+            f"{against} {mismatch}, unlike {path}; give a mask or checkpoint of the same model "
             "and scope"
         )
     pruned = other.mask.numel - other.mask.kept

@@ -19,11 +19,11 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, replacing
 from parp_fairseq.masks.files import (
     both_kept,
+    difference,
     iou_of_counts,
     nonzero_mask,
     read_mask,
     stored_mask,
-    unlike,
 )
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
@@ -171,10 +171,10 @@ def compare(masks: Sequence[NamedMask]) -> Overlaps:
     if len(masks) < 2:
         raise UserError("IOU compares two masks or more; give another mask, checkpoint or run")
     for other in masks[1:]:
-        difference = unlike(masks[0].mask, other.mask)
-        if difference:
+        mismatch = difference(masks[0].mask, other.mask)
+        if mismatch:
             raise UserError(
-                f"{other.path} {difference}, unlike {masks[0].path}; compare masks of the same "
+                f"{other.path} {mismatch}, unlike {masks[0].path}; compare masks of the same "
                 "model and scope"
             )
     layers: dict[int, list[str]] = {}

@@ -124,7 +124,7 @@ def nonzero_mask(tensors: Mapping[str, Tensor]) -> Mask:
     return Mask({canonical_name(name): tensor != 0 for name, tensor in tensors.items()})
 
 
-def unlike(a: Mask, b: Mask) -> str | None:
+def difference(a: Mask, b: Mask) -> str | None:
     """Say how the tensors that `b` covers differ from those of `a`; None where they agree."""
     ours, theirs = a.shapes, b.shapes
     missing = sorted(set(ours) - set(theirs))
@@ -145,9 +145,9 @@ def both_kept(a: Mask, b: Mask) -> dict[str, int]:
     Raises:
         ValueError: the masks cover different tensors; the message says which.
     """
-    difference = unlike(a, b)
-    if difference:
-        raise ValueError(difference)
+    mismatch = difference(a, b)
+    if mismatch:
+        raise ValueError(mismatch)
     theirs = b.packed
     return {name: bits.count_both(data, theirs[name]) for name, data in a.packed.items()}
 

@@ -149,7 +149,7 @@ def finetuned_weights(path: str, weights: Mapping[str, Tensor]) -> dict[str, Ten
     state = {
         canonical_name(name): tensor for name, tensor in load_checkpoint(path)["model"].items()
     }
-    found = {}
+    tuned = {}
     for name, weight in weights.items():
         tensor = state.get(canonical_name(name))
         if tensor is None or tensor.shape != weight.shape:
@@ -158,5 +158,5 @@ def finetuned_weights(path: str, weights: Mapping[str, Tensor]) -> dict[str, Ten
                 f"{path}: {canonical_name(name)} {has} there and has shape {tuple(weight.shape)} "
                 "here; give a checkpoint of the same architecture as task.prune.mask"
             )
-        found[name] = tensor.float()
-    return found
+        tuned[name] = tensor.float()
+    return tuned

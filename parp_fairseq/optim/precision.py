@@ -28,13 +28,13 @@ def parp_optimizer(optimizer: FairseqOptimizer) -> ParpOptimizer:
     """
     inner = optimizer
     while not isinstance(inner, ParpOptimizer):
-        found = getattr(inner, "fp32_optimizer", None) or getattr(inner, "wrapped_optimizer", None)
-        if found is None:
+        inside = getattr(inner, "fp32_optimizer", None) or getattr(inner, "wrapped_optimizer", None)
+        if inside is None:
             raise UserError(
                 f"the optimizer is {type(inner).__name__}, which does not hold the optimizer parp; "
                 "set optimizer._name=parp and leave bmuf, zero_sharding and cpu_offload off"
             )
-        inner = found
+        inner = inside
     return inner
 
 

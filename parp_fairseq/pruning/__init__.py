@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parp_fairseq.pruning.errors import PruningError
     from parp_fairseq.pruning.initial import random_mask
     from parp_fairseq.pruning.magnitude import magnitude_mask
     from parp_fairseq.pruning.mask import Mask, iou
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Mask",
     "Pruner",
+    "PruningError",
     "Scope",
     "SparsityChain",
     "SparsitySchedule",
@@ -27,6 +29,7 @@ __all__ = [
 _HOMES = {
     "Mask": "mask",
     "Pruner": "pruner",
+    "PruningError": "errors",
     "Scope": "scope",
     "SparsityChain": "schedule",
     "SparsitySchedule": "schedule",

@@ -16,6 +16,7 @@ from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
 from parp_fairseq.pruning.mask import Mask, kept_by_both
 from parp_fairseq.pruning.nesting import nested
 from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
+from parp_fairseq.pruning.theta import Theta
 
 VERSION = 2
 UNITS = ("update", "epoch")
@@ -82,16 +83,13 @@ class Pruner:
         self.mask_iou = 1.0
         self.events = 0
         self._epochs = 0
-        self._weights: dict[str, Tensor] = {}
-        self._copies: dict[str, Tensor] = {}
+        self._theta = Theta({})
         self._first: Mask | None = None
         self._mask: Mask | None = None
         self._sparsity = 0.0  # of the last event
         self._update = 0
         self._moved = False  # whether θ has been updated since the last event
         self._fresh: Mask | None = None  # of the present θ, where it is known
-        self._view: Mask | None = None  # of the m⊙θ that the weights hold
-        self._shadow: dict[str, Tensor] = {}
 
     @property
     def started(self) -> bool:
@@ -101,7 +99,7 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The sparsity of the subnetwork, in [0, 1]: that of the schedule, at present."""
-        if self._moved and not self.held:
+        if self._free:
             return self.schedule.at(self._update)
         return self._sparsity
 
@@ -114,13 +112,13 @@ class Pruner:
 
     @property
     def _free(self) -> bool:
-        """Whether the weights hold something else than m⊙θ."""
-        return self._moved and not self.held and self._view is None
+        """Whether θ is something else than m⊙θ."""
+        return self._moved and not self.held
 
     @property
     def names(self) -> list[str]:
         """Names of the weights that may be pruned, sorted; none before `start` or `restore`."""
-        return list(self._weights)
+        return list(self._theta.tensors)
 
     @property
     def first_mask(self) -> Mask:
@@ -149,12 +147,11 @@ class Pruner:
             threshold: the largest magnitude that `first` prunes, for the meters.
             copies: name → the model's own tensor, where that is another one (half precision).
         """
-        self._weights = {name: weights[name] for name in first}
-        self._copies = dict(copies or {})
+        self._theta = Theta({name: weights[name] for name in first}, copies)
         self._first = self._mask = first
         self._sparsity = first.sparsity if self._keeps_first else self.schedule.at(0)
         self.threshold = threshold
-        self._prune(first)
+        self._theta.zero_(first)
 
     def begin_update(self, epochs_done: int, update: int) -> None:
         """Prune again where whole epochs have passed.
@@ -178,7 +175,7 @@ class Pruner:
         """
         self._update, self._moved, self._fresh = update, True, None
         if self.held:
-            self._prune(self.mask)
+            self._theta.zero_(self.mask)
         if self._keeps_first:
             return
         due = self.unit == "update" and update % self.interval == 0
@@ -186,13 +183,11 @@ class Pruner:
             self._event(update)
 
     def view_mask(self) -> Mask:
-        """Return m: the mask of the subnetwork that the weights hold now."""
-        if self._view is not None:
-            return self._view
+        """Return m: the mask of the present subnetwork m⊙θ."""
         if not self._free:
             return self.mask
         if self._fresh is None:
-            self._fresh = magnitude_mask(self._weights, self.sparsity, self.granularity)
+            self._fresh = magnitude_mask(self._theta.tensors, self.sparsity, self.granularity)
         return self._fresh
 
     def checksum(self) -> int:
@@ -208,35 +203,22 @@ class Pruner:
 
         A block inside another changes nothing.
         """
-        entered = self._view is not None
+        covered = self._theta.cover is not None
         self.enter_view()
         try:
             yield self.view_mask()
         finally:
-            if not entered:
+            if not covered:
                 self.leave_view()
 
-    @torch.no_grad()
     def enter_view(self) -> None:
         """Begin what `subnetwork` does, for programs that are told of begin and end apart."""
-        if not self.started or self._view is not None:
-            return
-        view = self.view_mask()
-        self._shadow = self._hidden_by(view)
-        if self._free:
-            self._prune(view)
-        self._view = view
+        if self._free and self._theta.cover is None:
+            self._theta.lay_over(self.view_mask())
 
-    @torch.no_grad()
     def leave_view(self) -> None:
         """End what `enter_view` began: the weights hold θ again, bit by bit."""
-        if self._view is None:
-            return
-        for name, values in self._shadow.items():
-            self._weights[name][~self._view[name]] = values
-        if self._shadow:
-            self._update_copies()
-        self._view, self._shadow = None, {}
+        self._theta.take_off()
 
     @torch.no_grad()
     def masked(self, name: str, tensor: Tensor) -> Tensor:
@@ -246,11 +228,10 @@ class Pruner:
             name: a name that `start` was given.
             tensor: (…) that weight, or the model's own copy of it; it is not changed.
         """
-        if not self.started or name not in self._weights or not self._free:
+        if name not in self._theta.tensors or not self._free or self._theta.cover is not None:
             return tensor
         saved = tensor.detach().clone()
-        view = self.view_mask()
-        zero_unset([saved], [view.packed[name]])
+        zero_unset([saved], [self.view_mask().packed[name]])
         return saved
 
     def state_dict(self) -> dict[str, Any]:
@@ -261,11 +242,11 @@ class Pruner:
         """
         if not self.started:
             raise RuntimeError("a Pruner without weights has no state")
-        view = self.view_mask()
-        shadow = self._shadow if self._view is not None else self._hidden_by(view)
         masks = {"first": self.first_mask, "last": self.mask}
-        if view is not self._mask:
-            masks["view"] = view
+        shadow: dict[str, Tensor] = {}
+        if self._free:
+            masks["view"] = self.view_mask()
+            shadow = self._theta.hidden_by(masks["view"])
         return {
             "version": VERSION,
             "settings": dict(self.settings),
@@ -328,30 +309,28 @@ class Pruner:
             key: Mask.from_bits(packed, shapes).to(weights)
             for key, packed in state["masks"].items()
         }
-        self._weights = {name: weights[name] for name in masks["last"]}
-        self._copies = dict(copies or {})
+        self._theta = Theta({name: weights[name] for name in masks["last"]}, copies)
         self._first, self._mask = masks["first"], masks["last"]
         self._moved, self._update = state["moved"], state["update"]
         self._epochs, self.events = state["epochs"], state["events"]
         self._sparsity, self.threshold = state["sparsity_of_event"], state["threshold"]
         self.revived, self.mask_iou = state["revived"], state["mask_iou"]
-        self._view, self._fresh = masks.get("view", self._mask), None
-        self._shadow = {
-            name: values.to(weights[name].device) for name, values in state["shadow"].items()
-        }
-        self.leave_view()
+        self._fresh = masks.get("view")
+        if self._fresh is not None:
+            self._theta.fill(self._fresh, state["shadow"])
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
         before, first, sparsity_before = self.mask, self.first_mask, self._sparsity
         self._sparsity = self.schedule.at(update)
         hint = self.threshold if self._sparsity == sparsity_before else 0.0
-        event = prune_(self._weights, self._sparsity, self.granularity, before, first, hint)
+        weights = self._theta.tensors
+        event = prune_(weights, self._sparsity, self.granularity, before, first, hint)
         self._mask, self.threshold = event.mask, event.threshold
-        self._update_copies()
+        self._theta.update_copies()
         kept, of_previous, of_first = event.mask.kept, event.kept_of_previous, event.kept_of_first
         if self.held and of_previous < kept:
-            self._mask = nested(event.mask, before, self._weights, self.granularity)
+            self._mask = nested(event.mask, before, weights, self.granularity)
             of_previous = kept_by_both(self._mask, before)
             of_first = kept_by_both(self._mask, first)
         pruned = before.numel - before.kept
@@ -365,19 +344,3 @@ class Pruner:
     def _keeps_first(self) -> bool:
         """Whether the first mask is the last one too."""
         return self.held and not self.schedule.climbs
-
-    def _hidden_by(self, view: Mask) -> dict[str, Tensor]:
-        """Return the values of θ that m⊙θ hides, name → (entries,); empty where θ is m⊙θ."""
-        if not self._free:
-            return {}
-        return {name: weight.detach()[~view[name]] for name, weight in self._weights.items()}
-
-    @torch.no_grad()
-    def _prune(self, mask: Mask) -> None:
-        mask.zero_(self._weights)
-        self._update_copies()
-
-    @torch.no_grad()
-    def _update_copies(self) -> None:
-        for name, copy in self._copies.items():
-            copy.copy_(self._weights[name])

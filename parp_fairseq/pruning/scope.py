@@ -50,8 +50,8 @@ class Place(NamedTuple):
 
 def place_of(name: str) -> Place | None:
     """The place of a parameter; None for one outside the layers."""
-    found = _MATRIX.search(name)
-    return Place(int(found[1]), found[2]) if found else None
+    match = _MATRIX.search(name)
+    return Place(int(match[1]), match[2]) if match else None
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class Scope:
         chosen: set[str] = set()
         for entry in self.include:
             for pattern in PRESETS.get(entry, (entry,)):
-                found = {name for name, module in modules.items() if _matches(module, pattern)}
-                if not found:
+                matched = {name for name, module in modules.items() if _matches(module, pattern)}
+                if not matched:
                     raise PruningError(
                         f"{entry!r} matches no weight of this model"
                         f"{_examples(pattern, modules.values())}",
                         "include",
                     )
-                chosen |= found
+                chosen |= matched
         for pattern in self.exclude:
             chosen = {name for name in chosen if not _matches(modules[name], pattern)}
         if not chosen:

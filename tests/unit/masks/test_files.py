@@ -14,12 +14,12 @@ from safetensors.numpy import save_file
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import (
     both_kept,
+    difference,
     iou_of_counts,
     nonzero_mask,
     read_mask,
     save_mask,
     stored_mask,
-    unlike,
 )
 from parp_fairseq.pruning import Mask, iou, random_mask
 
@@ -60,18 +60,18 @@ def test_files_read_as_they_were_saved(tmp_path):
     found, info = read_mask(tmp_path / "m.safetensors")
     assert info["method"] == "random"
     assert found.equal(mask)
-    assert unlike(found, mask) is None
+    assert difference(found, mask) is None
 
 
 def test_what_differs_is_named():
     one = mask_of(1)
     name = next(iter(SHAPES))
     fewer = {key: shape for key, shape in SHAPES.items() if key != name}
-    assert unlike(one, mask_of(1, shapes=fewer)) == f"has no mask for {name}"
+    assert difference(one, mask_of(1, shapes=fewer)) == f"has no mask for {name}"
     more = {**SHAPES, "x": (2,)}
-    assert unlike(one, mask_of(1, shapes=more)) == "also masks x"
+    assert difference(one, mask_of(1, shapes=more)) == "also masks x"
     other = mask_of(1, shapes={**SHAPES, name: (3, 5)})
-    assert unlike(one, other) == f"masks {name} as (3, 5) and not as (5, 3)"
+    assert difference(one, other) == f"masks {name} as (3, 5) and not as (5, 3)"
     with pytest.raises(ValueError, match="and not as"):
         both_kept(one, other)
 

@@ -7,6 +7,7 @@ import pytest
 
 from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.methods import METHODS, method_named
+from parp_fairseq.runs.settings import CLIMBING
 
 
 def test_methods_are_told_apart_in_tables_and_figures():
@@ -62,3 +63,8 @@ def test_an_unknown_method_gets_the_nearest_one():
 def test_the_table_is_read_without_torch():
     code = "import sys, parp_fairseq.pruning.methods; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_reads_no_table_agrees_with_it():
+    """The Hydra plugin reads these settings alone, before this package may be imported."""
+    assert set(CLIMBING) == {name for name, method in METHODS.items() if method.climbs}
