@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
+
+from parp_fairseq.kernels.library import Kernel, kernel
 
 # Entries that a thread takes at a time: a multiple of 64, for kernels work on 64 at a time.
 TILE = 1 << 16
@@ -38,10 +40,15 @@ def pointer(array: np.ndarray | None) -> int | None:
     return None if array is None else array.ctypes.data
 
 
-def split(tensors: Sequence[Tensor], run: Callable | None) -> tuple[list[int], list[int]]:
-    """The indices of the tensors that a kernel `run` serves, and of those left to the reference."""
-    served = [i for i, tensor in enumerate(tensors) if run and not is_remote(tensor)]
-    return served, sorted(set(range(len(tensors))) - set(served))
+def split(tensors: Sequence[Tensor], name: str) -> tuple[Kernel | None, list[int], list[int]]:
+    """The kernel `name`, the indices of the tensors it serves, and of those left to the reference.
+
+    Where all tensors are remote it is not asked for, so nobody is told that it is missing.
+    """
+    remote = [is_remote(tensor) for tensor in tensors]
+    run = None if all(remote) else kernel(name)
+    left = [i for i, far in enumerate(remote) if far or run is None]
+    return run, sorted(set(range(len(tensors))) - set(left)), left
 
 
 def is_remote(tensor: Tensor) -> bool:

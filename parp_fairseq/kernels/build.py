@@ -127,7 +127,9 @@ def main() -> None:
     try:
         levels = build()
     except BuildError as error:
-        sys.exit(f"parp: error: kernels not built: {error}; install g++ or clang++, or set CXX")
+        line = f"parp: error: kernels not built: {error}; install g++ or clang++, or set CXX"
+        print(line, file=sys.stderr)
+        sys.exit(2)
     print(f"{HERE / NAME}: {', '.join(levels)}")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from parp_fairseq.kernels import bits
 from parp_fairseq.kernels.batch import Batch, addresses, pointer, split
-from parp_fairseq.kernels.library import kernel, threads
+from parp_fairseq.kernels.library import threads
 from parp_fairseq.kernels.words import words
 
 
@@ -59,8 +59,7 @@ def cut(
         pack: return masks.
         others: at most two lists of packed masks of these tensors, to be compared with.
     """
-    run = kernel("cut")
-    served, left = split(tensors, run)
+    run, served, left = split(tensors, "cut")
     flats = [tensor.detach().contiguous() for tensor in tensors]
     masks = [_packed_like(flat) for flat in flats] if pack else []
     counts = np.zeros((len(tensors), 3), np.int64)
@@ -113,8 +112,7 @@ def zero_unset(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
         tensors: of any shapes and types, contiguous or not.
         masks: packed bits, one tensor for each, on its device.
     """
-    run = kernel("zero_unset")
-    served, left = split(tensors, run)
+    run, served, left = split(tensors, "zero_unset")
     flats = [tensor.detach().contiguous() for tensor in tensors]
     if served:
         batch = Batch([flats[i] for i in served])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels.batch import Batch, pointer, split
-from parp_fairseq.kernels.library import kernel, threads
+from parp_fairseq.kernels.library import threads
 from parp_fairseq.kernels.words import infinity, words
 
 DIGITS = 1 << 16
@@ -49,12 +49,11 @@ def scan(arrays: Sequence[Tensor], low: int, high: int, room: int) -> Bracketed:
         high: a word, at most that of infinity.
         room: how many may be collected.
     """
-    run = kernel("scan")
+    run, served, left = split(arrays, "scan")
     count = len(arrays)
     below, inside, infinite = (np.zeros(count, np.int64) for _ in range(3))
     starts = np.cumsum([0, *(array.numel() for array in arrays)], dtype=np.int64)
     parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    served, left = split(arrays, run)
     if served:
         batch = Batch([arrays[i] for i in served])
         width = arrays[served[0]].element_size()
@@ -107,8 +106,7 @@ def digits(arrays: Sequence[Tensor], shift: int, prefix: int) -> np.ndarray:
     Returns:
         65,536 counts (int64).
     """
-    run = kernel("digits")
-    served, left = split(arrays, run)
+    run, served, left = split(arrays, "digits")
     counts = np.zeros(DIGITS, np.int64)
     if served:
         batch = Batch([arrays[i] for i in served])

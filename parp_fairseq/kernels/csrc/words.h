@@ -160,8 +160,8 @@ inline void keep_only(Word* words, uint64_t keep) {
   for (int i = 0; i < kGroup / kLanes; ++i) {
     Lanes some;
     std::memcpy(&some, words + i * kLanes, sizeof some);
-    const Lanes bits = lane & static_cast<Word>(keep >> i * kLanes);
-    some &= bits != 0;
+    const Word part = static_cast<Word>(keep >> i * kLanes);
+    some &= (lane & part) != 0;
     std::memcpy(words + i * kLanes, &some, sizeof some);
   }
 }

@@ -62,7 +62,9 @@ def bound(draw, tensor):
     top = infinity(tensor.dtype) - 1
     known = [word for word in words(tensor).flatten().tolist() if word <= top] or [0]
     word = draw(st.one_of(st.sampled_from(known), st.sampled_from([0, top])))
-    return Bound(word, draw(st.integers(0, tensor.numel())))
+    edges = [ties for ties in (0, 1, 63, 64, 65, 127, 128, 129) if ties <= tensor.numel()]
+    ties = st.one_of(st.integers(0, tensor.numel()), st.sampled_from([*edges, tensor.numel()]))
+    return Bound(word, draw(ties))
 
 
 @anything
@@ -128,3 +130,12 @@ def test_neighbours_in_memory_stay(level):
     assert whole.nonzero().view(-1).tolist() == [0, 1, 2, 70, 200, 999]
     cut([whole], [Bound(0, 0)], zero=True)
     assert int(whole.sum()) == 6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ties_go_up_to_any_position(level, dtype):
+    ones = torch.ones(200, dtype=dtype)
+    word = int(words(ones)[0])
+    for ties in range(201):
+        (packed,) = cut([ones], [Bound(word, ties)], pack=True).masks
+        assert bits.unpack(packed, (200,)).tolist() == [False] * ties + [True] * (200 - ties)

@@ -79,6 +79,17 @@ def test_without_a_library_one_line_says_so_and_results_are_the_same(package):
     assert "are not built" in run.stderr and "install a C++ compiler" in run.stderr
 
 
+def test_nothing_is_said_where_all_tensors_are_on_a_gpu(package):
+    code = """
+import torch
+from parp_fairseq.kernels import batch, cut
+batch.is_remote = lambda tensor: True
+print(cut.cut([torch.ones(4)], [cut.Bound(0, 0)]).kept)
+"""
+    run = program(code, folder=package)
+    assert (run.stdout, run.stderr) == ("[4]\n", "")
+
+
 def test_asking_for_the_reference_is_silent(package):
     run = program(folder=package, PARP_KERNELS="reference")
     assert (run.stdout.split(), run.stderr) == (["reference", "0", "1024"], "")
@@ -96,7 +107,7 @@ def test_a_library_of_other_sources_is_not_used(package):
 def test_building_without_a_compiler_says_what_to_install(package):
     code = "from parp_fairseq.kernels import build; build.main()"
     run = program(code, folder=package, PATH=str(package))
-    assert run.returncode == 1 and "install g++" in run.stderr and run.stderr.count("\n") == 1
+    assert run.returncode == 2 and "install g++" in run.stderr and run.stderr.count("\n") == 1
     assert not list(package.rglob("*.so"))
 
 
