@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from parp_fairseq.errors import EXIT_CODE, reported
+from parp_fairseq.errors import EXIT_CODE, UserError, reported
 
 INTERRUPTED = 130
 """What a shell takes for a program that Ctrl-C ended."""
@@ -23,7 +23,27 @@ _STANDARD_OUTPUT = "standard output"
 
 
 class Commands(TyperGroup):
-    """Commands that Ctrl-C ends in one line, whatever version of typer runs them."""
+    """Commands that Ctrl-C and wrong options end in one line, whichever typer runs them."""
+
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Parse and run; a wrong option or argument is told as any other bad input is."""
+        try:
+            result = super().main(*arguments, standalone_mode=False, **options)
+        except Exception as error:
+            # Not by its class: some versions of typer have a click of their own.
+            told = getattr(error, "format_message", None)
+            if told is None:
+                raise
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()  # type: ignore[attr-defined]
+                raise SystemExit(EXIT_CODE) from None
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "parp"
+            message = " ".join(told().split()).rstrip(".")
+            raise UserError(f"{message}; {command} --help tells more") from None
+        if standalone_mode:
+            sys.exit(result if isinstance(result, int) else 0)
+        return result
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""

@@ -109,7 +109,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
         UserError: the folder is another series', or a fine-tuning failed (its log is named).
     """
     folder = folder.resolve()
-    _check_rewind(plan)
+    _check_config(plan)
     _check_folder(plan, folder)
     sparsities = plan.sparsities
     masks = [
@@ -147,8 +147,14 @@ def _count(sparsities: Sequence[float]) -> list[tuple[int, float]]:
     return list(enumerate(sparsities, start=1))
 
 
-def _check_rewind(plan: Plan) -> None:
-    """Raise UserError where the dense round ends before the update to rewind to."""
+def _check_config(plan: Plan) -> None:
+    """Raise UserError where there is no such config, or it ends before the update to rewind to."""
+    if plan.config_dir:
+        file = Path(plan.config_dir, f"{plan.config_name}.yaml")
+    else:
+        file = shipped.path_of(plan.config_name)
+    if not file.is_file():
+        raise UserError(f"{file}: no such config; check --config-dir and --config-name")
     if not plan.rewind_update:
         return
     updates = plan.round_updates
@@ -157,9 +163,6 @@ def _check_rewind(plan: Plan) -> None:
         if updates is None and key == "optimization.max_update" and value.isdigit():
             updates = int(value)
     if updates is None:
-        file = shipped.path_of(plan.config_name)
-        if plan.config_dir:
-            file = Path(plan.config_dir, f"{plan.config_name}.yaml")
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         updates = int(config["optimization"]["max_update"])
     if plan.rewind_update >= updates:
