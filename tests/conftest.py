@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from parp_fairseq.demo.speech import synthesise_corpus
 from parp_fairseq.manifests.corpora.librilight import build_librilight
+
+# A shell's background job ignores Ctrl-C, and so would every program that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARTS = {"1h/0/clean": 24, "1h/0/other": 8, "dev-other": 8, "test-clean": 8}
 

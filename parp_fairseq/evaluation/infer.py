@@ -59,6 +59,10 @@ def main() -> None:
     sys.argv[0] = script
     # At the end: in front, fairseq's `logging` and `pdb` would hide Python's own.
     sys.path.append(root)
+    # fairseq has looked for a package `examples` already, and any folder of that name where the
+    # user stands (that of this project's clone, for one) passes for an empty one.
+    for name in [name for name in sys.modules if name.split(".")[0] == "examples"]:
+        del sys.modules[name]
     runpy.run_path(script, run_name="__main__")
 
 

@@ -168,7 +168,6 @@ def test_a_run_begins_with_the_weights_kept(train, trainer_in, tmp_path):
         f"checkpoint.finetune_from_model='{path}'",
         f"hydra.run.dir='{other.folder / 'run'}'",
         "optimization.lr=[0]",
-        "optimization.max_update=1",
     )
     assert second.code == 0, second.tail
     found = second.weights()

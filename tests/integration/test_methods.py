@@ -222,7 +222,7 @@ def test_dense_is_fairseqs_own_finetuning_bit_by_bit(train, trainer_in, tmp_path
     other.folder.mkdir()
     config = yaml.safe_load(configs.path_of("parp_demo").read_text())
     config["task"] = {**config["task"], "_name": "audio_finetuning"}
-    for key in ("prune", "folder", "resume_with_changes"):
+    for key in ("prune", "folder", "keep_update", "resume_with_changes"):
         del config["task"][key]
     del config["hydra"]
     config["criterion"]["_name"] = "ctc"
