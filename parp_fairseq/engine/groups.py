@@ -198,7 +198,7 @@ def _calls_linears(modules: dict[str, nn.Module], name: str) -> bool:
     if type(module).__name__ == _WAVLM:
         return hasattr(module, "torch_multi_head_self_attention")
     if type(module).__module__.startswith("torch."):
-        return isinstance(module, _HOLDERS)
+        return type(module) is nn.Module or isinstance(module, _HOLDERS)
     if type(module).__name__ == _FAIRSEQ:
         return bool(name) and _is_plain(module) and not _is_decoding(modules, name)
     return True

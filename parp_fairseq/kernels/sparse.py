@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -66,36 +65,55 @@ def sparse_matrix(weight: Tensor) -> SparseMatrix:
     """Keep the entries of a dense weight (rows, inputs) that are not zero.
 
     Raises:
-        ValueError: not a float32 matrix on the CPU, or of more entries than 32 bits count.
+        ValueError: not a float32 matrix on the CPU, an empty one, or one that keeps more entries
+            than 32 bits count.
     """
     if weight.dim() != 2 or weight.dtype != torch.float32 or weight.device.type != "cpu":
         raise ValueError(
             f"a sparse matrix is made of a float32 matrix on the CPU, not of {weight.dtype} "
             f"{tuple(weight.shape)} on {weight.device}"
         )
-    dense = weight.detach().numpy()
+    if not weight.numel():
+        raise ValueError(f"a sparse matrix is not made of an empty one, {tuple(weight.shape)}")
+    dense = weight.detach().contiguous()
     rows, inputs = dense.shape
     # Frames packed together times inputs in a block is the same on every processor.
     block = max(1, min(_BLOCK_FLOATS // tile_frames(), inputs, 1 << 16))
-    starts, columns, values, kept = [], [], [], 0
-    for first in range(0, max(inputs, 1), block):
-        part = dense[:, first : first + block]
-        where = np.nonzero(part)
-        sums = np.cumsum([0, *np.count_nonzero(part, axis=1)], dtype=np.int64)
-        starts.append(kept + sums)
-        columns.append(where[1].astype(np.uint16))
-        values.append(part[where])
-        kept += len(values[-1])
+    counts = _counts(dense, block)
+    ends = counts.view(-1).cumsum(0).view_as(counts)
+    kept = int(counts.sum())
     if kept > _MOST_KEPT:
         raise ValueError(f"{kept:,} kept weights are more than a sparse matrix counts")
-    return SparseMatrix(
-        torch.from_numpy(np.concatenate(starts).astype(np.int32)),
-        torch.from_numpy(np.concatenate(columns)),
-        torch.from_numpy(np.ascontiguousarray(np.concatenate(values), np.float32)),
-        rows,
-        inputs,
-        block,
-    )
+    starts = torch.cat([ends[:, :1] - counts[:, :1], ends], 1).int()
+    columns, values = _kept(dense, block, starts, kept)
+    return SparseMatrix(starts.view(-1), columns, values, rows, inputs, block)
+
+
+def _counts(dense: Tensor, block: int) -> Tensor:
+    """How many entries of each block of inputs and row are not zero: int64 (blocks, rows)."""
+    rows, inputs = dense.shape
+    run = kernel("sparse_count")
+    if run is None:
+        parts = dense.split(block, dim=1)
+        return torch.stack([part.count_nonzero(1) for part in parts])
+    counts = torch.empty(-(-inputs // block), rows, dtype=torch.int64)
+    run(dense.data_ptr(), rows, inputs, block, counts.data_ptr(), threads())
+    return counts
+
+
+def _kept(dense: Tensor, block: int, starts: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """The columns (within their block) and values of a `SparseMatrix`."""
+    rows, inputs = dense.shape
+    run = kernel("sparse_keep")
+    if run is None:
+        parts = dense.split(block, dim=1)
+        columns = torch.cat([part.nonzero()[:, 1] for part in parts])
+        return columns.to(torch.uint16), torch.cat([part[part != 0] for part in parts])
+    columns = torch.empty(kept, dtype=torch.uint16)
+    values = torch.empty(kept)
+    arrays = starts.data_ptr(), columns.data_ptr(), values.data_ptr()
+    run(dense.data_ptr(), rows, inputs, block, *arrays, threads())
+    return columns, values
 
 
 def sparse_linear(

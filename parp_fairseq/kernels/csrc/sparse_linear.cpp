@@ -177,6 +177,40 @@ void activate(int64_t activation, float* values, int64_t count) {
 
 }  // namespace
 
+// How many entries of each row (rows, inputs) are not zero in each block of inputs:
+// counts[b * rows + row].
+KERNEL(sparse_count)(const float* weight, int64_t rows, int64_t inputs, int64_t block,
+                     int64_t* counts, int64_t threads) {
+  parallel(rows, threads, [&](int64_t row) {
+    for (int64_t b = 0; b * block < inputs; ++b) {
+      const float* const from = weight + row * inputs + b * block;
+      const int64_t size = smaller(block, inputs - b * block);
+      int32_t count = 0;
+      for (int64_t i = 0; i < size; ++i) count += from[i] != 0.0f;
+      counts[b * rows + row] = count;
+    }
+  });
+  return 0;
+}
+
+// Puts the entries that are not zero where `starts` says (see Matrix).
+KERNEL(sparse_keep)(const float* weight, int64_t rows, int64_t inputs, int64_t block,
+                    const int32_t* starts, uint16_t* columns, float* values, int64_t threads) {
+  parallel(rows, threads, [&](int64_t row) {
+    for (int64_t b = 0; b * block < inputs; ++b) {
+      const float* const from = weight + row * inputs + b * block;
+      const int64_t size = smaller(block, inputs - b * block);
+      int64_t to = starts[b * (rows + 1) + row];
+      for (int64_t i = 0; i < size; ++i) {
+        if (from[i] == 0.0f) continue;
+        columns[to] = static_cast<uint16_t>(i);
+        values[to++] = from[i];
+      }
+    }
+  });
+  return 0;
+}
+
 // How many frames are packed together; scratch space is counted in it.
 KERNEL(sparse_tile)() { return kFrames; }
 

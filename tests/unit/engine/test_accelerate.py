@@ -286,6 +286,15 @@ def test_hooks_are_not_lost(always):
     assert len(seen) == 2
 
 
+def test_a_bare_module_may_hold_layers():
+    model = nn.Module()
+    model.layers = nn.ModuleList([nn.Linear(2, 2)])
+    assert [group.key for group in find_groups(model)] == ["layers.0"]
+    model = nn.ModuleDict({"part": nn.Module()})
+    model["part"].linear = nn.Linear(2, 2)
+    assert [group.key for group in find_groups(model)] == ["part.linear"]
+
+
 def test_torchs_own_transformer_keeps_its_linears(always):
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     model = prune(nn.Sequential(layer, nn.Linear(16, 16)))
@@ -357,3 +366,35 @@ def test_lengths_must_be_lengths():
     for frames in ((), (0,), (100, -1)):
         with pytest.raises(EngineError, match="give lengths of 1 or more"):
             accelerate(nn.Sequential(nn.Linear(2, 2)).eval(), frames=frames)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "calls"), [((1.0, 0.5), 2), ((1.0, 1.6), 2), ((1.0, 0.8), 4), ((1.0, 1.2), 4)]
+)
+def test_close_times_are_measured_more_often(monkeypatch, seconds, calls):
+    clock, counts = [0.0], [0, 0]
+
+    def taking(number):
+        def run(x):
+            clock[0] += seconds[number]
+            counts[number] += 1
+
+        return lambda group: run
+
+    monkeypatch.setattr(acceleration, "_dense", taking(0))
+    monkeypatch.setattr(acceleration, "_sparse", taking(1))
+    monkeypatch.setattr(acceleration.time, "perf_counter", lambda: clock[0])
+    (group,) = find_groups(nn.Sequential(nn.Linear(2, 2)))
+    found = acceleration._time(group, 3)
+    assert found == pytest.approx(tuple(1e3 * each for each in seconds))
+    assert counts == [calls, calls]
+
+
+def test_a_win_within_the_noise_is_none(monkeypatch):
+    monkeypatch.setattr(acceleration, "LEAST_ENTRIES", 0)
+    times = {100: (1.0, 0.5), 500: (1.0, 0.95)}
+    monkeypatch.setattr(acceleration, "_time", lambda group, frames: times[frames])
+    for frames, replaced in (((100,), 1), ((500,), 0), ((100, 500), 0)):
+        found = accelerate(prune(nn.Sequential(nn.Linear(64, 64))), frames=frames)
+        assert found.replaced == replaced
+        assert found.decisions[0].sparse_ms == times[frames[-1]][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -133,6 +134,34 @@ def test_what_does_not_fit_is_refused(level):
     for weight in (torch.ones(2), torch.ones(2, 3).half(), torch.ones(2, 3, device="meta")):
         with pytest.raises(ValueError, match="made of a float32 matrix on the CPU"):
             sparse_matrix(weight)
+    for shape in ((0, 3), (3, 0)):
+        with pytest.raises(ValueError, match="not made of an empty one"):
+            sparse_matrix(torch.ones(shape))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 90),
+    inputs=st.integers(1, 800),
+    sparsity=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    name=st.sampled_from(LEVELS),
+)
+def test_what_is_kept_is_what_numpy_finds(rows, inputs, sparsity, name):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(library.VARIABLE, name)
+        weight = pruned(inputs, rows, sparsity).t()
+        weight[0, 0] = float("nan")
+        matrix = sparse_matrix(weight)
+        starts = matrix.starts.view(-1, rows + 1).tolist()
+        for number, line in enumerate(starts):
+            part = weight[:, number * matrix.block : (number + 1) * matrix.block].numpy()
+            where = np.nonzero(part)
+            first, last = line[0], line[-1]
+            assert matrix.columns[first:last].tolist() == where[1].tolist()
+            assert np.array_equal(matrix.values[first:last], part[where], equal_nan=True)
+            ends = [line[0], *(line[0] + np.cumsum((part != 0).sum(1)))]
+            assert line == ends
+        assert len(matrix.values) == starts[-1][-1]
 
 
 def test_large_layers_as_in_base(level):
