@@ -112,7 +112,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a checkpoint.
+    """What a checkpoint holds.
 
     Attributes:
         path: its file.
@@ -150,16 +150,16 @@ class Inspection:
         if self.threshold is not None:
             lines.append(f"{'threshold:':<18}{self.threshold:.4g}, the largest |w| last pruned")
         if self.agreement is not None:
-            found = self.agreement
+            other = self.agreement
             lines.append(
-                f"{'against:':<18}{found.path}: {found.agreed:,} of the {found.pruned:,} entries "
-                f"it prunes are zero here, {found.elsewhere:,} zeros elsewhere, IOU "
-                f"{found.iou:.6f}"
+                f"{'against:':<18}{other.path}: {other.agreed:,} of the {other.pruned:,} entries "
+                f"it prunes are zero here, {other.elsewhere:,} zeros elsewhere, IOU "
+                f"{other.iou:.6f}"
             )
         if grid.layers:
             tables = (
-                ("zeros, %", lambda found: f"{100 * found.sparsity:.2f}"),
-                ("mean |w| of what is not zero", lambda found: f"{found.mean:.4g}"),
+                ("zeros, %", lambda part: f"{100 * part.sparsity:.2f}"),
+                ("mean |w| of what is not zero", lambda part: f"{part.mean:.4g}"),
             )
             for title, cell in tables:
                 lines += ["", title, grid.render(lambda names, cell=cell: cell(self._over(names)))]
@@ -173,7 +173,7 @@ class Inspection:
     def to_json(self) -> dict[str, Any]:
         """The same as plain values, with every tensor."""
         grid = Grid.over(self.tensors)
-        found = self.agreement
+        other = self.agreement
         return {
             "file": str(self.path),
             "origin": dict(self.origin),
@@ -181,13 +181,13 @@ class Inspection:
             **self.whole.to_json(),
             "threshold": self.threshold,
             "against": None
-            if found is None
+            if other is None
             else {
-                "file": str(found.path),
-                "pruned": found.pruned,
-                "agreed": found.agreed,
-                "elsewhere": found.elsewhere,
-                "iou": found.iou,
+                "file": str(other.path),
+                "pruned": other.pruned,
+                "agreed": other.agreed,
+                "elsewhere": other.elsewhere,
+                "iou": other.iou,
             },
             "layers": {str(n): self._over(grid.at(n, None)).to_json() for n in grid.layers},
             "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
@@ -214,8 +214,8 @@ class Inspection:
         panels = figure.subplots(1, 2)
         figure.suptitle(f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros", fontsize=12)
         sides = (
-            ("zeros, %", "cividis", lambda found: 100 * found.sparsity, "{:.1f}"),
-            ("mean |w| of what is not zero", "viridis", lambda found: found.mean, "{:.3g}"),
+            ("zeros, %", "cividis", lambda part: 100 * part.sparsity, "{:.1f}"),
+            ("mean |w| of what is not zero", "viridis", lambda part: part.mean, "{:.3g}"),
         )
         for axes, (title, colours, value, form) in zip(panels, sides):
             values = [
@@ -309,14 +309,14 @@ def _scope_of(state: Mapping[str, Any]) -> Scope:
 def _origin(state: Mapping[str, Any], path: Path) -> dict[str, str]:
     info = describe_state(state, path)
     model, task = config_section(state, "model"), config_section(state, "task")
-    found: dict[str, Any] = {
+    origin: dict[str, Any] = {
         "checkpoint": path,
         "model": f"{'fine-tuned' if info.finetuned else 'pre-trained'} {info.kind}"
         + (f" ({info.arch})" if info.arch != info.kind else "")
         + f", {info.encoder_layers} layers"
         + ("" if state.get("cfg") is not None else ", settings as `args`"),
-        "task": _told(task, "_name") or _told(task, "task"),
-        "pre-trained file": _told(model, "w2v_path"),
+        "task": _text(task, "_name") or _text(task, "task"),
+        "pre-trained file": _text(model, "w2v_path"),
         "labels": info.labels,
         "normalize": info.normalize,
         "updates": _updates(state),
@@ -328,11 +328,11 @@ def _origin(state: Mapping[str, Any], path: Path) -> dict[str, str]:
     if isinstance(prune, Mapping):
         keys = ("method", "sparsity", "initial", "interval", "interval_unit", "granularity")
         chosen = [f"{key} {prune[key]}" for key in keys if prune.get(key) is not None]
-        found["pruning"] = ", ".join(chosen)
+        origin["pruning"] = ", ".join(chosen)
     record = path.parent / RUN_FILE
     if record.is_file():
-        found.update(_recorded(record))
-    return {title: str(value) for title, value in found.items() if value not in (None, "")}
+        origin.update(_recorded(record))
+    return {title: str(value) for title, value in origin.items() if value not in (None, "")}
 
 
 def _recorded(record: Path) -> dict[str, Any]:
@@ -354,7 +354,7 @@ def _updates(state: Mapping[str, Any]) -> int | None:
     return history[-1].get("num_updates")
 
 
-def _told(section: Any, key: str) -> Any:
+def _text(section: Any, key: str) -> Any:
     value = section.get(key) if hasattr(section, "get") else getattr(section, key, None)
     return value if isinstance(value, str) else None
 

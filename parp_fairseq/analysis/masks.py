@@ -294,16 +294,16 @@ def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
         history = load_checkpoint(file).get("optimizer_history") or [{}]
         # "best" and "last" are copies of what was saved at the same update.
         by_update.setdefault(int(history[-1].get("num_updates", 0)), file)
-    found = [(f"update {update}", by_update[update]) for update in sorted(by_update)]
+    masks = [(f"update {update}", by_update[update]) for update in sorted(by_update)]
     first = inside / FIRST_MASK_FILE
     if first.is_file():
-        found.insert(0, ("first", first))
-    if not found:
+        masks.insert(0, ("first", first))
+    if not masks:
         raise UserError(
             f"{folder} holds no masks: a run's folder has {CHECKPOINTS}/{FIRST_MASK_FILE} and "
             "checkpoints/*.pt"
         )
-    return found
+    return masks
 
 
 def _shown(value: Any) -> str:

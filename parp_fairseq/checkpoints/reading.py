@@ -195,10 +195,10 @@ def _foreign(path: Path) -> str:
 
 
 def _global_in(message: str) -> str | None:
-    found = re.search(r"GLOBAL ([\w.]+)", message)
-    if not found:
+    match = re.search(r"GLOBAL ([\w.]+)", message)
+    if not match:
         return None
-    name = found.group(1)
+    name = match.group(1)
     # torch leaves the module away for built-ins.
     return name if "." in name else f"builtins.{name}"
 

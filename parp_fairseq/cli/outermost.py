@@ -111,7 +111,7 @@ def _patient_streams() -> Iterator[None]:
             io.BufferedWriter(_StandardOutput(before.fileno(), "w", closefd=False)),
             encoding=before.encoding,
             errors="backslashreplace",
-            line_buffering=before.line_buffering,
+            line_buffering=bool(before.line_buffering),
         )
     try:
         yield

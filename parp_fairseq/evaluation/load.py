@@ -156,15 +156,15 @@ def _config(state: Mapping[str, Any], task: Any, path: Path, w2v_path: PathLike 
     model = settings["model"]
     w2v_args = model.get("w2v_args")
     if w2v_args is None:
-        found = Path(w2v_path if w2v_path is not None else model.get("w2v_path") or "")
-        if not found.is_file():
+        pretrained = Path(w2v_path if w2v_path is not None else model.get("w2v_path") or "")
+        if not pretrained.is_file():
             raise UserError(
                 f"{path} does not hold its architecture, and the pre-trained file it names "
-                f"({found}) is not there; give that file as w2v_path"
+                f"({pretrained}) is not there; give that file as w2v_path"
             )
-        load_checkpoint(found)
+        load_checkpoint(pretrained)
         allow_fairseq_classes()
-        model["w2v_path"] = str(found.absolute())
+        model["w2v_path"] = str(pretrained.absolute())
     else:
         drop_unknown(w2v_args.get("task"), TASK_DATACLASS_REGISTRY, "task.")
         drop_unknown(w2v_args.get("model"), MODEL_DATACLASS_REGISTRY, "model.")
