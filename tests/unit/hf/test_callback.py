@@ -280,7 +280,7 @@ def test_masks_from_files_and_folders(tmp_path):
     given = PruningCallback("parp", 0.6, initial=str(tmp_path / "mask.safetensors"))
     trainer(tmp_path / "p", tiny_bert(), given).train()
     wrong = PruningCallback("mask", 0.5, mask=tmp_path / "mask.safetensors")
-    with pytest.raises(UserError, match="sparsity 0.6.*begins at 0.5.*set sparsity"):
+    with pytest.raises(UserError, match=r"sparsity 0\.6.*begins at 0\.5.*set sparsity"):
         trainer(tmp_path / "w", tiny_bert(), wrong).train()
     other = PruningCallback("mask", 0.6, mask=tmp_path / "mask.safetensors")
     with pytest.raises(UserError, match="does not fit the model's prunable weights"):
@@ -411,7 +411,7 @@ def test_models_that_cannot_be_right(tmp_path):
             super().__init__()
             self.inner = torch.nn.Linear(4, 4)
 
-    with pytest.raises(UserError, match="no scope is known.*inner.weight"):
+    with pytest.raises(UserError, match=r"no scope is known.*inner\.weight"):
         trainer(tmp_path, Unknown(), PruningCallback("parp", 0.5))
 
 
