@@ -22,6 +22,8 @@ from parp_fairseq.pruning.scope import canonical_name
 # A file's sparsity and the option may differ by rounding, not by more.
 _TOLERANCE = 0.005
 
+PREFIX = "task.prune."
+
 
 class FirstMask:
     """Reads and checks its sources at once, before training; `make` gives the mask."""
@@ -90,16 +92,33 @@ class FirstMask:
         if not os.path.isfile(path):
             names = f"{', '.join(FIRST_MASKS)} or " if option.endswith("initial") else ""
             raise UserError(f"{option} is {path!r}: no such file; give {names}a mask file")
-        mask = mask_in(path, weights)
-        with options_named("task.prune."):
-            mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)
-        if abs(mask.sparsity - self.sparsity) > _TOLERANCE:
-            raise UserError(
-                f"{path}: this mask has sparsity {mask.sparsity:.4f} and the run begins at "
-                f"{self.sparsity:.4f}; set task.prune.sparsity (where it climbs: "
-                "initial_sparsity) to it"
-            )
-        return mask
+        return fitted(mask_in(path, weights), path, self.sparsity, weights)
+
+
+def fitted(
+    mask: Mask, path: str, sparsity: float, weights: Mapping[str, Tensor], prefix: str = PREFIX
+) -> Mask:
+    """Return a mask under the names of a model's weights.
+
+    Args:
+        mask: the mask.
+        path: its file, for the errors.
+        sparsity: what the run begins with, in [0, 1].
+        weights: the model's prunable parameters, name → tensor.
+        prefix: what the caller's options begin with, for the errors.
+
+    Raises:
+        UserError: the mask is of another model or scope, or of another sparsity.
+    """
+    with options_named(prefix):
+        mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)
+    if abs(mask.sparsity - sparsity) > _TOLERANCE:
+        raise UserError(
+            f"{path}: this mask has sparsity {mask.sparsity:.4f} and the run begins at "
+            f"{sparsity:.4f}; set {prefix}sparsity (where it climbs: {prefix}initial_sparsity) to "
+            "it"
+        )
+    return mask
 
 
 def mask_in(path: str, names: Iterable[str]) -> Mask:

@@ -111,6 +111,11 @@ class Pruner:
         return self.started and self.sparsity >= self.schedule.final
 
     @property
+    def covered(self) -> bool:
+        """Whether the weights hold m⊙θ at present, inside of `subnetwork` or `enter_view`."""
+        return self._theta.cover is not None
+
+    @property
     def _free(self) -> bool:
         """Whether θ is something else than m⊙θ."""
         return self._moved and not self.held
@@ -203,7 +208,7 @@ class Pruner:
 
         A block inside another changes nothing.
         """
-        covered = self._theta.cover is not None
+        covered = self.covered
         self.enter_view()
         try:
             yield self.view_mask()
@@ -213,7 +218,7 @@ class Pruner:
 
     def enter_view(self) -> None:
         """Begin what `subnetwork` does, for programs that are told of begin and end apart."""
-        if self._free and self._theta.cover is None:
+        if self._free and not self.covered:
             self._theta.lay_over(self.view_mask())
 
     def leave_view(self) -> None:
@@ -228,7 +233,7 @@ class Pruner:
             name: a name that `start` was given.
             tensor: (…) that weight, or the model's own copy of it; it is not changed.
         """
-        if name not in self._theta.tensors or not self._free or self._theta.cover is not None:
+        if name not in self._theta.tensors or not self._free or self.covered:
             return tensor
         saved = tensor.detach().clone()
         zero_unset([saved], [self.view_mask().packed[name]])

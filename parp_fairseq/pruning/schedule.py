@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parp_fairseq.pruning.checks import check_shape, check_sparsity
@@ -79,3 +80,28 @@ class SparsityChain:
         """Return the sparsity after `update` updates (0 or more), in [0, 1]."""
         leg = min(update // self.length, len(self.legs) - 1)
         return self.legs[leg].at(update - leg * self.length)
+
+
+def climb(
+    sparsities: Sequence[float], total_updates: int, rise: float = 0.5, shape: str = "linear"
+) -> SparsitySchedule | SparsityChain:
+    """Return the schedule that climbs over a run, in one leg or in stages.
+
+    Args:
+        sparsities: the one to begin with, those on the way, and the one to reach; each is reached
+            and held for an equal share of all updates, like a run of its own.
+        total_updates: N, the last update of the run, at least 1.
+        rise: the share of a leg's updates over which it climbs, in [0, 1].
+        shape: "linear" or "cubic".
+
+    Raises:
+        PruningError: `rise` or a sparsity is out of range, or the sparsities fall.
+    """
+    if not 0.0 <= rise <= 1.0:
+        raise PruningError(f"is {rise}; it is a share of all updates, 0 to 1", "rise")
+    length = total_updates // (len(sparsities) - 1)
+    legs = tuple(
+        SparsitySchedule(end, begin, round(rise * length), shape)
+        for begin, end in zip(sparsities, sparsities[1:])
+    )
+    return legs[0] if len(legs) == 1 else SparsityChain(legs, max(1, length))

@@ -11,6 +11,7 @@ from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
 from parp_fairseq.pruning.checks import check_granularity, check_shape, check_sparsity
 from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
+from parp_fairseq.pruning.schedule import climb
 
 # Options that decide how a run goes; resuming it under others is refused.
 FINGERPRINT = (
@@ -141,14 +142,9 @@ def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityCh
             f"optimization.max_update is {total_updates}: task.prune.method={cfg.method} climbs "
             "over a share of all updates, so it must know how many there are; set it to 1 or more"
         )
-    points = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
-    length = total_updates // (len(points) - 1)
+    sparsities = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
     with options_named(PREFIX):
-        legs = tuple(
-            SparsitySchedule(end, begin, round(cfg.rise * length), _shape(cfg))
-            for begin, end in zip(points, points[1:])
-        )
-    return legs[0] if len(legs) == 1 else SparsityChain(legs, max(1, length))
+        return climb(sparsities, total_updates, cfg.rise, _shape(cfg))
 
 
 def make_pruner(cfg: Any, total_updates: int) -> Optional[Pruner]:

@@ -1,0 +1,67 @@
+"""The weights in a folder that `save_pretrained` wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+def read_tensors(folder: PathLike) -> dict[str, Tensor]:
+    """Read all tensors of a model in one or several safetensors files.
+
+    Args:
+        folder: a folder of transformers.
+
+    Returns:
+        name → tensor on the CPU.
+
+    Raises:
+        UserError: there is no such folder, it holds no safetensors weights, or they are damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            tensors.update(load_file(str(path)))
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path}: not a readable model; copy it again") from error
+    return tensors
+
+
+def weight_files(folder: PathLike) -> list[Path]:
+    """Return the safetensors files of a folder of transformers.
+
+    Raises:
+        UserError: there is no such folder, or it holds no safetensors weights.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one that save_pretrained wrote")
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        raise UserError(
+            f"{folder} holds no {WEIGHTS_FILE}; give a folder that save_pretrained wrote"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [folder / Path(name).name for name in names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{index}: not a readable index; copy it again") from error
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file, and {index.name} names it; copy it again")
+    return files

@@ -1,0 +1,103 @@
+"""What a checkpoint of a Trainer holds besides the subnetwork: the file `parp.pt`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, replacing
+
+FILE = "parp.pt"
+VERSION = 1
+
+
+def checksum(weights: Mapping[str, Tensor]) -> int:
+    """Return a number, in [0, 2³²), that differs where weights differ.
+
+    Args:
+        weights: name → tensor.
+    """
+    total = 0
+    for name in sorted(weights):
+        data = weights[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        total = zlib.crc32(data.numpy().tobytes(), total)
+    return total
+
+
+def write_state(
+    folder: PathLike, pruner_state: Mapping[str, Any], subnetwork: Mapping[str, Tensor]
+) -> None:
+    """Write a Pruner's state beside the subnetwork that a checkpoint folder holds.
+
+    Args:
+        folder: the checkpoint.
+        pruner_state: what `Pruner.state_dict` returned.
+        subnetwork: name → m⊙θ as it was saved.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    about = {"version": VERSION, "checksum": checksum(subnetwork), "pruner": dict(pruner_state)}
+    with replacing(Path(folder, FILE)) as partial:
+        torch.save(about, partial)
+
+
+def read_state(folder: PathLike) -> dict[str, Any] | None:
+    """Return {"version", "checksum", "pruner"} of a checkpoint folder; None where it has none.
+
+    Raises:
+        UserError: the file is damaged, of another version, or holds something else.
+    """
+    path = Path(folder, FILE)
+    if not path.is_file():
+        return None
+    try:
+        about = torch.load(path, map_location="cpu", weights_only=True)
+        if about["version"] != VERSION:
+            raise UserError(
+                f"{path}: version {about['version']}, this program reads version {VERSION}; update "
+                "parp-fairseq"
+            )
+        if not isinstance(about["checksum"], int) or not isinstance(about["pruner"], dict):
+            raise ValueError("its parts are missing")
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a readable pruning state; resume from an earlier checkpoint"
+        ) from error
+    return about
+
+
+def state_of(
+    folders: Iterable[PathLike], weights: Mapping[str, Tensor], update: int
+) -> dict[str, Any]:
+    """Return the Pruner's state of the checkpoint from which a model was loaded.
+
+    A Trainer does not tell its callbacks which folder that was; the weights do.
+
+    Args:
+        folders: where to look.
+        weights: name → prunable parameter, as loaded.
+        update: the update at which training goes on, for the error.
+
+    Raises:
+        UserError: none of the folders holds the state of these weights.
+    """
+    wanted, looked = checksum(weights), []
+    for folder in folders:
+        about = read_state(folder)
+        if about is not None and about["checksum"] == wanted:
+            return about["pruner"]
+        looked.append(f"{folder} {'is of other weights' if about else 'has none'}")
+    raise UserError(
+        f"training goes on at update {update}, but no {FILE} belongs to its weights "
+        f"({'; '.join(looked)}): resume from a checkpoint that was saved whole by a Trainer with "
+        "this callback, and name its folder with resume_from=… where it lies outside output_dir"
+    )

@@ -1,0 +1,477 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+transformers = pytest.importorskip("transformers")
+
+from safetensors.numpy import load_file  # noqa: E402
+from torch.nn.utils import prune as torch_prune  # noqa: E402
+from trainings import sounds, tiny_bert, tiny_wav2vec2, tiny_xlnet, trainer  # noqa: E402
+
+from parp_fairseq.errors import UserError  # noqa: E402
+from parp_fairseq.hf import PruningCallback, prunable_parameters  # noqa: E402
+from parp_fairseq.masks.files import save_mask  # noqa: E402
+from parp_fairseq.pruning import iou, magnitude_mask  # noqa: E402
+
+CLIMB = {"initial_sparsity": 0.2, "rise": 0.5}
+
+
+class Watch(transformers.TrainerCallback):
+    """Calls a function with the model after every update, once pruning is done."""
+
+    def __init__(self, see):
+        self.see = see
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.see(state, model)
+
+
+def scope_of(model):
+    parameters = dict(model.named_parameters())
+    return {name: parameters[name].detach() for name in prunable_parameters(model)}
+
+
+def zeros_in(folder, names):
+    """Share of zeros, counted in the file by numpy alone."""
+    tensors = load_file(str(folder / "model.safetensors"))
+    chosen = [tensors[name] for name in names]
+    return sum(int((t == 0).sum()) for t in chosen) / sum(t.size for t in chosen)
+
+
+def zeros(weights):
+    return sum(int((w == 0).sum()) for w in weights.values())
+
+
+def entries(weights):
+    return sum(w.numel() for w in weights.values())
+
+
+@pytest.mark.parametrize(
+    ("make", "data"), [(tiny_bert, None), (tiny_xlnet, None), (tiny_wav2vec2, sounds())]
+)
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("parp", {"interval": 3}),
+        ("parp_p", {"interval": 2, **CLIMB}),
+        ("gmp", {"interval": 2, **CLIMB}),
+        ("mpi", {}),
+        ("rp", {}),
+        ("rp", {"initial": "random_init"}),
+    ],
+)
+def test_ends_with_exactly_the_sparsity_in_model_and_file(tmp_path, make, data, method, options):
+    model = make()
+    callback = PruningCallback(method, 0.6, **options)
+    run = trainer(tmp_path, model, callback, data=data)
+    run.train()
+    run.save_model(str(tmp_path / "end"))
+    weights = scope_of(model)
+    total = entries(weights)
+    assert zeros(weights) == round(0.6 * total)
+    assert zeros_in(tmp_path / "end", weights) == round(0.6 * total) / total
+    assert callback.mask.kept == total - round(0.6 * total)
+    loaded = type(model).from_pretrained(tmp_path / "end")
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+    assert not any(
+        module._forward_pre_hooks or module._state_dict_hooks for module in model.modules()
+    )
+
+
+def test_dense_is_the_trainer_alone(tmp_path):
+    plain, model = tiny_bert(), tiny_bert()
+    trainer(tmp_path / "a", plain).train()
+    trainer(tmp_path / "b", model, PruningCallback("dense", 0.0)).train()
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_a_held_mask_is_that_of_torch_prune(tmp_path):
+    model, oracle = tiny_bert(), tiny_bert()
+    linears = [
+        (oracle.get_submodule(name.rpartition(".")[0]), "weight") for name in scope_of(oracle)
+    ]
+    torch_prune.global_unstructured(linears, torch_prune.L1Unstructured, amount=0.6)
+    trainer(tmp_path / "a", oracle).train()
+    trainer(tmp_path / "b", model, PruningCallback("mpi", 0.6)).train()
+    for module, attribute in linears:
+        torch_prune.remove(module, attribute)
+    for name, weight in scope_of(oracle).items():
+        ours = scope_of(model)[name]
+        assert torch.equal(ours == 0, weight == 0), name
+        # AdamW's decay acts on what torch keeps in weight_orig too, where ours is zeroed after it.
+        torch.testing.assert_close(ours, weight)
+
+
+def test_parp_is_algorithm_1(tmp_path):
+    model, oracle = tiny_bert(), tiny_bert()
+    names = list(scope_of(oracle))
+
+    def prune(state, net):
+        if state.global_step % 3 == 0 or state.global_step == 8:
+            weights = scope_of(net)
+            mask = magnitude_mask(weights, 0.6)
+            for name in names:
+                weights[name].mul_(mask[name])
+
+    prune(transformers.TrainerState(global_step=0), oracle)
+    trainer(tmp_path / "a", oracle, Watch(prune)).train()
+    trainer(tmp_path / "b", model, PruningCallback("parp", 0.6, interval=3)).train()
+    for name, tensor in oracle.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_scores_and_files_are_of_the_subnetwork_and_training_goes_on_with_theta(tmp_path):
+    seen = {}
+
+    def see(state, model):
+        seen[state.global_step] = {n: w.clone() for n, w in scope_of(model).items()}
+
+    def run_of(folder, **options):
+        # Without dropout: scoring draws random numbers, with or without pruning.
+        model = tiny_bert(dropout=0.0)
+        callback = PruningCallback("parp", 0.6, interval=4)
+        run = trainer(folder, model, callback, Watch(see), **options)
+        run.train()
+        return model, run
+
+    plain, _ = run_of(tmp_path / "a")
+    theta = dict(seen)
+    often = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    model, run = run_of(tmp_path / "b", **often)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+    losses = {e["step"]: e["eval_loss"] for e in run.state.log_history if "eval_loss" in e}
+    for step in (2, 3, 6):
+        weights = theta[step]
+        assert zeros(weights) < 0.5 * entries(weights)
+        folder = tmp_path / "b" / f"checkpoint-{step}"
+        assert zeros_in(folder, weights) == round(0.6 * entries(weights)) / entries(weights)
+        mask = magnitude_mask(weights, 0.6)
+        saved = load_file(str(folder / "model.safetensors"))
+        for name, weight in weights.items():
+            assert np.array_equal(saved[name], (weight * mask[name]).numpy()), name
+        stock = type(model).from_pretrained(folder)
+        scored = trainer(tmp_path / "c", stock).evaluate()["eval_loss"]
+        assert scored == pytest.approx(losses[step], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("parp", {"interval": 4}),
+        ("parp", {"interval": 1, "interval_unit": "epoch"}),
+        ("parp_p", {"interval": 3, **CLIMB}),
+        ("gmp", {"interval": 3, **CLIMB}),
+        ("rp", {}),
+    ],
+)
+@pytest.mark.parametrize("at", [3, 6])
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, method, options, at):
+    every = {"save_strategy": "steps", "save_steps": 3, "gradient_accumulation_steps": 2}
+    whole = tiny_bert()
+    trainer(tmp_path / "a", whole, PruningCallback(method, 0.6, **options), **every).train()
+
+    class Stop(transformers.TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            if state.global_step == at:
+                raise KeyboardInterrupt
+
+    callback = PruningCallback(method, 0.6, **options)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "b", tiny_bert(), callback, Stop(), **every).train()
+    model = tiny_bert(seed=99)
+    again = PruningCallback(method, 0.6, **options)
+    trainer(tmp_path / "b", model, again, **every).train(resume_from_checkpoint=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_resuming_elsewhere_needs_the_folder(tmp_path):
+    every = {"save_strategy": "steps", "save_steps": 4}
+    model = tiny_bert()
+    trainer(tmp_path / "a", model, PruningCallback("parp", 0.6, interval=3), **every).train()
+    source = tmp_path / "a" / "checkpoint-4"
+    lost = PruningCallback("parp", 0.6, interval=3)
+    with pytest.raises(UserError, match=r"no parp.pt belongs to its weights .*resume_from="):
+        trainer(tmp_path / "b", tiny_bert(), lost).train(resume_from_checkpoint=str(source))
+    found = PruningCallback("parp", 0.6, interval=3, resume_from=source)
+    again = tiny_bert()
+    trainer(tmp_path / "b", again, found).train(resume_from_checkpoint=str(source))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_resuming_under_other_options_is_refused(tmp_path):
+    every = {"save_strategy": "steps", "save_steps": 4}
+    first = PruningCallback("parp_p", 0.6, interval=2, **CLIMB)
+    trainer(tmp_path, tiny_bert(), first, **every).train()
+    for options, steps, reason in (
+        ({"sparsity": 0.7}, 8, "sparsity was 0.6"),
+        ({"interval": 3}, 8, "interval was 2"),
+        ({}, 12, "max_steps was 8"),
+    ):
+        other = PruningCallback("parp_p", **{"sparsity": 0.6, "interval": 2, **CLIMB, **options})
+        run = trainer(tmp_path, tiny_bert(), other, **{**every, "max_steps": steps})
+        with pytest.raises(UserError, match=reason):
+            run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+
+
+def test_the_best_is_the_best_at_the_target(tmp_path):
+    model = tiny_bert()
+    callback = PruningCallback("parp_p", 0.9, interval=1, initial_sparsity=0.0, rise=0.5)
+    options = {
+        "save_strategy": "steps",
+        "eval_strategy": "steps",
+        "save_steps": 1,
+        "eval_steps": 1,
+        "load_best_model_at_end": True,
+        "learning_rate": 1e-4,
+    }
+    run = trainer(tmp_path, model, callback, **options)
+    run.train()
+    losses = {e["step"]: e["eval_loss"] for e in run.state.log_history if "eval_loss" in e}
+    best = min((loss, step) for step, loss in losses.items() if step >= 4)
+    assert run.state.best_metric == best[0]
+    assert run.state.best_model_checkpoint.endswith(f"checkpoint-{best[1]}")
+    weights = scope_of(model)
+    assert zeros(weights) == round(0.9 * entries(weights))
+    assert iou(callback.mask, magnitude_mask(weights, 0.9)) == 1.0
+
+
+def test_an_early_end_leaves_the_subnetwork_and_says_what_it_lacks(tmp_path, caplog):
+    class Stop(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 2
+
+    model = tiny_bert()
+    trainer(tmp_path, model, PruningCallback("parp", 0.6, interval=100), Stop()).train()
+    weights = scope_of(model)
+    assert zeros(weights) == round(0.6 * entries(weights))
+    model = tiny_bert()
+    callback = PruningCallback("parp_p", 0.6, interval=1, initial_sparsity=0.0, rise=1.0)
+    trainer(tmp_path, model, callback, Stop()).train()
+    assert zeros(scope_of(model)) == round(0.15 * entries(weights))
+    assert "before the sparsity had climbed to 0.6" in caplog.text
+
+
+def test_masks_from_files_and_folders(tmp_path):
+    dense = tiny_bert()
+    run = trainer(tmp_path / "dense", dense)
+    run.train()
+    run.save_model(str(tmp_path / "tuned"))
+    one_shot = tiny_bert()
+    omp = PruningCallback("omp", 0.6, mask=tmp_path / "tuned")
+    run = trainer(tmp_path / "omp", one_shot, omp)
+    run.train()
+    assert iou(omp.mask, magnitude_mask(scope_of(dense), 0.6)) == 1.0
+    run.save_model(str(tmp_path / "sparse"))
+    save_mask(omp.mask, tmp_path / "mask.safetensors")
+    for mask in ("mask.safetensors", "sparse"):
+        model = tiny_bert()
+        trainer(tmp_path / "m", model, PruningCallback("mask", 0.6, mask=tmp_path / mask)).train()
+        for name, tensor in one_shot.state_dict().items():
+            assert torch.equal(tensor, model.state_dict()[name]), name
+    given = PruningCallback("parp", 0.6, initial=str(tmp_path / "mask.safetensors"))
+    trainer(tmp_path / "p", tiny_bert(), given).train()
+    wrong = PruningCallback("mask", 0.5, mask=tmp_path / "mask.safetensors")
+    with pytest.raises(UserError, match=r"sparsity 0\.6.*begins at 0\.5.*set sparsity"):
+        trainer(tmp_path / "w", tiny_bert(), wrong).train()
+    other = PruningCallback("mask", 0.6, mask=tmp_path / "mask.safetensors")
+    with pytest.raises(UserError, match="does not fit the model's prunable weights"):
+        trainer(tmp_path / "o", tiny_bert(layers=3), other).train()
+    missing = PruningCallback("omp", 0.6, mask=tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no such folder"):
+        trainer(tmp_path / "o", tiny_bert(), missing).train()
+
+
+def test_bf16_autocast(tmp_path):
+    model = tiny_bert()
+    trainer(tmp_path, model, PruningCallback("parp", 0.6, interval=3), bf16=True).train()
+    assert zeros(scope_of(model)) == round(0.6 * entries(scope_of(model)))
+
+
+def test_meters_are_logged(tmp_path):
+    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp_p", 0.6, interval=2, **CLIMB))
+    run.train()
+    logged = [entry for entry in run.state.log_history if "loss" in entry]
+    assert [entry["sparsity"] for entry in logged][-1] == 0.6
+    assert 0.2 < logged[0]["sparsity"] < 0.6
+    assert all(0 <= entry["mask_iou"] <= 1 and "threshold" in entry for entry in logged)
+
+
+def test_interrupted_and_begun_again_in_one_process(tmp_path):
+    class Stop(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    model = tiny_bert()
+    callback = PruningCallback("parp", 0.6, interval=4)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, model, callback, Stop()).train()
+    # As it stands, a user would save it, and train it again.
+    model.save_pretrained(tmp_path / "stopped")
+    names = scope_of(model)
+    assert zeros_in(tmp_path / "stopped", names) == round(0.6 * entries(names)) / entries(names)
+    assert zeros(names) < 0.5 * entries(names)
+    trainer(tmp_path, model, PruningCallback("mpi", 0.5)).train()
+    assert zeros(scope_of(model)) == round(0.5 * entries(names))
+
+
+def test_a_part_in_evaluation_mode_stays_with_theta(tmp_path):
+    """Some scripts freeze dropout in parts of a model; those are trained all the same."""
+    model = tiny_bert()
+    normal = model.train
+
+    def train(mode=True):
+        normal(mode)
+        model.bert.encoder.layer[0].eval()
+        return model
+
+    model.train = train
+    trainer(tmp_path, model, PruningCallback("parp", 0.6, interval=3)).train()
+    oracle = tiny_bert()
+    assert not torch.equal(
+        model.bert.encoder.layer[0].output.dense.weight,
+        oracle.bert.encoder.layer[0].output.dense.weight,
+    )
+    assert zeros(scope_of(model)) == round(0.6 * entries(scope_of(model)))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"method": "prap"}, "did you mean parp"),
+        ({"sparsity": 1.5}, "sparsity is 1.5"),
+        ({"interval": 0}, "interval is 0"),
+        ({"interval_unit": "step"}, "interval_unit is 'step'"),
+        ({"method": "omp"}, "mask is missing"),
+        ({"method": "parp", "mask": "x"}, "mask goes with method"),
+        ({"method": "parp_p", "initial_sparsity": 0.9}, "climbs from initial_sparsity"),
+        ({"method": "parp_p", "rise": 2.0}, "rise is 2.0"),
+        ({"method": "parp", "stages": [0.2]}, "stages has no meaning"),
+        ({"granularity": "row"}, "granularity is 'row'"),
+        ({"schedule": "steep"}, "schedule is 'steep'"),
+    ],
+)
+def test_wrong_options_are_told_at_once(options, reason):
+    with pytest.raises(UserError, match=reason):
+        PruningCallback(**options)
+
+
+class FakeArguments:
+    fsdp = ""
+    deepspeed = None
+    n_gpu = 1
+    optim = "adamw_torch"
+    torch_compile = False
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fsdp": ["full_shard"]}, "FSDP"),
+        ({"deepspeed": {"zero_optimization": {"stage": 3}}}, "DeepSpeed"),
+        ({"n_gpu": 2}, "DataParallel"),
+        ({"optim": "schedule_free_adamw"}, "schedule-free"),
+        ({"torch_compile": True}, "torch_compile"),
+    ],
+)
+def test_trainings_that_cannot_be_right(change, reason):
+    from parp_fairseq.hf.refusals import check_training
+
+    args = FakeArguments()
+    check_training(args, tiny_bert())
+    for key, value in change.items():
+        setattr(args, key, value)
+    with pytest.raises(UserError, match=reason):
+        check_training(args, tiny_bert())
+
+
+def test_models_that_cannot_be_right(tmp_path):
+    for attribute, value, reason in (
+        ("peft_config", {"default": None}, "PEFT"),
+        ("is_quantized", True, "quantised"),
+    ):
+        model = tiny_bert()
+        object.__setattr__(model, attribute, value)
+        from parp_fairseq.hf.refusals import check_training
+
+        with pytest.raises(UserError, match=reason):
+            check_training(FakeArguments(), model)
+
+    class Unknown(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Linear(4, 4)
+
+    with pytest.raises(UserError, match=r"no scope is known.*inner\.weight"):
+        trainer(tmp_path, Unknown(), PruningCallback("parp", 0.5))
+
+
+def test_two_callbacks_are_refused(tmp_path):
+    two = (PruningCallback("parp", 0.6), PruningCallback("mpi", 0.6))
+    with pytest.raises(UserError, match="two PruningCallbacks"):
+        trainer(tmp_path, tiny_bert(), *two)
+    run = trainer(tmp_path, tiny_bert(), two[0])
+    run.add_callback(two[1])
+    with pytest.raises(UserError, match="two PruningCallbacks"):
+        run.train()
+
+
+def test_a_moving_average_is_noticed(tmp_path):
+    class Average(transformers.TrainerCallback):
+        def __init__(self):
+            self.average = None
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            weights = {name: p.detach() for name, p in model.named_parameters()}
+            self.average = self.average or copy.deepcopy(weights)
+            for name, weight in weights.items():
+                self.average[name].lerp_(weight, 0.1)
+            if control.should_evaluate:
+                for name, weight in weights.items():
+                    weight.copy_(self.average[name])
+
+    options = {"eval_strategy": "steps", "eval_steps": 3}
+    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6), Average(), **options)
+    with pytest.raises(UserError, match="moving average"):
+        run.train()
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    every = {"save_strategy": "steps", "save_steps": 4}
+    trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6, interval=3), **every).train()
+    path = tmp_path / "checkpoint-4" / "parp.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6, interval=3), **every)
+    with pytest.raises(UserError, match="not a readable pruning state"):
+        run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+
+
+def test_evaluation_of_the_model_is_that_of_the_copy_without_hooks(tmp_path):
+    """In the middle of training, whoever calls the model in evaluation mode sees m⊙θ."""
+    outputs = []
+
+    def see(state, model):
+        if state.global_step != 3:
+            return
+        mask = magnitude_mask(scope_of(model), 0.6)
+        plain = tiny_bert()
+        weights = {n: p.detach().clone() for n, p in model.named_parameters()}
+        for name in mask:
+            weights[name].mul_(mask[name])
+        plain.load_state_dict(weights)
+        batch = {"input_ids": torch.tensor([[7, 8, 9]])}
+        with torch.no_grad():
+            outputs.append((plain.eval()(**batch).logits, model.eval()(**batch).logits))
+        model.train()
+
+    trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6, interval=4), Watch(see)).train()
+    assert torch.equal(*outputs[0])
