@@ -8,19 +8,20 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.reading import Run, cost, read_run, source_record
+from parp_fairseq.runs.settings import is_path
 from parp_fairseq.table import aligned
 
 FORMATS = ("text", "markdown", "csv", "json")
 
 # What may differ between two runs of one setting: the seed, where things lie, what is shown.
-_BESIDE_THE_POINT = (
+_NOT_COMPARED = (
     "checkpoint.",
     "common.log_",
     "common.seed",
@@ -39,6 +40,12 @@ _BESIDE_THE_POINT = (
     "task.seed",
 )
 _ALWAYS_SHOWN = ("task.prune.method", "task.prune.sparsity")
+# Files that other runs may have left → what to call them.
+_SOURCES = {
+    "task.prune.mask": "mask",
+    "task.prune.initial": "mask",
+    "checkpoint.finetune_from_model": "weights",
+}
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,7 @@ def build_table(runs: Sequence[Run]) -> Table:
                 f"{rows[-1].label}: the run that its mask comes from is not there, so its minutes "
                 "are not counted"
             )
+    rows = _with_distinct_titles(rows)
     methods = list(METHODS)
     rows.sort(
         key=lambda row: (
@@ -209,6 +217,21 @@ def build_table(runs: Sequence[Run]) -> Table:
         unfinished=tuple(run for run in runs if not run.finished),
         notes=tuple(notes),
     )
+
+
+def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Name the folder of the first run where rows would have the same title and sparsity."""
+    distinct = []
+    for row in rows:
+        alike = [
+            other for other in rows if (other.title, other.sparsity) == (row.title, row.sparsity)
+        ]
+        if len(alike) > 1:
+            folders = [other.runs[0].folder for other in alike]
+            folder = os.path.relpath(row.runs[0].folder, os.path.commonpath(folders))
+            row = replace(row, title=f"{row.title} [{folder}]")
+        distinct.append(row)
+    return distinct
 
 
 def _notes(
@@ -254,42 +277,50 @@ def _settings(run: Run) -> dict[str, Any]:
     return {
         key: value
         for key, value in flat(run.record["config"]).items()
-        if not key.startswith(_BESIDE_THE_POINT)
+        if not key.startswith(_NOT_COMPARED) and not _names_file(key, value)
     }
 
 
 def _setting(run: Run, above: tuple[Path, ...] = ()) -> tuple[Any, ...]:
-    """What runs must share to be one experiment under several seeds."""
+    """What runs must share to be one experiment under several seeds.
+
+    That is their settings but for the seed, what their data held, and the experiments that their
+    masks and first weights come from.
+    """
     settings = _settings(run)
     if run.method == "dense":
         settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    mask = _mask_source(run, above)[0]
-    return (run.method, json.dumps(settings, sort_keys=True, default=str), mask)
+    sources = [_source(run, key, above)[0] for key in _SOURCES]
+    described = (settings, _data(run), sources)
+    return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
 
 
-def _mask_source(run: Run, above: tuple[Path, ...] = ()) -> tuple[str, str]:
-    """Where a run's mask comes from: what tells it from others but for the seed, and a short name.
+def _names_file(key: str, value: Any) -> bool:
+    return key == "task.prune.initial" and is_path(value)
 
-    A mask that another run left stands for that run's experiment. Any other file stands for itself,
-    numbers behind "seed" in its path apart.
+
+def _data(run: Run) -> dict[str, str]:
+    """Digests of the data that a run was trained and validated on."""
+    contents = run.record.get("contents", {})
+    return {name: digest for name, digest in contents.items() if name.startswith("the ")}
+
+
+def _source(run: Run, key: str, above: tuple[Path, ...] = ()) -> tuple[str, str]:
+    """Where a file that an option names comes from: what tells it from others, and a short name.
+
+    A file that another run left stands for that run's experiment, whatever its seed. Any other
+    file stands for itself, numbers behind "seed" in its path apart.
     """
-    for key in ("task.prune.mask", "task.prune.initial"):
-        path = run.option(key)
-        if not path or (key == "task.prune.initial" and os.sep not in str(path)):
-            continue
-        record = source_record(run, Path(path))
-        here = run.folder.resolve()
-        if record is not None and record.resolve().parent.parent not in (*above, here):
-            source = read_run(record)
-            read = {
-                name: digest
-                for name, digest in source.record.get("contents", {}).items()
-                if name.startswith("the ")
-            }
-            told = json.dumps([_setting(source, (*above, here)), read], sort_keys=True)
-            return told, f"{source.method} on {Path(str(source.option('task.data'))).name}"
-        return re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name
-    return "", ""
+    path = run.option(key)
+    if not path or (key == "task.prune.initial" and not is_path(path)):
+        return "", ""
+    record = source_record(run, Path(path))
+    here = run.folder.resolve()
+    if record is not None and record.resolve().parent.parent not in (*above, here):
+        source = read_run(record)
+        name = f"{source.method} on {Path(str(source.option('task.data'))).name}"
+        return json.dumps(_setting(source, (*above, here))), name
+    return re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
@@ -304,8 +335,10 @@ def _title(run: Run, groups: Sequence[Run]) -> str:
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
     told_by = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
     values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in told_by]
-    if len({_mask_source(other)[0] for other in alike}) > 1:
-        values.append(f"mask of {_mask_source(run)[1]}")
+    for key, kind in _SOURCES.items():
+        here, name = _source(run, key)
+        if here and len({_source(other, key)[0] for other in alike}) > 1:
+            values.append(f"{kind} of {name}")
     if not values:
         return title
     return f"{title} ({', '.join(values)})"

@@ -7,14 +7,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.log import TrainingLog, read_log
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE, SCORES_FOLDER, SPARSITY_FILE
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 @dataclass(frozen=True)
