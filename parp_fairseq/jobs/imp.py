@@ -126,7 +126,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
                 work = folder / f"round_{number:02d}"
                 try:
                     run.train(work, number, before, plan.round_updates)
-                except UserError:
+                except BaseException:
                     if number == 1 and not (work / CHECKPOINTS / RUN_FILE).exists():
                         # Nothing was trained: the corrected command is another series.
                         (folder / PLAN_FILE).unlink(missing_ok=True)
@@ -157,19 +157,26 @@ def _check_config(plan: Plan) -> None:
         raise UserError(f"{file}: no such config; check --config-dir and --config-name")
     if not plan.rewind_update:
         return
-    updates = plan.round_updates
-    for override in plan.overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if updates is None and key == "optimization.max_update" and value.isdigit():
-            updates = int(value)
-    if updates is None:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        updates = int(config["optimization"]["max_update"])
-    if plan.rewind_update >= updates:
+    updates = plan.round_updates or _max_update(plan, file)
+    if 0 < updates <= plan.rewind_update:
         raise UserError(
             f"--rewind-update is {plan.rewind_update}, and the dense fine-tuning ends at update "
             f"{updates}; give a smaller one"
         )
+
+
+def _max_update(plan: Plan, file: Path) -> int:
+    """`optimization.max_update` of a whole fine-tuning; 0 where it cannot be told beforehand."""
+    for override in reversed(plan.overrides):
+        key, _, value = override.lstrip("+").partition("=")
+        if key == "optimization.max_update":
+            return int(value) if value.isdigit() else 0
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return int(config["optimization"]["max_update"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        # Composed of other files, or wrong: Hydra knows.
+        return 0
 
 
 def _check_folder(plan: Plan, folder: Path) -> None:
