@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from parp_fairseq.cli.options import AsJson
+from parp_fairseq.errors import INTERRUPTED
 from parp_fairseq.table import aligned
 
 
@@ -67,7 +68,7 @@ def imp(
         result = run_imp(plan, folder, keep_checkpoints)
     except KeyboardInterrupt:
         say_stopped()
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         masks = [{"sparsity": share, "mask": str(mask)} for share, mask in result.masks]
         print(json.dumps({"final": str(result.final), "masks": masks}, indent=1))

@@ -23,7 +23,7 @@ from parp_fairseq.config import shipped as configs
 from parp_fairseq.demo.plan import CONFIG, DATA, Plan, PlannedRun
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import LOGS, REPORT, SPEECH, WorkFolder
-from parp_fairseq.errors import UserError
+from parp_fairseq.errors import INTERRUPTED, UserError
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
 from parp_fairseq.runs.names import LOG_FILE
@@ -109,7 +109,7 @@ def _ended_properly() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _say("stopped; the same command goes on from here")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if in_charge:
             signal.signal(signal.SIGTERM, before)

@@ -25,7 +25,7 @@ from fairseq.logging import progress_bar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from parp_fairseq.errors import EXIT_CODE, UserError, reported
+from parp_fairseq.errors import EXIT_CODE, INTERRUPTED, UserError, reported
 from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.tasks.experiment import Experiment, check_experiment, completed
@@ -110,7 +110,7 @@ def _one_line(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         way = "goes on from its last checkpoint" if (folder / LAST).exists() else "begins it again"
         print(f"stopped; the same command {way}", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(cannot_write(error.filename or folder, error)) from error
