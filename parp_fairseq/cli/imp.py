@@ -51,7 +51,8 @@ def imp(
     Example: parp imp --config-name parp_10min --sparsity 0.9 task.data=data/10min
     model.w2v_path=wav2vec_small.pt
     """
-    from parp_fairseq.jobs.imp import Plan, run_imp, say_stopped
+    from parp_fairseq.jobs.imp import run_imp, say_stopped
+    from parp_fairseq.jobs.imp_plan import Plan
 
     plan = Plan(
         config_name,
