@@ -16,7 +16,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, replacing, write_json
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.imp_plan import PLAN_FILE, Plan, check_config, check_folder
-from parp_fairseq.jobs.progress import Clock, Progress, updates_done
+from parp_fairseq.jobs.progress import Clock, Progress, epochs_done, updates_done
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
 from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
@@ -58,6 +58,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
     ]
     clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
     with locked(folder, "another parp imp") as lock, Progress(clock) as progress:
+        check_folder(plan, folder)
         write_json(folder / PLAN_FILE, asdict(plan))
         run = _Fairseq(plan, folder, lock, progress, len(masks) + 1)
         for number, sparsity in _count(sparsities):
@@ -65,13 +66,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
             if not mask.is_file():
                 before = (sparsities[number - 2], masks[number - 2]) if number > 1 else None
                 work = folder / f"round_{number:02d}"
-                try:
-                    run.train(work, number, before, plan.round_updates)
-                except BaseException:
-                    if number == 1 and not (work / CHECKPOINTS / RUN_FILE).exists():
-                        # Nothing was trained: the corrected command is another series.
-                        (folder / PLAN_FILE).unlink(missing_ok=True)
-                    raise
+                run.train(work, number, before, plan.round_updates)
                 _write_mask(work, sparsity, number, mask)
                 progress.say(f"round {number} of {len(masks)}: mask of sparsity {sparsity:g}")
             if not keep_checkpoints:
@@ -159,8 +154,7 @@ class _Fairseq:
                 shutil.copyfile(kept, partial)
 
     def _show(self, work: Path, number: int) -> None:
-        total = _total_updates(work)
-        done = min(updates_done(work / LOG_FILE), total)
+        done, total = _course(work)
         self.progress.show(number - 1 + done / total, {work.name: (done, total)})
 
 
@@ -170,13 +164,22 @@ def _assigned(key: str, path: Path) -> str:
     return f"{key}='{quoted}'"
 
 
-def _total_updates(work: Path) -> int:
-    """Return max_update as the run itself resolved it; 1 before it has."""
+def _course(work: Path) -> tuple[float, float]:
+    """How much of a fine-tuning is done, and all of it, as the run itself resolved its length.
+
+    That is in updates, or where epochs alone decide in epochs; (0, 1) where neither tells.
+    """
     try:
         run = json.loads((work / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
-        return max(1, int(run["config"]["optimization"]["max_update"]))
+        length = run["config"]["optimization"]
+        updates, epochs = int(length["max_update"]), int(length["max_epoch"])
     except (OSError, ValueError, KeyError):
-        return 1
+        return 0, 1
+    if updates > 0:
+        return min(updates_done(work / LOG_FILE), updates), updates
+    if epochs > 0:
+        return min(epochs_done(work / LOG_FILE), epochs), epochs
+    return 0, 1
 
 
 def _write_mask(work: Path, sparsity: float, number: int, file: Path) -> None:

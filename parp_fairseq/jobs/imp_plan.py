@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,6 +14,8 @@ from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import LOCK_FILE
 from parp_fairseq.jobs.imp_rounds import round_sparsities
+from parp_fairseq.runs.names import CHECKPOINTS
+from parp_fairseq.runs.settings import flat
 
 PLAN_FILE = "imp.json"
 # What this program decides itself.
@@ -23,6 +27,13 @@ _OURS = (
     "hydra.run.dir",
     "checkpoint.save_dir",
     "checkpoint.finetune_from_model",
+)
+# What ends a fine-tuning beside optimization.max_update.
+_OTHER_ENDS = (
+    "optimization.max_epoch",
+    "optimization.stop_time_hours",
+    "optimization.stop_min_lr",
+    "checkpoint.patience",
 )
 
 
@@ -72,51 +83,90 @@ class Plan:
 
 
 def check_config(plan: Plan) -> None:
-    """Raise UserError where there is no such config, or it ends before the update to rewind to."""
+    """Check what can be told of the config before anything is trained.
+
+    Raises:
+        UserError: there is no such config, nothing in it ends a fine-tuning, or it ends before the
+            update to rewind to.
+    """
     if plan.config_dir:
         file = Path(plan.config_dir, f"{plan.config_name}.yaml")
     else:
         file = shipped.path_of(plan.config_name)
     if not file.is_file():
         raise UserError(f"{file}: no such config; check --config-dir and --config-name")
-    if not plan.rewind_update:
+    settings = _settings(file, plan.overrides)
+    if settings is None:
+        # Composed of other files, or wrong: Hydra knows.
         return
-    updates = plan.round_updates or _max_update(plan, file)
-    if 0 < updates <= plan.rewind_update:
+    updates = settings.get("optimization.max_update")
+    if updates == 0 and not any(_may_end(settings.get(key)) for key in _OTHER_ENDS):
+        raise UserError(
+            "optimization.max_update is 0 and nothing else ends a fine-tuning; set it, or "
+            "optimization.max_epoch"
+        )
+    updates = plan.round_updates or updates
+    if isinstance(updates, int) and 0 < updates <= plan.rewind_update:
         raise UserError(
             f"--rewind-update is {plan.rewind_update}, and the dense fine-tuning ends at update "
             f"{updates}; give a smaller one"
         )
 
 
-def _max_update(plan: Plan, file: Path) -> int:
-    """`optimization.max_update` of a whole fine-tuning; 0 where it cannot be told beforehand."""
-    for override in reversed(plan.overrides):
-        key, _, value = override.lstrip("+").partition("=")
-        if key == "optimization.max_update":
-            return int(value) if value.isdigit() else 0
+def _settings(file: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The options that a config and overrides give, by full key; None where only Hydra can tell."""
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return int(config["optimization"]["max_update"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        # Composed of other files, or wrong: Hydra knows.
-        return 0
+        if not isinstance(config, dict) or "defaults" in config:
+            return None
+        settings = flat(config)
+        for override in overrides:
+            key, _, value = override.lstrip("+").partition("=")
+            settings[key] = yaml.safe_load(value)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return settings
+
+
+def _may_end(value: Any) -> bool:
+    """Whether an option's value, which may be one that only Hydra resolves, ends a fine-tuning."""
+    return isinstance(value, str) or (value is not None and value > 0)
 
 
 def check_folder(plan: Plan, folder: Path) -> None:
-    """See that the folder is empty or this very series' own."""
+    """Check that a series can begin in a folder, or go on there.
+
+    A series that never came to a checkpoint binds nobody: the corrected command is another one.
+
+    Raises:
+        UserError: the folder holds another series, or something else.
+    """
     file = folder / PLAN_FILE
-    wanted = json.loads(json.dumps(asdict(plan)))
     if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        for key in wanted:
-            if found.get(key) != wanted[key]:
-                raise UserError(
-                    f"{folder}: {key} was {found.get(key)} when this series began and is now "
-                    f"{wanted[key]}; put it back or give another folder as --out"
-                )
+        if _has_trained(folder):
+            _check_same(plan, file)
         return
-    # A first call that failed before anything was trained leaves its lock and its log.
-    left = {LOCK_FILE, "round_01", "round_01.log"}
-    if folder.exists() and any(path.name not in left for path in folder.iterdir()):
+    # What is there before the plan is written.
+    if folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise UserError(f"{folder} holds something else; give a new folder as --out")
+
+
+def _has_trained(folder: Path) -> bool:
+    kept = (f"*/{CHECKPOINTS}/*.pt", "masks/*")
+    return any(True for pattern in kept for _ in folder.glob(pattern))
+
+
+def _check_same(plan: Plan, file: Path) -> None:
+    try:
+        begun = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{file} cannot be read, so nothing tells which series this folder holds; give another "
+            "folder as --out"
+        ) from error
+    for key, wanted in json.loads(json.dumps(asdict(plan))).items():
+        if begun.get(key) != wanted:
+            raise UserError(
+                f"{file.parent}: {key} was {begun.get(key)} when this series began and is now "
+                f"{wanted}; put it back or give another folder as --out"
+            )
