@@ -63,7 +63,7 @@ def errors_by_sparsity(table: Table, folder: Path) -> Picture | None:
     sparsities: dict[str, set[float]] = {}
     for row in rows:
         sparsities.setdefault(row.title, set()).add(row.sparsity)
-    curves = any(len(found) >= 3 for found in sparsities.values())
+    curves = any(len(points) >= 3 for points in sparsities.values())
     what = _curves(table, rows) if curves else _bars(table, rows)
     style.save(what, folder / "errors.png")
     spread = any(len(row.runs) > 1 for row in rows)
@@ -175,10 +175,10 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
     shown = sorted(rows, key=lambda row: -row.sparsity)[:_MOST_PANELS]
     shown = [row for row in rows if row in shown]
     maps = [(row, _map(row.runs[0])) for row in shown]
-    maps = [(row, found) for row, found in maps if found[0]]
+    maps = [(row, grid) for row, grid in maps if grid[0]]
     if not maps:
         return None
-    layers = max(len(found[0]) for _, found in maps)
+    layers = max(len(grid[0]) for _, grid in maps)
     columns = min(3, len(maps))
     lines = -(-len(maps) // columns)
     from matplotlib.figure import Figure
@@ -188,7 +188,7 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
     figure = Figure(figsize=(width, lines * (0.9 + tall * layers) + 0.5), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
     reach = max(
-        abs(value - row.sparsity) for row, found in maps for line in found[2] for value in line
+        abs(value - row.sparsity) for row, grid in maps for line in grid[2] for value in line
     )
     reach = max(100 * reach, 0.1)
     image = None
@@ -269,9 +269,11 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     ]
     panels = []
     for title, climbs in (("sparsity held", False), ("sparsity climbing", True)):
-        found = [(row, points) for row, points in ious if points and _climbs(row.method) == climbs]
-        if found:
-            panels.append((title, found))
+        courses = [
+            (row, points) for row, points in ious if points and _climbs(row.method) == climbs
+        ]
+        if courses:
+            panels.append((title, courses))
     rates = [(row, points) for row, points in rates if points]
     if not rates:
         return None
@@ -280,8 +282,8 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     figure = Figure(figsize=(style.WIDTH + 1.2, 7.2 if panels else 4.4), layout="constrained")
     mosaic = [[title for title, _ in panels], ["errors"] * len(panels)] if panels else [["errors"]]
     axes = figure.subplot_mosaic(mosaic, height_ratios=(2, 3) if panels else None)
-    for title, found in panels:
-        _lines(axes[title], found, ends=True)
+    for title, courses in panels:
+        _lines(axes[title], courses, ends=True)
         axes[title].ticklabel_format(axis="y", useOffset=False)
         axes[title].legend(
             title=f"mask IOU with the first mask, {title}",
@@ -373,7 +375,7 @@ def _climbs(method: str) -> bool:
 
 
 def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:
-    found: dict[str, list[TableRow]] = {}
+    groups: dict[str, list[TableRow]] = {}
     for row in rows:
-        found.setdefault(row.title, []).append(row)
-    return found
+        groups.setdefault(row.title, []).append(row)
+    return groups

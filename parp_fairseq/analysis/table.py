@@ -179,7 +179,7 @@ def build_table(runs: Sequence[Run]) -> Table:
         members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
         costs = [cost(run) for run in members]
         first = members[0]
-        found = {
+        spreads = {
             split: Spread.over(by_run[id(r)] for r in members) for split, by_run in rates.items()
         }
         rows.append(
@@ -187,7 +187,7 @@ def build_table(runs: Sequence[Run]) -> Table:
                 method=first.method,
                 title=_title(first, [g[0] for g in groups.values()]),
                 sparsity=first.sparsity,
-                rates={split: spread for split, spread in found.items() if spread is not None},
+                rates={split: spread for split, spread in spreads.items() if spread is not None},
                 fine_tunings=max(c.fine_tunings for c in costs),
                 minutes=Spread.over(c.minutes for c in costs),
                 runs=tuple(members),
@@ -333,8 +333,8 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 def _title(run: Run, groups: Sequence[Run]) -> str:
     title = METHODS[run.method].title if run.method in METHODS else run.method
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
-    told_by = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
-    values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in told_by]
+    varied = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
+    values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in varied]
     for key, kind in _SOURCES.items():
         here, name = _source(run, key)
         if here and len({_source(other, key)[0] for other in alike}) > 1:

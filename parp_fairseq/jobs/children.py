@@ -31,10 +31,10 @@ def program(name: str) -> str:
         UserError: there is none.
     """
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.is_file() else shutil.which(name)
-    if found is None:
+    path = str(beside) if beside.is_file() else shutil.which(name)
+    if path is None:
         raise UserError(f"{name} was not found beside {sys.executable}; install this package there")
-    return found
+    return path
 
 
 @dataclass

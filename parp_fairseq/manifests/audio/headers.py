@@ -225,10 +225,10 @@ def missing_share(log: str) -> float:
     if _NO_LAST_PAGE.search(log):
         return 1.0
     shares = [0.0]
-    for told, there in _SHORT.findall(log):
+    for declared, there in _SHORT.findall(log):
         # Programs that write into a pipe leave the largest size there.
-        if int(there) < int(told) < _UNKNOWN_SIZE:
-            shares.append(1 - int(there) / int(told))
+        if int(there) < int(declared) < _UNKNOWN_SIZE:
+            shares.append(1 - int(there) / int(declared))
     return max(shares)
 
 

@@ -176,7 +176,7 @@ def build_commonvoice(
 
 def _published(folder: Path, lang: str, splits: Path, hours: float, left: LeftOut) -> _Plan:
     with opened(splits, lang) as published:
-        found = read_published(published, hours, left)
+        lists = read_published(published, hours, left)
     texts: dict[str, Recording] = {}
     if (folder / "validated.tsv").is_file():
         # What is wrong with its other rows is no matter here.
@@ -186,9 +186,9 @@ def _published(folder: Path, lang: str, splits: Path, hours: float, left: LeftOu
             name: Clip(phones, texts[name].sentence if name in texts else None)
             for name, phones in rows.items()
         }
-        for split, rows in found.splits.items()
+        for split, rows in lists.splits.items()
     }
-    return _Plan(clips, found.inventory)
+    return _Plan(clips, lists.inventory)
 
 
 def _own(
@@ -344,10 +344,10 @@ def _dictionary(plan: _Plan, samples: dict[str, int]) -> list[str]:
 
 
 def _check_symbols(plan: _Plan) -> None:
-    found = {
+    phones = {
         phone for rows in plan.splits.values() for c in rows.values() for phone in c.phones.split()
     }
-    for phone in plan.inventory or sorted(found):
+    for phone in plan.inventory or sorted(phones):
         if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
             raise UserError(f"the phone {phone!r} cannot stand in a fairseq dictionary; rename it")
 
