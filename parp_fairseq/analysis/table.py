@@ -15,7 +15,7 @@ from typing import Any
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.reading import Run, cost, read_run, source_record
-from parp_fairseq.runs.settings import is_path
+from parp_fairseq.runs.settings import flat, is_path
 from parp_fairseq.table import aligned
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -260,17 +260,6 @@ def _notes(
     if other:
         notes.append(f"rows also differ in {', '.join(other)}")
     return notes
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted key."""
-    if not isinstance(config, Mapping):
-        return {prefix[:-1]: config}
-    return {
-        key: value
-        for name, inner in config.items()
-        for key, value in flat(inner, f"{prefix}{name}.").items()
-    }
 
 
 def _settings(run: Run) -> dict[str, Any]:
