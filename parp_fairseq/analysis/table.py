@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
@@ -100,6 +100,19 @@ class TableRow:
         return self.title if self.method == "dense" else f"{self.title} {percent(self.sparsity)}"
 
 
+class Source(NamedTuple):
+    """Where a file that a run builds on comes from.
+
+    Attributes:
+        experiment: of a file that another run left that run's experiment, whatever its seed; of
+            any other its path, numbers behind "seed" apart. Empty where there is no file.
+        name: a short name.
+    """
+
+    experiment: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Table:
     """All settings, and what the reader of their numbers must know."""
@@ -170,9 +183,10 @@ def build_table(runs: Sequence[Run]) -> Table:
     for split in sorted(tests):
         rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
 
+    sources = {id(run): _sources(run) for run in finished}
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in finished:
-        groups.setdefault(_setting(run), []).append(run)
+        groups.setdefault(_setting(run, sources[id(run)]), []).append(run)
     shared = _differing([members[0] for members in groups.values()])
     rows = []
     for members in groups.values():
@@ -185,7 +199,7 @@ def build_table(runs: Sequence[Run]) -> Table:
         rows.append(
             TableRow(
                 method=first.method,
-                title=_title(first, [g[0] for g in groups.values()]),
+                title=_title(first, [g[0] for g in groups.values()], sources),
                 sparsity=first.sparsity,
                 rates={split: spread for split, spread in spreads.items() if spread is not None},
                 fine_tunings=max(c.fine_tunings for c in costs),
@@ -227,7 +241,8 @@ def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
             other for other in rows if (other.title, other.sparsity) == (row.title, row.sparsity)
         ]
         if len(alike) > 1:
-            folders = [other.runs[0].folder for other in alike]
+            # Absolute: what a report is made of may be named in both ways.
+            folders = [os.path.abspath(other.runs[0].folder) for other in alike]
             folder = os.path.relpath(row.runs[0].folder, os.path.commonpath(folders))
             row = replace(row, title=f"{row.title} [{folder}]")
         distinct.append(row)
@@ -270,7 +285,7 @@ def _settings(run: Run) -> dict[str, Any]:
     }
 
 
-def _setting(run: Run, above: tuple[Path, ...] = ()) -> tuple[Any, ...]:
+def _setting(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
     """What runs must share to be one experiment under several seeds.
 
     That is their settings but for the seed, what their data held, and the experiments that their
@@ -279,8 +294,7 @@ def _setting(run: Run, above: tuple[Path, ...] = ()) -> tuple[Any, ...]:
     settings = _settings(run)
     if run.method == "dense":
         settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    sources = [_source(run, key, above)[0] for key in _SOURCES]
-    described = (settings, _data(run), sources)
+    described = (settings, _data(run), [source.experiment for source in sources.values()])
     return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
 
 
@@ -294,22 +308,22 @@ def _data(run: Run) -> dict[str, str]:
     return {name: digest for name, digest in contents.items() if name.startswith("the ")}
 
 
-def _source(run: Run, key: str, above: tuple[Path, ...] = ()) -> tuple[str, str]:
-    """Where a file that an option names comes from: what tells it from others, and a short name.
+def _sources(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Source]:
+    """Where the files that each of _SOURCES names come from; `above`: the runs that build on it."""
+    return {key: _source(run, key, above) for key in _SOURCES}
 
-    A file that another run left stands for that run's experiment, whatever its seed. Any other
-    file stands for itself, numbers behind "seed" in its path apart.
-    """
+
+def _source(run: Run, key: str, above: tuple[Path, ...]) -> Source:
     path = run.option(key)
     if not path or (key == "task.prune.initial" and not is_path(path)):
-        return "", ""
+        return Source("", "")
     record = source_record(run, Path(path))
     here = run.folder.resolve()
     if record is not None and record.resolve().parent.parent not in (*above, here):
         source = read_run(record)
         name = f"{source.method} on {Path(str(source.option('task.data'))).name}"
-        return json.dumps(_setting(source, (*above, here))), name
-    return re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name
+        return Source(json.dumps(_setting(source, _sources(source, (*above, here)))), name)
+    return Source(re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name)
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
@@ -319,15 +333,15 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     return [key for key in keys if len({json.dumps(s.get(key), default=str) for s in settings}) > 1]
 
 
-def _title(run: Run, groups: Sequence[Run]) -> str:
+def _title(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
     title = METHODS[run.method].title if run.method in METHODS else run.method
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
     varied = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
     values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in varied]
     for key, kind in _SOURCES.items():
-        here, name = _source(run, key)
-        if here and len({_source(other, key)[0] for other in alike}) > 1:
-            values.append(f"{kind} of {name}")
+        source = sources[id(run)][key]
+        if source.experiment and len({sources[id(o)][key].experiment for o in alike}) > 1:
+            values.append(f"{kind} of {source.name}")
     if not values:
         return title
     return f"{title} ({', '.join(values)})"

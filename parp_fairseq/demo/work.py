@@ -40,8 +40,10 @@ class WorkFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not marker.is_file():
-                begun = (LOCK_FILE, f".{Path(MARKER).stem}.")
-                if not all(name.startswith(begun) for name in os.listdir(self.path)):
+                # What a demo that was killed as it began leaves.
+                partial = f".{Path(MARKER).stem}."
+                names = set(os.listdir(self.path)) - {LOCK_FILE}
+                if not all(name.startswith(partial) for name in names):
                     raise UserError(
                         f"{self.path} holds something that the demo did not make; give a new "
                         "folder as --out"

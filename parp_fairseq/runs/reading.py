@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.log import TrainingLog, read_log
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE, SCORES_FOLDER, SPARSITY_FILE
+from parp_fairseq.runs.settings import is_path
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _cost(run: Run, above: frozenset[Path]) -> Cost:
     sources: dict[Path, None] = {}
     for key in ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model"):
         path = run.option(key)
-        if not path or (key == "task.prune.initial" and os.sep not in str(path)):
+        if not path or (key == "task.prune.initial" and not is_path(path)):
             continue
         record = source_record(run, Path(path))
         if record is not None:

@@ -203,6 +203,14 @@ def test_other_data_under_the_same_path_is_another_experiment_with_a_title_of_it
     assert [(row.title, len(row.runs)) for row in rows] == [("PARP [run1]", 2), ("PARP [run3]", 1)]
 
 
+def test_runs_named_by_relative_and_absolute_paths(tmp_path, monkeypatch):
+    for name, digest in (("here", "a"), ("there", "b")):
+        write_run(tmp_path / name, contents={"the training set's audio": digest})
+    monkeypatch.chdir(tmp_path)
+    table = build_table(find_runs(["here", tmp_path / "there"]))
+    assert [row.title for row in table.rows] == ["PARP [here]", "PARP [there]"]
+
+
 def test_masks_of_one_name_in_other_folders_are_told_apart(tmp_path):
     for language in ("es", "fr"):
         mask = f"masks/{language}/mask.safetensors"
