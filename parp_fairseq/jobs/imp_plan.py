@@ -69,8 +69,8 @@ class Plan:
             key = override.lstrip("+~").split("=")[0]
             if key in _OURS:
                 raise UserError(f"{key} is what parp imp sets itself; leave {override!r} out")
-            if "=" not in override:
-                raise UserError(f"{override!r} is no override; write key=value")
+            if "=" not in override and not override.startswith("~"):
+                raise UserError(f"{override!r} is no override; write key=value, or ~key")
         if self.round_updates is not None and self.round_updates < 1:
             raise UserError(f"--round-updates is {self.round_updates}; it counts from 1")
         if self.rewind_update < 0:
@@ -121,8 +121,8 @@ def _settings(file: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
             return None
         settings = flat(config)
         for override in overrides:
-            key, _, value = override.lstrip("+").partition("=")
-            settings[key] = yaml.safe_load(value)
+            key, _, value = override.lstrip("+~").partition("=")
+            settings[key] = None if override.startswith("~") else yaml.safe_load(value)
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return settings

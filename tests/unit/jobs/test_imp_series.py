@@ -112,6 +112,7 @@ def test_where_epochs_decide_progress_counts_epochs(program, tmp_path):
         (("optimization.max_update=0", "optimization.max_epoch=${x}"), 4, None),
         (("optimization.max_update=9", "optimization.max_update=4"), 4, "ends at update 4"),
         (("optimization.max_update=5",), 4, None),
+        (("~optimization.max_update", "~lr_scheduler.phase_ratio"), 4, None),
         (("optimization.max_update=${x}",), 4, None),
         ((), 800, "ends at update 800"),
         ((), 799, None),
