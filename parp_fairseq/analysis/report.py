@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parp_fairseq.analysis.figures import Picture, check_drawing, draw
+from parp_fairseq.analysis.forms import render
 from parp_fairseq.analysis.page import render_page
-from parp_fairseq.analysis.table import Table, build_table, render
+from parp_fairseq.analysis.table import Table, build_table
 from parp_fairseq.files import PathLike, staged
 from parp_fairseq.runs.reading import find_runs
 

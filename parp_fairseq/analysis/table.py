@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from parp_fairseq.errors import UserError
-from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.runs.reading import Run, cost, read_run, source_record
-from parp_fairseq.runs.settings import flat, is_path
-from parp_fairseq.table import aligned
-
-FORMATS = ("text", "markdown", "csv", "json")
-
-# What may differ between two runs of one setting: the seed, where things lie, what is shown.
-_NOT_COMPARED = (
-    "checkpoint.",
-    "common.log_",
-    "common.seed",
-    "common.tensorboard_logdir",
-    "common.user_dir",
-    "common_eval.",
-    "dataset.num_workers",
-    "distributed_training.distributed_init_method",
-    "distributed_training.distributed_port",
-    "job_logging_cfg.",
-    "model.data",
-    "model.w2v_args",
-    "task.folder",
-    "task.prune.mask",
-    "task.prune.seed",
-    "task.seed",
+from parp_fairseq.analysis.experiments import (
+    ALWAYS_SHOWN,
+    differing_keys,
+    experiment_of,
+    sources_of,
+    title_of,
 )
-_ALWAYS_SHOWN = ("task.prune.method", "task.prune.sparsity")
-# Files that other runs may have left → what to call them.
-_SOURCES = {
-    "task.prune.mask": "mask",
-    "task.prune.initial": "mask",
-    "checkpoint.finetune_from_model": "weights",
-}
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.reading import Run, cost
 
 
 @dataclass(frozen=True)
@@ -98,19 +68,6 @@ class TableRow:
     def label(self) -> str:
         """Title and sparsity."""
         return self.title if self.method == "dense" else f"{self.title} {percent(self.sparsity)}"
-
-
-class Source(NamedTuple):
-    """Where a file that a run builds on comes from.
-
-    Attributes:
-        experiment: of a file that another run left that run's experiment, whatever its seed; of
-            any other its path, numbers behind "seed" apart. Empty where there is no file.
-        name: a short name.
-    """
-
-    experiment: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -183,11 +140,11 @@ def build_table(runs: Sequence[Run]) -> Table:
     for split in sorted(tests):
         rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
 
-    sources = {id(run): _sources(run) for run in finished}
+    sources = {id(run): sources_of(run) for run in finished}
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in finished:
-        groups.setdefault(_setting(run, sources[id(run)]), []).append(run)
-    shared = _differing([members[0] for members in groups.values()])
+        groups.setdefault(experiment_of(run, sources[id(run)]), []).append(run)
+    shared = differing_keys([members[0] for members in groups.values()])
     rows = []
     for members in groups.values():
         members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
@@ -199,7 +156,7 @@ def build_table(runs: Sequence[Run]) -> Table:
         rows.append(
             TableRow(
                 method=first.method,
-                title=_title(first, [g[0] for g in groups.values()], sources),
+                title=title_of(first, [g[0] for g in groups.values()], sources),
                 sparsity=first.sparsity,
                 rates={split: spread for split, spread in spreads.items() if spread is not None},
                 fine_tunings=max(c.fine_tunings for c in costs),
@@ -270,174 +227,8 @@ def _notes(
     if any(row.fine_tunings > 1 for row in rows):
         notes.append("minutes: training time of all fine-tunings that a row takes")
     other = [
-        key for key in differing if key not in _ALWAYS_SHOWN and not key.startswith("task.prune.")
+        key for key in differing if key not in ALWAYS_SHOWN and not key.startswith("task.prune.")
     ]
     if other:
         notes.append(f"rows also differ in {', '.join(other)}")
     return notes
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in flat(run.record["config"]).items()
-        if not key.startswith(_NOT_COMPARED) and not _names_file(key, value)
-    }
-
-
-def _setting(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
-    """What runs must share to be one experiment under several seeds.
-
-    That is their settings but for the seed, what their data held, and the experiments that their
-    masks and first weights come from.
-    """
-    settings = _settings(run)
-    if run.method == "dense":
-        settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    described = (settings, _data(run), [source.experiment for source in sources.values()])
-    return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
-
-
-def _names_file(key: str, value: Any) -> bool:
-    return key == "task.prune.initial" and is_path(value)
-
-
-def _data(run: Run) -> dict[str, str]:
-    """Digests of the data that a run was trained and validated on."""
-    contents = run.record.get("contents", {})
-    return {name: digest for name, digest in contents.items() if name.startswith("the ")}
-
-
-def _sources(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Source]:
-    """Where the files that each of _SOURCES names come from; `above`: the runs that build on it."""
-    return {key: _source(run, key, above) for key in _SOURCES}
-
-
-def _source(run: Run, key: str, above: tuple[Path, ...]) -> Source:
-    path = run.option(key)
-    if not path or (key == "task.prune.initial" and not is_path(path)):
-        return Source("", "")
-    record = source_record(run, Path(path))
-    here = run.folder.resolve()
-    if record is not None and record.resolve().parent.parent not in (*above, here):
-        source = read_run(record)
-        name = f"{source.method} on {Path(str(source.option('task.data'))).name}"
-        return Source(json.dumps(_setting(source, _sources(source, (*above, here)))), name)
-    return Source(re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name)
-
-
-def _differing(runs: Sequence[Run]) -> list[str]:
-    """Keys whose values are not the same in all of these runs, in the config's order."""
-    settings = [_settings(run) for run in runs]
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({json.dumps(s.get(key), default=str) for s in settings}) > 1]
-
-
-def _title(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
-    title = METHODS[run.method].title if run.method in METHODS else run.method
-    alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
-    varied = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
-    values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in varied]
-    for key, kind in _SOURCES.items():
-        source = sources[id(run)][key]
-        if source.experiment and len({sources[id(o)][key].experiment for o in alike}) > 1:
-            values.append(f"{kind} of {source.name}")
-    if not values:
-        return title
-    return f"{title} ({', '.join(values)})"
-
-
-def check_format(form: str) -> None:
-    """Raise UserError unless `form` is one of FORMATS."""
-    if form not in FORMATS:
-        raise UserError(f"no format {form!r}; choose from {', '.join(FORMATS)}")
-
-
-def render(table: Table, form: str = "text") -> str:
-    """The table in one of FORMATS: aligned text, Markdown, CSV or JSON, notes included.
-
-    CSV has numbers without rounding; columns ending in `_low` and `_high` hold the range.
-
-    Raises:
-        UserError: another format.
-    """
-    check_format(form)
-    if form == "json":
-        return json.dumps(to_json(table), indent=1)
-    if form == "csv":
-        return _csv(table)
-    if form == "markdown":
-        return _markdown(table)
-    lines = [aligned(table.header, table.cells()), "", *table.notes] if table.rows else []
-    lines += [_unfinished(run) for run in table.unfinished]
-    return "\n".join(lines)
-
-
-def _unfinished(run: Run) -> str:
-    of = f" of {run.total_updates:,}" if run.total_updates else ""
-    return f"unfinished: {run.folder}: {run.log.updates:,}{of} updates"
-
-
-def _markdown(table: Table) -> str:
-    lines = []
-    if table.rows:
-        right = ["---"] + ["---:"] * (len(table.header) - 1)
-        lines = [_md(table.header), _md(right), *(_md(cells) for cells in table.cells())]
-        lines += ["", *(f"- {note}" for note in table.notes)]
-    return "\n".join([*lines, *(f"- {_unfinished(run)}" for run in table.unfinished)])
-
-
-def _md(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _csv(table: Table) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    header = ["method", "title", "sparsity", "seeds"]
-    for split in table.splits:
-        name = f"{table.metric.lower().replace(' ', '_')}_{split}"
-        header += [name, f"{name}_low", f"{name}_high"]
-    writer.writerow([*header, "fine_tunings", "minutes"])
-    for row in table.rows:
-        cells: list[Any] = [row.method, row.title, row.sparsity, len(row.runs)]
-        for split in table.splits:
-            spread = row.rates.get(split)
-            cells += ["", "", ""] if spread is None else [spread.mean, spread.low, spread.high]
-        writer.writerow([*cells, row.fine_tunings, row.minutes.mean])
-    return stream.getvalue().rstrip("\n")
-
-
-def to_json(table: Table) -> dict[str, Any]:
-    """The table as plain types, every run with its own numbers."""
-    return {
-        "metric": table.metric,
-        "valid_splits": list(table.valid_splits),
-        "test_splits": list(table.test_splits),
-        "rows": [
-            {
-                "method": row.method,
-                "title": row.title,
-                "sparsity": row.sparsity,
-                "rates": {split: asdict(spread) for split, spread in row.rates.items()},
-                "fine_tunings": row.fine_tunings,
-                "minutes": asdict(row.minutes),
-                "runs": [
-                    {
-                        "folder": str(run.folder),
-                        "seed": run.seed,
-                        "minutes": run.log.minutes,
-                        "command": run.record.get("command"),
-                        "scores": {name: score["rate"] for name, score in run.scores.items()},
-                    }
-                    for run in row.runs
-                ],
-            }
-            for row in table.rows
-        ],
-        "unfinished": [
-            {"folder": str(r.folder), "updates": r.log.updates, "of": r.total_updates}
-            for r in table.unfinished
-        ],
-        "notes": list(table.notes),
-    }
