@@ -32,6 +32,11 @@ _NOT_COMPARED = (
     "task.seed",
 )
 ALWAYS_SHOWN = ("task.prune.method", "task.prune.sparsity")
+# Paths of what a run's record has the digest of → that digest's name there.
+_BY_CONTENT = {
+    "task.data": "the training set's audio",
+    "model.w2v_path": "model.w2v_path",
+}
 # Files that other runs may have left → what to call them.
 _SOURCES = {
     "task.prune.mask": "mask",
@@ -65,13 +70,14 @@ def settings_of(run: Run) -> dict[str, Any]:
 def experiment_of(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
     """What runs must share to be one experiment under several seeds.
 
-    That is their settings but for the seed, what their data held, and the experiments that their
-    masks and first weights come from.
+    That is their settings but for the seed, what their data and pre-trained model held, and the
+    experiments that their masks and first weights come from.
     """
-    settings = settings_of(run)
+    contents = _contents(run)
+    settings = {k: v for k, v in settings_of(run).items() if _BY_CONTENT.get(k) not in contents}
     if run.method == "dense":
         settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    described = (settings, _data(run), [source.experiment for source in sources.values()])
+    described = (settings, contents, [source.experiment for source in sources.values()])
     return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
 
 
@@ -79,10 +85,13 @@ def _names_file(key: str, value: Any) -> bool:
     return key == "task.prune.initial" and is_path(value)
 
 
-def _data(run: Run) -> dict[str, str]:
-    """Digests of the data that a run was trained and validated on."""
-    contents = run.record.get("contents", {})
-    return {name: digest for name, digest in contents.items() if name.startswith("the ")}
+def _contents(run: Run) -> dict[str, str]:
+    """Digests of the data that a run was trained and validated on, and of the pre-trained model."""
+    digests = run.record.get("contents") or {}
+    files = _BY_CONTENT.values()
+    return {
+        key: digest for key, digest in digests.items() if key.startswith("the ") or key in files
+    }
 
 
 def sources_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Source]:

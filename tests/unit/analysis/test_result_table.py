@@ -204,6 +204,17 @@ def test_other_data_under_the_same_path_is_another_experiment_with_a_title_of_it
     assert [(row.title, len(row.runs)) for row in rows] == [("PARP [run1]", 2), ("PARP [run3]", 1)]
 
 
+def test_data_that_was_moved_is_the_same_data(tmp_path):
+    for seed, digest in ((1, "a"), (2, "a"), (3, "b")):
+        contents = {"the training set's audio": digest}
+        write_run(tmp_path / f"run{seed}", seed=seed, contents=contents, data=f"data{seed}/nl")
+    rows = table_of(tmp_path).rows
+    assert [(row.title, [run.seed for run in row.runs]) for row in rows] == [
+        ("PARP (data=data1/nl)", [1, 2]),
+        ("PARP (data=data3/nl)", [3]),
+    ]
+
+
 def test_runs_named_by_relative_and_absolute_paths(tmp_path, monkeypatch):
     for name, digest in (("here", "a"), ("there", "b")):
         write_run(tmp_path / name, contents={"the training set's audio": digest})
