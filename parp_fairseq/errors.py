@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 EXIT_CODE = 2
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as a shell gives it."""
+
 
 class UserError(Exception):
     """Bad input, told in one line that names the file, key or row and says what to do."""

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def write_json(path: PathLike, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: PathLike, who: str) -> Iterator[int]:
+def locked(folder: PathLike, who: str, patience: float = 0.0) -> Iterator[int]:
     """Hold the lock of a folder, which is made if need be; yield its file descriptor.
 
     A child that inherits the descriptor holds the lock too. The lock goes with the last process
@@ -187,6 +188,7 @@ def locked(folder: PathLike, who: str) -> Iterator[int]:
     Args:
         folder: the folder to have alone.
         who: what works there, for the other's error: "parp imp".
+        patience: seconds to wait for the other to leave.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.
@@ -196,12 +198,18 @@ def locked(folder: PathLike, who: str) -> Iterator[int]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: {who} is at work there already; wait for it, or take another folder"
-            ) from error
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise UserError(
+                        f"{folder}: {who} is at work there already; wait for it, or take another "
+                        "folder"
+                    ) from error
+                time.sleep(0.1)
         yield descriptor
     finally:
         os.close(descriptor)

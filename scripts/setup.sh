@@ -63,7 +63,7 @@ else
     name=.venv
     locks=(requirements/lock.txt requirements/lock-dev.txt)
     fairseq=fairseq-fixed
-    minutes='3 minutes'
+    minutes='2 minutes'
     wanted='Python 3.11 or later'
     range='(3, 11) <= v'
     versions=(3.11 3.12 3.13)
@@ -170,8 +170,40 @@ print(digest.hexdigest())
 EOF
 }
 
+# fairseq looks for common.user_dir=parp_fairseq as a folder beside its own package, and Hydra finds
+# plugins by listing the folders of hydra_plugins; neither asks Python's import system, which is all
+# that an editable install serves. pip does not know these links, so it never removes what they
+# lead to.
+linked=(parp_fairseq hydra_plugins/parp_searchpath)
+kernels=parp_fairseq/kernels/libparp_kernels.so
+
+link_folders() { # link_folders SITE: make the links that are missing or lead elsewhere
+    local folder
+    mkdir -p "$1/hydra_plugins"
+    for folder in "${linked[@]}"; do
+        [ "$1/$folder" -ef "$root/$folder" ] && continue
+        printf 'setup: linking %s\n' "$1/$folder"
+        rm -rf "${1:?}/$folder"
+        ln -s "$root/$folder" "$1/$folder"
+    done
+}
+
+mend() { # put back what lies outside pip's care and is gone
+    local site compiler
+    for site in "$venv"/lib/python3*/site-packages; do link_folders "$site"; done
+    [ -f $kernels ] && return
+    for compiler in ${CXX:-c++ g++ clang++}; do
+        command -v -- "$compiler" >/dev/null || continue
+        printf 'setup: building the kernels\n'
+        "$venv/bin/python" parp_fairseq/kernels/build.py >/dev/null || true
+        return
+    done
+}
+
 leave_if_ready() {
-    if usable && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ]; then
+    if usable && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] &&
+        [ -x "$venv/bin/parp" ] && [ -x "$venv/bin/fairseq-hydra-train" ]; then
+        mend
         if [ $quiet = no ]; then printf '%s is ready\n' "$name"; fi
         exit 0
     fi
@@ -260,8 +292,12 @@ if ! installed $fairseq; then
         # Beside torch: it always compiles against one, and alone would fetch the newest. Without
         # CUDA_HOME: with it, it also compiles GPU kernels that no speech model uses, and fails
         # where the machine's CUDA is not torch's.
+        # Three of its extensions include all of torch and serve no speech model: not optimised they
+        # take half the time (102 s of CPU in all, not 203; GCC 12 on an AMD EPYC). Those that serve,
+        # batching among them, bring an -O3 of their own, which comes later and counts.
         unset CUDA_HOME
-        pip install --no-deps --no-build-isolation "fairseq-fixed==$(pinned fairseq-fixed)"
+        flags='-DNDEBUG -fwrapv -g0 -O0'
+        CFLAGS=$flags CXXFLAGS=$flags pip install --no-deps --no-build-isolation "fairseq-fixed==$(pinned fairseq-fixed)"
     fi
 fi
 
@@ -270,17 +306,11 @@ requirements=()
 for lock in "${locks[@]}"; do requirements+=(-r "$lock"); done
 # The lock holds for build tools too: some Pythons find no wheel of every package.
 PIP_CONSTRAINT=${locks[0]} pip install --no-deps "${requirements[@]}"
-# An earlier set-up left folders of its own there.
 site=$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-rm -rf "$site/parp_fairseq" "$site/hydra_plugins/parp_searchpath"
+# Before pip installs: what an earlier set-up left there may be folders.
+rm -rf "${site:?}/parp_fairseq" "$site/hydra_plugins/parp_searchpath"
 pip install --no-deps --no-build-isolation --force-reinstall -e .
-# fairseq looks for common.user_dir=parp_fairseq as a folder beside its own package, and Hydra finds
-# plugins by listing the folders of hydra_plugins; neither asks Python's import system, which is all
-# that an editable install serves. pip does not know these links, so it never removes what they
-# lead to.
-mkdir -p "$site/hydra_plugins"
-ln -sfn "$root/parp_fairseq" "$site/parp_fairseq"
-ln -sfn "$root/hydra_plugins/parp_searchpath" "$site/hydra_plugins/parp_searchpath"
+link_folders "$site" >>"$log"
 (
     # From elsewhere, so that what is found is what was installed.
     cd "$venv"

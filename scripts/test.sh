@@ -19,6 +19,8 @@ case ${1-} in
 esac
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME
+# Two workers share the cores; threads of one that wait in turns would take them from the other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 # The pytest of the environment, not "python -m pytest", which would put this folder on the path
 # and so hide how the package is installed.

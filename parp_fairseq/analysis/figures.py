@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.analysis import style
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.table import Spread, Table, TableRow
 from parp_fairseq.errors import UserError
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Dashes say again what colours and markers say.
-_DASHES = ("-", "--", ":", "-.")
-_HATCHES = (None, "//", "..", "xx")
-_VALID, _TEST = "#56B4E9", "#0072B2"
-_WIDTH = 8.4
 _MOST_PANELS = 6
 _MOST_COURSES = 9
 _MOST_LABELLED_LAYERS = 12
@@ -67,9 +63,9 @@ def errors_by_sparsity(table: Table, folder: Path) -> Picture | None:
     sparsities: dict[str, set[float]] = {}
     for row in rows:
         sparsities.setdefault(row.title, set()).add(row.sparsity)
-    curves = any(len(found) >= 3 for found in sparsities.values())
+    curves = any(len(points) >= 3 for points in sparsities.values())
     what = _curves(table, rows) if curves else _bars(table, rows)
-    _save(what, folder / "errors.png")
+    style.save(what, folder / "errors.png")
     spread = any(len(row.runs) > 1 for row in rows)
     return Picture(
         "errors.png",
@@ -80,12 +76,16 @@ def errors_by_sparsity(table: Table, folder: Path) -> Picture | None:
 
 
 def _bars(table: Table, rows: Sequence[TableRow]) -> Figure:
-    figure, axes = _figure(height=1.3 + 0.5 * len(rows))
+    figure, axes = style.one_panel(height=1.3 + 0.5 * len(rows))
     splits = table.splits
-    colours = {split: _VALID if split in table.valid_splits else _TEST for split in splits}
+    colours = {
+        split: style.VALID if split in table.valid_splits else style.TEST for split in splits
+    }
     # A second validation or test set has the colour of the first.
     hatches = {
-        split: _HATCHES[sum(colours[o] == colours[split] for o in splits[:place]) % len(_HATCHES)]
+        split: style.HATCHES[
+            sum(colours[o] == colours[split] for o in splits[:place]) % len(style.HATCHES)
+        ]
         for place, split in enumerate(splits)
     }
     thick = 0.8 / len(splits)
@@ -106,14 +106,7 @@ def _bars(table: Table, rows: Sequence[TableRow]) -> Figure:
                 linewidth=0.8,
             )
             if spread.count > 1:
-                axes.errorbar(
-                    spread.mean,
-                    y,
-                    xerr=[[spread.mean - spread.low], [spread.high - spread.mean]],
-                    color="black",
-                    capsize=3,
-                    linewidth=1.2,
-                )
+                style.whisker(axes, y, spread)
             axes.annotate(
                 f"{spread.mean:.1f}",
                 (spread.high, y),
@@ -125,8 +118,8 @@ def _bars(table: Table, rows: Sequence[TableRow]) -> Figure:
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, top * 1.12)
-    axes.set_xlabel(f"{table.metric} (%), lower is better")
-    axes.grid(axis="x", color="#dddddd")
+    axes.set_xlabel(style.errors_axis(table.metric))
+    style.grid(axes, "x")
     axes.tick_params(axis="y", length=0)
     from matplotlib.patches import Patch
 
@@ -153,7 +146,7 @@ def _split_label(table: Table, split: str) -> str:
 
 
 def _curves(table: Table, rows: Sequence[TableRow]) -> Figure:
-    figure, axes = _figure(height=5.0)
+    figure, axes = style.one_panel(height=5.0)
     split = next(
         s for s in (*table.test_splits, *table.valid_splits) if any(s in r.rates for r in rows)
     )
@@ -161,25 +154,14 @@ def _curves(table: Table, rows: Sequence[TableRow]) -> Figure:
         points = sorted((row.sparsity, row.rates[split]) for row in members if split in row.rates)
         if not points:
             continue
-        colour, marker = _style(members[0].method)
+        look = style.look_of(members[0].method)
         if members[0].method == "dense":
-            axes.axhline(points[0][1].mean, color=colour, linestyle="--", label=title)
+            style.baseline(axes, points[0][1].mean, look, title)
             continue
-        axes.errorbar(
-            [100 * x for x, _ in points],
-            [spread.mean for _, spread in points],
-            yerr=[
-                [spread.mean - spread.low for _, spread in points],
-                [spread.high - spread.mean for _, spread in points],
-            ],
-            color=colour,
-            marker=marker,
-            label=title,
-            capsize=3,
-        )
-    axes.set_xlabel("sparsity (%)")
+        style.curve(axes, [(100 * x, spread) for x, spread in points], look, title)
+    axes.set_xlabel(style.SPARSITY_AXIS)
     axes.set_ylabel(f"{_split_label(table, split)}, %, lower is better")
-    axes.grid(color="#dddddd")
+    style.grid(axes)
     figure.legend(loc="outside right upper", frameon=False)
     return figure
 
@@ -193,10 +175,10 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
     shown = sorted(rows, key=lambda row: -row.sparsity)[:_MOST_PANELS]
     shown = [row for row in rows if row in shown]
     maps = [(row, _map(row.runs[0])) for row in shown]
-    maps = [(row, found) for row, found in maps if found[0]]
+    maps = [(row, grid) for row, grid in maps if grid[0]]
     if not maps:
         return None
-    layers = max(len(found[0]) for _, found in maps)
+    layers = max(len(grid[0]) for _, grid in maps)
     columns = min(3, len(maps))
     lines = -(-len(maps) // columns)
     from matplotlib.figure import Figure
@@ -206,7 +188,7 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
     figure = Figure(figsize=(width, lines * (0.9 + tall * layers) + 0.5), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
     reach = max(
-        abs(value - row.sparsity) for row, found in maps for line in found[2] for value in line
+        abs(value - row.sparsity) for row, grid in maps for line in grid[2] for value in line
     )
     reach = max(100 * reach, 0.1)
     image = None
@@ -239,7 +221,7 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
         axes.set_visible(False)
     bar = figure.colorbar(image, ax=panels, shrink=0.7, aspect=30, pad=0.015)
     bar.set_label("points above or below\nthe sparsity of all")
-    _save(figure, folder / "layers.png")
+    style.save(figure, folder / "layers.png")
     left_out = len(rows) - len(maps)
     return Picture(
         "layers.png",
@@ -287,19 +269,21 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     ]
     panels = []
     for title, climbs in (("sparsity held", False), ("sparsity climbing", True)):
-        found = [(row, points) for row, points in ious if points and _climbs(row.method) == climbs]
-        if found:
-            panels.append((title, found))
+        courses = [
+            (row, points) for row, points in ious if points and _climbs(row.method) == climbs
+        ]
+        if courses:
+            panels.append((title, courses))
     rates = [(row, points) for row, points in rates if points]
     if not rates:
         return None
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH + 1.2, 7.2 if panels else 4.4), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH + 1.2, 7.2 if panels else 4.4), layout="constrained")
     mosaic = [[title for title, _ in panels], ["errors"] * len(panels)] if panels else [["errors"]]
     axes = figure.subplot_mosaic(mosaic, height_ratios=(2, 3) if panels else None)
-    for title, found in panels:
-        _lines(axes[title], found, ends=True)
+    for title, courses in panels:
+        _lines(axes[title], courses, ends=True)
         axes[title].ticklabel_format(axis="y", useOffset=False)
         axes[title].legend(
             title=f"mask IOU with the first mask, {title}",
@@ -315,7 +299,7 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     below.set_xlim(left=0)
     _cut_the_start(below, rates)
     below.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
-    _save(figure, folder / "training.png")
+    style.save(figure, folder / "training.png")
     caption = f"{table.metric} on {split}, always of the pruned weights"
     if any(len(row.runs) > 1 for row, _ in rates):
         caption += ", mean and range over seeds"
@@ -347,31 +331,23 @@ def _lines(
     for method in {row.method for row, _ in courses}:
         alike = [row for row, _ in courses if row.method == method]
         for number, row in enumerate(sorted(alike, key=lambda row: -row.sparsity)):
-            dashes[id(row)] = _DASHES[number % len(_DASHES)]
+            dashes[id(row)] = style.DASHES[number % len(style.DASHES)]
     for row, points in courses:
-        colour, marker = _style(row.method)
+        look = style.look_of(row.method)
         updates = [update for update, _ in points]
         label = f"{row.label}: {points[-1][1].mean:.4f} at the end" if ends else row.label
         axes.plot(
             updates,
             [spread.mean for _, spread in points],
-            color=colour,
+            color=look.colour,
             linestyle=dashes[id(row)],
-            marker=marker if len(points) <= 24 else None,
+            marker=look.marker if len(points) <= 24 else None,
             markersize=5,
             label=label,
         )
         if points[0][1].count > 1:
-            axes.fill_between(
-                updates,
-                [spread.low for _, spread in points],
-                [spread.high for _, spread in points],
-                color=colour,
-                alpha=0.15,
-                linewidth=0,
-            )
-    axes.grid(color="#dddddd")
-    axes.set_axisbelow(True)
+            style.band(axes, points, look)
+    style.grid(axes)
 
 
 def _cut_the_start(
@@ -387,11 +363,6 @@ def _cut_the_start(
 # --- shared ---------------------------------------------------------------------------------
 
 
-def _style(method: str) -> tuple[str, str]:
-    known = METHODS.get(method)
-    return (known.colour, known.marker) if known else ("#666666", "*")
-
-
 def _moves(method: str) -> bool:
     """Whether the mask of a run changes while it trains."""
     known = METHODS.get(method)
@@ -404,22 +375,7 @@ def _climbs(method: str) -> bool:
 
 
 def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:
-    found: dict[str, list[TableRow]] = {}
+    groups: dict[str, list[TableRow]] = {}
     for row in rows:
-        found.setdefault(row.title, []).append(row)
-    return found
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+        groups.setdefault(row.title, []).append(row)
+    return groups

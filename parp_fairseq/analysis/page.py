@@ -137,13 +137,13 @@ def _commands(table: Table, before: str) -> list[str]:
 
 
 def _versions(runs: Sequence[Run]) -> list[str]:
-    found: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for run in runs:
         versions: Mapping[str, Any] = run.record.get("versions") or {}
         line = ", ".join(f"{name} {version}" for name, version in versions.items())
         if line:
-            found[line] = None
-    return [f'<p class="notes">Made with {escape(line)}</p>' for line in found]
+            lines[line] = None
+    return [f'<p class="notes">Made with {escape(line)}</p>' for line in lines]
 
 
 def _quoted(text: str) -> str:

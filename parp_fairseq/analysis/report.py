@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Union
 
 from parp_fairseq.analysis.figures import Picture, check_drawing, draw
+from parp_fairseq.analysis.forms import render
 from parp_fairseq.analysis.page import render_page
-from parp_fairseq.analysis.table import Table, build_table, render
-from parp_fairseq.files import staged
+from parp_fairseq.analysis.table import Table, build_table
+from parp_fairseq.files import PathLike, staged
 from parp_fairseq.runs.reading import find_runs
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 PAGE = "report.html"
 _FILES = {"text": "table.txt", "markdown": "table.md", "csv": "table.csv", "json": "report.json"}

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parp_fairseq.errors import UserError
-from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.runs.reading import Run, cost, read_run, source_record
-from parp_fairseq.table import aligned
-
-FORMATS = ("text", "markdown", "csv", "json")
-
-# What may differ between two runs of one setting: the seed, where things lie, what is shown.
-_BESIDE_THE_POINT = (
-    "checkpoint.",
-    "common.log_",
-    "common.seed",
-    "common.tensorboard_logdir",
-    "common.user_dir",
-    "common_eval.",
-    "dataset.num_workers",
-    "distributed_training.distributed_init_method",
-    "distributed_training.distributed_port",
-    "job_logging_cfg.",
-    "model.data",
-    "model.w2v_args",
-    "task.folder",
-    "task.prune.mask",
-    "task.prune.seed",
-    "task.seed",
+from parp_fairseq.analysis.experiments import (
+    ALWAYS_SHOWN,
+    differing_keys,
+    experiment_of,
+    sources_of,
+    title_of,
 )
-_ALWAYS_SHOWN = ("task.prune.method", "task.prune.sparsity")
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.reading import Run, cost
 
 
 @dataclass(frozen=True)
@@ -163,24 +140,25 @@ def build_table(runs: Sequence[Run]) -> Table:
     for split in sorted(tests):
         rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
 
+    sources = {id(run): sources_of(run) for run in finished}
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in finished:
-        groups.setdefault(_setting(run), []).append(run)
-    shared = _differing([members[0] for members in groups.values()])
+        groups.setdefault(experiment_of(run, sources[id(run)]), []).append(run)
+    shared = differing_keys([members[0] for members in groups.values()])
     rows = []
     for members in groups.values():
         members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
         costs = [cost(run) for run in members]
         first = members[0]
-        found = {
+        spreads = {
             split: Spread.over(by_run[id(r)] for r in members) for split, by_run in rates.items()
         }
         rows.append(
             TableRow(
                 method=first.method,
-                title=_title(first, [g[0] for g in groups.values()]),
+                title=title_of(first, [g[0] for g in groups.values()], sources),
                 sparsity=first.sparsity,
-                rates={split: spread for split, spread in found.items() if spread is not None},
+                rates={split: spread for split, spread in spreads.items() if spread is not None},
                 fine_tunings=max(c.fine_tunings for c in costs),
                 minutes=Spread.over(c.minutes for c in costs),
                 runs=tuple(members),
@@ -191,6 +169,7 @@ def build_table(runs: Sequence[Run]) -> Table:
                 f"{rows[-1].label}: the run that its mask comes from is not there, so its minutes "
                 "are not counted"
             )
+    rows = _with_distinct_titles(rows)
     methods = list(METHODS)
     rows.sort(
         key=lambda row: (
@@ -209,6 +188,22 @@ def build_table(runs: Sequence[Run]) -> Table:
         unfinished=tuple(run for run in runs if not run.finished),
         notes=tuple(notes),
     )
+
+
+def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Name the folder of the first run where rows would have the same title and sparsity."""
+    distinct = []
+    for row in rows:
+        alike = [
+            other for other in rows if (other.title, other.sparsity) == (row.title, row.sparsity)
+        ]
+        if len(alike) > 1:
+            # Absolute: what a report is made of may be named in both ways.
+            folders = [os.path.abspath(other.runs[0].folder) for other in alike]
+            folder = os.path.relpath(row.runs[0].folder, os.path.commonpath(folders))
+            row = replace(row, title=f"{row.title} [{folder}]")
+        distinct.append(row)
+    return distinct
 
 
 def _notes(
@@ -232,176 +227,8 @@ def _notes(
     if any(row.fine_tunings > 1 for row in rows):
         notes.append("minutes: training time of all fine-tunings that a row takes")
     other = [
-        key for key in differing if key not in _ALWAYS_SHOWN and not key.startswith("task.prune.")
+        key for key in differing if key not in ALWAYS_SHOWN and not key.startswith("task.prune.")
     ]
     if other:
         notes.append(f"rows also differ in {', '.join(other)}")
     return notes
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted key."""
-    if not isinstance(config, Mapping):
-        return {prefix[:-1]: config}
-    return {
-        key: value
-        for name, inner in config.items()
-        for key, value in flat(inner, f"{prefix}{name}.").items()
-    }
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in flat(run.record["config"]).items()
-        if not key.startswith(_BESIDE_THE_POINT)
-    }
-
-
-def _setting(run: Run, above: tuple[Path, ...] = ()) -> tuple[Any, ...]:
-    """What runs must share to be one experiment under several seeds."""
-    settings = _settings(run)
-    if run.method == "dense":
-        settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    mask = _mask_source(run, above)[0]
-    return (run.method, json.dumps(settings, sort_keys=True, default=str), mask)
-
-
-def _mask_source(run: Run, above: tuple[Path, ...] = ()) -> tuple[str, str]:
-    """Where a run's mask comes from: what tells it from others but for the seed, and a short name.
-
-    A mask that another run left stands for that run's experiment. Any other file stands for itself,
-    numbers behind "seed" in its path apart.
-    """
-    for key in ("task.prune.mask", "task.prune.initial"):
-        path = run.option(key)
-        if not path or (key == "task.prune.initial" and os.sep not in str(path)):
-            continue
-        record = source_record(run, Path(path))
-        here = run.folder.resolve()
-        if record is not None and record.resolve().parent.parent not in (*above, here):
-            source = read_run(record)
-            read = {
-                name: digest
-                for name, digest in source.record.get("contents", {}).items()
-                if name.startswith("the ")
-            }
-            told = json.dumps([_setting(source, (*above, here)), read], sort_keys=True)
-            return told, f"{source.method} on {Path(str(source.option('task.data'))).name}"
-        return re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name
-    return "", ""
-
-
-def _differing(runs: Sequence[Run]) -> list[str]:
-    """Keys whose values are not the same in all of these runs, in the config's order."""
-    settings = [_settings(run) for run in runs]
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({json.dumps(s.get(key), default=str) for s in settings}) > 1]
-
-
-def _title(run: Run, groups: Sequence[Run]) -> str:
-    title = METHODS[run.method].title if run.method in METHODS else run.method
-    alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
-    told_by = [key for key in _differing(alike) if key not in _ALWAYS_SHOWN]
-    values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in told_by]
-    if len({_mask_source(other)[0] for other in alike}) > 1:
-        values.append(f"mask of {_mask_source(run)[1]}")
-    if not values:
-        return title
-    return f"{title} ({', '.join(values)})"
-
-
-def check_format(form: str) -> None:
-    """Raise UserError unless `form` is one of FORMATS."""
-    if form not in FORMATS:
-        raise UserError(f"no format {form!r}; choose from {', '.join(FORMATS)}")
-
-
-def render(table: Table, form: str = "text") -> str:
-    """The table in one of FORMATS: aligned text, Markdown, CSV or JSON, notes included.
-
-    CSV has numbers without rounding; columns ending in `_low` and `_high` hold the range.
-
-    Raises:
-        UserError: another format.
-    """
-    check_format(form)
-    if form == "json":
-        return json.dumps(to_json(table), indent=1)
-    if form == "csv":
-        return _csv(table)
-    if form == "markdown":
-        return _markdown(table)
-    lines = [aligned(table.header, table.cells()), "", *table.notes] if table.rows else []
-    lines += [_unfinished(run) for run in table.unfinished]
-    return "\n".join(lines)
-
-
-def _unfinished(run: Run) -> str:
-    of = f" of {run.total_updates:,}" if run.total_updates else ""
-    return f"unfinished: {run.folder}: {run.log.updates:,}{of} updates"
-
-
-def _markdown(table: Table) -> str:
-    lines = []
-    if table.rows:
-        right = ["---"] + ["---:"] * (len(table.header) - 1)
-        lines = [_md(table.header), _md(right), *(_md(cells) for cells in table.cells())]
-        lines += ["", *(f"- {note}" for note in table.notes)]
-    return "\n".join([*lines, *(f"- {_unfinished(run)}" for run in table.unfinished)])
-
-
-def _md(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _csv(table: Table) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    header = ["method", "title", "sparsity", "seeds"]
-    for split in table.splits:
-        name = f"{table.metric.lower().replace(' ', '_')}_{split}"
-        header += [name, f"{name}_low", f"{name}_high"]
-    writer.writerow([*header, "fine_tunings", "minutes"])
-    for row in table.rows:
-        cells: list[Any] = [row.method, row.title, row.sparsity, len(row.runs)]
-        for split in table.splits:
-            spread = row.rates.get(split)
-            cells += ["", "", ""] if spread is None else [spread.mean, spread.low, spread.high]
-        writer.writerow([*cells, row.fine_tunings, row.minutes.mean])
-    return stream.getvalue().rstrip("\n")
-
-
-def to_json(table: Table) -> dict[str, Any]:
-    """The table as plain types, every run with its own numbers."""
-    return {
-        "metric": table.metric,
-        "valid_splits": list(table.valid_splits),
-        "test_splits": list(table.test_splits),
-        "rows": [
-            {
-                "method": row.method,
-                "title": row.title,
-                "sparsity": row.sparsity,
-                "rates": {split: asdict(spread) for split, spread in row.rates.items()},
-                "fine_tunings": row.fine_tunings,
-                "minutes": asdict(row.minutes),
-                "runs": [
-                    {
-                        "folder": str(run.folder),
-                        "seed": run.seed,
-                        "minutes": run.log.minutes,
-                        "command": run.record.get("command"),
-                        "scores": {name: score["rate"] for name, score in run.scores.items()},
-                    }
-                    for run in row.runs
-                ],
-            }
-            for row in table.rows
-        ],
-        "unfinished": [
-            {"folder": str(r.folder), "updates": r.log.updates, "of": r.total_updates}
-            for r in table.unfinished
-        ],
-        "notes": list(table.notes),
-    }

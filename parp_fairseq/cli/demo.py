@@ -56,7 +56,7 @@ def report(
     Example: parp report runs --out report
     """
     from parp_fairseq.analysis import make_report
-    from parp_fairseq.analysis.table import check_format
+    from parp_fairseq.analysis.forms import check_format
 
     check_format(form)
     print(make_report(folders, out).render(form))

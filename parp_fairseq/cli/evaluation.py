@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from parp_fairseq.cli.options import Force, listed
-from parp_fairseq.cli.outermost import INTERRUPTED
+from parp_fairseq.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from parp_fairseq.cli.options import AsJson
+from parp_fairseq.errors import INTERRUPTED
 from parp_fairseq.table import aligned
 
 
@@ -50,7 +51,8 @@ def imp(
     Example: parp imp --config-name parp_10min --sparsity 0.9 task.data=data/10min
     model.w2v_path=wav2vec_small.pt
     """
-    from parp_fairseq.jobs.imp import Plan, run_imp, say_stopped
+    from parp_fairseq.jobs.imp import run_imp, say_stopped
+    from parp_fairseq.jobs.imp_plan import Plan
 
     plan = Plan(
         config_name,
@@ -67,7 +69,7 @@ def imp(
         result = run_imp(plan, folder, keep_checkpoints)
     except KeyboardInterrupt:
         say_stopped()
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         masks = [{"sparsity": share, "mask": str(mask)} for share, mask in result.masks]
         print(json.dumps({"final": str(result.final), "masks": masks}, indent=1))

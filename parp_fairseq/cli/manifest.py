@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from parp_fairseq.cli import commonvoice
-from parp_fairseq.cli.options import AllowMissing, AsJson, Force, Jobs, UnitsName, VocabSize
+from parp_fairseq.cli.options import (
+    AllowMissing,
+    AsJson,
+    Force,
+    Jobs,
+    UnitsName,
+    VocabSize,
+    listed,
+    listed_numbers,
+)
 
 if TYPE_CHECKING:
     from parp_fairseq.manifests.summary import BuildSummary
@@ -23,11 +32,12 @@ def manifest_librilight(
     librispeech: Annotated[Path, typer.Option(help="LibriSpeech, for dev and test sets.")],
     out: Annotated[Path, typer.Option(help="Folder to write 10min/, 1h/ and 10h/ into.")],
     sets: Annotated[
-        list[str], typer.Option("--set", help="Which to write (repeat for several).")
+        list[str], typer.Option("--set", help="Which to write (several: repeat, or commas).")
     ] = ["10min", "1h", "10h"],  # noqa: B006
     folds: Annotated[
-        list[int], typer.Option("--fold", help="Which of 1h's folds, 0 to 5, make ten minutes.")
-    ] = [0],  # noqa: B006
+        list[str],
+        typer.Option("--fold", help="Which of 1h's folds, 0 to 5, make ten minutes (as --set)."),
+    ] = ["0"],  # noqa: B006
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
@@ -46,8 +56,8 @@ def manifest_librilight(
         librilight,
         librispeech,
         out,
-        sets=sets,
-        folds=folds,
+        sets=listed(sets),
+        folds=listed_numbers(folds, "--fold"),
         units=units,
         vocab_size=vocab_size,
         jobs=jobs,
@@ -65,7 +75,7 @@ def manifest_librispeech(
         typer.Option(
             "--split",
             help="A part (dev-other), or several under one name "
-            "(train=train-clean-100+train-clean-360).",
+            "(train=train-clean-100+train-clean-360); several: repeat, or commas.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
@@ -85,7 +95,7 @@ def manifest_librispeech(
 
     summary = build_librispeech(
         librispeech,
-        splits,
+        listed(splits),
         out,
         units=units,
         vocab_size=vocab_size,

@@ -9,48 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from typer.core import TyperGroup
-
-from parp_fairseq.errors import EXIT_CODE, UserError, reported
-
-INTERRUPTED = 130
-"""What a shell takes for a program that Ctrl-C ended."""
+from parp_fairseq.errors import EXIT_CODE, INTERRUPTED, reported
 
 CLOSED_PIPE = 1
 """The exit code when whoever reads standard output has left, as `head` does."""
 
 _STANDARD_OUTPUT = "standard output"
-
-
-class Commands(TyperGroup):
-    """Commands that Ctrl-C and wrong options end in one line, whichever typer runs them."""
-
-    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
-        """Parse and run; a wrong option or argument is told as any other bad input is."""
-        try:
-            result = super().main(*arguments, standalone_mode=False, **options)
-        except Exception as error:
-            # Not by its class: some versions of typer have a click of their own.
-            told = getattr(error, "format_message", None)
-            if told is None:
-                raise
-            if type(error).__name__ == "NoArgsIsHelpError":
-                error.show()  # type: ignore[attr-defined]
-                raise SystemExit(EXIT_CODE) from None
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context is not None else "parp"
-            message = " ".join(told().split()).rstrip(".")
-            raise UserError(f"{message}; {command} --help tells more") from None
-        if standalone_mode:
-            sys.exit(result if isinstance(result, int) else 0)
-        return result
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise SystemExit(_end("parp: interrupted", INTERRUPTED)) from None
 
 
 def run(program: Callable[[], object]) -> int:
@@ -84,8 +48,13 @@ def _ended(program: Callable[[], object]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        return _end("parp: interrupted", INTERRUPTED)
+        return interrupted()
     return 0
+
+
+def interrupted() -> int:
+    """Say that Ctrl-C ended the program; return its exit code."""
+    return _end("parp: interrupted", INTERRUPTED)
 
 
 class _StandardOutput(io.FileIO):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -23,9 +22,10 @@ from parp_fairseq.config import shipped as configs
 from parp_fairseq.demo.plan import CONFIG, DATA, Plan, PlannedRun
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import LOGS, REPORT, SPEECH, WorkFolder
-from parp_fairseq.errors import UserError
+from parp_fairseq.errors import INTERRUPTED, UserError
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
+from parp_fairseq.machine import cores
 from parp_fairseq.runs.names import LOG_FILE
 
 # What starting fairseq and decoding a set cost, in updates: for the time left, nothing else.
@@ -70,7 +70,7 @@ def run_demo(out: Path, plan: Plan, *, clean: bool = False, jobs: int | None = N
             missing, or a part failed (the line names its log).
     """
     check_drawing()
-    jobs = _cores() if jobs is None else jobs
+    jobs = cores() if jobs is None else jobs
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it counts from 1")
     work = WorkFolder(out)
@@ -90,12 +90,6 @@ def run_demo(out: Path, plan: Plan, *, clean: bool = False, jobs: int | None = N
         )
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @contextmanager
 def _ended_properly() -> Iterator[None]:
     """SIGTERM ends the demo as Ctrl-C does: through its `finally` clauses, with a word."""
@@ -109,7 +103,7 @@ def _ended_properly() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _say("stopped; the same command goes on from here")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if in_charge:
             signal.signal(signal.SIGTERM, before)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 
 from parp_fairseq.demo.plan import DATA, RUNS
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import LOCK_FILE, locked, write_json
 
 MARKER = "parp-demo.json"
-LOCK = ".lock"
 SPEECH = "speech"
 LOGS = "logs"
 REPORT = "report"
@@ -42,12 +40,15 @@ class WorkFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not marker.is_file():
-                if any(name not in (LOCK, f".{MARKER}.part") for name in os.listdir(self.path)):
+                # What a demo that was killed as it began leaves.
+                partial = f".{Path(MARKER).stem}."
+                names = set(os.listdir(self.path)) - {LOCK_FILE}
+                if not all(name.startswith(partial) for name in names):
                     raise UserError(
                         f"{self.path} holds something that the demo did not make; give a new "
                         "folder as --out"
                     )
-                _write(marker, {"what": "made by parp demo; parp demo --clean empties it"})
+                write_json(marker, {"what": "made by parp demo; parp demo --clean empties it"})
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be written ({error.strerror}); give another folder as --out"
@@ -62,23 +63,8 @@ class WorkFolder:
         Raises:
             UserError: another demo is at work in the folder.
         """
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError as error:
-                    if time.monotonic() > deadline:
-                        raise UserError(
-                            f"another demo is at work in {self.path}; wait for it to end, or "
-                            "give another folder as --out"
-                        ) from error
-                    time.sleep(0.1)
+        with locked(self.path, "another demo", _PATIENCE_SECONDS) as descriptor:
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     def clean(self) -> None:
         """Remove what the demo made, and nothing that somebody else put there."""
@@ -109,7 +95,7 @@ class WorkFolder:
 
     def set_done(self, phase: str, settings: Any) -> None:
         """Note that a phase's folder is complete."""
-        _write(self.path / f"{phase}.json", settings)
+        write_json(self.path / f"{phase}.json", settings)
 
     def open_run(self, folder: str, settings: Any) -> None:
         """Prepare a run's folder: what was made with other settings goes.
@@ -128,7 +114,7 @@ class WorkFolder:
             fresh = run.with_name(f".{run.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
-            _write(fresh / STAMP, {"settings": settings, "trained": False})
+            write_json(fresh / STAMP, {"settings": settings, "trained": False})
             os.replace(fresh, run)
 
     def is_trained(self, folder: str) -> bool:
@@ -138,13 +124,7 @@ class WorkFolder:
     def set_trained(self, folder: str) -> None:
         """Note that it did."""
         stamp = self.path / folder / STAMP
-        _write(stamp, {**_read(stamp), "trained": True})
-
-
-def _write(path: Path, content: Any) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+        write_json(stamp, {**_read(stamp), "trained": True})
 
 
 def _read(path: Path) -> Any:

@@ -203,8 +203,8 @@ class _Chooser:
         shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
         key = (group.kind, shapes, int(sparsity / _STEP))
         if key not in self._known:
-            found = [_time(group, frames) for frames in self._frames]
-            self._known[key] = max(found, key=lambda times: times[1] / times[0])
+            measured = [_time(group, frames) for frames in self._frames]
+            self._known[key] = max(measured, key=lambda times: times[1] / times[0])
         return self._known[key]
 
 

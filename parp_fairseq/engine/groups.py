@@ -173,13 +173,13 @@ def activation_named(function: Any) -> str | None:
     probe = torch.linspace(-6, 6, 97)
     try:
         with torch.no_grad():
-            found = function(probe)
+            output = function(probe)
     except Exception:
         return None
-    if not isinstance(found, Tensor) or found.shape != probe.shape:
+    if not isinstance(output, Tensor) or output.shape != probe.shape:
         return None
     for name in ("relu", "gelu"):
-        if torch.allclose(found, getattr(functional, name)(probe), rtol=0, atol=1e-6):
+        if torch.allclose(output, getattr(functional, name)(probe), rtol=0, atol=1e-6):
             return name
     return None
 

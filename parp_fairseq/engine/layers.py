@@ -60,9 +60,9 @@ class SharedInput:
     def output(self, number: int, x: Tensor) -> Tensor:
         """What linear `number` makes of `x`."""
         waiting = _waiting()
-        found = None if self._apart else waiting.pop(self, None)
-        if found is not None:
-            shared, left = found
+        entry = None if self._apart else waiting.pop(self, None)
+        if entry is not None:
+            shared, left = entry
             if number in left and _is_same(shared, x):
                 output = left.pop(number)
                 if left:

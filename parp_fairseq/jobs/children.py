@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.jobs.failures import cause
 
 # On Linux a child asks to be killed when its parent dies (prctl's PR_SET_PDEATHSIG is 1), then
 # becomes the program. Doing so after a fork, in this process's image, would not be safe.
@@ -23,8 +23,6 @@ if os.getppid() == int(sys.argv[1]):
 """
 _SECONDS_TO_LEAVE = 5.0
 
-_EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
-
 
 def program(name: str) -> str:
     """The path of an installed program, of this very environment where it has one.
@@ -33,10 +31,10 @@ def program(name: str) -> str:
         UserError: there is none.
     """
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.is_file() else shutil.which(name)
-    if found is None:
+    path = str(beside) if beside.is_file() else shutil.which(name)
+    if path is None:
         raise UserError(f"{name} was not found beside {sys.executable}; install this package there")
-    return found
+    return path
 
 
 @dataclass
@@ -54,20 +52,14 @@ class Child:
         return self.process.poll()
 
     def failure(self) -> str:
-        """What it said was wrong: its one-line error, else its exception, else its last line."""
+        """Say in one line why it failed."""
         with self.log.open("rb") as stream:
             stream.seek(self.log_start)
-            lines = stream.read().decode("utf-8", "replace").splitlines()
+            output = stream.read().decode("utf-8", "replace")
         code = self.exit_code or 0
         if code < 0:
             return f"it was killed by signal {-code} (9 is what a lack of memory sends)"
-        told = [line for line in lines if line.startswith("parp: error: ")]
-        if told:
-            return told[-1][len("parp: error: ") :]
-        raised = [line for line in lines if _EXCEPTION.match(line)]
-        return next(
-            (line.strip() for line in reversed(raised or lines) if line.strip()), "no output"
-        )
+        return cause(output)
 
 
 def start(

@@ -11,78 +11,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import LOCK_FILE, locked, replacing, write_json
+from parp_fairseq.files import locked, replacing, write_json
 from parp_fairseq.jobs import children
-from parp_fairseq.jobs.imp_rounds import round_sparsities
-from parp_fairseq.jobs.progress import Clock, Progress, updates_done
+from parp_fairseq.jobs.imp_plan import PLAN_FILE, Plan, check_config, check_folder
+from parp_fairseq.jobs.progress import Clock, Progress, epochs_done, updates_done
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
 from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
 
-PLAN_FILE = "imp.json"
 FINAL = "final"
 REWIND = "rewind.pt"
 _SECONDS_BETWEEN_LOOKS = 0.2
-# What this program decides itself.
-_OURS = (
-    "task.prune.method",
-    "task.prune.sparsity",
-    "task.prune.mask",
-    "task.prune.initial",
-    "hydra.run.dir",
-    "checkpoint.save_dir",
-    "checkpoint.finetune_from_model",
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What decides the outcome of a series of rounds.
-
-    Attributes:
-        config_name: a yaml file's name, as for fairseq-hydra-train.
-        overrides: key=value, for every fine-tuning.
-        sparsity: the target.
-        step: the share of weights pruned in a round.
-        of: what `step` is a share of, "original" or "remaining".
-        round_updates: updates in a round; None: as the config says. The last fine-tuning always
-            is as the config says.
-        rewind_update: rounds after the first begin with the weights that the first, dense one had
-            after so many updates, and a fresh optimizer; 0: with the pre-trained ones (θ0).
-        config_dir: a folder with the yaml file, where it is not one of this package's.
-    """
-
-    config_name: str
-    overrides: tuple[str, ...]
-    sparsity: float
-    step: float = 0.1
-    of: str = "original"
-    round_updates: int | None = None
-    rewind_update: int = 0
-    config_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        round_sparsities(self.sparsity, self.step, self.of)
-        for override in self.overrides:
-            key = override.lstrip("+~").split("=")[0]
-            if key in _OURS:
-                raise UserError(f"{key} is what parp imp sets itself; leave {override!r} out")
-            if "=" not in override:
-                raise UserError(f"{override!r} is no override; write key=value")
-        if self.round_updates is not None and self.round_updates < 1:
-            raise UserError(f"--round-updates is {self.round_updates}; it counts from 1")
-        if self.rewind_update < 0:
-            raise UserError(f"--rewind-update is {self.rewind_update}; it counts from 0")
-
-    @property
-    def sparsities(self) -> list[float]:
-        """The sparsity after each round."""
-        return round_sparsities(self.sparsity, self.step, self.of)
 
 
 @dataclass(frozen=True)
@@ -109,14 +50,15 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
         UserError: the folder is another series', or a fine-tuning failed (its log is named).
     """
     folder = folder.resolve()
-    _check_config(plan)
-    _check_folder(plan, folder)
+    check_config(plan)
+    check_folder(plan, folder)
     sparsities = plan.sparsities
     masks = [
         folder / "masks" / f"{number:02d}_{s:g}.safetensors" for number, s in _count(sparsities)
     ]
     clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
     with locked(folder, "another parp imp") as lock, Progress(clock) as progress:
+        check_folder(plan, folder)
         write_json(folder / PLAN_FILE, asdict(plan))
         run = _Fairseq(plan, folder, lock, progress, len(masks) + 1)
         for number, sparsity in _count(sparsities):
@@ -124,13 +66,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
             if not mask.is_file():
                 before = (sparsities[number - 2], masks[number - 2]) if number > 1 else None
                 work = folder / f"round_{number:02d}"
-                try:
-                    run.train(work, number, before, plan.round_updates)
-                except UserError:
-                    if number == 1 and not (work / CHECKPOINTS / RUN_FILE).exists():
-                        # Nothing was trained: the corrected command is another series.
-                        (folder / PLAN_FILE).unlink(missing_ok=True)
-                    raise
+                run.train(work, number, before, plan.round_updates)
                 _write_mask(work, sparsity, number, mask)
                 progress.say(f"round {number} of {len(masks)}: mask of sparsity {sparsity:g}")
             if not keep_checkpoints:
@@ -145,50 +81,6 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
 
 def _count(sparsities: Sequence[float]) -> list[tuple[int, float]]:
     return list(enumerate(sparsities, start=1))
-
-
-def _check_config(plan: Plan) -> None:
-    """Raise UserError where there is no such config, or it ends before the update to rewind to."""
-    if plan.config_dir:
-        file = Path(plan.config_dir, f"{plan.config_name}.yaml")
-    else:
-        file = shipped.path_of(plan.config_name)
-    if not file.is_file():
-        raise UserError(f"{file}: no such config; check --config-dir and --config-name")
-    if not plan.rewind_update:
-        return
-    updates = plan.round_updates
-    for override in plan.overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if updates is None and key == "optimization.max_update" and value.isdigit():
-            updates = int(value)
-    if updates is None:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        updates = int(config["optimization"]["max_update"])
-    if plan.rewind_update >= updates:
-        raise UserError(
-            f"--rewind-update is {plan.rewind_update}, and the dense fine-tuning ends at update "
-            f"{updates}; give a smaller one"
-        )
-
-
-def _check_folder(plan: Plan, folder: Path) -> None:
-    """See that the folder is empty or this very series' own."""
-    file = folder / PLAN_FILE
-    wanted = json.loads(json.dumps(asdict(plan)))
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        for key in wanted:
-            if found.get(key) != wanted[key]:
-                raise UserError(
-                    f"{folder}: {key} was {found.get(key)} when this series began and is now "
-                    f"{wanted[key]}; put it back or give another folder as --out"
-                )
-        return
-    # A first call that failed before anything was trained leaves its lock and its log.
-    left = {LOCK_FILE, "round_01", "round_01.log"}
-    if folder.exists() and any(path.name not in left for path in folder.iterdir()):
-        raise UserError(f"{folder} holds something else; give a new folder as --out")
 
 
 class _Fairseq:
@@ -262,8 +154,7 @@ class _Fairseq:
                 shutil.copyfile(kept, partial)
 
     def _show(self, work: Path, number: int) -> None:
-        total = _total_updates(work)
-        done = min(updates_done(work / LOG_FILE), total)
+        done, total = _course(work)
         self.progress.show(number - 1 + done / total, {work.name: (done, total)})
 
 
@@ -273,13 +164,22 @@ def _assigned(key: str, path: Path) -> str:
     return f"{key}='{quoted}'"
 
 
-def _total_updates(work: Path) -> int:
-    """Return max_update as the run itself resolved it; 1 before it has."""
+def _course(work: Path) -> tuple[float, float]:
+    """How much of a fine-tuning is done, and all of it, as the run itself resolved its length.
+
+    That is in updates, or where epochs alone decide in epochs; (0, 1) where neither tells.
+    """
     try:
         run = json.loads((work / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
-        return max(1, int(run["config"]["optimization"]["max_update"]))
+        length = run["config"]["optimization"]
+        updates, epochs = int(length["max_update"]), int(length["max_epoch"])
     except (OSError, ValueError, KeyError):
-        return 1
+        return 0, 1
+    if updates > 0:
+        return min(updates_done(work / LOG_FILE), updates), updates
+    if epochs > 0:
+        return min(epochs_done(work / LOG_FILE), epochs), epochs
+    return 0, 1
 
 
 def _write_mask(work: Path, sparsity: float, number: int, file: Path) -> None:

@@ -31,10 +31,10 @@ def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> 
         raise UserError(f"--step is {step:g}; it is a share above 0 and at most 1 (10% is 0.1)")
     if of not in SHARES:
         raise UserError(f"--of is {of!r}; use {' or '.join(SHARES)}")
-    found: list[float] = []
-    while not found or found[-1] < target:
-        rounds = len(found) + 1
+    sparsities: list[float] = []
+    while not sparsities or sparsities[-1] < target:
+        rounds = len(sparsities) + 1
         reached = step * rounds if of == "original" else 1.0 - (1.0 - step) ** rounds
         # Sums of tenths are not tenths in binary; files are named by these numbers.
-        found.append(min(round(reached, 6), target))
-    return found
+        sparsities.append(min(round(reached, 6), target))
+    return sparsities

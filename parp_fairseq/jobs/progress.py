@@ -11,20 +11,30 @@ from pathlib import Path
 from typing import Any
 
 _UPDATES = re.compile(rb'"num_updates": "?(\d+)')
+_EPOCHS = re.compile(rb'"update": (\d+(?:\.\d+)?)')
 _TAIL_BYTES = 16_384
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 def updates_done(log: Path) -> int:
     """The number of updates that a run's JSON log tells last; 0 where there is none."""
+    return int(_last(_UPDATES, log))
+
+
+def epochs_done(log: Path) -> float:
+    """The epochs, parts of them too, that a run's JSON log tells last; 0 where there is none."""
+    return float(_last(_EPOCHS, log))
+
+
+def _last(number: re.Pattern[bytes], log: Path) -> bytes:
     try:
         with log.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - _TAIL_BYTES))
-            found = _UPDATES.findall(stream.read())
+            numbers = number.findall(stream.read())
     except OSError:
-        return 0
-    return int(found[-1]) if found else 0
+        return b"0"
+    return numbers[-1] if numbers else b"0"
 
 
 def duration(seconds: float) -> str:

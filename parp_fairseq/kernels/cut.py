@@ -99,9 +99,9 @@ def cut(
 
 def kept_reference(flat: Tensor, bound: Bound) -> Tensor:
     """The definition: which entries of a flat tensor on any device a bound keeps (bool)."""
-    found = words(flat)
-    keep = found > bound.word
-    keep[bound.ties :] |= found[bound.ties :] == bound.word
+    magnitudes = words(flat)
+    keep = magnitudes > bound.word
+    keep[bound.ties :] |= magnitudes[bound.ties :] == bound.word
     return keep
 
 

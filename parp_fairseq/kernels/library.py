@@ -77,12 +77,12 @@ def _level(wanted: str) -> str:
         )
     if wanted == REFERENCE:
         return REFERENCE
-    found = available()
-    if wanted and wanted not in found:
+    levels = available()
+    if wanted and wanted not in levels:
         raise KernelsError(
-            f"{VARIABLE} is {wanted!r}, but here there is {', '.join((REFERENCE, *found))} only"
+            f"{VARIABLE} is {wanted!r}, but here there is {', '.join((REFERENCE, *levels))} only"
         )
-    return wanted or (found[-1] if found else REFERENCE)
+    return wanted or (levels[-1] if levels else REFERENCE)
 
 
 @functools.cache
@@ -128,8 +128,8 @@ def _without(reason: str) -> None:
 
 def _torch_team() -> int | None:
     """The address of GOMP_parallel in the OpenMP that torch itself uses; None where it has none."""
-    found = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
-    for path in found:
+    libraries = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
+    for path in libraries:
         try:
             function = ctypes.CDLL(str(path)).GOMP_parallel
         except (OSError, AttributeError):

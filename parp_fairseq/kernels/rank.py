@@ -83,16 +83,16 @@ def scan(arrays: Sequence[Tensor], low: int, high: int, room: int) -> Bracketed:
         below[i], inside[i], infinite[i], near, at = scan_reference(arrays[i], low, high)
         if sum(part.size for part, _ in parts) + near.numel() <= room:
             parts.append((near.cpu().numpy(), at.cpu().numpy() + starts[i]))
-    found = parts[-1] if len(parts) == 2 else tuple(map(np.concatenate, zip(*parts)))
-    return Bracketed(below, inside, infinite, *found)
+    collected = parts[-1] if len(parts) == 2 else tuple(map(np.concatenate, zip(*parts)))
+    return Bracketed(below, inside, infinite, *collected)
 
 
 def scan_reference(array: Tensor, low: int, high: int) -> tuple[int, int, bool, Tensor, Tensor]:
     """The definition, for one array on any device: what Bracketed has."""
-    found = words(array)
-    at = ((low <= found) & (found < high)).nonzero().view(-1)
-    infinite = bool((found >= infinity(array.dtype)).any())
-    return int((found < low).sum()), at.numel(), infinite, found[at], at
+    magnitudes = words(array)
+    at = ((low <= magnitudes) & (magnitudes < high)).nonzero().view(-1)
+    infinite = bool((magnitudes >= infinity(array.dtype)).any())
+    return int((magnitudes < low).sum()), at.numel(), infinite, magnitudes[at], at
 
 
 def digits(arrays: Sequence[Tensor], shift: int, prefix: int) -> np.ndarray:
@@ -120,5 +120,5 @@ def digits(arrays: Sequence[Tensor], shift: int, prefix: int) -> np.ndarray:
 
 def digits_reference(array: Tensor, shift: int, prefix: int) -> Tensor:
     """The definition, for one array on any device."""
-    found = words(array).long() >> shift
-    return torch.bincount(found[found >> 16 == prefix] & DIGITS - 1, minlength=DIGITS)
+    shifted = words(array).long() >> shift
+    return torch.bincount(shifted[shifted >> 16 == prefix] & DIGITS - 1, minlength=DIGITS)

@@ -65,7 +65,7 @@ class Selection:
         self, tensors: Mapping[str, Tensor], *others: Mask, zero: bool = False, pack: bool = False
     ) -> tuple[Mask, list[int]]:
         packed = [other.packed for other in others]
-        found = cut(
+        result = cut(
             [tensors[name] for name in self.bounds],
             list(self.bounds.values()),
             zero=zero,
@@ -73,8 +73,10 @@ class Selection:
             others=[[bits[name] for name in self.bounds] for bits in packed],
         )
         shapes = {name: tuple(tensors[name].shape) for name in self.bounds} if pack else {}
-        mask = Mask.from_bits(dict(zip(shapes, found.masks)), shapes, dict(zip(shapes, found.kept)))
-        return mask, found.both
+        mask = Mask.from_bits(
+            dict(zip(shapes, result.masks)), shapes, dict(zip(shapes, result.kept))
+        )
+        return mask, result.both
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,9 @@ def select_smallest(
     bounds: dict[str, Bound] = {}
     threshold = 0.0
     for group in filter(None, groups):
-        found = _select([(name, tensors[name].detach()) for name in group], sparsity, hint)
-        bounds.update(zip(group, found[0]))
-        threshold = max(threshold, found[1])
+        of_group, largest = _select([(n, tensors[n].detach()) for n in group], sparsity, hint)
+        bounds.update(zip(group, of_group))
+        threshold = max(threshold, largest)
     return Selection(bounds, threshold)
 
 
@@ -193,7 +195,7 @@ def _select(
     arrays = [tensor.reshape(-1).to(dtype) for _, tensor in named]
     total = sum(array.numel() for array in arrays)
     count = round(sparsity * total)
-    found = _Cut(0, -1)
+    last = _Cut(0, -1)
     checked = False
     for low, high in _brackets(arrays, count, total, hint):
         near = scan(arrays, low, high, max(_FEW, int(_COPIED * total)))
@@ -202,18 +204,18 @@ def _select(
             checked = True
         rank = count - int(near.below.sum())
         if count == 0 or (near.complete and 0 < rank <= near.words.size):
-            found = _smallest(near, rank) if count else found
+            last = _smallest(near, rank) if count else last
             break
         if low == 1 and rank <= 0:
-            found = _tied(arrays, 0, near.below, count)
+            last = _tied(arrays, 0, near.below, count)
             break
     else:
         # Hint and sample misled, or too many entries are alike.
-        found = _by_digits(arrays, count)
-    threshold = value_of(found.word, dtype)
+        last = _by_digits(arrays, count)
+    threshold = value_of(last.word, dtype)
     starts = np.cumsum([0, *(array.numel() for array in arrays)])
     return [
-        _bound(tensor, threshold, found.position + 1 - int(start))
+        _bound(tensor, threshold, last.position + 1 - int(start))
         for (_, tensor), start in zip(named, starts)
     ], threshold
 

@@ -101,11 +101,11 @@ def _row(line: str) -> Row | None:
     if start < 0:
         return None
     try:
-        found = json.loads(line[start:])
+        meters = json.loads(line[start:])
     except ValueError:
         return None
     row = {}
-    for key, value in found.items():
+    for key, value in meters.items():
         try:
             row[key] = float(value)
         except (TypeError, ValueError):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.log import TrainingLog, read_log
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE, SCORES_FOLDER, SPARSITY_FILE
-
-PathLike = Union[str, "os.PathLike[str]"]
+from parp_fairseq.runs.settings import is_path
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ class Run:
     def valid_rate(self, split: str) -> float | None:
         """Percent errors on a validation set after the last update, as training logged it."""
         rows = self.log.validation.get(split, ())
-        found = rows[-1].get("wer") if rows else None
-        return None if found is None or rows[-1]["num_updates"] < self.log.updates else found
+        rate = rows[-1].get("wer") if rows else None
+        return None if rate is None or rows[-1]["num_updates"] < self.log.updates else rate
 
 
 def lookup(config: Any, key: str, default: Any = None) -> Any:
@@ -106,7 +105,7 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
     Raises:
         UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
     """
-    found: dict[Path, Run] = {}
+    runs: dict[Path, Run] = {}
     searched = []
     for folder in folders:
         folder = Path(folder)
@@ -114,15 +113,15 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give one that holds runs")
         for record in sorted(folder.rglob(RUN_FILE)):
-            run = record.resolve().parent.parent
-            if run not in found:
-                found[run] = read_run(record)
-    if not found:
+            place = record.resolve().parent.parent
+            if place not in runs:
+                runs[place] = read_run(record)
+    if not runs:
         raise UserError(
             f"no run in {', '.join(searched)}: a run's folder holds {CHECKPOINTS}/{RUN_FILE}, "
             "which task=parp writes when training begins"
         )
-    return list(found.values())
+    return list(runs.values())
 
 
 def read_run(record_file: PathLike) -> Run:
@@ -209,7 +208,7 @@ def _cost(run: Run, above: frozenset[Path]) -> Cost:
     sources: dict[Path, None] = {}
     for key in ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model"):
         path = run.option(key)
-        if not path or (key == "task.prune.initial" and os.sep not in str(path)):
+        if not path or (key == "task.prune.initial" and not is_path(path)):
             continue
         record = source_record(run, Path(path))
         if record is not None:

@@ -184,13 +184,13 @@ def differences(
     keys += [
         key for key in {*before, *after} - set(keys) if key.startswith(("optimizer.", "lr_sched"))
     ]
-    found = [
+    differing = [
         Difference(key, before.get(key), after.get(key))
         for key in sorted(keys, key=_rank)
         if before.get(key) != after.get(key)
     ]
     once: dict[tuple[str, str, str], Difference] = {}
-    for difference in found:
+    for difference in differing:
         leaf = difference.key.rsplit(".", 1)[-1]
         once.setdefault((leaf, _number(difference.old), _number(difference.new)), difference)
     olds, news = contents["old"], contents["new"]

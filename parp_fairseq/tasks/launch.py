@@ -25,7 +25,7 @@ from fairseq.logging import progress_bar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from parp_fairseq.errors import EXIT_CODE, UserError, reported
+from parp_fairseq.errors import EXIT_CODE, INTERRUPTED, UserError, reported
 from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.tasks.experiment import Experiment, check_experiment, completed
@@ -58,11 +58,11 @@ def launch(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> Any:
         # Of several processes that train together, the first one takes the folder.
         first = not run.distributed_training.distributed_rank
         with _one_line(folder), _alone(folder) if first else contextlib.nullcontext():
-            found = check_experiment(run.task, run.model, run)
-            if found.complete:
-                logger.info(completed(found, run))
+            checked = check_experiment(run.task, run.model, run)
+            if checked.complete:
+                logger.info(completed(checked, run))
                 return None
-            _checked[:] = [found]
+            _checked[:] = [checked]
             _forget_earlier_run()
             with _quiet(run):
                 return train(cfg)
@@ -70,15 +70,15 @@ def launch(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> Any:
 
 def experiment(task: DictConfig, model: DictConfig, run: DictConfig) -> Experiment:
     """What `launch` checked, or the same checks now; leave where nothing is left to do."""
-    found = _checked.pop() if _checked else None
-    if found is None:
-        found = check_experiment(task, model, run)
-        if found.complete:
-            logger.info(completed(found, run))
+    checked = _checked.pop() if _checked else None
+    if checked is None:
+        checked = check_experiment(task, model, run)
+        if checked.complete:
+            logger.info(completed(checked, run))
             raise SystemExit(0)
     else:
         settle_paths(task, model, run)
-    return found
+    return checked
 
 
 def checks_passed(run: DictConfig) -> None:
@@ -110,19 +110,19 @@ def _one_line(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         way = "goes on from its last checkpoint" if (folder / LAST).exists() else "begins it again"
         print(f"stopped; the same command {way}", file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(cannot_write(error.filename or folder, error)) from error
         raise
     except Exception as error:
-        told = _told_by_worker(error)
-        if told == "":
+        line = _error_of_worker(error)
+        if line == "":
             raise SystemExit(EXIT_CODE) from None
-        told = told or _told_by_fairseq(error)
-        if told is None:
+        line = line or _error_of_fairseq(error)
+        if line is None:
             raise
-        raise UserError(told) from error
+        raise UserError(line) from error
     finally:
         logging.raiseExceptions = tracebacks
         # Their threads would complain at exit, and the next run of a multirun go on with them.
@@ -140,8 +140,8 @@ def _forget_earlier_run() -> None:
         vars(trainer.should_stop_early).clear()
 
 
-def _told_by_worker(error: Exception) -> str | None:
-    """The line of a worker that fairseq spawned; empty where the worker told it itself."""
+def _error_of_worker(error: Exception) -> str | None:
+    """The line of a worker that fairseq spawned; empty where the worker printed it itself."""
     from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
     if isinstance(error, ProcessExitedException):
@@ -152,7 +152,7 @@ def _told_by_worker(error: Exception) -> str | None:
     return None
 
 
-def _told_by_fairseq(error: Exception) -> str | None:
+def _error_of_fairseq(error: Exception) -> str | None:
     if str(error).startswith("Cannot load model parameters from checkpoint"):
         # fairseq hides which ones.
         cause = " ".join(str(error.__context__ or "").split())

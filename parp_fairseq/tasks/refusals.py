@@ -49,6 +49,9 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             f"checkpoint.checkpoint_suffix={checkpoint.checkpoint_suffix}: a run is found again by "
             "the plain names; leave it empty and take another checkpoint.save_dir"
         )
+    if not METHODS[method].climbs:
+        # A climb needs max_update, which is told where its schedule is made.
+        _refuse_an_end_unsaved(run)
     flat = run.common.fp16 and not (
         run.common.memory_efficient_fp16 or run.common.fp16_no_flatten_grads
     )
@@ -79,4 +82,16 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
         raise UserError(
             f"checkpoint.patience: WER rises while task.prune.method={method} climbs, so stopping "
             "early would stop it before the target sparsity; set checkpoint.patience=-1"
+        )
+
+
+def _refuse_an_end_unsaved(run: DictConfig) -> None:
+    """fairseq saves at the last update; at the last epoch only where it is time for a save."""
+    epochs = run.optimization.get("max_epoch") or 0
+    interval = run.checkpoint.get("save_interval") or 1
+    ended_by_epochs = epochs > 0 and (run.optimization.get("max_update") or 0) <= 0
+    if ended_by_epochs and epochs % interval and not run.checkpoint.get("no_save"):
+        raise UserError(
+            f"checkpoint.save_interval={interval}: the run ends with epoch {epochs}, which would "
+            f"not be saved; set checkpoint.save_interval={epochs}, or optimization.max_update"
         )

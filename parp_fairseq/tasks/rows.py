@@ -35,7 +35,7 @@ class NamedRows(BaseWrapperDataset):
             reason = "holds NaN or infinity"
         except Exception as error:
             reason = f"cannot be read ({' '.join(str(error).split())})"
-        return {"id": index, _UNUSABLE: self._told(int(index), reason)}
+        return {"id": index, _UNUSABLE: self._message(int(index), reason)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Make a batch, or pass on what is wrong with its first bad row."""
@@ -44,7 +44,7 @@ class NamedRows(BaseWrapperDataset):
                 return {_UNUSABLE: sample[_UNUSABLE]}
         return self.dataset.collater(samples)
 
-    def _told(self, index: int, reason: str) -> str:
+    def _message(self, index: int, reason: str) -> str:
         audio = self.dataset
         while not hasattr(audio, "skipped_indices") and hasattr(audio, "dataset"):
             audio = audio.dataset

@@ -242,6 +242,8 @@ CASES = {
     "manifest librilight --librilight emptycorpus --librispeech emptycorpus --out new": r"emptycorpus",
     "manifest librilight --librilight emptycorpus --librispeech emptycorpus --out new --set 2h": r"2h|emptycorpus",
     "manifest librilight --librilight emptycorpus --librispeech emptycorpus --out new --fold 9": r"9|emptycorpus",
+    "manifest librilight --librilight emptycorpus --librispeech emptycorpus --out new --fold 0,x": r"--fold is 'x'",
+    "manifest librilight --librilight emptycorpus --librispeech emptycorpus --out new --set ,": r"no sets given",
     # manifest commonvoice
     "manifest commonvoice --release gone --lang nl --out new": r"gone",
     "manifest commonvoice --release emptycorpus --lang nl --out new": r"emptycorpus",

@@ -7,7 +7,7 @@ import json
 import pytest
 from running import Trainer, entries, zeros
 
-from parp_fairseq.cli import app
+from parp_fairseq.cli.commands import app
 from parp_fairseq.demo.voices import Speaker, speak
 
 pytest.importorskip("phonemizer")

@@ -17,8 +17,11 @@ OPTIONS = ("--config-name", "parp_demo", "--sparsity", "0.5", "--step", "0.3", "
 
 
 def command(data, out, *more):
+    return [PARP, "imp", *OPTIONS, "--out", str(out), *more, *settings(data)]
+
+
+def settings(data):
     return [
-        *(PARP, "imp", *OPTIONS, "--out", str(out), *more),
         *(f"task.data={data}", "dataset.valid_subset=dev-other", "dataset.max_tokens=160000"),
         *("optimization.max_update=4", "dataset.validate_interval_updates=0"),
         *("checkpoint.save_interval_updates=0", "optimization.lr=[0.01]"),
@@ -130,30 +133,52 @@ def test_checkpoints_of_rounds_are_removed_and_failures_named(data, tmp_path):
     assert broken.returncode == 2
     assert "round_01 failed" in broken.stderr and "nowhere" in broken.stderr
     assert not list((tmp_path / "other").rglob("*.safetensors"))
-    # A call that failed before anything was trained does not forbid the corrected one.
-    assert not (tmp_path / "other" / "imp.json").exists()
 
 
-@pytest.mark.parametrize("tokens", ["160000", "99999999"], ids=["epochs of several", "of one"])
-def test_the_weights_after_an_update_are_kept_whatever_an_epoch_is(train, tokens):
-    options = (
-        "optimization.max_update=4",
-        "optimization.lr=[0.01]",
-        f"dataset.max_tokens={tokens}",
+@pytest.mark.parametrize("of_one", [False, True], ids=["epochs of several", "of one update"])
+def test_the_weights_kept_are_those_of_the_dense_run_at_that_update(train, of_one):
+    """fairseq's own checkpoint of that update is the oracle: by update, or by epoch."""
+    kept_by_fairseq = (
+        ("checkpoint.no_epoch_checkpoints=false", "checkpoint.save_interval=1")
+        if of_one
+        else ("checkpoint.save_interval_updates=1", "checkpoint.keep_interval_updates=-1")
     )
-    length = f"dataset.max_tokens={tokens}"
-    saves = ("checkpoint.save_interval_updates=1", "checkpoint.keep_interval_updates=-1")
-    run = train("task.prune.method=dense", "task.keep_update=2", *options, *saves, length)
+    run = train(
+        *("task.prune.method=dense", "task.keep_update=2", "optimization.max_update=4"),
+        *("optimization.lr=[0.01]", f"dataset.max_tokens={99999999 if of_one else 160000}"),
+        *kept_by_fairseq,
+    )
     assert run.code == 0, run.tail
     kept = run.weights("checkpoint_update_2.pt")
-    for other in (run.folder / "checkpoints").glob("checkpoint_*_2.pt"):
-        if "update" not in other.name:
-            whole = run.weights(other.name)
-            assert all(torch.equal(kept[name], tensor) for name, tensor in whole.items())
-            break
+    if of_one:
+        oracle = "checkpoint2.pt"
     else:
-        assert tokens == "99999999", "fairseq's own checkpoint is the oracle where it writes one"
-    assert any(not torch.equal(kept[n], t) for n, t in run.weights().items())
+        (file,) = (run.folder / "checkpoints").glob("checkpoint_?_2.pt")
+        oracle = file.name
+    expected = run.weights(oracle)
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in expected.items())
+    assert any(not torch.equal(kept[name], tensor) for name, tensor in run.weights().items())
+
+
+def test_a_round_repeats_by_hand_from_the_rewound_weights(series, data, tmp_path):
+    """Round 2 is a fine-tuning of θ_K with the first mask held, and nothing else."""
+    out, _, _ = series
+    kept = out / "round_01" / "checkpoints" / "checkpoint_update_2.pt"
+    done = run(
+        [
+            str(Path(PARP).with_name("fairseq-hydra-train")),
+            *("--config-name", "parp_demo", "common.user_dir=parp_fairseq", *settings(data)),
+            *("optimization.max_update=3", f"checkpoint.finetune_from_model='{kept}'"),
+            *("task.prune.method=mask", "task.prune.sparsity=0.3"),
+            f"task.prune.mask='{out / 'masks' / '01_0.3.safetensors'}'",
+            f"hydra.run.dir='{tmp_path / 'by hand'}'",
+        ]
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    last = Path("checkpoints", "checkpoint_last.pt")
+    theirs, ours = tensors(out / "round_02" / last), tensors(tmp_path / "by hand" / last)
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())
 
 
 def test_a_run_begins_with_the_weights_kept(train, trainer_in, tmp_path):

@@ -62,13 +62,16 @@ def write_run(
     mask=None,
     post_process="letter",
     data="data/10min",
+    initial=None,
+    finetune_from=None,
+    contents=None,
 ) -> Path:
     """Write a run's folder; `done` updates of `updates`; `scores`: split → percent errors."""
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True)
     config = {
         "common": {"seed": seed, "log_file": "train.log", "log_interval": 10},
-        "checkpoint": {"save_dir": "checkpoints", "finetune_from_model": None},
+        "checkpoint": {"save_dir": "checkpoints", "finetune_from_model": finetune_from},
         "criterion": {"_name": "parp_ctc", "post_process": post_process},
         "dataset": {"valid_subset": "dev-other"},
         "optimization": {"max_update": updates, "lr": [lr]},
@@ -80,7 +83,7 @@ def write_run(
             "prune": {
                 "method": method,
                 "sparsity": sparsity,
-                "initial": None,
+                "initial": initial,
                 "mask": mask,
                 "seed": seed,
             },
@@ -89,6 +92,7 @@ def write_run(
     command = ["/some/bin/fairseq-hydra-train", "--config-name", "parp_demo", f"common.seed={seed}"]
     command += [f"optimization.lr=[{lr}]"]
     record = {"command": command, "versions": {"torch": "2.0"}, "git": None, "config": config}
+    record["contents"] = contents or {}
     (checkpoints / "run.json").write_text(json.dumps(record))
     if method != "dense":
         (checkpoints / "sparsity.json").write_text(json.dumps(sparsity_report(sparsity)))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("parp_fairseq", "hydra_plugins")
@@ -26,17 +32,63 @@ def copy_of_the_sources(to: Path) -> Path:
     return to
 
 
-def test_a_wheel_holds_the_package_and_its_kernels(tmp_path: Path) -> None:
-    source = copy_of_the_sources(tmp_path / "source")
+def build_wheel(source: Path, to: Path, **environment: str) -> Path:
+    """Build a wheel as pip does, with what is installed here."""
+    run = subprocess.run(
+        [sys.executable, "-c", BUILD, str(to)],
+        capture_output=True,
+        text=True,
+        cwd=source,
+        env={**os.environ, **environment},
+    )
+    assert run.returncode == 0, run.stderr
+    return to / run.stdout.splitlines()[-1]
+
+
+def install(wheel: Path, to: Path) -> Path:
+    """An environment with that wheel and all else that is installed here; gives its Python."""
+    venv.create(to, symlinks=True)
+    python = to / "bin" / "python"
+    (site,) = (to / "lib").glob("python3*/site-packages")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(("parp_fairseq", "hydra_plugins", "__editable__")):
+            (site / entry.name).symlink_to(entry)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return python
+
+
+def run_elsewhere(python: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run Python in an empty folder; gives its exit code and errors."""
+    folder = python.parents[1] / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    run = subprocess.run(
+        [str(python), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**clean, **environment},
+        timeout=300,
+    )
+    return run.returncode, run.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of sources in which an earlier build has left a file, beside the folder source."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = copy_of_the_sources(folder / "source")
     stale = source / "build" / "lib" / "parp_fairseq" / "renamed_since.py"
     stale.parent.mkdir(parents=True)
     stale.write_text("")
-    run = subprocess.run(
-        [sys.executable, "-c", BUILD, str(tmp_path)], capture_output=True, text=True, cwd=source
-    )
-    assert run.returncode == 0, run.stderr
-    with zipfile.ZipFile(tmp_path / run.stdout.splitlines()[-1]) as wheel:
-        files = {name: wheel.read(name) for name in wheel.namelist()}
+    return build_wheel(source, folder)
+
+
+def test_a_wheel_holds_the_package_and_its_kernels(wheel: Path) -> None:
+    source = wheel.parent / "source"
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
     assert {name for name in files if ".dist-info/" not in name} == {
         path.relative_to(source).as_posix()
         for folder in FOLDERS
@@ -45,17 +97,44 @@ def test_a_wheel_holds_the_package_and_its_kernels(tmp_path: Path) -> None:
     } | {"parp_fairseq/kernels/libparp_kernels.so"}
     # hydra_plugins is a namespace shared with other distributions.
     assert "hydra_plugins/__init__.py" not in files
-    assert re.search(r"-py3-none-(?!any)", run.stdout)
+    assert re.search(r"-py3-none-(?!any)", wheel.name)
     entry_points = next(name for name in files if name.endswith("entry_points.txt"))
     assert b"parp = parp_fairseq.cli:main" in files[entry_points]
 
 
-def test_the_set_up_links_both_folders_where_fairseq_and_hydra_look() -> None:
-    import fairseq
+def test_what_is_installed_trains_from_any_folder(wheel: Path, tmp_path: Path) -> None:
+    """fairseq finds the user dir, Hydra the config, and the first thing missing is the data."""
+    python = install(wheel, tmp_path / "environment")
+    train = ("-m", "fairseq_cli.hydra_train", "--config-name", "parp_10min")
+    files = ("task.data=/nowhere", "model.w2v_path=/nowhere.pt")
+    code, errors = run_elsewhere(python, *train, "common.user_dir=parp_fairseq", *files)
+    last = errors.splitlines()[-1]
+    assert (code, last) == (
+        2,
+        "parp: error: /nowhere: no such folder; give the folder that holds train.tsv",
+    )
 
+
+def test_without_a_compiler_a_wheel_is_pure_and_says_once_what_to_install(tmp_path: Path) -> None:
+    source = copy_of_the_sources(tmp_path / "source")
+    (tmp_path / "empty").mkdir()
+    no_compiler = {"PATH": str(tmp_path / "empty"), "CXX": ""}
+    built = build_wheel(source, tmp_path, **no_compiler)
+    assert built.name.endswith("-py3-none-any.whl")
+    python = install(built, tmp_path / "environment")
+    make = ["mask", "make", "tiny", "--sparsity", "0.5", "-o", "mask.safetensors"]
+    program = "from parp_fairseq.cli import main; main()"
+    code, errors = run_elsewhere(python, "-c", program, *make, **no_compiler)
+    (line,) = errors.splitlines()
+    assert code == 0
+    assert line.startswith("parp: the kernels are not built") and "apt-get install g++" in line
+
+
+def test_the_set_up_links_both_folders_where_fairseq_and_hydra_look() -> None:
     import hydra_plugins
 
-    beside = Path(fairseq.__file__).parents[1] / "parp_fairseq"
+    # Importing fairseq takes seconds.
+    beside = Path(find_spec("fairseq").origin).parents[1] / "parp_fairseq"
     assert beside.samefile(ROOT / "parp_fairseq")
     plugins = [Path(folder) / "parp_searchpath" for folder in hydra_plugins.__path__]
     assert any(p.is_dir() and p.samefile(ROOT / "hydra_plugins/parp_searchpath") for p in plugins)

@@ -24,10 +24,10 @@ def recorded_speech(folders: Sequence[Path], seed: int) -> Speech:
     """
     files: list[Path] = []
     for folder in folders:
-        found = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
-        if not found:
+        recordings = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
+        if not recordings:
             raise UserError(f"{folder}: no WAV or FLAC file below it")
-        files += found
+        files += recordings
     files.sort()
     order = np.random.default_rng([seed, 7]).permutation(len(files))
     pieces = []

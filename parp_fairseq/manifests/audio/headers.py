@@ -11,6 +11,7 @@ from pathlib import Path
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
+from parp_fairseq.machine import cores
 
 SAMPLE_RATE = 16_000
 """Samples a second of everything wav2vec 2.0 was trained on."""
@@ -95,7 +96,7 @@ class HeaderReader:
         from tqdm import tqdm
 
         if jobs is None:
-            jobs = min(16, 2 * (os.cpu_count() or 1))
+            jobs = min(16, 2 * cores())
         if jobs < 1:
             raise UserError(f"jobs is {jobs}, expected 1 or more")
         show = sys.stderr.isatty() if progress is None else progress
@@ -225,10 +226,10 @@ def missing_share(log: str) -> float:
     if _NO_LAST_PAGE.search(log):
         return 1.0
     shares = [0.0]
-    for told, there in _SHORT.findall(log):
+    for declared, there in _SHORT.findall(log):
         # Programs that write into a pipe leave the largest size there.
-        if int(there) < int(told) < _UNKNOWN_SIZE:
-            shares.append(1 - int(there) / int(told))
+        if int(there) < int(declared) < _UNKNOWN_SIZE:
+            shares.append(1 - int(there) / int(declared))
     return max(shares)
 
 

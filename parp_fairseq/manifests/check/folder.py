@@ -107,14 +107,14 @@ class FolderReport:
 
 class _Findings:
     def __init__(self) -> None:
-        self.found: dict[tuple[str, str, str, str], list[Any]] = {}
+        self.counts: dict[tuple[str, str, str, str], list[Any]] = {}
 
     def add(self, split: str, labels: str, level: str, problem: str, message: str) -> None:
-        entry = self.found.setdefault((split, labels, level, problem), [0, message])
+        entry = self.counts.setdefault((split, labels, level, problem), [0, message])
         entry[0] += 1
 
     def all(self) -> tuple[Finding, ...]:
-        return tuple(Finding(*key, *entry) for key, entry in self.found.items())
+        return tuple(Finding(*key, *entry) for key, entry in self.counts.items())
 
 
 def check_folder(
@@ -161,7 +161,7 @@ def check_folder(
             except UserError as error:
                 findings.add(split, ending, ERROR, "unusable", str(error))
                 continue
-            for kind, message in _doubts(read, is_training(split)):
+            for kind, message in _warnings(read, is_training(split)):
                 findings.add(split, ending, WARNING, kind, message)
         if split in read_well:
             read = read_well[split]
@@ -179,7 +179,7 @@ def check_folder(
     return FolderReport(data, tuple(sizes), findings.all())
 
 
-def _doubts(read: ReadSplit, training: bool) -> Iterator[tuple[str, str]]:
+def _warnings(read: ReadSplit, training: bool) -> Iterator[tuple[str, str]]:
     """What would not break a run, but is hardly meant."""
     seen: dict[str, int] = {}
     manifest = read.checked.manifest
@@ -256,14 +256,14 @@ def _in_two_kinds(
     homes: dict[str, dict[str, str]] = defaultdict(dict)
     for split, read in splits.items():
         for row in range(len(read.checked.labels)):
-            found = key(read, row)
-            if found is not None:
-                homes[found].setdefault(kind_of(split), split)
-    for found, kinds in homes.items():
+            subject = key(read, row)
+            if subject is not None:
+                homes[subject].setdefault(kind_of(split), split)
+    for subject, kinds in homes.items():
         if len(kinds) > 1:
             first, *others = sorted(kinds.values(), key=lambda split: not is_training(split))
             for other in others:
-                yield other, f"{what} {first}", found
+                yield other, f"{what} {first}", subject
 
 
 def _audio_of(read: ReadSplit, row: int) -> str:

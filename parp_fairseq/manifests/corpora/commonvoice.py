@@ -7,7 +7,6 @@ paper used (`commonvoice_published`), or any release's own tables, with phones b
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_lines
+from parp_fairseq.machine import cores
 from parp_fairseq.manifests.audio.convert import convert_all, measure_all
 from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
 from parp_fairseq.manifests.corpora.commonvoice_published import (
@@ -128,7 +128,7 @@ def build_commonvoice(
     lang = RELEASE_NAMES.get(lang, lang)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", lang):
         raise UserError(f"{lang!r} is no language code; give one such as nl or zh-TW")
-    jobs = _cores() if jobs is None else jobs
+    jobs = cores() if jobs is None else jobs
     if jobs < 1:
         raise UserError(f"jobs is {jobs}, expected 1 or more")
     chosen = {"--dev-hours": dev_hours, "--test-hours": test_hours}
@@ -176,7 +176,7 @@ def build_commonvoice(
 
 def _published(folder: Path, lang: str, splits: Path, hours: float, left: LeftOut) -> _Plan:
     with opened(splits, lang) as published:
-        found = read_published(published, hours, left)
+        lists = read_published(published, hours, left)
     texts: dict[str, Recording] = {}
     if (folder / "validated.tsv").is_file():
         # What is wrong with its other rows is no matter here.
@@ -186,9 +186,9 @@ def _published(folder: Path, lang: str, splits: Path, hours: float, left: LeftOu
             name: Clip(phones, texts[name].sentence if name in texts else None)
             for name, phones in rows.items()
         }
-        for split, rows in found.splits.items()
+        for split, rows in lists.splits.items()
     }
-    return _Plan(clips, found.inventory)
+    return _Plan(clips, lists.inventory)
 
 
 def _own(
@@ -344,10 +344,10 @@ def _dictionary(plan: _Plan, samples: dict[str, int]) -> list[str]:
 
 
 def _check_symbols(plan: _Plan) -> None:
-    found = {
+    phones = {
         phone for rows in plan.splits.values() for c in rows.values() for phone in c.phones.split()
     }
-    for phone in plan.inventory or sorted(found):
+    for phone in plan.inventory or sorted(phones):
         if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
             raise UserError(f"the phone {phone!r} cannot stand in a fairseq dictionary; rename it")
 
@@ -359,9 +359,3 @@ def _check_root(folder: Path) -> None:
             f"{root!r}: a manifest cannot hold a folder with tabs, line ends or outer spaces; "
             "choose another output folder"
         )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -123,11 +123,11 @@ def _lists(folder: Path, hours: float) -> dict[str, Path]:
 
 
 def _by_hours(folder: Path, split: str) -> dict[float, Path]:
-    found = {}
+    lists = {}
     for path in folder.glob(f"{split}Seqs_*_{_ENDING}"):
         with contextlib.suppress(ValueError):
-            found[float(path.name.split("_")[1])] = path
-    return found
+            lists[float(path.name.split("_")[1])] = path
+    return lists
 
 
 def _read_list(path: Path, left: LeftOut) -> list[str]:
@@ -149,12 +149,12 @@ def _read_phones(path: Path, symbols: dict[int, str], wanted: Collection[str]) -
         if name not in wanted:
             continue
         try:
-            found = " ".join(symbols[int(number)] for number in numbers)
+            spoken = " ".join(symbols[int(number)] for number in numbers)
         except (ValueError, KeyError) as error:
             raise UserError(
                 f"{path} row {row}: {error.args[0]} is no integer of {INVENTORY}; unpack the "
                 "splits again"
             ) from error
-        if phones.setdefault(name, found) != found:
+        if phones.setdefault(name, spoken) != spoken:
             raise UserError(f"{path} row {row}: {name} has other phones in an earlier row")
     return phones

@@ -43,12 +43,14 @@ def find_release(folder: Path, lang: str) -> Path:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected {TREE}")
     below = [folder / lang, *sorted(folder.glob(f"cv-corpus-*/{lang}")), folder]
-    found = [place for place in below if (place / "clips").is_dir()]
-    if not found:
+    releases = [place for place in below if (place / "clips").is_dir()]
+    if not releases:
         raise UserError(f"{folder} holds no {lang}/clips; expected {TREE}")
-    if len(found) > 1 and found[0] != folder / lang:
-        raise UserError(f"{folder} holds several releases of {lang}; give one, such as {found[0]}")
-    return found[0].resolve()
+    if len(releases) > 1 and releases[0] != folder / lang:
+        raise UserError(
+            f"{folder} holds several releases of {lang}; give one, such as {releases[0]}"
+        )
+    return releases[0].resolve()
 
 
 def read_table(path: Path, lang: str, left: LeftOut) -> dict[str, Recording]:

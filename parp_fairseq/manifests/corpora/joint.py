@@ -282,13 +282,13 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
 
 
 def _common_labels(languages: dict[str, Path]) -> str:
-    found = {name: dictionary_endings(folder) for name, folder in languages.items()}
-    for name, endings in found.items():
+    labels = {name: dictionary_endings(folder) for name, folder in languages.items()}
+    for name, endings in labels.items():
         if not endings:
             raise UserError(f"{languages[name]} holds no dict.*.txt; build its manifests again")
-    common = [e for e in next(iter(found.values())) if all(e in each for each in found.values())]
+    common = [e for e in next(iter(labels.values())) if all(e in each for each in labels.values())]
     if not common:
-        kinds = ", ".join(f"{name} has {' and '.join(each)}" for name, each in found.items())
+        kinds = ", ".join(f"{name} has {' and '.join(each)}" for name, each in labels.items())
         raise UserError(f"the languages differ in their labels: {kinds}; build them with the same")
     if len(common) > 1:
         raise UserError(f"all languages have {' and '.join(common)}; choose with --labels")
@@ -297,12 +297,12 @@ def _common_labels(languages: dict[str, Path]) -> str:
 
 def _common_splits(languages: dict[str, Path]) -> list[str]:
     """train and the others; every language must have all of them."""
-    found = {name: set(available_splits(folder)) for name, folder in languages.items()}
-    wanted = sorted(set().union(*found.values()) | {TRAIN})
-    for name, splits in found.items():
+    available = {name: set(available_splits(folder)) for name, folder in languages.items()}
+    wanted = sorted(set().union(*available.values()) | {TRAIN})
+    for name, splits in available.items():
         for split in wanted:
             if split not in splits:
-                others = ", ".join(other for other in found if split in found[other])
+                others = ", ".join(other for other in available if split in available[other])
                 has = f", which {others} has" if others else ""
                 raise UserError(
                     f"{languages[name]} has no {split}.tsv{has}; build it there, or take it out "

@@ -62,6 +62,10 @@ def build_librilight(
     read; `force` replaces the manifests of an earlier build there. Raises UserError as
     `build_librispeech` says.
     """
+    if not sets:
+        raise UserError(f"no sets given; choose from {', '.join(SETS)}")
+    if not folds:
+        raise UserError("no folds given; 1h has the folds 0 to 5")
     for name in sets:
         if name not in SETS:
             raise UserError(f"no set {name!r}; choose from {', '.join(SETS)}")

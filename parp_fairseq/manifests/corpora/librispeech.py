@@ -83,14 +83,14 @@ def build_librispeech(
         if name in wanted:
             raise UserError(f"the split {name} is given twice; give each split its own name")
         wanted[name] = parts
-    found = []
+    described = []
     for name, parts in wanted.items():
         folders = tuple(root / part for part in parts)
         # fairseq's own recipe starts the paths of a part from the part's folder.
-        found.append(Split(name, folders[0] if len(folders) == 1 else root, folders))
+        described.append(Split(name, folders[0] if len(folders) == 1 else root, folders))
     return write_splits(
         Path(out),
-        {"": found},
+        {"": described},
         units=english_units(units, vocab_size),
         jobs=jobs,
         allow_missing_audio=allow_missing_audio,

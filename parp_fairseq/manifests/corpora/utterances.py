@@ -11,6 +11,7 @@ from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_lines
+from parp_fairseq.machine import cores
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, HeaderReader
 from parp_fairseq.manifests.check.split import training_warnings
@@ -182,7 +183,7 @@ def _audio(
             )
     converted = []
     if pairs:
-        converted = convert_all(pairs, jobs=jobs or os.cpu_count() or 1, progress=progress)
+        converted = convert_all(pairs, jobs=jobs or cores(), progress=progress)
     for number, target, result in zip(unfit, targets, converted):
         if result.fault:
             one = utterances[number]

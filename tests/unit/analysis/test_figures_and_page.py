@@ -9,6 +9,7 @@ import pytest
 from made_runs import write_run
 
 import parp_fairseq.analysis.figures as figures
+import parp_fairseq.analysis.style as style
 from parp_fairseq.analysis import make_report
 from parp_fairseq.errors import UserError
 
@@ -36,13 +37,13 @@ def runs(tmp_path):
 def drawn(monkeypatch):
     """What is drawn, by file name, beside the files."""
     kept = {}
-    save = figures._save
+    save = style.save
 
     def keep(figure, path):
         save(figure, path)
         kept[path.name] = figure
 
-    monkeypatch.setattr(figures, "_save", keep)
+    monkeypatch.setattr(style, "save", keep)
     return kept
 
 

@@ -9,7 +9,8 @@ import pytest
 from made_runs import write_run
 
 from parp_fairseq.analysis import make_report
-from parp_fairseq.analysis.table import Spread, build_table, render
+from parp_fairseq.analysis.forms import render
+from parp_fairseq.analysis.table import Spread, build_table
 from parp_fairseq.errors import UserError
 from parp_fairseq.runs.reading import find_runs
 
@@ -167,3 +168,65 @@ def test_masks_that_no_run_left_are_told_by_their_files(tmp_path):
         mask = f"masks/{name}.safetensors"
         write_run(tmp_path / name, "mask", 0.9, int(name[-1]), mask=mask)
     assert sorted(len(row.runs) for row in table_of(tmp_path).rows) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "name"),
+    [
+        ("parp", "finetune_from", "checkpoint_last.pt"),
+        ("parp", "initial", "mask.safetensors"),
+        ("mask", "mask", "mask.safetensors"),
+    ],
+)
+def test_first_weights_and_masks_count_by_the_experiment_they_come_from(
+    tmp_path, method, option, name
+):
+    for language in ("es", "fr"):
+        for seed in (1, 2):
+            source = tmp_path / f"{language}_{seed}"
+            write_run(source, "parp", 0.5, seed, data=f"data/{language}")
+            file = str(source / "checkpoints" / name)
+            to = tmp_path / f"{language}_to_nl_{seed}"
+            write_run(to, method, 0.9, seed, data="data/nl", **{option: file})
+    rows = [row for row in table_of(tmp_path).rows if row.sparsity == 0.9]
+    assert [[run.seed for run in row.runs] for row in rows] == [[1, 2], [1, 2]]
+    assert [row.title.split(" (")[1].split(" of ")[1] for row in rows] == [
+        "parp on es)",
+        "parp on fr)",
+    ]
+
+
+def test_other_data_under_the_same_path_is_another_experiment_with_a_title_of_its_own(tmp_path):
+    for seed, digest in ((1, "a"), (2, "a"), (3, "b")):
+        contents = {"the training set's audio": digest, "model.w2v_path": "c"}
+        write_run(tmp_path / f"run{seed}", seed=seed, contents=contents)
+    rows = table_of(tmp_path).rows
+    assert [(row.title, len(row.runs)) for row in rows] == [("PARP [run1]", 2), ("PARP [run3]", 1)]
+
+
+def test_data_that_was_moved_is_the_same_data(tmp_path):
+    for seed, digest in ((1, "a"), (2, "a"), (3, "b")):
+        contents = {"the training set's audio": digest}
+        write_run(tmp_path / f"run{seed}", seed=seed, contents=contents, data=f"data{seed}/nl")
+    rows = table_of(tmp_path).rows
+    assert [(row.title, [run.seed for run in row.runs]) for row in rows] == [
+        ("PARP (data=data1/nl)", [1, 2]),
+        ("PARP (data=data3/nl)", [3]),
+    ]
+
+
+def test_runs_named_by_relative_and_absolute_paths(tmp_path, monkeypatch):
+    for name, digest in (("here", "a"), ("there", "b")):
+        write_run(tmp_path / name, contents={"the training set's audio": digest})
+    monkeypatch.chdir(tmp_path)
+    table = build_table(find_runs(["here", tmp_path / "there"]))
+    assert [row.title for row in table.rows] == ["PARP [here]", "PARP [there]"]
+
+
+def test_masks_of_one_name_in_other_folders_are_told_apart(tmp_path):
+    for language in ("es", "fr"):
+        mask = f"masks/{language}/mask.safetensors"
+        write_run(tmp_path / language, "mask", 0.9, mask=mask)
+    titles = [row.title for row in table_of(tmp_path).rows]
+    assert len(set(titles)) == 2
+    assert titles[0] == "given mask (mask of mask.safetensors) [es]"

@@ -107,32 +107,32 @@ def test_fairseqs_own_classes_are_read(tmp_path):
 
 
 @pytest.mark.legacy
-@pytest.mark.parametrize("zipped", [True, False])
-def test_fairseqs_own_loader_opens_old_checkpoints_once_allowed(tmp_path, zipped):
+def test_fairseqs_own_loader_opens_old_checkpoints_once_allowed(tmp_path):
     from fairseq.data import Dictionary
 
     state = {"task_state": {"target_dictionary": Dictionary()}, "extra_state": {"n": np.int64(1)}}
     history = [{"optimizer_name": "x", "lr_scheduler_state": {}, "num_updates": 1}]
     args = old_args(task="audio_pretraining", data="x", criterion="wav2vec", lr=[0.1])
-    path = saved(tmp_path / "m.pt", zipped, args=args, optimizer_history=history, **state)
-    bad = saved(
-        tmp_path / "bad.pt", zipped, args=args, extra=RunsCode(os.system, f"touch {marker}")
-    )
-    code = (
+    code = RunsCode(os.system, f"touch {marker}")
+    files = []
+    for zipped in (True, False):
+        good, bad = tmp_path / f"good{zipped}.pt", tmp_path / f"bad{zipped}.pt"
+        files.append(saved(good, zipped, args=args, optimizer_history=history, **state))
+        files.append(saved(bad, zipped, args=args, extra=code))
+    program = (
         "import sys\n"
         "from parp_fairseq.checkpoints.reading import allow_fairseq_classes\n"
         "from fairseq import checkpoint_utils\n"
         "allow_fairseq_classes(); allow_fairseq_classes()\n"
-        "state = checkpoint_utils.load_checkpoint_to_cpu(sys.argv[1])\n"
-        "print(state['cfg'].model._name)\n"
-        "try:\n"
-        "    checkpoint_utils.load_checkpoint_to_cpu(sys.argv[2])\n"
-        "except Exception as error:\n"
-        "    print(type(error).__name__)\n"
+        "for file in sys.argv[1:]:\n"
+        "    try:\n"
+        "        print(checkpoint_utils.load_checkpoint_to_cpu(file)['cfg'].model._name)\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path, bad], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["wav2vec2", "UnpicklingError"]
+    assert done.stdout.split() == ["wav2vec2", "UnpicklingError"] * 2
     assert not os.path.exists(marker)
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from parp_fairseq import cli
+from parp_fairseq.cli.commands import app
 from parp_fairseq.config import shipped
 
 PARP = [sys.executable, "-c", "from parp_fairseq.cli import main; main()"]
@@ -109,17 +110,34 @@ def test_usage(parp):
     assert parp("--version")[0] == 0
 
 
-def commands(app, path=()):
+def commands(group, path=()):
     """Every command's path and help."""
-    for command in app.registered_commands:
+    for command in group.registered_commands:
         yield (
             (*path, command.name or command.callback.__name__),
             command.help or command.callback.__doc__,
         )
-    for group in app.registered_groups:
-        yield from commands(group.typer_instance, (*path, group.name))
+    for inner in group.registered_groups:
+        yield from commands(inner.typer_instance, (*path, inner.name))
 
 
-@pytest.mark.parametrize(("path", "help_text"), commands(cli.app))
+@pytest.mark.parametrize(("path", "help_text"), commands(app))
 def test_every_command_has_an_example(path, help_text):
     assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "
+
+
+@pytest.mark.parametrize("module", ["parp_fairseq.cli.outermost", "typer", "parp_fairseq.pruning"])
+def test_ctrl_c_while_modules_are_imported(module):
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "sys.argv = ['parp', 'mask', 'make', 'tiny', '--sparsity', '0.5', '-o', '/gone/m']\n"
+        "from parp_fairseq.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "parp: interrupted\n")

@@ -5,18 +5,10 @@ import os
 
 import pytest
 import torch.multiprocessing
+from failing_worker import fail
 
-from parp_fairseq.errors import UserError, reported
+from parp_fairseq.errors import UserError
 from parp_fairseq.tasks.launch import _alone, _one_line
-
-
-def raises(rank, kind):
-    if kind == "raised":
-        raise UserError("rows.tsv row 3: gone")
-    if kind == "reported":
-        with reported():
-            raise UserError("told already")
-    raise ZeroDivisionError("a fault of the program")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +21,7 @@ def raises(rank, kind):
 )
 def test_workers(tmp_path, kind, expected):
     with pytest.raises(expected) as ended, _one_line(tmp_path):
-        torch.multiprocessing.spawn(raises, args=(kind,), nprocs=1)
+        torch.multiprocessing.spawn(fail, args=(kind,), nprocs=1)
     if kind == "raised":
         assert str(ended.value) == "rows.tsv row 3: gone"
     if kind == "reported":

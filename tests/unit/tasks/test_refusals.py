@@ -37,3 +37,21 @@ def test_a_dense_run_is_fairseqs_own():
     refuse_unsupported(other, "dense")
     with pytest.raises(UserError, match="parp_ctc"):
         refuse_unsupported(other, "parp")
+
+
+@pytest.mark.parametrize("method", ["parp", "dense"])
+@pytest.mark.parametrize(
+    ("epochs", "updates", "interval", "refused"),
+    [(2, 0, 1000, True), (3, 0, 2, True), (4, 0, 2, False), (2, 9, 1000, False), (0, 9, 5, False)],
+)
+def test_an_end_that_fairseq_would_not_save(method, epochs, updates, interval, refused):
+    run = run_with(
+        optimization={"max_epoch": epochs, "max_update": updates},
+        checkpoint={"save_interval": interval},
+    )
+    if refused:
+        with pytest.raises(UserError, match=f"save_interval={interval}: the run ends with epoch"):
+            refuse_unsupported(run, method)
+    else:
+        refuse_unsupported(run, method)
+    refuse_unsupported(OmegaConf.merge(run, {"checkpoint": {"no_save": True}}), method)

@@ -1,0 +1,140 @@
+"""Which runs are one experiment under several seeds, and what tells experiments apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.reading import Run, read_run, source_record
+from parp_fairseq.runs.settings import flat, is_path
+
+# What may differ between two runs of one setting: the seed, where things lie, what is shown.
+_NOT_COMPARED = (
+    "checkpoint.",
+    "common.log_",
+    "common.seed",
+    "common.tensorboard_logdir",
+    "common.user_dir",
+    "common_eval.",
+    "dataset.num_workers",
+    "distributed_training.distributed_init_method",
+    "distributed_training.distributed_port",
+    "job_logging_cfg.",
+    "model.data",
+    "model.w2v_args",
+    "task.folder",
+    "task.prune.mask",
+    "task.prune.seed",
+    "task.seed",
+)
+ALWAYS_SHOWN = ("task.prune.method", "task.prune.sparsity")
+# Paths of what a run's record has the digest of → that digest's name there.
+_BY_CONTENT = {
+    "task.data": "the training set's audio",
+    "model.w2v_path": "model.w2v_path",
+}
+# Files that other runs may have left → what to call them.
+_SOURCES = {
+    "task.prune.mask": "mask",
+    "task.prune.initial": "mask",
+    "checkpoint.finetune_from_model": "weights",
+}
+
+
+class Source(NamedTuple):
+    """Where a file that a run builds on comes from.
+
+    Attributes:
+        experiment: of a file that another run left that run's experiment, whatever its seed; of
+            any other its path, numbers behind "seed" apart. Empty where there is no file.
+        name: a short name.
+    """
+
+    experiment: str
+    name: str
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """The settings that tell experiments apart, by full key."""
+    return {
+        key: value
+        for key, value in flat(run.record["config"]).items()
+        if not key.startswith(_NOT_COMPARED) and not _names_file(key, value)
+    }
+
+
+def experiment_of(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
+    """What runs must share to be one experiment under several seeds.
+
+    That is their settings but for the seed, what their data and pre-trained model held, and the
+    experiments that their masks and first weights come from.
+    """
+    contents = _contents(run)
+    settings = {k: v for k, v in settings_of(run).items() if _BY_CONTENT.get(k) not in contents}
+    if run.method == "dense":
+        settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
+    described = (settings, contents, [source.experiment for source in sources.values()])
+    return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
+
+
+def _names_file(key: str, value: Any) -> bool:
+    return key == "task.prune.initial" and is_path(value)
+
+
+def _contents(run: Run) -> dict[str, str]:
+    """Digests of the data that a run was trained and validated on, and of the pre-trained model."""
+    digests = run.record.get("contents") or {}
+    files = _BY_CONTENT.values()
+    return {
+        key: digest for key, digest in digests.items() if key.startswith("the ") or key in files
+    }
+
+
+def sources_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Source]:
+    """Where the files that each of _SOURCES names come from; `above`: the runs that build on it."""
+    return {key: _source(run, key, above) for key in _SOURCES}
+
+
+def _source(run: Run, key: str, above: tuple[Path, ...]) -> Source:
+    path = run.option(key)
+    if not path or (key == "task.prune.initial" and not is_path(path)):
+        return Source("", "")
+    record = source_record(run, Path(path))
+    here = run.folder.resolve()
+    if record is not None and record.resolve().parent.parent not in (*above, here):
+        source = read_run(record)
+        name = f"{source.method} on {Path(str(source.option('task.data'))).name}"
+        return Source(json.dumps(experiment_of(source, sources_of(source, (*above, here)))), name)
+    return Source(re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name)
+
+
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """Keys whose values are not the same in all of these runs, in the config's order."""
+    settings = [settings_of(run) for run in runs]
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if len({json.dumps(s.get(key), default=str) for s in settings}) > 1]
+
+
+def title_of(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
+    """The method as people call it, with what tells a run from others of its sparsity.
+
+    Args:
+        run: a run.
+        groups: one run of each experiment.
+        sources: `sources_of` each of these, by the run's id().
+    """
+    title = METHODS[run.method].title if run.method in METHODS else run.method
+    alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
+    varied = [key for key in differing_keys(alike) if key not in ALWAYS_SHOWN]
+    values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in varied]
+    for key, kind in _SOURCES.items():
+        source = sources[id(run)][key]
+        if source.experiment and len({sources[id(o)][key].experiment for o in alike}) > 1:
+            values.append(f"{kind} of {source.name}")
+    if not values:
+        return title
+    return f"{title} ({', '.join(values)})"
