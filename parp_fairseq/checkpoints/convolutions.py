@@ -28,7 +28,11 @@ def convolutions(text: str, path: PathLike) -> list[tuple[int, int, int]]:
             left, right = value(node.left), value(node.right)
             if isinstance(node.op, ast.Add) and isinstance(left, list):
                 return left + right
-            if isinstance(node.op, ast.Mult) and isinstance(left, list) and len(left) * right < 1000:
+            if (
+                isinstance(node.op, ast.Mult)
+                and isinstance(left, list)
+                and len(left) * right < 1000
+            ):
                 return left * right
             raise ValueError(text)
         return ast.literal_eval(node)
