@@ -21,6 +21,7 @@ import pytest
 import soundfile
 import torch
 from small_model import random_state, save
+from small_sparse import about, file_of
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 
@@ -173,6 +174,11 @@ def world(tmp_path_factory):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(3)}, root / "plain.safetensors")
+    # Sparse files that claim a terabyte, are cut off, and come from tomorrow.
+    (root / "huge.safetensors").write_bytes(file_of(about(packed={"w": [10**6, 10**6]})))
+    (root / "cutsparse.safetensors").write_bytes(file_of()[:200])
+    (root / "v2.safetensors").write_bytes(file_of(about(version=2)))
+    (root / "bits.safetensors").write_bytes(file_of(header=file_of()[8:-8]))
     write(root / "notes.json", '{"mine": 1}\n')
     write(root / "notes.txt", "mine\n")
     write(root / "mine.csv", "my,table\n")
@@ -334,6 +340,15 @@ CASES = {
     "export good.pt --format fairseq --dtype fp16 -o new.pt": r"--dtype",
     "export good.pt --format gguf -o new": r"gguf",
     "export mask.safetensors --format fairseq -o new.pt": r"mask\.safetensors",
+    "export huge.safetensors --format fairseq -o new.pt": r"huge\.safetensors.*does not hold a mask",
+    "export huge.safetensors --format sparse -o huge.safetensors --force": r"huge\.safetensors is also an input",
+    "export cutsparse.safetensors --format hf -o new": r"cutsparse\.safetensors.*a header of .* copy it again",
+    "export v2.safetensors --format fairseq -o new.pt": r"v2\.safetensors.*version 2.*update",
+    "eval huge.safetensors --data data --split valid": r"huge\.safetensors.*does not hold a mask",
+    "eval bits.safetensors --data data --split valid": r"bits\.safetensors.*not a readable",
+    "inspect cutsparse.safetensors": r"cutsparse\.safetensors.*copy it again",
+    "inspect v2.safetensors": r"v2\.safetensors.*version 2",
+    "mask info huge.safetensors": r"huge\.safetensors",
     # repair
     "repair gone.pt -o new.pt": r"gone\.pt",
     "repair text.pt -o new.pt": r"text\.pt",
