@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 DENSE, SPARSE, AUTO = "dense", "sparse", "auto"
 ENGINES = (AUTO, DENSE, SPARSE)
-"""auto: layers sparse enough to win everywhere run sparse, without a measurement; dense: none;
-sparse: those that a measurement of a second or more finds faster."""
+"""auto: layers sparse enough to win clearly run sparse, without a measurement; dense: none; sparse:
+those that a measurement of about a second finds faster."""
 
 CLEAR = 0.75
-"""Sparsity from which layers of this kind win clearly on every level of the kernels (at 70% twice
-on AVX2 and AVX-512, at 80% three times; `docs/engine.md`)."""
+"""Sparsity from which layers win clearly (twice as fast at 70% with AVX2 or AVX-512, three times at
+80%: `docs/engine.md`)."""
 
 
 def run_sparse(model: nn.Module, engine: str) -> int:
@@ -30,18 +30,8 @@ def run_sparse(model: nn.Module, engine: str) -> int:
     if engine == DENSE:
         return 0
     from parp_fairseq.engine import accelerate
-
-    if engine == SPARSE:
-        return accelerate(model).replaced
-    from parp_fairseq.engine.acceleration import LEAST_ENTRIES
-    from parp_fairseq.engine.groups import find_groups
     from parp_fairseq.kernels import library
 
-    choice = {}
-    for group in find_groups(model):
-        entries = sum(linear.weight.numel() for linear in group.linears)
-        kept = sum(int(linear.weight.count_nonzero()) for linear in group.linears)
-        choice[group.key] = entries >= LEAST_ENTRIES and kept <= (1 - CLEAR) * entries
-    if not any(choice.values()) or library.level() not in ("avx2", "avx512"):
-        return 0
-    return accelerate(model, choice).replaced
+    # What is clear with vectors is not without: there it is measured too.
+    clear = CLEAR if engine == AUTO and library.level() in ("avx2", "avx512") else None
+    return accelerate(model, clear=clear).replaced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import textwrap
@@ -122,7 +123,8 @@ def _is_text(path: Path) -> bool:
     with path.open("rb") as handle:
         start = handle.read(4096)
     # A character may be cut in two at the end.
-    return b"\0" not in start and bool(start.decode("utf-8", "ignore") or not start)
+    codecs.getincrementaldecoder("utf-8")().decode(start)
+    return b"\0" not in start
 
 
 def _is_jsonl(path: Path) -> bool:
