@@ -87,6 +87,7 @@ def transcribe(
         window=window,
         force=force,
     )
-    print(f"parp: {outcome}", file=sys.stderr)
+    if outcome.transcribed:
+        print(f"parp: {outcome}", file=sys.stderr)
     if outcome.failed:
         raise typer.Exit(EXIT_CODE)

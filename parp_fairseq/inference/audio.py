@@ -82,7 +82,7 @@ def _walk(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def read_recording(path: Path) -> Recording:
+def read_recording(path: PathLike) -> Recording:
     """Read an audio file's header.
 
     Raises:
@@ -90,6 +90,7 @@ def read_recording(path: Path) -> Recording:
     """
     import soundfile
 
+    path = Path(path)
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty; copy it again")

@@ -201,6 +201,7 @@ def snapshot(root: Path) -> dict[str, str]:
 
 
 EVAL = "eval good.pt --data data --split valid"
+HEAR = "transcribe good.pt"
 TABLE = "manifest table table_a.flac.tsv --out new"
 MASK = "mask make tiny.pt -o new.safetensors --sparsity"
 SPARSE = "export good.pt --format sparse -o new.safetensors"
@@ -389,6 +390,48 @@ CASES = {
     f"{EVAL} --json audio": r"audio is a folder",
     f"{EVAL} --json - --csv -": r"standard output",
     f"{EVAL} --transcripts notes.txt": r"notes\.txt",
+    # transcribe
+    f"{HEAR} gone.wav": r"gone\.wav: no such file",
+    f"{HEAR} emptycorpus": r"emptycorpus holds no audio",
+    f"{HEAR} audio": r"cut\.wav is cut off.*\(3 other files",
+    f"{HEAR} audio/empty.wav": r"empty\.wav is empty",
+    f"{HEAR} audio/text.wav": r"text\.wav is not readable as audio",
+    f"{HEAR} good.pt": r"good\.pt is not readable as audio",
+    f"{HEAR} audio/cut.wav": r"cut\.wav is cut off",
+    f"{HEAR} audio/short.wav": r"short\.wav is shorter than 25 ms",
+    f"{HEAR} audio/nan.wav": r"nan\.wav holds NaN",
+    f"{HEAR} audio/cut.flac": r"cut\.flac is",
+    f"{HEAR}": r"AUDIO",
+    f"{HEAR} audio/a.flac --format doc": r"--format.*doc",
+    f"{HEAR} audio/a.flac --engine fast": r"--engine.*fast",
+    f"{HEAR} audio/a.flac --window 1": r"--window is 1 seconds",
+    f"{HEAR} audio/a.flac --window nan": r"--window is nan",
+    f"{HEAR} audio/a.flac --window long": r"--window",
+    f"{HEAR} audio/a.flac -o audio/a.flac --force": r"also an input",
+    f"{HEAR} audio/a.flac -o good.pt --force": r"also an input",
+    f"{HEAR} audio/a.flac -o audio/b.flac --force": r"b\.flac is there and is not a text file",
+    f"{HEAR} audio/a.flac -o notes.txt": r"notes\.txt is there already",
+    f"{HEAR} audio/a.flac -o notes.json --force --format jsonl": r"notes\.json is there and is not",
+    f"{HEAR} audio/a.flac -o notes.txt --force --format ctm": r"notes\.txt is there and is not a CTM",
+    f"{HEAR} audio/a.flac -o notes.txt --force --format srt": r"notes\.txt is there and is not an SRT",
+    f"{HEAR} audio/a.flac -o audio": r"audio is a folder",
+    f"{HEAR} audio/a.flac -o notes.txt/x": r"notes\.txt is a file, not a folder",
+    f"{HEAR} audio/a.flac audio/b.flac --format srt": r"holds one recording",
+    f"{HEAR} audio/a.flac audio/b.flac --format srt -o notes.txt": r"notes\.txt is a file",
+    "transcribe gone.pt audio/a.flac": r"gone\.pt",
+    "transcribe tiny.pt audio/a.flac": r"pre-trained wav2vec2 without a CTC head",
+    "transcribe headless.pt audio/a.flac": r"without a CTC head",
+    "transcribe nan.pt audio/a.flac": r"layers\.0\.fc1\.weight",
+    "transcribe cut.pt audio/a.flac": r"cut\.pt",
+    "transcribe list.pt audio/a.flac": r"list",
+    "transcribe dictless.pt audio/a.flac": r"its dictionary has 5 symbols",
+    "transcribe mask.safetensors audio/a.flac": r"is a mask file",
+    "transcribe plain.safetensors audio/a.flac": r"no sparse model",
+    "transcribe cutsparse.safetensors audio/a.flac": r"cutsparse\.safetensors",
+    "transcribe huge.safetensors audio/a.flac": r"huge\.safetensors",
+    "transcribe emptycorpus audio/a.flac": r"emptycorpus lacks config\.json",
+    "transcribe exported audio/a.flac": r"exported lacks model\.safetensors",
+    "transcribe audio/a.flac audio/b.flac": r"audio/a\.flac",
     # report, configs, demo, imp
     "report gone": r"gone",
     "report emptycorpus": r"no run",
