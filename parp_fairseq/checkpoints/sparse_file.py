@@ -10,7 +10,9 @@ too. Settings, dictionary and shapes are one JSON text in the file's metadata.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,13 +141,22 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
             view = handle.get_slice(name)
             tensors[name] = Stored(view.get_dtype(), tuple(view.get_shape()))
         check_tensors(about, tensors)
-        weights = {}
-        for name, shape in about["packed"].items():
-            mask, kept = (handle.get_tensor(name + part) for part in (MASK, KEPT))
-            try:
-                weights[name] = unpack(mask, kept, tuple(shape))
-            except ValueError as error:
-                raise ValueError(f"{name!r}: {error}") from error
+        packed = about["packed"]
+        stored = {
+            name: [handle.get_tensor(name + part) for part in (MASK, KEPT)] for name in packed
+        }
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # numpy and torch let other threads run meanwhile.
+            dense = pool.map(lambda name: _unpacked(name, stored[name], packed[name]), packed)
+            weights = dict(zip(packed, dense))
         parts = {name + part for name in about["packed"] for part in (MASK, KEPT)}
         weights.update((name, handle.get_tensor(name)) for name in sorted(set(tensors) - parts))
     return about, weights
+
+
+def _unpacked(name: str, parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    mask, kept = parts
+    try:
+        return unpack(mask, kept, tuple(shape))
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from error

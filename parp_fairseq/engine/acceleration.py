@@ -19,6 +19,7 @@ from parp_fairseq.engine.layers import (
     SparseLinear,
 )
 from parp_fairseq.kernels import library
+from parp_fairseq.kernels.sparse import count_kept
 
 FRAMES = (100, 500)
 """Lengths that are measured by default (speech models make 50 frames a second)."""
@@ -247,7 +248,7 @@ def _sparse(group: Group) -> Callable[[Tensor], Any]:
 
 
 def _sparsity(group: Group) -> float:
-    kept = sum(int(linear.weight.count_nonzero()) for linear in group.linears)
+    kept = sum(count_kept(linear.weight) for linear in group.linears)
     entries = _entries(group)
     return 1.0 - kept / entries if entries else 0.0
 
