@@ -25,6 +25,11 @@ ENDINGS = (
 
 BLOCK_SECONDS = 10
 
+# Floats may be scaled as 32-bit integers are; beyond, squares soon overflow.
+_LOUDEST = 2.0**31
+# libsndfile gives 2**63 - 1 for an unknown length.
+_MOST_FRAMES = 2**62
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -100,6 +105,11 @@ def read_recording(path: PathLike) -> Recording:
         raise UserError(f"{path} is not readable as audio; give WAV, FLAC, MP3 or OGG") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
+    if info.frames > _MOST_FRAMES:
+        raise UserError(
+            f"{path} does not say how long it is, as FLAC does not that was written into a pipe; "
+            "write it again into a file"
+        )
     if missing_share(info.extra_info) > TOLERANCE:
         raise UserError(f"{path} is cut off: shorter than its header says; copy it again")
     if info.frames * SAMPLE_RATE < WINDOW * info.samplerate:
@@ -123,6 +133,11 @@ def blocks(recording: Recording) -> Iterator[np.ndarray]:
     for samples in _decoded(recording):
         if not np.isfinite(samples).all():
             raise UserError(f"{path} holds NaN or infinity; make it again from its source")
+        if np.abs(samples).max() > _LOUDEST:
+            raise UserError(
+                f"{path} has samples of {np.abs(samples).max():.0e}, where sound lies between -1 "
+                "and 1; make it again from its source"
+            )
         found += len(samples)
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
         yield mono if resampler is None else resampler.resample_chunk(mono)

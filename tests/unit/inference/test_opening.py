@@ -18,9 +18,11 @@ from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.engines import run_sparse
 from parp_fairseq.inference.opening import check_model, open_subnetwork
 from parp_fairseq.inference.symbols import Symbols
+from parp_fairseq.inference.transcribe import transcribe
 from parp_fairseq.kernels import library
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
@@ -179,6 +181,21 @@ def test_files_that_are_no_model(models, state, tmp_path):
     torch.save({**state, "model": broken}, tmp_path / "nan.pt")
     with pytest.raises(UserError, match=f"{name} holds NaN"):
         open_subnetwork(tmp_path / "nan.pt")
+
+
+def test_normalised_as_it_was_trained(models, tmp_path):
+    """`normalize` makes a recording's loudness no matter, as fairseq's layer_norm does."""
+    folder = changed_folder(models, tmp_path, "preprocessor_config.json", do_normalize=True)
+    plain, normalised = open_subnetwork(models["hf"]), open_subnetwork(folder)
+    assert (plain.normalize, normalised.normalize) == (False, True)
+    wave = sound()[0].numpy()
+    soundfile.write(tmp_path / "a.wav", 3 * wave + 0.2, 16_000, subtype="FLOAT")
+    recording = read_recording(tmp_path / "a.wav")
+    source = torch.from_numpy(3 * wave + 0.2).float()
+    expected = torch.nn.functional.layer_norm(source, source.shape)[None]
+    for subnetwork, heard in ((normalised, expected), (plain, source[None])):
+        path = subnetwork.model(heard)[0].argmax(-1).numpy()
+        assert transcribe(subnetwork, recording).text == subnetwork.symbols.text(path)
 
 
 def test_engines(models, monkeypatch):

@@ -72,6 +72,14 @@ def test_headers_that_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name}.*{message}"):
             read_recording(tmp_path / name)
+    # A FLAC stream whose first block does not know how many samples will follow.
+    soundfile.write(tmp_path / "piped.flac", noise(2), 16_000)
+    content = bytearray((tmp_path / "piped.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "piped.flac").write_bytes(content)
+    with pytest.raises(UserError, match=r"piped\.flac does not say how long it is"):
+        read_recording(tmp_path / "piped.flac")
     soundfile.write(tmp_path / "short.wav", noise(0.0249), 16_000)
     with pytest.raises(UserError, match=r"short\.wav is shorter than 25 ms"):
         read_recording(tmp_path / "short.wav")
@@ -79,10 +87,20 @@ def test_headers_that_are_refused(tmp_path):
     assert len(samples(tmp_path / "just.wav")) == 400
 
 
+def test_a_wav_of_a_pipe_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(2), 16_000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    at = content.index(b"data") + 4
+    content[4:8] = content[at : at + 4] = b"\xff" * 4
+    (tmp_path / "piped.wav").write_bytes(content)
+    assert np.array_equal(samples(tmp_path / "piped.wav"), samples(tmp_path / "a.wav"))
+
+
 def test_damage_that_only_decoding_finds(tmp_path, capfd):
     wave = noise(3)
     wave[20_000] = np.nan
     soundfile.write(tmp_path / "nan.wav", wave, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "loud.wav", noise(3) * 1e38, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "a.flac", noise(3), 16_000)
     content = (tmp_path / "a.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
@@ -91,6 +109,7 @@ def test_damage_that_only_decoding_finds(tmp_path, capfd):
     (tmp_path / "cut.mp3").write_bytes(content[: len(content) // 2])
     for name, message in (
         ("nan.wav", "NaN or infinity"),
+        ("loud.wav", r"samples of \de\+37, where"),
         ("cut.flac", "cut off|damaged"),
         ("cut.mp3", "cut off|damaged"),
     ):
