@@ -379,6 +379,7 @@ CASES = {
     f"{EVAL} --max-tokens 0": r"max.tokens",
     f"{EVAL} --max-tokens 100": r"16000|samples",
     f"{EVAL} --workers -1": r"workers",
+    f"{EVAL} --batch-size 0": r"batch_size is 0",
     f"{EVAL} --device gpuu": r"gpuu",
     f"{EVAL} --device cuda": r"cuda",
     f"{EVAL} --device cuda:99": r"cuda:99",
