@@ -66,7 +66,7 @@ def transcribe(
     window: Annotated[
         float,
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
-    ] = 30.0,
+    ] = 20.0,
     force: Force = False,
 ) -> None:
     """Transcribe audio of any sample rate and length on this CPU, without fairseq.

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SECONDS = 30.0
+SECONDS = 20.0
 """A window's length by default."""
 
-CONTEXT_SECONDS = 3.0
+CONTEXT_SECONDS = 2.0
 """What is seen at least beside a frame that counts, unless the recording begins or ends there."""
 
 

@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sparsity", type=float, default=0.9)
-    parser.add_argument("--minutes", type=float, nargs="*", default=[5, 60])
+    parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10])
     parser.add_argument("--engines", nargs="+", default=["auto", "dense"])
     parser.add_argument(
         "--one-thread",
