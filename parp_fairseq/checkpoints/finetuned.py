@@ -102,28 +102,13 @@ def open_finetuned(
     """
     path = Path(checkpoint)
     state = read_state(path)
-    info = describe_state(state, path)
-    if not info.finetuned:
-        if info.kind not in _SPEECH:
-            raise UserError(
-                f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
-                f"{', '.join(_SPEECH)}"
-            )
-        raise UserError(
-            f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
-            "the checkpoint_best.pt of a fine-tuning"
-        )
-    if _HEAD not in info.shapes:
-        raise UserError(
-            f"{path} is a {info.arch} without a CTC head; give a model fine-tuned with CTC"
-        )
+    info = check_finetuned(state, path)
     labels = labels or info.labels
     if not labels:
         raise UserError(
             f"{path} does not say its labels (cfg.task.labels), so its dictionary has no name; "
             "parp eval takes it with --labels ltr"
         )
-    check_finite(state["model"], path)
     dictionary, name = saved_dictionary(state), "its dictionary"
     if dictionary is None:
         if data is None:
@@ -142,6 +127,31 @@ def open_finetuned(
             f"included) but its head has {rows}; use the dictionary that the model was trained with"
         )
     return FineTuned(path, info, state, labels, dictionary)
+
+
+def check_finetuned(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
+    """Say what a fine-tuned CTC model is that `read_state` read from `path`.
+
+    Raises:
+        UserError: it is of another kind, pre-trained only, or has weights that are no numbers.
+    """
+    info = describe_state(state, path)
+    if not info.finetuned:
+        if info.kind not in _SPEECH:
+            raise UserError(
+                f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
+                f"{', '.join(_SPEECH)}"
+            )
+        raise UserError(
+            f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
+            "the checkpoint_best.pt of a fine-tuning"
+        )
+    if _HEAD not in info.shapes:
+        raise UserError(
+            f"{path} is a {info.arch} without a CTC head; give a model fine-tuned with CTC"
+        )
+    check_finite(state["model"], path)
+    return info
 
 
 def check_finite(weights: Mapping[str, Tensor], path: PathLike) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parp_fairseq.checkpoints.sparse_file import FORMAT
+from parp_fairseq.checkpoints.sparse_form import FORMAT
 from parp_fairseq.files import Kind
 
 MASK_FORMAT = "parp-mask"

@@ -4,45 +4,63 @@ A matrix with enough zeros is stored as two: `NAME:mask`, eight entries a byte (
 and `NAME:kept`, the entries whose bit is set, in row-major order. Every other tensor is stored as
 it is. The bit says whether the entry's own bits are all zero, so that a negative zero comes back
 too. Settings, dictionary and shapes are one JSON text in the file's metadata.
+`docs/sparse-format.md` specifies it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY
 from parp_fairseq.checkpoints.reading import check_evaluated_strings
+from parp_fairseq.checkpoints.sparse_form import (
+    DTYPES,
+    FORMAT,
+    KEPT,
+    MASK,
+    VERSION,
+    NewerVersion,
+    Stored,
+    check_header,
+    check_tensors,
+    read_about,
+)
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "parp-sparse"
-VERSION = 1
-DTYPES = ("fp32", "fp16")
+__all__ = ["DTYPES", "FORMAT", "VERSION", "is_sparse", "read_sparse", "unpack"]
 
 
 def unpack(mask: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Undo `pack`.
 
     Raises:
-        ValueError: the bits are too few, too many, or do not number the entries kept.
+        ValueError: the bits are too few, too many, do not number the entries kept, or go on
+            behind the last entry.
     """
     import numpy as np
     import torch
 
-    count = int(np.prod(shape, dtype=object)) if all(side >= 0 for side in shape) else -1
+    count = math.prod(shape) if all(side >= 0 for side in shape) else -1
     if mask.dtype != torch.uint8 or mask.dim() != 1 or mask.numel() != (count + 7) // 8:
         raise ValueError(f"{mask.numel()} bytes do not hold a mask of {list(shape)}")
-    bits = torch.from_numpy(np.unpackbits(mask.numpy(), count=count).astype(bool))
-    if kept.dim() != 1 or int(bits.sum()) != kept.numel():
-        raise ValueError(f"{kept.numel()} values for {int(bits.sum())} entries kept")
-    tensor = torch.zeros(count, dtype=kept.dtype)
-    tensor[bits] = kept
+    packed = mask.numpy()
+    if count % 8 and int(packed[-1]) & (0xFF >> count % 8):
+        raise ValueError("bits are set behind the last entry of a mask")
+    bits = np.unpackbits(packed, count=count).view(np.bool_)
+    found = int(np.count_nonzero(bits))
+    if kept.dim() != 1 or found != kept.numel():
+        raise ValueError(f"{kept.numel()} values for {found} entries kept")
+    # Faster than by an index of booleans, which is made one of integers first.
+    tensor = torch.zeros(count, dtype=kept.dtype).masked_scatter_(torch.from_numpy(bits), kept)
     return tensor.view(shape)
 
 
@@ -60,6 +78,9 @@ def is_sparse(path: PathLike) -> bool:
 def read_sparse(path: PathLike) -> dict[str, Any]:
     """Read a sparse file into the form that `load_checkpoint` gives.
 
+    Everything that the file says of itself is checked against its size first: no more memory is
+    asked for than bits are there.
+
     Returns:
         {"args": None, "cfg": {"model", "task"}, "model": name → dense tensor, "task_state": the
         dictionary as the task `parp` saves it, "optimizer_history"}. A file of fp16 values gives
@@ -68,35 +89,23 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
     Raises:
         UserError: missing, truncated, of another kind, or with settings that are code.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; give one that `parp export --format sparse` wrote")
     try:
-        with safe_open(str(path), framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            if FORMAT not in metadata:
-                raise UserError(
-                    f"{path}: a safetensors file, but no sparse model; write one with "
-                    "`parp export CKPT --format sparse`"
-                )
-            about = json.loads(metadata[FORMAT])
-            if about["version"] != VERSION:
-                raise UserError(
-                    f"{path}: sparse format version {about['version']}, this program reads version "
-                    f"{VERSION}; update parp-fairseq"
-                )
-            names = set(handle.keys())
-            weights = {}
-            for name, shape in about["packed"].items():
-                mask, kept = (handle.get_tensor(f"{name}:{part}") for part in ("mask", "kept"))
-                weights[name] = unpack(mask, kept, tuple(int(side) for side in shape))
-                names -= {f"{name}:mask", f"{name}:kept"}
-            weights.update((name, handle.get_tensor(name)) for name in sorted(names))
-        _check_form(about)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        reason = str(error).strip().split("\n")[0][:160]
+        about, weights = _read(path)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
+    except NewerVersion as error:
+        raise UserError(
+            f"{path}: sparse format version {error}, this program reads version {VERSION}; update "
+            "parp-fairseq"
+        ) from error
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = "".join(c if c.isprintable() else " " for c in str(error))
+        reason = " ".join(reason.split())[:160]
         raise UserError(f"{path}: not a readable sparse model ({reason}); copy it again") from error
     state = {
         "args": None,
@@ -114,16 +123,40 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
     return state
 
 
-def _check_form(about: Mapping[str, Any]) -> None:
-    for section in ("model", "task"):
-        if not isinstance(about["cfg"][section], dict):
-            raise TypeError(f"cfg.{section} is no mapping")
-    lists = about[SYMBOLS_KEY]
-    if not all(isinstance(symbol, str) for symbol in lists["symbols"]) or not all(
-        isinstance(count, int) for count in lists["counts"]
-    ):
-        raise TypeError("its dictionary is no list of symbols and counts")
-    if len(lists["symbols"]) != len(lists["counts"]) or not isinstance(about["updates"], int):
-        raise ValueError("its dictionary or updates are damaged")
-    if about["dtype"] not in DTYPES:
-        raise ValueError(f"its dtype is {about['dtype']!r}")
+def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """What a file says about itself, and its tensors."""
+    from safetensors import safe_open
+
+    check_header(path)
+    with safe_open(str(path), framework="pt") as handle:
+        metadata = handle.metadata() or {}
+        if FORMAT not in metadata:
+            raise UserError(
+                f"{path}: a safetensors file, but no sparse model; write one with "
+                "`parp export CKPT --format sparse`"
+            )
+        about = read_about(metadata[FORMAT])
+        tensors = {}
+        for name in handle.keys():  # noqa: SIM118
+            view = handle.get_slice(name)
+            tensors[name] = Stored(view.get_dtype(), tuple(view.get_shape()))
+        check_tensors(about, tensors)
+        packed = about["packed"]
+        stored = {
+            name: [handle.get_tensor(name + part) for part in (MASK, KEPT)] for name in packed
+        }
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # numpy and torch let other threads run meanwhile.
+            dense = pool.map(lambda name: _unpacked(name, stored[name], packed[name]), packed)
+            weights = dict(zip(packed, dense))
+        parts = {name + part for name in about["packed"] for part in (MASK, KEPT)}
+        weights.update((name, handle.get_tensor(name)) for name in sorted(set(tensors) - parts))
+    return about, weights
+
+
+def _unpacked(name: str, parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    mask, kept = parts
+    try:
+        return unpack(mask, kept, tuple(shape))
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from error

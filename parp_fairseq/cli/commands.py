@@ -17,6 +17,7 @@ from parp_fairseq.cli import (
     inspect,
     manifest,
     mask,
+    transcribe,
 )
 from parp_fairseq.cli.outermost import interrupted
 from parp_fairseq.errors import EXIT_CODE, UserError
@@ -72,6 +73,7 @@ app.command("inspect")(inspect.inspect)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 app.command("export")(export.export)
+app.command("transcribe")(transcribe.transcribe)
 app.command("repair")(export.repair)
 app.add_typer(configs.app, name="configs")
 

@@ -19,6 +19,7 @@ from parp_fairseq.evaluation.score import Score
 from parp_fairseq.evaluation.splits import Splits
 from parp_fairseq.evaluation.transcribe import make_batches, transcribe
 from parp_fairseq.files import PathLike
+from parp_fairseq.inference.symbols import joining as joining_of
 from parp_fairseq.manifests.check.split import manifest_file
 
 MAX_TOKENS = 3_000_000
@@ -90,12 +91,12 @@ def evaluate_all(
     for checkpoint in checkpoints:
         # Opened again below: an old checkpoint's weights are read whole, and many do not fit.
         finetuned = open_finetuned(checkpoint, data, labels)
-        joining = post_process or _joining(finetuned.symbols)
+        joining = post_process or joining_of(finetuned.symbols)
         for split in splits:
             scored.check(finetuned, split, joining)
     for checkpoint in checkpoints:
         finetuned = open_finetuned(checkpoint, data, labels)
-        joining = post_process or _joining(finetuned.symbols)
+        joining = post_process or joining_of(finetuned.symbols)
         with _quiet():
             task = build_task(finetuned, os.fspath(data), seed=seed)
             model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen, engine=engine)
@@ -161,14 +162,6 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
-
-
-def _joining(symbols: list[str]) -> str:
-    if "|" in symbols:
-        return "letter"
-    if any(symbol.startswith("\u2581") for symbol in symbols):
-        return "sentencepiece"
-    return "none"
 
 
 def _check_device(wanted: str | None, engine: str) -> None:

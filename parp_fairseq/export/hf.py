@@ -7,13 +7,13 @@ mask, for models with group norm too.
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.checkpoints.convolutions import convolutions
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE, to_transformers
 from parp_fairseq.checkpoints.writing import output
@@ -160,7 +160,7 @@ def _network(source: FineTuned, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _config(
     source: FineTuned, settings: Mapping[str, Any], network: Mapping[str, Any]
 ) -> dict[str, Any]:
-    layers = _literal(source, str(network["conv_feature_layers"]))
+    layers = convolutions(str(network["conv_feature_layers"]), source.path)
     tuned = settings["model"]
     criterion = settings.get("criterion") or {}
     return {
@@ -259,26 +259,3 @@ def _tensors(source: FineTuned, network: Mapping[str, Any]) -> dict[str, Tensor]
         tensors["wav2vec2.feature_projection.projection.weight"] = torch.eye(width)
         tensors["wav2vec2.feature_projection.projection.bias"] = torch.zeros(width)
     return tensors
-
-
-def _literal(source: FineTuned, text: str) -> list[tuple[int, int, int]]:
-    """The convolutions as (width, kernel, stride): lists of tuples, added and multiplied."""
-
-    def value(node: ast.AST) -> Any:
-        if isinstance(node, ast.BinOp):
-            left, right = value(node.left), value(node.right)
-            if isinstance(node.op, ast.Add) and isinstance(left, list):
-                return left + right
-            if isinstance(node.op, ast.Mult) and isinstance(left, list) and right < 1000:
-                return left * right
-            raise ValueError(text)
-        return ast.literal_eval(node)
-
-    try:
-        layers = value(ast.parse(text.strip(), mode="eval").body)
-        return [(int(width), int(kernel), int(stride)) for width, kernel, stride in layers]
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{source.path}: its conv_feature_layers are {text[:60]!r}, which are no (width, "
-            "kernel, stride)"
-        ) from error

@@ -10,7 +10,7 @@ from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.kinds import SPARSE_MODEL
 from parp_fairseq.checkpoints.settings import keep_audio_keys
-from parp_fairseq.checkpoints.sparse_file import DTYPES, FORMAT, VERSION
+from parp_fairseq.checkpoints.sparse_form import DTYPES, FORMAT, KEPT, MASK, VERSION, read_about
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_output
@@ -69,7 +69,7 @@ def export_sparse(
             # A copy: two names must not share memory in a safetensors file.
             tensors[name] = tensor.clone()
             continue
-        tensors[f"{name}:mask"], tensors[f"{name}:kept"] = parts
+        tensors[name + MASK], tensors[name + KEPT] = parts
         packed[name] = list(tensor.shape)
         entries += tensor.numel()
         zeros += tensor.numel() - parts[1].numel()
@@ -83,7 +83,7 @@ def export_sparse(
     }
     with output(out) as stage:
         # One entry alone: safetensors writes several in an order that changes.
-        metadata = {FORMAT: json.dumps(about, ensure_ascii=False, separators=(",", ":"))}
+        metadata = {FORMAT: _as_text(about, source.path)}
         # Written by Python, whose error tells why; safetensors' own file only its owner can read.
         (stage / out.name).write_bytes(save(tensors, metadata=metadata))
     return {
@@ -93,6 +93,18 @@ def export_sparse(
         "entries": entries,
         "zeros": zeros,
     }
+
+
+def _as_text(about: dict[str, Any], path: Path) -> str:
+    try:
+        text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        read_about(text)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{path}: its settings cannot stand in a sparse file ({reason}); use --format fairseq"
+        ) from error
+    return text
 
 
 def pack(tensor: Tensor) -> tuple[Tensor, Tensor] | None:

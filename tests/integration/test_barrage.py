@@ -21,6 +21,7 @@ import pytest
 import soundfile
 import torch
 from small_model import random_state, save
+from small_sparse import about, file_of
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 
@@ -173,6 +174,11 @@ def world(tmp_path_factory):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(3)}, root / "plain.safetensors")
+    # Sparse files that claim a terabyte, are cut off, and come from tomorrow.
+    (root / "huge.safetensors").write_bytes(file_of(about(packed={"w": [10**6, 10**6]})))
+    (root / "cutsparse.safetensors").write_bytes(file_of()[:200])
+    (root / "v2.safetensors").write_bytes(file_of(about(version=2)))
+    (root / "bits.safetensors").write_bytes(file_of(header=file_of()[8:-8]))
     write(root / "notes.json", '{"mine": 1}\n')
     write(root / "notes.txt", "mine\n")
     write(root / "mine.csv", "my,table\n")
@@ -195,6 +201,7 @@ def snapshot(root: Path) -> dict[str, str]:
 
 
 EVAL = "eval good.pt --data data --split valid"
+HEAR = "transcribe good.pt"
 TABLE = "manifest table table_a.flac.tsv --out new"
 MASK = "mask make tiny.pt -o new.safetensors --sparsity"
 SPARSE = "export good.pt --format sparse -o new.safetensors"
@@ -336,6 +343,15 @@ CASES = {
     "export good.pt --format fairseq --dtype fp16 -o new.pt": r"--dtype",
     "export good.pt --format gguf -o new": r"gguf",
     "export mask.safetensors --format fairseq -o new.pt": r"mask\.safetensors",
+    "export huge.safetensors --format fairseq -o new.pt": r"huge\.safetensors.*does not hold a mask",
+    "export huge.safetensors --format sparse -o huge.safetensors --force": r"huge\.safetensors is also an input",
+    "export cutsparse.safetensors --format hf -o new": r"cutsparse\.safetensors.*a header of .* copy it again",
+    "export v2.safetensors --format fairseq -o new.pt": r"v2\.safetensors.*version 2.*update",
+    "eval huge.safetensors --data data --split valid": r"huge\.safetensors.*does not hold a mask",
+    "eval bits.safetensors --data data --split valid": r"bits\.safetensors.*not a readable",
+    "inspect cutsparse.safetensors": r"cutsparse\.safetensors.*copy it again",
+    "inspect v2.safetensors": r"v2\.safetensors.*version 2",
+    "mask info huge.safetensors": r"huge\.safetensors",
     # repair
     "repair gone.pt -o new.pt": r"gone\.pt",
     "repair text.pt -o new.pt": r"text\.pt",
@@ -365,6 +381,7 @@ CASES = {
     f"{EVAL} --max-tokens 0": r"max.tokens",
     f"{EVAL} --max-tokens 100": r"16000|samples",
     f"{EVAL} --workers -1": r"workers",
+    f"{EVAL} --batch-size 0": r"batch_size is 0",
     f"{EVAL} --device gpuu": r"gpuu",
     f"{EVAL} --device cuda": r"cuda",
     f"{EVAL} --device cuda:99": r"cuda:99",
@@ -376,6 +393,48 @@ CASES = {
     f"{EVAL} --json audio": r"audio is a folder",
     f"{EVAL} --json - --csv -": r"standard output",
     f"{EVAL} --transcripts notes.txt": r"notes\.txt",
+    # transcribe
+    f"{HEAR} gone.wav": r"gone\.wav: no such file",
+    f"{HEAR} emptycorpus": r"emptycorpus holds no audio",
+    f"{HEAR} audio": r"cut\.wav is cut off.*\(3 other files",
+    f"{HEAR} audio/empty.wav": r"empty\.wav is empty",
+    f"{HEAR} audio/text.wav": r"text\.wav is not readable as audio",
+    f"{HEAR} good.pt": r"good\.pt is not readable as audio",
+    f"{HEAR} audio/cut.wav": r"cut\.wav is cut off",
+    f"{HEAR} audio/short.wav": r"short\.wav is shorter than 25 ms",
+    f"{HEAR} audio/nan.wav": r"nan\.wav holds NaN",
+    f"{HEAR} audio/cut.flac": r"cut\.flac is",
+    f"{HEAR}": r"AUDIO",
+    f"{HEAR} audio/a.flac --format doc": r"--format.*doc",
+    f"{HEAR} audio/a.flac --engine fast": r"--engine.*fast",
+    f"{HEAR} audio/a.flac --window 1": r"--window is 1 seconds",
+    f"{HEAR} audio/a.flac --window nan": r"--window is nan",
+    f"{HEAR} audio/a.flac --window long": r"--window",
+    f"{HEAR} audio/a.flac -o audio/a.flac --force": r"also an input",
+    f"{HEAR} audio/a.flac -o good.pt --force": r"also an input",
+    f"{HEAR} audio/a.flac -o audio/b.flac --force": r"b\.flac is there and is not a text file",
+    f"{HEAR} audio/a.flac -o notes.txt": r"notes\.txt is there already",
+    f"{HEAR} audio/a.flac -o notes.json --force --format jsonl": r"notes\.json is there and is not",
+    f"{HEAR} audio/a.flac -o notes.txt --force --format ctm": r"notes\.txt is there and is not a CTM",
+    f"{HEAR} audio/a.flac -o notes.txt --force --format srt": r"notes\.txt is there and is not an SRT",
+    f"{HEAR} audio/a.flac -o audio": r"audio is a folder",
+    f"{HEAR} audio/a.flac -o notes.txt/x": r"notes\.txt is a file, not a folder",
+    f"{HEAR} audio/a.flac audio/b.flac --format srt": r"holds one recording",
+    f"{HEAR} audio/a.flac audio/b.flac --format srt -o notes.txt": r"notes\.txt is a file",
+    "transcribe gone.pt audio/a.flac": r"gone\.pt",
+    "transcribe tiny.pt audio/a.flac": r"pre-trained wav2vec2 without a CTC head",
+    "transcribe headless.pt audio/a.flac": r"without a CTC head",
+    "transcribe nan.pt audio/a.flac": r"layers\.0\.fc1\.weight",
+    "transcribe cut.pt audio/a.flac": r"cut\.pt",
+    "transcribe list.pt audio/a.flac": r"list",
+    "transcribe dictless.pt audio/a.flac": r"its dictionary has 5 symbols",
+    "transcribe mask.safetensors audio/a.flac": r"is a mask file",
+    "transcribe plain.safetensors audio/a.flac": r"no sparse model",
+    "transcribe cutsparse.safetensors audio/a.flac": r"cutsparse\.safetensors",
+    "transcribe huge.safetensors audio/a.flac": r"huge\.safetensors",
+    "transcribe emptycorpus audio/a.flac": r"emptycorpus lacks config\.json",
+    "transcribe exported audio/a.flac": r"exported lacks model\.safetensors",
+    "transcribe audio/a.flac audio/b.flac": r"audio/a\.flac",
     # report, configs, demo, imp
     "report gone": r"gone",
     "report emptycorpus": r"no run",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_bytes
@@ -67,7 +67,7 @@ def convert(source: Path, target: Path) -> Audio:
     import numpy as np
     import soundfile
 
-    soxr = _soxr()
+    soxr = load_soxr()
     done = _finished(source, target)
     if done:
         return Audio(done)
@@ -89,7 +89,7 @@ def convert(source: Path, target: Path) -> Audio:
     if length < (1 - TOLERANCE) * header.samples:
         return Audio(0, "shorter than its header says")
     if source.suffix.lower() == ".mp3":
-        chain, cut = _mp3_frames(source)
+        chain, cut = mp3_frames(source)
         if cut:
             return Audio(0, "cut off: it ends inside of a frame")
         if length < (1 - TOLERANCE) * chain:
@@ -109,7 +109,7 @@ def convert(source: Path, target: Path) -> Audio:
 
 def measure_all(sources: Sequence[Path], *, jobs: int) -> list[Audio]:
     """`measure` of many files, in their order, on `jobs` threads."""
-    with _muted(), ThreadPoolExecutor(jobs) as pool:
+    with muted(), ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(measure, sources))
 
 
@@ -123,11 +123,11 @@ def convert_all(
     """
     from tqdm import tqdm
 
-    _soxr()
+    load_soxr()
     show = sys.stderr.isatty() if progress is None else progress
     results: list[Audio] = []
     hours = 0.0
-    with _muted() as terminal:
+    with muted() as terminal:
         pool = ThreadPoolExecutor(jobs)
         bar = tqdm(
             total=len(pairs), desc="16 kHz FLAC", unit="clip", disable=not show, file=terminal
@@ -147,7 +147,8 @@ def convert_all(
     return results
 
 
-def _soxr():
+def load_soxr() -> Any:
+    """The resampler. Raises UserError where it is missing."""
     try:
         import soxr
     except ImportError as error:
@@ -184,7 +185,7 @@ def _is_ours(target: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _muted() -> Iterator[TextIO]:
+def muted() -> Iterator[TextIO]:
     """Silence libmpg123, which writes its notes on damaged files to file descriptor 2.
 
     Yields the stream that still leads to the terminal.
@@ -216,7 +217,7 @@ _MPEG_1 = 3
 _XING_WITHIN = 4096
 
 
-def _mp3_frames(path: Path) -> tuple[float, bool]:
+def mp3_frames(path: Path) -> tuple[float, bool]:
     """What the chain of frames that an MP3 file begins with tells.
 
     Libraries go by the first frame's header, which a file that was cut keeps.

@@ -194,6 +194,14 @@ def test_bad_checkpoints(state, tmp_path):
         dtype="fp16",
     )
     refused("dtype is 'int4'", export_sparse, changed(), out, dtype="int4")
+    for odd, reason in (
+        (float("nan"), "not JSON compliant"),
+        ({1: {2}}, "set"),
+        (10**30, "digits"),
+    ):
+        cfg = copy.deepcopy(state["cfg"])
+        cfg["model"]["odd"] = odd
+        refused(f"cannot stand in a sparse file .*{reason}", export_sparse, changed(cfg=cfg), out)
     assert not out.parent.exists()
 
 
@@ -233,8 +241,8 @@ def test_damaged_and_hostile_files(files, tmp_path):
         return change
 
     forged("version 9", put("version", 9))
-    forged("do not hold a mask", put("packed", name, [10**9, 10**9]))
-    forged("do not hold a mask", put("packed", name, [-1, -8]))
+    forged("does not hold a mask", put("packed", name, [10**9, 10**9]))
+    forged("the shape of", put("packed", name, [-1, -8]))
     forged("not a readable", put("packed", name, "ab"))
     forged("not a readable", put("packed", [name]))
     forged("not a readable", put("packed", "other", [8]))
@@ -242,7 +250,7 @@ def test_damaged_and_hostile_files(files, tmp_path):
     forged("not a readable", put("parp_symbols", "symbols", [1, 2]))
     forged("not a readable", put("dtype", "fp8"))
     forged("which is code", put("cfg", "model", "w2v_args", "model", "conv_feature_layers", "f()"))
-    forged("values for", lambda other, parts: parts.update({f"{name}:kept": torch.ones(3)}))
+    forged("3 values for", lambda other, parts: parts.update({f"{name}:kept": torch.ones(3)}))
     forged("cannot build its model", lambda other, parts: parts.pop("w2v_encoder.proj.bias"))
 
 

@@ -1,0 +1,74 @@
+"""JSON of unknown origin: what Python's reader lets pass, or trips over, is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+MAX_DEPTH = 64
+_MAX_DIGITS = 19
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Parse JSON that says one thing alone and holds numbers and text that others can read too.
+
+    Raises:
+        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key stands twice in
+            one object, an integer has 20 digits or more, a number is infinite, half a surrogate
+            pair stands in a text, or lists and objects are nested deeper than MAX_DEPTH.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_number,
+        )
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
+    _check_depth(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(f"{key!r} stands there twice")
+        made[key] = value
+    return made
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _integer(text: str) -> int:
+    # Python takes a while for millions of digits, and tensors of torch hold 64 bits.
+    if len(text.lstrip("-")) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is infinite")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    """Walk without recursion; texts are checked on the way."""
+    stack = [(value, 1)]
+    while stack:
+        item, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError("its JSON is nested too deeply")
+        if isinstance(item, str):
+            item.encode("utf-8")
+        elif isinstance(item, dict):
+            stack.extend((entry, depth + 1) for pair in item.items() for entry in pair)
+        elif isinstance(item, list):
+            stack.extend((entry, depth + 1) for entry in item)

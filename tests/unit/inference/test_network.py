@@ -1,0 +1,265 @@
+"""The plain network against fairseq's own models and those of transformers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+from pathlib import Path
+from unittest import mock
+
+import fairseq
+import pytest
+import torch
+from fairseq.models.hubert import HubertConfig, HubertModel
+from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
+from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from omegaconf import OmegaConf
+
+from parp_fairseq.engine import accelerate
+from parp_fairseq.errors import UserError
+from parp_fairseq.inference.architecture import NETWORK, of_fairseq, of_transformers
+from parp_fairseq.inference.network import Wav2Vec2Ctc
+
+SMALL = {
+    "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
+    "encoder_layers": 3,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "conv_pos": 16,
+    "conv_pos_groups": 4,
+}
+XLSR = {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True}
+
+
+def wav2vec2(**changes):
+    settings = {**SMALL, "quantize_targets": True, "latent_vars": 8, "final_dim": 16, **changes}
+    return Wav2Vec2Model(Wav2Vec2Config(**settings)), {"_name": "wav2vec2", **settings}
+
+
+def hubert(**changes):
+    task = OmegaConf.structured(HubertPretrainingConfig(data="", labels=["km"]))
+    settings = {**SMALL, "final_dim": 16, "label_rate": 50, **changes}
+    model = HubertModel(HubertConfig(**settings), task, [list("abc")])
+    return model, {"_name": "hubert", **settings}
+
+
+@functools.cache
+def data2vec_module():
+    """fairseq's file, which no package holds; its registration is taken back."""
+    file = Path(fairseq.__file__).parent / "examples/data2vec/models/data2vec_audio.py"
+    spec = importlib.util.spec_from_file_location("data2vec_audio", file)
+    module = importlib.util.module_from_spec(spec)
+    with contextlib.ExitStack() as stack:
+        for name, registry in vars(fairseq.models).items():
+            if name.endswith("_REGISTRY"):
+                stack.enter_context(mock.patch.dict(registry))
+                registry.pop("data2vec_audio", None)
+        spec.loader.exec_module(module)
+    return module
+
+
+def data2vec(**changes):
+    settings = {**SMALL, "average_top_k_layers": 1, "pos_conv_depth": 5, "conv_pos": 95, **changes}
+    config = data2vec_module().Data2VecAudioConfig(**settings)
+    model = data2vec_module().Data2VecAudioModel(config)
+    return model, {"_name": "data2vec_audio", **settings}
+
+
+NETWORKS = {
+    "base": lambda: wav2vec2(),
+    "xlsr": lambda: wav2vec2(**XLSR),
+    "no projection": lambda: wav2vec2(encoder_embed_dim=16, encoder_attention_heads=2),
+    "odd kernel, relu": lambda: wav2vec2(conv_pos=9, activation_fn="relu"),
+    "norm first, group norm": lambda: wav2vec2(layer_norm_first=True),
+    "hubert": lambda: hubert(),
+    "data2vec": lambda: data2vec(extractor_mode="layer_norm"),
+}
+
+
+def randomised(model):
+    """Zero biases and norms of one, with which fairseq begins, would hide a swap."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model.eval()
+
+
+def finetuned(make, symbols=11):
+    """A network of fairseq's with a head: (features → logits of a batch, settings, weights)."""
+    torch.manual_seed(5)
+    model, settings = make()
+    model.remove_pretraining_modules()
+    randomised(model)
+    head = torch.nn.Linear(settings["encoder_embed_dim"], symbols)
+    weights = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
+    weights.update({f"w2v_encoder.proj.{name}": p.detach() for name, p in head.named_parameters()})
+
+    def logits(source, padding=None):
+        with torch.no_grad():
+            found = model.extract_features(source, padding, mask=False)
+            return head(found["x"] if isinstance(found, dict) else found[0])
+
+    return logits, {"w2v_args": {"model": settings, "task": {}}}, weights
+
+
+def sound(batch=1, samples=16_000):
+    return torch.randn(batch, samples, generator=torch.Generator().manual_seed(2)) * 0.1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_are_fairseqs(name):
+    theirs, model, weights = finetuned(NETWORKS[name])
+    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
+    for samples in (400, 719, 16_000, 16_320):
+        source = sound(2, samples)
+        logits = ours(source)
+        assert logits.shape[1] == ours.architecture.frames(samples)
+        assert logits.std() > 0.1
+        assert (logits - theirs(source)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["base", "xlsr", "data2vec"])
+def test_padding_is_fairseqs(name):
+    theirs, model, weights = finetuned(NETWORKS[name])
+    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
+    source, padding = sound(3, 12_000), torch.zeros(3, 12_000, dtype=torch.bool)
+    for row, length in enumerate((12_000, 7_777, 4_000)):
+        padding[row, length:], source[row, length:] = True, 0.0
+        frames = ours.architecture.frames(length)
+        expected, found = theirs(source, padding), ours(source, padding)
+        assert (expected[row, :frames] - found[row, :frames]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["add", "set"])
+def test_the_weight_of_the_blank(mode):
+    theirs, model, weights = finetuned(NETWORKS["base"])
+    ours = Wav2Vec2Ctc.from_finetuned({**model, "blank_weight": 2.5, "blank_mode": mode}, weights)
+    expected = theirs(sound())
+    expected[..., 0] = 2.5 if mode == "set" else expected[..., 0] + 2.5
+    assert (ours(sound()) - expected).abs().max() < 1e-5
+
+
+def test_settings_that_are_left_out_are_fairseqs_defaults():
+    config = Wav2Vec2Config()
+    weights = {"w2v_encoder.proj.weight": torch.zeros(5, 768)}
+    bare = {"w2v_args": {"model": {"_name": "wav2vec2"}}}
+    full = {"w2v_args": {"model": OmegaConf.to_container(OmegaConf.structured(config))}}
+    assert of_fairseq(bare, weights, "c.pt") == of_fairseq(full, weights, "c.pt")
+
+
+def test_half_precision_and_new_weight_norm_names():
+    theirs, model, weights = finetuned(NETWORKS["base"])
+    position = NETWORK + "encoder.pos_conv.0."
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        weights[f"{position}parametrizations.weight.{new}"] = weights.pop(position + old)
+    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
+    assert (ours(sound()) - theirs(sound())).abs().max() < 1e-5
+    halved = {name: tensor.half() for name, tensor in weights.items()}
+    half = Wav2Vec2Ctc.from_finetuned(model, halved)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
+    assert (half(sound()) - theirs(sound())).abs().max() < 0.05
+
+
+def test_weights_are_not_copied():
+    _, model, weights = finetuned(NETWORKS["base"])
+    name = NETWORK + "encoder.layers.1.fc1.weight"
+    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
+    assert ours.get_parameter(name).data_ptr() == weights[name].data_ptr()
+    assert not any(parameter.requires_grad for parameter in ours.parameters())
+
+
+def test_the_engine_knows_its_layers():
+    _, model, weights = finetuned(NETWORKS["base"])
+    for name, tensor in weights.items():
+        if ".encoder.layers." in name and tensor.ndim == 2:
+            tensor.mul_(torch.rand(tensor.shape) > 0.9)
+    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
+    expected = ours(sound())
+    kinds = [decision.kind for decision in accelerate(ours).decisions]
+    again = Wav2Vec2Ctc.from_finetuned(model, weights)
+    names = [decision.name for decision in accelerate(again).decisions]
+    done = accelerate(Wav2Vec2Ctc.from_finetuned(model, weights), {name: True for name in names})
+    assert kinds.count("shared input") == kinds.count("feed forward") == 3
+    assert done.replaced == len(names)
+    forced = Wav2Vec2Ctc.from_finetuned(model, weights)
+    accelerate(forced, {name: True for name in names})
+    assert (forced(sound()) - expected).abs().max() < 1e-4
+
+
+def test_it_can_be_traced():
+    _, model, weights = finetuned(NETWORKS["base"])
+    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
+    traced = torch.jit.trace(ours, sound(1, 16_000))
+    source = sound(2, 9_000)
+    assert (traced(source) - ours(source)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer_type": "conformer"}, "layer_type=conformer"),
+        ({"layer_type": "trf_adp"}, "layer_type=trf_adp"),
+        ({"crop_seq_to_multiple": 4}, "crop_seq_to_multiple=4"),
+        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm"),
+        ({"quantize_input": True}, "quantize_input"),
+        ({"activation_fn": "swish"}, "activation swish"),
+        ({"extractor_mode": "other"}, "normalises by other"),
+        ({"_name": "data2vec_multi"}, "is a data2vec_multi"),
+        ({"encoder_attention_heads": 5}, "does not divide"),
+        ({"encoder_layers": "many"}, "settings are damaged"),
+        ({"encoder_layers": 4}, "lacks w2v_encoder.w2v_model.encoder.layers.3"),
+        ({"encoder_layers": 2}, "holds w2v_encoder.w2v_model.encoder.layers.2"),
+        ({"encoder_ffn_embed_dim": 60}, "settings say"),
+        ({"conv_feature_layers": "7"}, "conv_feature_layers"),
+        ({"conv_feature_layers": "[]"}, "convolutions are"),
+    ],
+)
+def test_what_is_refused(changes, message):
+    _, model, weights = finetuned(NETWORKS["base"])
+    model["w2v_args"]["model"].update(changes)
+    with pytest.raises(UserError, match=message):
+        Wav2Vec2Ctc.from_finetuned(model, weights, "c.pt")
+
+
+def test_no_architecture_and_no_head():
+    _, model, weights = finetuned(NETWORKS["base"])
+    with pytest.raises(UserError, match="does not hold its architecture"):
+        Wav2Vec2Ctc.from_finetuned({"w2v_args": None}, weights, "c.pt")
+    weights.pop("w2v_encoder.proj.weight")
+    with pytest.raises(UserError, match="no CTC head"):
+        Wav2Vec2Ctc.from_finetuned(model, weights, "c.pt")
+
+
+@pytest.mark.parametrize("stable", [False, True])
+def test_logits_are_those_of_transformers(stable, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from parp_fairseq.checkpoints.hf_folder import read_hf_weights
+
+    torch.manual_seed(1)
+    config = transformers.Wav2Vec2Config(
+        vocab_size=9,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        do_stable_layer_norm=stable,
+        feat_extract_norm="layer" if stable else "group",
+        conv_bias=stable,
+        layer_norm_eps=1e-3,
+    )
+    theirs = randomised(transformers.Wav2Vec2ForCTC(config))
+    theirs.save_pretrained(tmp_path)
+    weights = read_hf_weights(tmp_path)
+    made = of_transformers(config.to_dict(), weights, tmp_path)
+    ours = Wav2Vec2Ctc.with_weights(made, weights, tmp_path)
+    with torch.no_grad():
+        expected = theirs(sound(2)).logits
+    assert (ours(sound(2)) - expected).abs().max() < 1e-5
+    with pytest.raises(UserError, match="add_adapter=True"):
+        of_transformers({**config.to_dict(), "add_adapter": True}, weights, tmp_path)

@@ -1,0 +1,76 @@
+"""Text of best paths against fairseq's own dictionary and joining."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.data.data_utils import post_process
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parp_fairseq.inference.symbols import Symbols, Word, joining
+
+DICTIONARIES = {
+    "letter": list("|ETAON'É"),
+    "none": ["tʃ", "ɛ", "i:", "m", "n", "sil"],
+    "sentencepiece": ["\u2581THE", "\u2581A", "S", "ING", "\u2581", "E", "A\u2581B"],
+    "own blank": ["E", "<ctc_blank>", "|", "T"],
+}
+PATHS = st.lists(st.integers(0, 7), max_size=60)
+
+
+def fairseqs(own, path):
+    """What evaluation.transcribe makes of a path."""
+    dictionary = Dictionary()
+    for symbol in own:
+        dictionary.add_symbol(symbol)
+    blank = dictionary.index("<ctc_blank>") if "<ctc_blank>" in own else dictionary.bos()
+    frames = torch.tensor(path, dtype=torch.long).unique_consecutive()
+    heard = dictionary.string(frames[frames != blank].int())
+    return post_process(heard, joining(own))
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+@given(path=PATHS)
+def test_text_is_fairseqs(name, path):
+    own = DICTIONARIES[name]
+    symbols = Symbols.of_dictionary(own)
+    found = np.array(path, dtype=np.int16)
+    assert symbols.text(found) == fairseqs(own, path)
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+@given(path=PATHS)
+def test_words_are_those_of_the_text_with_their_frames(name, path):
+    symbols = Symbols.of_dictionary(DICTIONARIES[name])
+    found = np.array(path, dtype=np.int16)
+    words = symbols.words(found)
+    assert [word.text for word in words] == symbols.text(found).split()
+    edges = [edge for word in words for edge in (word.start, word.end)]
+    # A piece with a space inside of it belongs to two words.
+    assert edges == sorted(edges) or name == "sentencepiece"
+    for word in words:
+        assert 0 <= word.start < word.end <= len(path)
+        if name == "letter":
+            alone = path[word.start : word.end]
+            assert symbols.text(np.array(alone)) == word.text
+            assert path[word.start] not in (0, 2) and path[word.end - 1] not in (0, 2)
+
+
+def test_an_example():
+    symbols = Symbols.of_dictionary(list("|EAT"))
+    path = np.array([0, 4, 4, 0, 6, 6, 6, 0, 7, 4, 0, 5, 5, 0, 5, 0])
+    assert symbols.text(path) == "AT EE"
+    assert symbols.words(path) == [Word("AT", 4, 9), Word("EE", 11, 15)]
+    assert symbols.text(np.array([], dtype=np.int16)) == ""
+    assert symbols.words(np.zeros(5, dtype=np.int16)) == []
+
+
+def test_how_symbols_are_joined():
+    assert [joining(own) for own in (["A", "|"], ["\u2581A"], ["a", "b"])] == [
+        "letter",
+        "sentencepiece",
+        "none",
+    ]
