@@ -39,6 +39,9 @@ _INSIDE = (
     ("encoder.pos_conv.0.weight_v", f"{_WEIGHT_NORM}1"),
     ("encoder.pos_conv.0.parametrizations.weight.original0", f"{_WEIGHT_NORM}0"),
     ("encoder.pos_conv.0.parametrizations.weight.original1", f"{_WEIGHT_NORM}1"),
+    # As transformers named them before torch had parametrizations; many folders still have these.
+    ("encoder.pos_conv.0.weight_g", "encoder.pos_conv_embed.conv.weight_g"),
+    ("encoder.pos_conv.0.weight_v", "encoder.pos_conv_embed.conv.weight_v"),
     ("encoder.layer_norm.", "encoder.layer_norm."),
     ("encoder.layers.{n}.self_attn.", "encoder.layers.{n}.attention."),
     ("encoder.layers.{n}.self_attn_layer_norm.", "encoder.layers.{n}.layer_norm."),

@@ -11,6 +11,7 @@ import argparse
 import copy
 import dataclasses
 import logging
+import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -46,6 +47,9 @@ def plain_settings(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain(settings: Any) -> Any:
     """Copy settings with DictConfigs as dictionaries, at any depth."""
+    if "omegaconf" not in sys.modules:
+        # Nobody has made such an object then, and importing it takes a while.
+        return copy.deepcopy(settings)
     from omegaconf import OmegaConf
 
     if OmegaConf.is_config(settings):

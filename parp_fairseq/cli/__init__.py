@@ -16,6 +16,7 @@ from parp_fairseq.cli import (
     inspect,
     manifest,
     mask,
+    transcribe,
 )
 from parp_fairseq.cli.outermost import Commands, run
 
@@ -38,6 +39,7 @@ app.command("inspect")(inspect.inspect)
 app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 app.command("export")(export.export)
+app.command("transcribe")(transcribe.transcribe)
 app.command("repair")(export.repair)
 app.add_typer(configs.app, name="configs")
 

@@ -29,6 +29,10 @@ def evaluate(
         typer.Option(help="Ending of the label files (default: each checkpoint's own)."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Samples in a batch, padded.")] = 3_000_000,
+    batch_size: Annotated[
+        Optional[int],
+        typer.Option(help="Utterances in a batch (default: no limit); 1 is as parp transcribe."),
+    ] = None,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda (default: a GPU if there is one).")
     ] = None,
@@ -79,6 +83,7 @@ def evaluate(
             splits=splits,
             labels=labels,
             max_tokens=max_tokens,
+            batch_size=batch_size,
             device=device,
             engine=engine,
             num_workers=workers,

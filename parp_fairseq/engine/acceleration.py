@@ -19,6 +19,7 @@ from parp_fairseq.engine.layers import (
     SparseLinear,
 )
 from parp_fairseq.kernels import library
+from parp_fairseq.kernels.sparse import count_kept
 
 FRAMES = (100, 500)
 """Lengths that are measured by default (speech models make 50 frames a second)."""
@@ -118,6 +119,7 @@ def accelerate(
     model: nn.Module,
     choice: Mapping[str, bool] | None = None,
     frames: Sequence[int] = FRAMES,
+    clear: float | None = None,
 ) -> Acceleration:
     """Replace the linears of `model` that are faster sparse, in place; for inference on a CPU.
 
@@ -130,6 +132,8 @@ def accelerate(
         choice: group → whether to run it sparse (`Acceleration.choice`), without measuring.
         frames: lengths of input (utterances times frames, or tokens) that are measured; sparse must
             win at each.
+        clear: run sparse what has at least this sparsity, without measuring, and the rest dense:
+            for a program that starts often.
 
     Returns:
         What was decided, and by which times.
@@ -155,6 +159,8 @@ def accelerate(
         sparsity = _sparsity(group)
         if choice is not None:
             sparse = choice[group.key]
+        elif clear is not None:
+            sparse = compiled and sparsity >= clear and _entries(group) >= LEAST_ENTRIES
         else:
             times = chooser(group, sparsity) if compiled else None
             sparse = times is not None and times[1] < MARGIN * times[0]
@@ -197,8 +203,7 @@ class _Chooser:
 
     def __call__(self, group: Group, sparsity: float) -> tuple[float, float] | None:
         """Milliseconds dense and sparse, at the length where sparse does worst; None: dense."""
-        entries = sum(linear.weight.numel() for linear in group.linears)
-        if sparsity < LEAST_SPARSITY or entries < LEAST_ENTRIES:
+        if sparsity < LEAST_SPARSITY or _entries(group) < LEAST_ENTRIES:
             return None
         shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
         key = (group.kind, shapes, int(sparsity / _STEP))
@@ -243,9 +248,13 @@ def _sparse(group: Group) -> Callable[[Tensor], Any]:
 
 
 def _sparsity(group: Group) -> float:
-    kept = sum(int(linear.weight.count_nonzero()) for linear in group.linears)
-    entries = sum(linear.weight.numel() for linear in group.linears)
+    kept = sum(count_kept(linear.weight) for linear in group.linears)
+    entries = _entries(group)
     return 1.0 - kept / entries if entries else 0.0
+
+
+def _entries(group: Group) -> int:
+    return sum(linear.weight.numel() for linear in group.linears)
 
 
 def _shown(milliseconds: float | None) -> str:

@@ -89,6 +89,12 @@ def sparse_matrix(weight: Tensor) -> SparseMatrix:
     return SparseMatrix(starts.view(-1), columns, values, rows, inputs, block)
 
 
+def count_kept(weight: Tensor) -> int:
+    """How many entries of a float32 weight (rows, inputs) on the CPU are not zero."""
+    dense = weight.detach().contiguous()
+    return int(_counts(dense, dense.shape[1]).sum()) if dense.numel() else 0
+
+
 def _counts(dense: Tensor, block: int) -> Tensor:
     """How many entries of each block of inputs and row are not zero: int64 (blocks, rows)."""
     rows, inputs = dense.shape

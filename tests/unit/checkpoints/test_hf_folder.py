@@ -19,6 +19,16 @@ def test_every_name_goes_there_and_back(mode):
             assert from_transformers(theirs[name], mode == "layer_norm") == name
 
 
+def test_weight_norm_as_older_versions_named_it():
+    theirs, ours = (
+        "wav2vec2.encoder.pos_conv_embed.conv.",
+        "w2v_encoder.w2v_model.encoder.pos_conv.0.",
+    )
+    for name in ("weight_g", "weight_v"):
+        assert from_transformers(theirs + name) == ours + name
+        assert to_transformers(ours + name) != theirs + name
+
+
 def test_other_names_have_no_counterpart():
     assert to_transformers("w2v_encoder.w2v_model.encoder.layers.0.adapter.weight") is None
     assert to_transformers("w2v_encoder.w2v_model.mask_emb.more") is None

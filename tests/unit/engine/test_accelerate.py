@@ -398,3 +398,17 @@ def test_a_win_within_the_noise_is_none(monkeypatch):
         found = accelerate(prune(nn.Sequential(nn.Linear(64, 64))), frames=frames)
         assert found.replaced == replaced
         assert found.decisions[0].sparse_ms == times[frames[-1]][1]
+
+
+def test_what_clearly_wins_needs_no_measurement(monkeypatch):
+    monkeypatch.setattr(acceleration, "_time", None)
+    layers_of = [nn.Linear(200, 200) for _ in range(4)]
+    with torch.no_grad():
+        for layer, kept in zip(layers_of, (1.0, 0.3, 0.25, 0.1)):
+            layer.weight.flatten()[int(kept * layer.weight.numel()) :] = 0
+    small = nn.Linear(20, 20)
+    nn.init.zeros_(small.weight)
+    model = nn.Sequential(*layers_of, small).eval()
+    decisions = accelerate(model, clear=0.75).decisions
+    assert [decision.sparse for decision in decisions] == [False, False, True, True, False]
+    assert all(decision.dense_ms is None for decision in decisions)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from parp_fairseq.kernels import library, sparse
 from parp_fairseq.kernels.sparse import (
+    count_kept,
     feed_forward,
     sparse_linear,
     sparse_linear_reference,
@@ -161,7 +162,7 @@ def test_what_is_kept_is_what_numpy_finds(rows, inputs, sparsity, name):
             assert np.array_equal(matrix.values[first:last], part[where], equal_nan=True)
             ends = [line[0], *(line[0] + np.cumsum((part != 0).sum(1)))]
             assert line == ends
-        assert len(matrix.values) == starts[-1][-1]
+        assert len(matrix.values) == starts[-1][-1] == count_kept(weight)
 
 
 def test_large_layers_as_in_base(level):

@@ -1,0 +1,93 @@
+"""`parp transcribe`: what a subnetwork hears."""
+
+# No `from __future__ import annotations`: typer reads the annotations as they stand.
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from parp_fairseq.cli.options import Force
+from parp_fairseq.errors import EXIT_CODE
+
+
+class Form(str, Enum):
+    """What transcripts are written as."""
+
+    text = "text"
+    jsonl = "jsonl"
+    ctm = "ctm"
+    srt = "srt"
+
+
+class Engine(str, Enum):
+    """How layers run."""
+
+    auto = "auto"
+    dense = "dense"
+    sparse = "sparse"
+
+
+def transcribe(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A fine-tuned checkpoint, a sparse file, or a folder of transformers."),
+    ],
+    audio: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO", help="Audio files (WAV, FLAC, MP3, OGG …), and folders of them."
+        ),
+    ],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format",
+            help="text (behind path and tab for several files); jsonl and ctm with word times; "
+            "srt: captions.",
+        ),
+    ] = Form.text,
+    output: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write (default: standard output); for srt of several files a folder.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="dense; sparse: over the kept weights alone where a measurement finds that "
+            "faster; auto: where it clearly is, without measuring."
+        ),
+    ] = Engine.auto,
+    window: Annotated[
+        float,
+        typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
+    ] = 30.0,
+    force: Force = False,
+) -> None:
+    """Transcribe audio of any sample rate and length on this CPU, without fairseq.
+
+    Greedy CTC decoding, as parp eval. The real-time factor is told on standard error. Every file's
+    header is checked first; one found damaged later is told, and the others go on (exit code 2).
+
+    Example: parp transcribe model.safetensors meeting.mp3 --format srt -o meeting.srt
+    """
+    from parp_fairseq.inference.job import transcribe_all
+
+    outcome = transcribe_all(
+        model,
+        audio,
+        form=form.value,
+        output=output,
+        engine=engine.value,
+        window=window,
+        force=force,
+    )
+    if outcome.transcribed:
+        print(f"parp: {outcome}", file=sys.stderr)
+    if outcome.failed:
+        raise typer.Exit(EXIT_CODE)

@@ -1,0 +1,189 @@
+"""Recordings of any rate, format and number of channels, as blocks of 16 kHz mono."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+from parp_fairseq.manifests.audio.convert import load_soxr, mp3_frames, muted
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, TOLERANCE, missing_share
+from parp_fairseq.manifests.labels.ctc import WINDOW
+
+ENDINGS = (
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
+    *(".rf64", ".w64", ".wav"),
+)
+"""Endings of the files that are taken from a folder, in any case."""
+
+BLOCK_SECONDS = 10
+
+# Floats may be scaled as 32-bit integers are; beyond, squares soon overflow.
+_LOUDEST = 2.0**31
+# libsndfile gives 2**63 - 1 for an unknown length.
+_MOST_FRAMES = 2**62
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An audio file, as its header tells it.
+
+    Attributes:
+        path: the file.
+        rate: samples a second.
+        channels: how many.
+        frames: samples of a channel.
+    """
+
+    path: Path
+    rate: int
+    channels: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.frames / self.rate
+
+
+def find_recordings(given: Iterable[PathLike]) -> list[Path]:
+    """Audio files, and those in folders and below, sorted by path; each once, in the order given.
+
+    Hidden files and folders inside of a folder are left out.
+
+    Raises:
+        UserError: a path is not there, or a folder holds no audio file.
+    """
+    found: dict[str, Path] = {}
+    for path in map(Path, given):
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder; check its name")
+        files = _walk(path) if path.is_dir() else [path]
+        if not files:
+            raise UserError(
+                f"{path} holds no audio file ({', '.join(ENDINGS)}); name another folder, or a file"
+            )
+        for file in files:
+            found.setdefault(os.path.realpath(file), file)
+    return list(found.values())
+
+
+def _walk(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += (
+            Path(place, name)
+            for name in names
+            if name.lower().endswith(ENDINGS) and not name.startswith(".")
+        )
+    return sorted(files)
+
+
+def read_recording(path: PathLike) -> Recording:
+    """Read an audio file's header.
+
+    Raises:
+        UserError: it is empty, no audio, cut off, or shorter than a frame of the model.
+    """
+    import soundfile
+
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty; copy it again")
+        with _quiet(path):
+            info = soundfile.info(str(path), verbose=True)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise UserError(f"{path} is not readable as audio; give WAV, FLAC, MP3 or OGG") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
+    if info.frames > _MOST_FRAMES:
+        raise UserError(
+            f"{path} does not say how long it is, as FLAC does not that was written into a pipe; "
+            "write it again into a file"
+        )
+    if missing_share(info.extra_info) > TOLERANCE:
+        raise UserError(f"{path} is cut off: shorter than its header says; copy it again")
+    if info.frames * SAMPLE_RATE < WINDOW * info.samplerate:
+        raise UserError(f"{path} is shorter than 25 ms, which is too short for one frame")
+    return Recording(path, int(info.samplerate), int(info.channels), int(info.frames))
+
+
+def blocks(recording: Recording) -> Iterator[np.ndarray]:
+    """The samples of a recording: float32, mono, 16 kHz, some seconds at a time.
+
+    Channels are averaged; another rate is resampled as `parp manifest` does it.
+
+    Raises:
+        UserError: soxr is missing; or the audio is damaged, cut off, or holds NaN or infinity.
+    """
+    path, rate = recording.path, recording.rate
+    resampler = None
+    if rate != SAMPLE_RATE:
+        resampler = load_soxr().ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    found = 0
+    for samples in _decoded(recording):
+        if not np.isfinite(samples).all():
+            raise UserError(f"{path} holds NaN or infinity; make it again from its source")
+        if np.abs(samples).max() > _LOUDEST:
+            raise UserError(
+                f"{path} has samples of {np.abs(samples).max():.0e}, where sound lies between -1 "
+                "and 1; make it again from its source"
+            )
+        found += len(samples)
+        mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    _check_length(recording, found)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+
+
+def _decoded(recording: Recording) -> Iterator[np.ndarray]:
+    """Blocks of (samples, channels)."""
+    import soundfile
+
+    path = recording.path
+    file: Any = None
+    try:
+        with _quiet(path):
+            file = soundfile.SoundFile(str(path))
+        while True:
+            with _quiet(path):
+                samples = file.read(BLOCK_SECONDS * recording.rate, dtype="float32", always_2d=True)
+            if not len(samples):
+                return
+            yield samples
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged: it cannot be decoded; copy it again") from error
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _check_length(recording: Recording, found: int) -> None:
+    path = recording.path
+    if found < (1 - TOLERANCE) * recording.frames:
+        raise UserError(f"{path} is cut off: shorter than its header says; copy it again")
+    if path.suffix.lower() == ".mp3":
+        chain, cut = mp3_frames(path)
+        if cut:
+            raise UserError(f"{path} is cut off: it ends inside of a frame; copy it again")
+        if found * SAMPLE_RATE / recording.rate < (1 - TOLERANCE) * chain:
+            # Without a Xing header libsndfile guesses the length and stops there.
+            raise UserError(
+                f"{path} has a variable bit rate without a length in its header, so that its end "
+                "would be missed; convert it to FLAC"
+            )
+
+
+def _quiet(path: Path) -> contextlib.AbstractContextManager[Any]:
+    """Without libmpg123's notes on damaged files."""
+    return muted() if path.suffix.lower() == ".mp3" else contextlib.nullcontext()

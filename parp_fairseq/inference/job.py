@@ -1,0 +1,237 @@
+"""`parp transcribe`: everything is checked first, then recordings are transcribed one by one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, check_output, write_lines
+from parp_fairseq.inference import forms
+from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, find_recordings, read_recording
+from parp_fairseq.inference.engines import AUTO, ENGINES, run_sparse
+from parp_fairseq.inference.opening import check_model, open_subnetwork
+from parp_fairseq.inference.transcribe import Transcript, transcribe
+from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS
+from parp_fairseq.manifests.audio.convert import load_soxr
+
+if TYPE_CHECKING:
+    from parp_fairseq.inference.opening import Subnetwork
+
+SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of the recordings; `seconds` of audio, `computed` and `loading` of time."""
+
+    transcribed: int
+    failed: int
+    seconds: float
+    computed: float
+    loading: float
+    sparse: int
+
+    def __str__(self) -> str:
+        """A line for people."""
+        what = "recording" if self.transcribed == 1 else "recordings"
+        parts = [f"{self.transcribed:,} {what}, {self.seconds:,.1f} s of audio"]
+        if self.seconds:
+            factor = self.computed / self.seconds
+            parts.append(f"computed in {self.computed:,.2f} s (real-time factor {factor:.3f})")
+        parts.append(f"model opened in {self.loading:.2f} s")
+        if self.sparse:
+            parts.append(f"{self.sparse} groups of layers ran sparse")
+        if self.failed:
+            parts.append(f"{self.failed:,} FAILED, see above")
+        return "; ".join(parts)
+
+
+@dataclass
+class _Sink:
+    """Where transcripts go: lines to standard output or a file, or an SRT file each to a folder."""
+
+    form: str
+    output: Path | None
+    folder: bool
+    named: bool
+    names: dict[Path, str]
+    lines: list[str] = field(default_factory=list)
+
+    def take(self, transcript: Transcript) -> None:
+        """Write, or keep for the file."""
+        path = transcript.recording.path
+        if self.form == forms.TEXT:
+            lines = forms.text_lines(transcript, self.named)
+        elif self.form == forms.JSONL:
+            lines = forms.json_lines(transcript)
+        elif self.form == forms.CTM:
+            lines = forms.ctm_lines(transcript, self.names[path])
+        else:
+            lines = forms.srt_lines(transcript)
+        if self.output is None:
+            for line in lines:
+                print(line, flush=True)
+        elif self.folder:
+            write_lines(self.file(path), lines)
+        else:
+            self.lines += lines
+
+    def file(self, path: Path) -> Path:
+        """The SRT file of a recording."""
+        assert self.output is not None
+        return self.output / f"{self.names[path]}.srt"
+
+    def finish(self, transcribed: int) -> None:
+        """Write the file, if anything was transcribed."""
+        if self.output is not None and not self.folder and transcribed:
+            write_lines(self.output, self.lines)
+
+
+def transcribe_all(
+    model: PathLike,
+    audio: Sequence[PathLike],
+    *,
+    form: str = forms.TEXT,
+    output: PathLike | None = None,
+    engine: str = AUTO,
+    window: float = SECONDS,
+    force: bool = False,
+    progress: bool | None = None,
+) -> Outcome:
+    """Transcribe files and folders of audio, and write what is said.
+
+    Every file's header is checked before the model is opened. A file that turns out to be damaged
+    later is told on standard error, and the others go on.
+
+    Args:
+        model: a fine-tuned checkpoint, sparse file, or folder of transformers.
+        audio: files and folders.
+        form: one of `forms.FORMATS`. Text is bare for one file, and behind its path for several or
+            a folder's.
+        output: file to write, for `srt` of several recordings a folder; standard output if None.
+        engine: one of ENGINES.
+        window: seconds that are run at a time.
+        force: replace output that is there.
+        progress: show a bar on stderr; None means where stderr is a terminal and text does not
+            come between.
+
+    Raises:
+        UserError: a wrong option, model, output, or audio file; nothing was written then.
+    """
+    started = time.perf_counter()
+    _check_options(form, engine, window)
+    model = check_model(model)
+    paths = find_recordings(audio)
+    sink = _sink(form, None if output is None else Path(output), audio, paths)
+    _check_outputs(sink, model, paths, force)
+    recordings = _headers(paths)
+
+    subnetwork = open_subnetwork(model)
+    sparse = run_sparse(subnetwork.model, engine)
+    opened = time.perf_counter()
+    done, failed, seconds = _run(subnetwork, recordings, window, sink, progress)
+    sink.finish(done)
+    ended = time.perf_counter()
+    return Outcome(done, failed, seconds, ended - opened, opened - started, sparse)
+
+
+def _check_options(form: str, engine: str, window: float) -> None:
+    if form not in forms.FORMATS:
+        raise UserError(f"--format is {form!r}; use one of {', '.join(forms.FORMATS)}")
+    if engine not in ENGINES:
+        raise UserError(f"--engine is {engine!r}; use one of {', '.join(ENGINES)}")
+    if not SHORTEST_WINDOW <= window < float("inf"):
+        raise UserError(
+            f"--window is {window:g} seconds, expected {SHORTEST_WINDOW:g} or more: "
+            f"{CONTEXT_SECONDS:g} on either side are context alone"
+        )
+
+
+def _sink(
+    form: str, output: Path | None, given: Sequence[PathLike], paths: Sequence[Path]
+) -> _Sink:
+    several = len(paths) > 1
+    named = several or any(Path(path).is_dir() for path in given)
+    if form == forms.SRT and several and output is None:
+        raise UserError(
+            f"--format srt holds one recording, and there are {len(paths)}; give a folder for a "
+            "file each with --output"
+        )
+    names = dict(zip(paths, forms.names_of(paths))) if form in (forms.CTM, forms.SRT) else {}
+    return _Sink(form, output, form == forms.SRT and several, named, names)
+
+
+def _check_outputs(sink: _Sink, model: Path, paths: Sequence[Path], force: bool) -> None:
+    if sink.output is None:
+        return
+    inputs = [*paths, *(model.iterdir() if model.is_dir() else [model])]
+    files = [sink.file(path) for path in paths] if sink.folder else [sink.output]
+    kind = forms.KINDS[sink.form]
+    for file in files:
+        check_output(file, kind, inputs=inputs, force=force, option="--output")
+
+
+def _headers(paths: Sequence[Path]) -> list[Recording]:
+    """Every file's header; also that soxr is there if it is needed."""
+    recordings, faults = [], []
+    for path in paths:
+        try:
+            recordings.append(read_recording(path))
+        except UserError as error:
+            faults.append(error)
+    if faults:
+        others = f" ({len(faults) - 1:,} other files cannot be used either)"
+        raise UserError(f"{faults[0]}{others if len(faults) > 1 else ''}") from faults[0]
+    if any(recording.rate != SAMPLE_RATE for recording in recordings):
+        load_soxr()
+    mixed = [recording for recording in recordings if recording.channels > 1]
+    if mixed:
+        which = mixed[0].path if len(mixed) == 1 else f"{len(mixed):,} recordings"
+        have = "has" if len(mixed) == 1 else "have"
+        print(f"parp: {which} {have} several channels: they are mixed to one", file=sys.stderr)
+    return recordings
+
+
+def _run(
+    subnetwork: Subnetwork,
+    recordings: Sequence[Recording],
+    window: float,
+    sink: _Sink,
+    progress: bool | None,
+) -> tuple[int, int, float]:
+    """How many were transcribed, how many failed, and the seconds of the former."""
+    done = failed = 0
+    seconds = 0.0
+    # On a terminal, lines of text would come between those of the bar.
+    quiet = sink.output is not None or not sys.stdout.isatty()
+    show = sys.stderr.isatty() and quiet if progress is None else progress
+    bar = _bar(recordings) if show else None
+    try:
+        for recording in recordings:
+            try:
+                transcript = transcribe(subnetwork, recording, window)
+            except UserError as error:
+                failed += 1
+                print(f"parp: error: {error}", file=sys.stderr, flush=True)
+            else:
+                sink.take(transcript)
+                done += 1
+                seconds += transcript.seconds
+            if bar is not None:
+                bar.update(round(recording.seconds, 1))
+    finally:
+        if bar is not None:
+            bar.close()
+    return done, failed, seconds
+
+
+def _bar(recordings: Sequence[Recording]) -> Any:
+    from tqdm import tqdm
+
+    total = round(sum(recording.seconds for recording in recordings), 1)
+    return tqdm(total=total, desc="transcribing", unit="s of audio", file=sys.stderr)

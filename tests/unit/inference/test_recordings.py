@@ -1,0 +1,127 @@
+"""Audio of every kind, good and bad, against what `parp manifest` makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.inference.audio import blocks, find_recordings, read_recording
+from parp_fairseq.manifests.audio.convert import convert
+
+
+def noise(seconds, rate=16_000, channels=1):
+    random = np.random.default_rng(4)
+    return random.normal(0, 0.1, (int(seconds * rate), channels))
+
+
+def samples(path):
+    return np.concatenate(list(blocks(read_recording(path))))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_are_those_of_converted_audio(rate, channels, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(23.4, rate, channels), rate, subtype="PCM_16")
+    convert(tmp_path / "a.wav", tmp_path / "a.flac")
+    expected, _ = soundfile.read(tmp_path / "a.flac", dtype="float32")
+    recording = read_recording(tmp_path / "a.wav")
+    assert (recording.rate, recording.channels) == (rate, channels)
+    assert recording.seconds == pytest.approx(23.4, abs=1e-3)
+    found = samples(tmp_path / "a.wav")
+    assert found.dtype == np.float32 and len(found) == len(expected)
+    # FLAC of 16 bits rounds what was resampled.
+    assert np.abs(found - expected).max() <= 1 / 32768
+
+
+@pytest.mark.parametrize("ending", ["flac", "mp3", "ogg", "aiff", "w64"])
+def test_formats(ending, tmp_path):
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, noise(2), 16_000)
+    whole, _ = soundfile.read(path, dtype="float32")
+    # libmpg123 does not round the same every time.
+    np.testing.assert_allclose(samples(path), whole, rtol=0, atol=1e-6)
+
+
+def test_folders_are_walked_in_order_and_files_come_once(tmp_path):
+    for name in ("b/2.wav", "b/10.FLAC", "a.wav", ".hidden/x.wav", "b/.y.wav", "c.txt", "d.ogg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find_recordings([tmp_path / "d.ogg", tmp_path, tmp_path / "b" / "2.wav"])
+    names = [path.relative_to(tmp_path).as_posix() for path in found]
+    assert names == ["d.ogg", "a.wav", "b/10.FLAC", "b/2.wav"]
+    # A file that is named is taken whatever it is called.
+    assert find_recordings([tmp_path / "c.txt"]) == [tmp_path / "c.txt"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no audio file"):
+        find_recordings([tmp_path / "empty"])
+    with pytest.raises(UserError, match="no such file or folder"):
+        find_recordings([tmp_path / "gone"])
+
+
+def test_headers_that_are_refused(tmp_path):
+    good = tmp_path / "good.wav"
+    soundfile.write(good, noise(2), 16_000)
+    cases = {
+        "empty.wav": (b"", "is empty"),
+        "text.wav": (b"this is a text" * 100, "not readable as audio"),
+        "cut.wav": (good.read_bytes()[:30_000], "cut off"),
+    }
+    for name, (content, message) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}.*{message}"):
+            read_recording(tmp_path / name)
+    # A FLAC stream whose first block does not know how many samples will follow.
+    soundfile.write(tmp_path / "piped.flac", noise(2), 16_000)
+    content = bytearray((tmp_path / "piped.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "piped.flac").write_bytes(content)
+    with pytest.raises(UserError, match=r"piped\.flac does not say how long it is"):
+        read_recording(tmp_path / "piped.flac")
+    soundfile.write(tmp_path / "short.wav", noise(0.0249), 16_000)
+    with pytest.raises(UserError, match=r"short\.wav is shorter than 25 ms"):
+        read_recording(tmp_path / "short.wav")
+    soundfile.write(tmp_path / "just.wav", noise(0.025, 16_000), 16_000)
+    assert len(samples(tmp_path / "just.wav")) == 400
+
+
+def test_a_wav_of_a_pipe_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(2), 16_000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    at = content.index(b"data") + 4
+    content[4:8] = content[at : at + 4] = b"\xff" * 4
+    (tmp_path / "piped.wav").write_bytes(content)
+    assert np.array_equal(samples(tmp_path / "piped.wav"), samples(tmp_path / "a.wav"))
+
+
+def test_damage_that_only_decoding_finds(tmp_path, capfd):
+    wave = noise(3)
+    wave[20_000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", wave, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "loud.wav", noise(3) * 1e38, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "a.flac", noise(3), 16_000)
+    content = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    soundfile.write(tmp_path / "a.mp3", noise(30, 44_100), 44_100)
+    content = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(content[: len(content) // 2])
+    for name, message in (
+        ("nan.wav", "NaN or infinity"),
+        ("loud.wav", r"samples of \de\+37, where"),
+        ("cut.flac", "cut off|damaged"),
+        ("cut.mp3", "cut off|damaged"),
+    ):
+        with pytest.raises(UserError, match=f"{name}.*({message})"):
+            samples(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
+def test_without_soxr(tmp_path, monkeypatch):
+    import sys
+
+    soundfile.write(tmp_path / "a.wav", noise(1, 8_000), 8_000)
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    with pytest.raises(UserError, match="soxr, which resamples audio, is missing"):
+        samples(tmp_path / "a.wav")

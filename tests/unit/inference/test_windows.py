@@ -1,0 +1,80 @@
+"""Windows: what they hold, that little is held at a time, and what each gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parp_fairseq.inference.windows import stitched, windows
+
+STRIDE, FIELD = 4, 6
+
+
+def frames(samples):
+    return max(0, (samples - FIELD) // STRIDE + 1)
+
+
+def cut(total, length, context, block):
+    recording = np.arange(total, dtype=np.float32)
+    pieces = [recording[start : start + block] for start in range(0, total, block)]
+    return recording, list(windows(pieces, length, context, STRIDE))
+
+
+@given(
+    total=st.integers(0, 900),
+    steps=st.integers(1, 12),
+    context=st.integers(2, 6),
+    block=st.integers(1, 300),
+)
+def test_every_frame_comes_once_from_a_window_that_sees_what_is_beside_it(
+    total, steps, context, block
+):
+    length, context = STRIDE * (2 * context + steps), STRIDE * context
+    recording, found = cut(total, length, context, block)
+    for window in found:
+        assert window.start % STRIDE == 0
+        end = window.start + len(window.samples)
+        assert np.array_equal(window.samples, recording[window.start : end])
+        assert len(window.samples) <= length
+    assert len(found) == 1 if total <= length else len(found) > 1
+    # A frame's number, and how far it is from the ends of what its window saw.
+    parts = []
+    for window in found:
+        count = frames(len(window.samples))
+        first = window.start // STRIDE
+        parts.append((first, np.arange(first, first + count)))
+    assert stitched(parts).tolist() == list(range(frames(total)))
+    sources = [(first, np.full(len(path), number)) for number, (first, path) in enumerate(parts)]
+    for frame, number in enumerate(stitched(sources)):
+        window = found[number]
+        start, end = frame * STRIDE, frame * STRIDE + FIELD
+        assert window.start == 0 or start - window.start >= context - FIELD
+        last = window.start + len(window.samples)
+        assert last == total or last - end >= context - FIELD - STRIDE
+
+
+def test_blocks_do_not_matter():
+    cuts = [cut(1000, 80, 8, block)[1] for block in (1, 7, 64, 1000)]
+    for other in cuts[1:]:
+        assert [window.start for window in other] == [window.start for window in cuts[0]]
+
+
+def test_two_windows_are_held_at_most():
+    given_out = []
+
+    def blocks():
+        for number in range(1000):
+            given_out.append(number)
+            yield np.zeros(10, dtype=np.float32)
+
+    for window in windows(blocks(), 200, 20, STRIDE):
+        ahead = 10 * len(given_out) - window.start
+        assert ahead <= 2 * 200 + 10
+
+
+def test_what_does_not_fit():
+    for length, context in ((81, 8), (80, 9), (80, 40)):
+        with pytest.raises(ValueError, match="do not fit"):
+            list(windows([np.zeros(10)], length, context, STRIDE))
