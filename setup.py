@@ -129,6 +129,7 @@ setup(
         "phones": ["phonemizer>=3.4"],
         "audio": ["soxr"],
         "pieces": ["sentencepiece"],
+        "onnx": ["onnx", "onnxruntime"],
         "report": ["matplotlib"],
         "tensorboard": ["tensorboard"],
         "dev": [

@@ -17,6 +17,7 @@ class Format(str, Enum):
     fairseq = "fairseq"
     sparse = "sparse"
     hf = "hf"
+    onnx = "onnx"
 
 
 class Dtype(str, Enum):
@@ -28,13 +29,15 @@ class Dtype(str, Enum):
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A fine-tuned checkpoint or sparse file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for hf a folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write; for hf and onnx a folder.")
+    ],
     form: Annotated[
         Format,
         typer.Option(
             "--format",
             help="fairseq: a checkpoint of stock fairseq; sparse: one small safetensors file; "
-            "hf: a folder for transformers.",
+            "hf: a folder for transformers; onnx: one for onnxruntime and onnx-asr.",
         ),
     ],
     dtype: Annotated[
@@ -43,7 +46,7 @@ def export(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a subnetwork for stock fairseq, for transformers, or as a small file.
+    """Write a subnetwork for stock fairseq, transformers or ONNX runtimes, or as a small file.
 
     Example: parp export checkpoints/checkpoint_best.pt --format sparse -o model.safetensors
     """
@@ -60,6 +63,10 @@ def export(
         from parp_fairseq.export.sparse import export_sparse
 
         summary = export_sparse(checkpoint, out, dtype=dtype.value, force=force)
+    elif form is Format.onnx:
+        from parp_fairseq.export.onnx import export_onnx
+
+        summary = export_onnx(checkpoint, out, force=force)
     else:
         from parp_fairseq.export.hf import export_hf
 
@@ -92,4 +99,6 @@ def repair(
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.1e}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.convolutions import convolutions
@@ -18,7 +17,8 @@ from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE, to_transformers
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import Kind, PathLike, check_output
+from parp_fairseq.export.folders import MARK, WRITER, check_folder
+from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +32,7 @@ FILES = (
     "vocab.json",
 )
 
-# What tells an export from a folder that another program wrote.
-_MARK, _WRITER = "written_by", "parp-fairseq"
+MODEL_TYPE = "wav2vec2"
 
 # fairseq's defaults, for keys that a checkpoint leaves out.
 _DEFAULTS: dict[str, Any] = {
@@ -81,7 +80,7 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
             Wav2Vec2ForCTC lacks), or the folder is there (without
             `force`), holds something else or cannot be written.
     """
-    out = _check_folder(out, checkpoint, force)
+    out = check_folder(out, FILES, MODEL_TYPE, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
 
     from safetensors.torch import save
@@ -108,30 +107,6 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
         "files": list(FILES),
         "bytes": sum((out / name).stat().st_size for name in FILES),
     }
-
-
-def _check_folder(folder: PathLike, checkpoint: PathLike, force: bool) -> Path:
-    """Return `folder` as a Path, where an export may be written to it."""
-    folder = Path(folder)
-    for name in FILES:
-        kind = Kind("a file of an export", Path.is_file)
-        check_output(folder / name, kind, inputs=[checkpoint], force=True)
-    if folder.is_dir() and any(folder.iterdir()):
-        if not _is_own(folder):
-            raise UserError(
-                f"--out {folder} is there and is no export of parp; give another folder"
-            )
-        if not force:
-            raise UserError(f"--out {folder} is there already; give another name or --force")
-    return folder
-
-
-def _is_own(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get(_MARK) == _WRITER
 
 
 def _network(source: FineTuned, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +140,8 @@ def _config(
     criterion = settings.get("criterion") or {}
     return {
         "architectures": ["Wav2Vec2ForCTC"],
-        "model_type": "wav2vec2",
-        _MARK: _WRITER,
+        "model_type": MODEL_TYPE,
+        MARK: WRITER,
         "dtype": "float32",
         "torch_dtype": "float32",  # The same, for transformers 4.
         "vocab_size": len(source.dictionary),

@@ -7,6 +7,7 @@ case it must hold the very same files.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import re
@@ -162,6 +163,11 @@ def world(tmp_path_factory):
         {**state, "task_state": {"parp_symbols": {"symbols": ["A"], "counts": [1]}}},
         root / "dictless.pt",
     )
+    spaced = {"symbols": ["|", "a\u2003b", *"TAONIHSRDLU"], "counts": [1] * 13}
+    save({**state, "task_state": {"parp_symbols": spaced}}, root / "spaced.pt")
+    conformer = copy.deepcopy(state["cfg"])
+    conformer["model"]["w2v_args"]["model"]["layer_type"] = "conformer"
+    save({**state, "cfg": conformer}, root / "conformer.pt")
     shutil.copy(TINY_MODEL, root / "tiny.pt")
     from parp_fairseq.masks.files import save_mask
     from parp_fairseq.masks.making import make_mask
@@ -342,6 +348,15 @@ CASES = {
     "export good.pt --format hf -o notes.txt": r"notes\.txt",
     "export good.pt --format fairseq --dtype fp16 -o new.pt": r"--dtype",
     "export good.pt --format gguf -o new": r"gguf",
+    "export good.pt --format onnx -o audio": r"audio is there and is no export",
+    "export good.pt --format onnx -o exported --force": r"exported is there and is no export",
+    "export good.pt --format onnx -o notes.txt": r"notes\.txt",
+    "export good.pt --format onnx --dtype fp16 -o new": r"--dtype",
+    "export tiny.pt --format onnx -o new": r"tiny\.pt.*pre-trained",
+    "export headless.pt --format onnx -o new": r"headless\.pt",
+    "export nan.pt --format onnx -o new": r"nan\.pt.*NaN",
+    "export spaced.pt --format onnx -o new": r"spaced\.pt: the symbol .* cannot stand in vocab\.txt",
+    "export conformer.pt --format onnx -o new": r"conformer\.pt.*layer_type=conformer",
     "export mask.safetensors --format fairseq -o new.pt": r"mask\.safetensors",
     "export huge.safetensors --format fairseq -o new.pt": r"huge\.safetensors.*does not hold a mask",
     "export huge.safetensors --format sparse -o huge.safetensors --force": r"huge\.safetensors is also an input",

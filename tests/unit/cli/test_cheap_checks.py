@@ -47,6 +47,8 @@ BAD = {
     "export none.pt --format fairseq -o OUT": "none.pt: no such checkpoint",
     "export none.pt --format sparse -o OUT": "none.pt: no such checkpoint",
     "export none.pt --format hf -o OUT": "none.pt: no such checkpoint",
+    "export none.pt --format onnx -o OUT": "none.pt: no such checkpoint",
+    "export tiny.pt --format onnx -o notes.txt": "notes.txt is a file, not a folder",
     "export c.pt --format hf --dtype fp16 -o OUT": "--dtype goes with --format sparse",
     "export tiny.pt --format hf -o notes.txt": "notes.txt is a file, not a folder",
     "repair none.pt -o OUT": "none.pt: no such checkpoint",

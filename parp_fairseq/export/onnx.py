@@ -1,0 +1,128 @@
+"""A folder for ONNX runtimes, in the layout that the package onnx-asr opens.
+
+`model.onnx` takes waveforms as recorded and gives log probabilities, `vocab.txt` says what the rows
+of its head are, and `config.json` that this is a `wav2vec2-ctc`. Pruned weights are zeros there,
+stored and multiplied like any other value: neither the file nor its run gains by them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
+from parp_fairseq.checkpoints.writing import output
+from parp_fairseq.errors import UserError
+from parp_fairseq.export.folders import MARK, WRITER, check_folder
+from parp_fairseq.files import PathLike
+
+MODEL_FILE, VOCABULARY_FILE = "model.onnx", "vocab.txt"
+FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE)
+MODEL_TYPE = "wav2vec2-ctc"
+
+CLOSE = 1e-4
+"""How far log probabilities may lie from torch's."""
+
+_PACKAGES = ("onnx", "onnxruntime")
+_BLANK, _SPACE = "<blk>", "\u2581"
+# One file of ONNX is one protobuf message, which holds no more.
+_LARGEST = 2**31 - 2**24
+
+
+def check_packages() -> None:
+    """Raise UserError where a package that the export needs is not installed."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--format onnx needs {' and '.join(missing)}; pip install 'parp-fairseq[onnx]'"
+        )
+
+
+def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
+    """Write a fine-tuned model as a folder of ONNX, and run it once to see that it is the same.
+
+    Args:
+        checkpoint: a fine-tuned CTC checkpoint, or a sparse file.
+        out: the folder to write.
+        force: replace what an export of this kind wrote into `out`; other files there stay.
+
+    Returns:
+        {"format", "out", "files", "bytes", "difference"}: the last is the largest difference of
+        log probabilities between onnxruntime and torch on noise.
+
+    Raises:
+        UserError: a package is missing; the checkpoint cannot be exported (another kind of
+            network, a symbol that vocab.txt cannot hold, weights of 2 GB or more); the graph does
+            not compute what torch does; or the folder is there, holds something else or cannot be
+            written.
+    """
+    check_packages()
+    out = check_folder(out, FILES, MODEL_TYPE, inputs=[checkpoint], force=force)
+    source = open_finetuned(checkpoint)
+
+    from parp_fairseq.export.onnx_graph import Graph, difference, write_graph
+    from parp_fairseq.inference.network import Wav2Vec2Ctc
+    from parp_fairseq.inference.symbols import Symbols
+
+    settings = source.complete_settings()
+    symbols = Symbols.of_dictionary(source.symbols)
+    vocabulary = list(_vocabulary(symbols, source.path))
+    network = Wav2Vec2Ctc.from_finetuned(settings["model"], source.weights, source.path)
+    size = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values())
+    if size > _LARGEST:
+        raise UserError(
+            f"{source.path}: its weights take {size:,} bytes, and one file of ONNX holds 2 GB; use "
+            "another format"
+        )
+    graph = Graph(network, bool(source.info.normalize), symbols.blank)
+    config = {
+        "model_type": MODEL_TYPE,
+        MARK: WRITER,
+        "subsampling_factor": network.architecture.stride,
+        "sample_rate": 16_000,
+        "labels": source.labels,
+    }
+    with output(out / MODEL_FILE) as stage:
+        write_graph(graph, stage / MODEL_FILE)
+        gap = difference(graph, stage / MODEL_FILE)
+        if not gap <= CLOSE:
+            raise UserError(
+                f"{source.path}: onnxruntime computes something else than torch (log "
+                f"probabilities differ by {gap:.1e}); try other versions of torch and onnxruntime"
+            )
+        (stage / VOCABULARY_FILE).write_text("".join(vocabulary), encoding="utf-8")
+        (stage / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        shutil.copymode(stage / CONFIG_FILE, stage / MODEL_FILE)
+    return {
+        "format": "onnx",
+        "out": str(out),
+        "files": list(FILES),
+        "bytes": sum((out / name).stat().st_size for name in FILES),
+        "difference": gap,
+    }
+
+
+def _vocabulary(symbols: Any, path: Path) -> Iterator[str]:
+    """Lines "TOKEN NUMBER"; onnx-asr writes tokens one behind the other, and U+2581 as a space."""
+    from parp_fairseq.inference.symbols import LETTER, NONE
+
+    for row, name in enumerate(symbols.names):
+        token = name
+        if row == symbols.blank:
+            token = _BLANK
+        elif row in symbols.silent:
+            token = ""
+        elif symbols.joining == LETTER:
+            token = name.replace(" ", "").replace("|", _SPACE)
+        elif symbols.joining == NONE:
+            token = _SPACE + name
+        if any(letter.isspace() for letter in token) or (token == _BLANK and row != symbols.blank):
+            raise UserError(
+                f"{path}: the symbol {name!r} cannot stand in {VOCABULARY_FILE}; use another format"
+            )
+        yield f"{token} {row}\n"

@@ -1,0 +1,318 @@
+"""The folder for ONNX runtimes against `parp eval`, and opened by onnx-asr."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from small_model import SYMBOLS, random_state, save
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation import evaluate
+from parp_fairseq.export import onnx_graph
+from parp_fairseq.export.onnx import export_onnx
+from parp_fairseq.export.sparse import export_sparse
+
+pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+PHONES = ["tʃ", "ɛ", "i", "m", "n", "oʊ", "s", "d", "a", "e", "k", "l", "r"]
+PIECES = [
+    "\u2581THE",
+    "\u2581A",
+    "S",
+    "ING",
+    "\u2581",
+    "E",
+    "O",
+    "\u2581I",
+    "T",
+    "N",
+    "R",
+    "L",
+    "D",
+]
+KINDS = {
+    "base": {},
+    "xlsr": {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True},
+}
+# Samples; the last is the shortest that makes a frame.
+LENGTHS = (16_000, 9_001, 12_345, 3_600, 400)
+
+
+def lively(symbols=SYMBOLS, labels="ltr", **changes):
+    """A subnetwork whose frames are of many symbols."""
+    state = random_state(**changes)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, weight in state["model"].items():
+            if weight.is_floating_point() and weight.dim() == 1 and "norm" not in name:
+                weight.add_(0.2 * torch.randn_like(weight))
+        head = state["model"]["w2v_encoder.proj.weight"]
+        head.copy_(0.3 * torch.randn_like(head))
+        # The rows 1 to 3 are of <pad>, </s> and <unk>; the second is never written.
+        state["model"]["w2v_encoder.proj.bias"][[1, 3]] = -1e3
+    state["task_state"]["parp_symbols"]["symbols"] = list(symbols)
+    normalize = changes.get("extractor_mode") == "layer_norm"
+    state["cfg"]["task"].update(normalize=normalize, labels=labels)
+    return state
+
+
+def waves():
+    """Loud and quiet noise and tones, off zero, in float32."""
+    random = np.random.default_rng(11)
+    made = []
+    for number, length in enumerate(LENGTHS):
+        tone = np.sin(np.arange(length) * (0.02 + 0.11 * number))
+        wave = 0.1 * tone + random.normal(0, 0.02 * (number + 1), length) + 0.05
+        made.append(np.round(wave * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16))
+    return made
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of manifests over these waves, with dictionaries of three kinds of symbols."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for number, wave in enumerate(waves()):
+        soundfile.write(folder / f"{number}.flac", wave, 16_000)
+        rows.append(f"{number}.flac\t{len(wave)}\n")
+    (folder / "test.tsv").write_text(f"{folder}\n{''.join(rows)}")
+    for labels, symbols in (("ltr", SYMBOLS), ("phn", PHONES), ("spm", PIECES)):
+        (folder / f"test.{labels}").write_text(f"{symbols[1]} {symbols[2]}\n" * len(rows))
+        lines = "".join(f"{symbol} 9\n" for symbol in symbols)
+        (folder / f"dict.{labels}.txt").write_text(lines)
+    return folder
+
+
+def session(folder):
+    return onnxruntime.InferenceSession(
+        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+
+
+def run(model, batch):
+    """Log probabilities of a padded batch; what stands behind a wave is no silence."""
+    lengths = np.array([len(wave) for wave in batch], np.int64)
+    padded = np.full((len(batch), max(lengths)), 0.7, np.float32)
+    for row, wave in enumerate(batch):
+        padded[row, : len(wave)] = wave / np.float32(2**15)
+    (out,) = model.run(["logprobs"], {"input_values": padded, "input_lengths": lengths})
+    return out
+
+
+def text(logprobs, folder, join):
+    """The best path, by the folder's own vocabulary."""
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    tokens = [line.split(" ")[0] for line in lines]
+    assert [line.split(" ")[1] for line in lines] == [str(n) for n in range(len(lines))]
+    merged = [row for row, _ in itertools.groupby(logprobs.argmax(-1).tolist())]
+    written = "".join(tokens[row] for row in merged if tokens[row] != "<blk>")
+    return " ".join(written.replace("\u2581", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("labels", "symbols"), [("ltr", SYMBOLS), ("phn", PHONES), ("spm", PIECES)]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_transcripts_are_those_of_eval(kind, labels, symbols, data, tmp_path):
+    checkpoint = save(lively(symbols, labels, **KINDS[kind]), tmp_path / "c.pt")
+    done = export_onnx(checkpoint, tmp_path / "onnx")
+    assert done["difference"] < 1e-4
+    assert {path.name for path in (tmp_path / "onnx").iterdir()} == set(done["files"])
+    assert len({path.stat().st_mode for path in (tmp_path / "onnx").iterdir()}) == 1
+    model = session(tmp_path / "onnx")
+    # A group norm sees the padding of the others in a batch.
+    for size in (1,) if kind == "base" else (1, len(LENGTHS)):
+        score = evaluate(checkpoint, data, "test", batch_size=size, device="cpu", num_workers=0)
+        said = [" ".join(utterance.hypothesis.split()) for utterance in score.utterances]
+        batches = [waves()[at : at + size] for at in range(0, len(LENGTHS), size)]
+        heard = [text(row, tmp_path / "onnx", labels) for b in batches for row in run(model, b)]
+        assert heard == said
+        assert len(set(said)) == len(said) and max(map(len, said)) > 15
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_log_probabilities_equal_fairseqs(kind, tmp_path):
+    from torch.nn import functional as F
+
+    from parp_fairseq.checkpoints.finetuned import open_finetuned
+    from parp_fairseq.evaluation.load import build_model, build_task
+
+    checkpoint = save(lively(**KINDS[kind]), tmp_path / "c.pt")
+    export_onnx(checkpoint, tmp_path / "onnx")
+    finetuned = open_finetuned(checkpoint)
+    fairseqs = build_model(finetuned, build_task(finetuned, tmp_path))
+    model = session(tmp_path / "onnx")
+    for batch in ([waves()[0]], waves()):
+        source = torch.zeros(len(batch), max(map(len, batch)))
+        padding = torch.ones(source.shape, dtype=torch.bool)
+        for row, wave in enumerate(batch):
+            heard = torch.from_numpy(wave / np.float32(2**15))
+            heard = F.layer_norm(heard, heard.shape) if kind == "xlsr" else heard
+            source[row, : len(wave)], padding[row, : len(wave)] = heard, False
+        with torch.no_grad():
+            out = fairseqs(source=source, padding_mask=padding)
+        theirs = out["encoder_out"].transpose(0, 1).log_softmax(-1).numpy()
+        ours = run(model, batch)
+        assert ours.shape == theirs.shape
+        for row, wave in enumerate(batch):
+            frames = (len(wave) - 400) // 320 + 1
+            gap = np.abs(ours[row, :frames] - theirs[row, :frames])
+            assert (gap < 1e-4 * np.maximum(1, np.abs(theirs[row, :frames]) / 20)).all()
+            # Behind an utterance's end the blank is certain.
+            assert (ours[row, frames:].argmax(-1) == 0).all()
+            assert (ours[row, frames:, 0] == 0).all()
+        assert np.abs(np.exp(ours).sum(-1) - 1).max() < 1e-5
+
+
+def test_a_sparse_file_becomes_the_same_graph(tmp_path):
+    checkpoint = save(lively(), tmp_path / "c.pt")
+    export_sparse(checkpoint, tmp_path / "c.safetensors")
+    for name in ("c.pt", "c.safetensors"):
+        export_onnx(tmp_path / name, tmp_path / f"{name}.onnx")
+    one, other = (tmp_path / f"{name}.onnx" for name in ("c.pt", "c.safetensors"))
+    assert (one / "model.onnx").read_bytes() == (other / "model.onnx").read_bytes()
+    assert (one / "vocab.txt").read_text() == (other / "vocab.txt").read_text()
+
+
+def recogniser(folder):
+    """The folder as onnx-asr opens it."""
+    onnx_asr = pytest.importorskip("onnx_asr")
+    if importlib.util.find_spec("onnx_asr.models.wav2vec2") is not None:
+        return onnx_asr.load_model("wav2vec2-ctc", folder, providers=["CPUExecutionProvider"])
+    # Its releases up to 0.12.0 lack this kind of model: what its later source does, on their
+    # decoder and loader.
+    from onnx_asr.asr import _AsrWithCtcDecoding
+    from onnx_asr.loader import Manager
+    from onnx_asr.resolver import Resolver
+
+    class Wav2Vec2(_AsrWithCtcDecoding):
+        _preprocessor_name = "identity"
+
+        def __init__(self, files, preprocessor, options):
+            super().__init__(files, preprocessor, options)
+            self.session = onnxruntime.InferenceSession(files["model"], **options)
+            self._subsampling = self.config["subsampling_factor"]
+
+        @staticmethod
+        def _get_model_files(quantization=None):
+            return {"model": "model.onnx", "vocab": "vocab.txt"}
+
+        @property
+        def _subsampling_factor(self):
+            return self._subsampling
+
+        def _encode(self, waveforms, lengths):
+            inputs = {"input_values": waveforms, "input_lengths": lengths}
+            (logprobs,) = self.session.run(["logprobs"], inputs)
+            return logprobs, np.minimum(lengths // self._subsampling + 1, logprobs.shape[1])
+
+    resolver = Resolver({"wav2vec2-ctc": Wav2Vec2}, None, folder, offline=True)
+    manager = Manager(providers=["CPUExecutionProvider"])
+    made = resolver.model_type(
+        resolver.resolve_model(), manager._create_preprocessor, manager.default_onnx_config
+    )
+    return manager._create_asr_adapter(made)
+
+
+@pytest.mark.parametrize(
+    ("labels", "symbols"), [("ltr", SYMBOLS), ("phn", PHONES), ("spm", PIECES)]
+)
+def test_onnx_asr_opens_it(labels, symbols, data, tmp_path):
+    checkpoint = save(lively(symbols, labels, **KINDS["xlsr"]), tmp_path / "c.pt")
+    export_onnx(checkpoint, tmp_path / "onnx")
+    model = recogniser(tmp_path / "onnx")
+    score = evaluate(checkpoint, data, "test", device="cpu", num_workers=0)
+    said = [" ".join(utterance.hypothesis.split()) for utterance in score.utterances]
+    floats = [(wave / np.float32(2**15)).astype(np.float32) for wave in waves()]
+    assert [" ".join(heard.split()) for heard in model.recognize(floats)] == said
+    assert [" ".join(model.recognize(wave).split()) for wave in floats] == said
+    soundfile.write(tmp_path / "one.wav", waves()[0], 16_000, subtype="PCM_16")
+    assert " ".join(model.recognize(tmp_path / "one.wav").split()) == said[0]
+
+
+def test_nothing_is_left_of_a_graph_that_computes_something_else(tmp_path, monkeypatch):
+    checkpoint = save(lively(), tmp_path / "c.pt")
+    right = onnx_graph.Graph.forward
+
+    def wrong(self, input_values, input_lengths):
+        out = right(self, input_values, input_lengths)
+        return out + 1e-3 if torch.onnx.is_in_onnx_export() else out
+
+    monkeypatch.setattr(onnx_graph.Graph, "forward", wrong)
+    with pytest.raises(UserError, match=r"differ by 1\.\de-03"):
+        export_onnx(checkpoint, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+    monkeypatch.setattr(onnx_graph, "difference", lambda *_: float("nan"))
+    with pytest.raises(UserError, match="differ by nan"):
+        export_onnx(checkpoint, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_what_is_refused(tmp_path, monkeypatch):
+    state = lively()
+    checkpoint = save(state, tmp_path / "c.pt")
+    export_onnx(checkpoint, tmp_path / "onnx")
+    before = (tmp_path / "onnx" / "model.onnx").read_bytes()
+    with pytest.raises(UserError, match=r"is there already.*--force"):
+        export_onnx(checkpoint, tmp_path / "onnx")
+    (tmp_path / "onnx" / "mine.txt").write_text("x")
+    export_onnx(checkpoint, tmp_path / "onnx", force=True)
+    assert (tmp_path / "onnx" / "mine.txt").exists()
+    assert (tmp_path / "onnx" / "model.onnx").read_bytes() == before
+    from parp_fairseq.export.hf import export_hf
+
+    # Neither kind of folder takes the place of the other.
+    with pytest.raises(UserError, match="is there and is no export of parp of this format"):
+        export_hf(checkpoint, tmp_path / "onnx", force=True)
+    export_hf(checkpoint, tmp_path / "hf")
+    with pytest.raises(UserError, match="is there and is no export of parp of this format"):
+        export_onnx(checkpoint, tmp_path / "hf", force=True)
+    for symbol in ("<blk>", "a\u00a0b", "\u2028"):
+        other = copy.deepcopy(state)
+        other["task_state"]["parp_symbols"]["symbols"] = ["|", symbol, *SYMBOLS[2:]]
+        bad = save(other, tmp_path / "bad.pt")
+        with pytest.raises(UserError, match=r"bad.pt: the symbol .* cannot stand in vocab.txt"):
+            export_onnx(bad, tmp_path / "out")
+    conformer = copy.deepcopy(state)
+    conformer["cfg"]["model"]["w2v_args"]["model"]["layer_type"] = "conformer"
+    with pytest.raises(UserError, match="layer_type=conformer"):
+        export_onnx(save(conformer, tmp_path / "bad.pt"), tmp_path / "out")
+    monkeypatch.setattr("parp_fairseq.export.onnx._LARGEST", 1000)
+    with pytest.raises(UserError, match="one file of ONNX holds 2 GB"):
+        export_onnx(checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_without_the_packages(missing, tmp_path):
+    code = (
+        "import sys, importlib.util\n"
+        "real = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda n, *a: None if n == {missing!r} else real(n, *a)\n"
+        "from parp_fairseq.cli import main\n"
+        f"sys.argv = ['parp', 'export', 'c.pt', '--format', 'onnx', '-o', 'out']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    line = f"parp: error: --format onnx needs {missing}; pip install 'parp-fairseq[onnx]'\n"
+    assert done.stderr == line
+
+
+def test_the_config_says_what_it_is(tmp_path):
+    export_onnx(save(lively(), tmp_path / "c.pt"), tmp_path / "onnx")
+    config = json.loads((tmp_path / "onnx" / "config.json").read_text())
+    assert config["model_type"] == "wav2vec2-ctc" and config["subsampling_factor"] == 320
+    assert config["labels"] == "ltr"
