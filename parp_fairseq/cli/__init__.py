@@ -12,6 +12,7 @@ from parp_fairseq.cli import (
     demo,
     evaluation,
     export,
+    glue,
     imp,
     inspect,
     manifest,
@@ -39,6 +40,7 @@ app.command("demo")(demo.demo)
 app.command("report")(demo.report)
 app.command("export")(export.export)
 app.command("repair")(export.repair)
+app.add_typer(glue.app, name="glue")
 app.add_typer(configs.app, name="configs")
 
 
