@@ -1,0 +1,56 @@
+"""What runs around a fine-tuning: the talk of transformers, versions, the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from parp_fairseq._version import __version__
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Let transformers tell of errors alone: a head that is new is what is wanted here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.set_verbosity(before)
+            if bars:
+                logging.enable_progress_bar()
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a result."""
+    import torch
+    import transformers
+
+    return {
+        "parp-fairseq": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What a run was made on, and the load at its end."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": [round(number, 1) for number in os.getloadavg()],
+    }
