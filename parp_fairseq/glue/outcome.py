@@ -115,8 +115,10 @@ def read_outcome(plan: Plan, store: Store) -> Outcome:
         file = overlap_file(store, plan, seed)
         if file.is_file():
             content = read_object(file)
-            if content["tasks"] == names_of(plan):
-                overlaps[seed] = content["iou"]
+            wanted = [*names_of(plan), MPI]
+            if set(wanted) <= set(content["masks"]):
+                rows = [content["masks"].index(name) for name in wanted]
+                overlaps[seed] = [[content["iou"][a][b] for b in rows] for a in rows]
     return Outcome(plan, asdict(settings), values, overlaps, results)
 
 

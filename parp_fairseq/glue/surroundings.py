@@ -49,8 +49,18 @@ def machine() -> dict[str, Any]:
     import torch
 
     return {
+        "processor": _processor(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": [round(number, 1) for number in os.getloadavg()],
     }
+
+
+def _processor() -> str:
+    """What the processor calls itself, where Linux tells."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -101,7 +101,7 @@ def write_overlap(plan: Plan, runs: GlueRuns, seed: int) -> None:
     from parp_fairseq.pruning import iou
 
     file = overlap_file(runs.store, plan, seed)
-    if file.is_file() and read_object(file).get("tasks") == [task.name for task in plan.tasks]:
+    if file.is_file() and set(names_of(plan)) <= set(read_object(file).get("masks", ())):
         return
     masks = [
         load_mask(
@@ -111,14 +111,7 @@ def write_overlap(plan: Plan, runs: GlueRuns, seed: int) -> None:
     ]
     masks.append(runs.magnitude_mask(plan.single(MPI, plan.tasks[0], seed)))
     matrix = [[round(iou(a, b), 6) for b in masks] for a in masks]
-    write_json(
-        file,
-        {
-            "tasks": [task.name for task in plan.tasks],
-            "names": [*names_of(plan), MPI],
-            "iou": matrix,
-        },
-    )
+    write_json(file, {"masks": [*names_of(plan), MPI], "iou": matrix})
 
 
 def overlap_file(store: Store, plan: Plan, seed: int) -> Path:
