@@ -130,6 +130,7 @@ setup(
         "audio": ["soxr"],
         "pieces": ["sentencepiece"],
         "report": ["matplotlib"],
+        "workflow": ['snakemake>=9,<10; python_version >= "3.11"'],
         "tensorboard": ["tensorboard"],
         "dev": [
             "hypothesis",

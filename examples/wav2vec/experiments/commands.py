@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from experiments.plan import IMP, FineTuning
 
 RUNS = "runs"
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 def run_folder(ft: FineTuning) -> str:
@@ -27,7 +29,7 @@ def training(ft: FineTuning, work: Path) -> list[str]:
     common = [
         "--config-name",
         world.config,
-        *_assigned("task.data", work / world.data if world.speech else world.data),
+        *_assigned("task.data", work / world.data if world.speech is not None else world.data),
         *_assigned("model.w2v_path", world.model),
         f"dataset.valid_subset={world.valid}",
         f"common.seed={ft.seed}",
@@ -66,7 +68,7 @@ def scoring(
         "eval",
         *(f"{checkpoints(ft)}/{file}" for file in files),
         "--data",
-        str(work / world.data if world.speech else world.data),
+        str(work / world.data if world.speech is not None else world.data),
         "--split",
         ",".join(splits),
         "--weights",
@@ -85,5 +87,7 @@ def _assigned(key: str, value: Any) -> list[str]:
         return [f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
     if isinstance(value, (list, tuple)):
         return [f"{key}=[{','.join(map(str, value))}]"]
+    if _PLAIN.fullmatch(str(value)):
+        return [f"{key}={value}"]
     quoted = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return [f"{key}='{quoted}'"]

@@ -17,11 +17,13 @@ HERE = Path(__file__).resolve().parents[1]
 SCALES = ("small", "paper")
 IMP = "imp"
 
-_KINDS = ("rates", "effects", "views", "intervals")
+_KINDS = ("rates", "effects", "views")
 _WORLD_KEYS = {
-    "about", "config", "data", "speech", "model", "valid", "test", "each", "overrides", "cost"
-}  # fmt: skip
-_RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper"}
+    *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
+    *("size", "hours"),
+}
+_RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
+_CLAIM_KEYS = {"says", "fewer", "than", "why"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail"}
 
 
@@ -39,8 +41,8 @@ class World:
         valid: the set that is validated on.
         test: sets that are decoded at the end, beside `valid`.
         overrides: for every fine-tuning.
-        cost: estimates for one fine-tuning: `gpu_hours` or `core_hours`, `gigabytes` on disk,
-            `gpu_memory` in GiB.
+        size: of the model, for estimates: tiny, base or large.
+        hours: of speech to train on, for estimates.
     """
 
     name: str
@@ -52,7 +54,8 @@ class World:
     test: tuple[str, ...]
     speech: Mapping[str, Any] | None = field(default=None, hash=False)
     overrides: tuple[str, ...] = ()
-    cost: Mapping[str, float] = field(default_factory=dict, hash=False)
+    size: str = "base"
+    hours: float = 1.0
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -128,29 +131,55 @@ class FineTuning:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """One setting makes fewer errors than another.
+
+    Attributes:
+        says: the claim in words.
+        fewer: the setting that is said to make fewer errors, such as "parp 0.9".
+        than: the other.
+        why: the likely reason of what was found, where there is one.
+    """
+
+    says: str
+    fewer: str
+    than: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """A table or figure.
 
     Attributes:
         name: its folder beside the Snakefile, and its target.
         title: for readers.
-        kind: how it is shown: rates, effects, views or intervals.
+        kind: how it is shown: rates, effects or views.
         fine_tunings: what it is made from.
-        paper: the paper's numbers that go beside it, as the yaml has them.
+        paper: setting ("parp 0.9") → the paper's numbers, as text.
+        claims: what is asked of the numbers.
     """
 
     name: str
     title: str
     kind: str
     fine_tunings: tuple[FineTuning, ...]
-    paper: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    paper: Mapping[str, str] = field(default_factory=dict, hash=False)
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All results of a scale. `work` is where data and checkpoints lie."""
+    """All results of a scale.
+
+    Attributes:
+        scale: the yaml's name.
+        home: the folder of the yaml, the results and RESULTS.md.
+        work: where data and checkpoints lie.
+    """
 
     scale: str
+    home: Path
     work: Path
     worlds: Mapping[str, World]
     results: Mapping[str, Result]
@@ -173,25 +202,32 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where scores are kept."""
-        return HERE / "results" / self.scale
+        return self.home / "results" / self.scale
 
     def scores_file(self, name: str) -> Path:
         """The scores of a fine-tuning."""
         return self.folder / f"{name}.json"
 
 
-def read_plan(scale: str, work: str | Path | None = None, folder: Path = HERE) -> Plan:
-    """Read `SCALE.yaml`.
+def read_plans(home: str | Path = HERE) -> list[Plan]:
+    """Read the plans of all scales that `home` has."""
+    return [read_plan(scale, home) for scale in SCALES if Path(home, f"{scale}.yaml").is_file()]
+
+
+def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = None) -> Plan:
+    """Read `home/SCALE.yaml`.
 
     Args:
         scale: small or paper.
-        work: folder for data and checkpoints (default: what the file says, beside the Snakefile).
-        folder: where the file lies.
+        home: where the file lies and results go.
+        work: folder for data and checkpoints (default: what the file says); a relative one lies
+            in `home`.
 
     Raises:
         UserError: there is no such file, or a key or value in it that has no meaning (named).
     """
-    file = folder / f"{scale}.yaml"
+    home = Path(home).absolute()
+    file = home / f"{scale}.yaml"
     if not file.is_file():
         raise UserError(f"{file} is not there; the scales are {', '.join(SCALES)}")
     try:
@@ -202,13 +238,15 @@ def read_plan(scale: str, work: str | Path | None = None, folder: Path = HERE) -
     groups: dict[str, list[World]] = {}
     for name, entry in content["worlds"].items():
         groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry))
+        groups.update({world.name: [world] for world in groups[name]})
     results = {}
     for name, entry in content["results"].items():
         results[name] = _result(f"{file.name}: results.{name}", name, entry, groups)
     place = Path(work if work is not None else content.get("work") or f"work/{scale}")
     return Plan(
         scale,
-        (HERE / place).absolute(),
+        home,
+        home / place,
         {world.name: world for group in groups.values() for world in group},
         results,
     )
@@ -242,7 +280,8 @@ def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
             test=tuple(entry["test"]),
             speech=entry.get("speech"),
             overrides=tuple(entry.get("overrides") or ()),
-            cost=entry.get("cost") or {},
+            size=str(entry.get("size", "base")),
+            hours=float(entry.get("hours", 1.0)),
         )
 
 
@@ -265,8 +304,17 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
             for world in groups[group]:
                 for ft in _fine_tunings(world, cell, entry.get("seeds") or [1]):
                     found[ft.name] = ft
+    claims = []
+    for number, claim in enumerate(entry.get("claims") or [], start=1):
+        _check_keys(f"{where}, claim {number}", claim, _CLAIM_KEYS, ("says", "fewer", "than"))
+        claims.append(Claim(**claim))
     return Result(
-        name, entry["title"], entry["kind"], tuple(found.values()), entry.get("paper") or {}
+        name,
+        entry["title"],
+        entry["kind"],
+        tuple(found.values()),
+        entry.get("paper") or {},
+        tuple(claims),
     )
 
 

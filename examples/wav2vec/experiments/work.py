@@ -8,11 +8,13 @@ import platform
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from experiments import commands
-from experiments.plan import IMP, FineTuning, Plan
+from experiments.plan import HERE, IMP, FineTuning, Plan
+from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, write_json
 from parp_fairseq.jobs import children
@@ -47,6 +49,7 @@ def score(plan: Plan, name: str) -> None:
     folder = plan.work / commands.checkpoints(ft)
     run = read_run(folder / RUN_FILE)
     splits = list(ft.world.splits)
+    demo = plan.work / commands.run_folder(ft) / STAMP
     scores = [
         _plain(row, "last", run.total_updates)
         for row in _decode(plan, ft, [LAST], splits, "subnetwork")
@@ -61,7 +64,8 @@ def score(plan: Plan, name: str) -> None:
             "name": name,
             "settings": ft.settings(),
             "command": shlex.join(commands.training(ft, Path())),
-            "git": run.record.get("git"),
+            "trained_by": "parp demo" if demo.is_file() else "the workflow",
+            "commit": (run.record.get("git") or {}).get("commit") or _commit(),
             "versions": run.record.get("versions"),
             "machine": machine(),
             "minutes": round(_minutes(plan, ft), 2),
@@ -169,6 +173,20 @@ def _minutes(plan: Plan, ft: FineTuning) -> float:
     folder = plan.work / commands.run_folder(ft)
     pattern = f"*/{CHECKPOINTS}/{RUN_FILE}" if ft.method == IMP else f"{CHECKPOINTS}/{RUN_FILE}"
     return sum(read_run(record).log.minutes for record in folder.glob(pattern))
+
+
+def _commit() -> str | None:
+    """The commit of this workflow's repository; None outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(HERE), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def machine() -> str:
