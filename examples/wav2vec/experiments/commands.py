@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,18 @@ def training(ft: FineTuning, work: Path) -> list[str]:
 
 
 def scoring(
-    ft: FineTuning, files: list[str], splits: list[str], weights: str, out: str, work: Path
+    files: Sequence[tuple[FineTuning, str]],
+    splits: Sequence[str],
+    weights: str,
+    out: str,
+    work: Path,
 ) -> list[str]:
-    """`parp eval` of checkpoints in its folder, by name, into the JSON file `out`."""
-    world = ft.world
+    """`parp eval` of checkpoints of one world, each by its run and name, into the JSON `out`."""
+    world = files[0][0].world
     return [
         "parp",
         "eval",
-        *(f"{checkpoints(ft)}/{file}" for file in files),
+        *(f"{checkpoints(ft)}/{file}" for ft, file in files),
         "--data",
         str(work / world.data if world.speech is not None else world.data),
         "--split",

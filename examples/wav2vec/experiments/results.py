@@ -96,7 +96,8 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
         *lines,
         f"{len(found)} of {len(result.fine_tunings)} fine-tunings were run ({by_demo} of them by "
         f"`parp demo`); seeds {', '.join(map(str, seeds))}; {hours:.1f} hours of training on a "
-        f"shared machine ({'; '.join(machines)}); commit {', '.join(commits)}.",
+        f"shared machine ({'; '.join(machines)}); scored at commit "
+        f"{', '.join(commits)}.",
     ]
 
 

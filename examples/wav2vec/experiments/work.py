@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,33 +40,40 @@ def train(plan: Plan, name: str) -> None:
         raise UserError(f"{name} left no {LAST}; its log is {_log(plan, ft, 'train')}")
 
 
-def score(plan: Plan, name: str) -> None:
-    """Decode what was trained and write its scores.
+def score(plan: Plan, names: Sequence[str]) -> None:
+    """Decode what was trained and write its scores; fine-tunings of one world share a process.
 
     Raises:
         UserError: decoding failed.
     """
-    ft = plan.scored[name]
+    worlds: dict[str, list[FineTuning]] = {}
+    for name in names:
+        ft = plan.scored[name]
+        worlds.setdefault(ft.world.name, []).append(ft)
+    for members in worlds.values():
+        splits = members[0].world.splits
+        rows = _decode(plan, [(ft, LAST) for ft in members], splits, "subnetwork")
+        for number, ft in enumerate(members):
+            _write(plan, ft, rows[number * len(splits) : (number + 1) * len(splits)])
+
+
+def _write(plan: Plan, ft: FineTuning, last: Sequence[Mapping[str, Any]]) -> None:
     folder = plan.work / commands.checkpoints(ft)
     run = read_run(folder / RUN_FILE)
-    splits = list(ft.world.splits)
     demo = plan.work / commands.run_folder(ft) / STAMP
-    scores = [
-        _plain(row, "last", run.total_updates)
-        for row in _decode(plan, ft, [LAST], splits, "subnetwork")
-    ]
+    scores = [_plain(row, "last", run.total_updates) for row in last]
     trail: list[dict[str, Any]] = []
     if ft.trail:
         found, trail = _follow(plan, ft, run)
         scores += found
     write_json(
-        plan.scores_file(name),
+        plan.scores_file(ft.name),
         {
-            "name": name,
+            "name": ft.name,
             "settings": ft.settings(),
             "command": shlex.join(commands.training(ft, Path())),
             "trained_by": "parp demo" if demo.is_file() else "the workflow",
-            "commit": (run.record.get("git") or {}).get("commit") or _commit(),
+            "commit": _commit(),
             "versions": run.record.get("versions"),
             "machine": machine(),
             "minutes": round(_minutes(plan, ft), 2),
@@ -74,9 +82,8 @@ def score(plan: Plan, name: str) -> None:
             "trail": trail,
         },
     )
-    if ft.trail:
-        for file in _interval_files(folder).values():
-            file.unlink()
+    for file in _interval_files(folder).values() if ft.trail else ():
+        file.unlink()
 
 
 def _follow(
@@ -85,13 +92,13 @@ def _follow(
     """Scores of the best m⊙θ, and of θ where its errors on the validation set were fewest.
 
     That is the file which "validate and keep the best inside an epoch, before the next pruning"
-    would have kept; of equals the earlier one, as fairseq keeps it.
+    would have kept; of equals the earliest, as fairseq keeps it.
     """
     folder = plan.work / commands.checkpoints(ft)
     valid, test = ft.world.valid, list(ft.world.test)
     files = _interval_files(folder)
     logged = {int(r["num_updates"]): r["wer"] for r in run.log.validation.get(valid, ())}
-    rows = _decode(plan, ft, [file.name for file in files.values()], [valid], "theta")
+    rows = _decode(plan, [(ft, file.name) for file in files.values()], [valid], "theta")
     trail = [
         {
             "update": update,
@@ -105,11 +112,12 @@ def _follow(
     valid_row = rows[list(files).index(kept)]
     scores = [_plain(valid_row, "kept", kept)]
     scores += [
-        _plain(row, "kept", kept) for row in _decode(plan, ft, [files[kept].name], test, "theta")
+        _plain(row, "kept", kept) for row in _decode(plan, [(ft, files[kept].name)], test, "theta")
     ]
     best = _updates_of(folder / BEST)
     scores += [
-        _plain(row, "best", best) for row in _decode(plan, ft, [BEST], [valid, *test], "subnetwork")
+        _plain(row, "best", best)
+        for row in _decode(plan, [(ft, BEST)], [valid, *test], "subnetwork")
     ]
     return scores, trail
 
@@ -130,16 +138,17 @@ def _updates_of(file: Path) -> int:
 
 
 def _decode(
-    plan: Plan, ft: FineTuning, files: list[str], splits: list[str], weights: str
+    plan: Plan, files: Sequence[tuple[FineTuning, str]], splits: Sequence[str], weights: str
 ) -> list[dict[str, Any]]:
-    """What `parp eval --json` says, checkpoint by checkpoint, split by split."""
-    out = plan.work / "eval" / f"{ft.name}.json"
-    _run(plan, ft, commands.scoring(ft, files, splits, weights, str(out), plan.work), "eval")
+    """What `parp eval --json` says of these checkpoints, one after the other, split by split."""
+    first = files[0][0]
+    out = plan.work / "eval" / f"{first.name}.json"
+    _run(plan, first, commands.scoring(files, splits, weights, str(out), plan.work), "eval")
     rows: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))
     return rows
 
 
-def _plain(row: dict[str, Any], checkpoint: str, update: int) -> dict[str, Any]:
+def _plain(row: Mapping[str, Any], checkpoint: str, update: int) -> dict[str, Any]:
     """A score without paths: which checkpoint, at which update, m⊙θ or θ, and the numbers."""
     told = {"checkpoint": checkpoint, "update": update, "weights": row["weights"]}
     zeros = row["zeros"]
@@ -176,7 +185,7 @@ def _minutes(plan: Plan, ft: FineTuning) -> float:
 
 
 def _commit() -> str | None:
-    """The commit of this workflow's repository; None outside of one."""
+    """The present commit of this workflow's repository; None outside of one."""
     try:
         found = subprocess.run(
             ["git", "-C", str(HERE), "rev-parse", "HEAD"],
