@@ -131,6 +131,7 @@ setup(
         "pieces": ["sentencepiece"],
         "onnx": ["onnx", "onnxruntime"],
         "report": ["matplotlib"],
+        "workflow": ['snakemake>=9,<10; python_version >= "3.11"'],
         "tensorboard": ["tensorboard"],
         "dev": [
             "hypothesis",

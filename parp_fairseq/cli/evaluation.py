@@ -42,6 +42,13 @@ def evaluate(
             help="dense, or sparse: over the kept weights alone where that is faster (on a CPU)."
         ),
     ] = "dense",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="subnetwork (m⊙θ), or theta: what moves freely between two prunings, out of "
+            "checkpoints that task parp wrote."
+        ),
+    ] = "subnetwork",
     workers: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
     w2v_path: Annotated[
         Optional[Path],
@@ -86,6 +93,7 @@ def evaluate(
             batch_size=batch_size,
             device=device,
             engine=engine,
+            weights=weights,
             num_workers=workers,
             w2v_path=w2v_path,
         )

@@ -8,11 +8,13 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.forms import check_form
 from parp_fairseq.checkpoints.reading import check_readable
+from parp_fairseq.checkpoints.views import SUBNETWORK, check_view, share_of_zeros, viewed
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.load import ENGINES, build_model, build_task
 from parp_fairseq.evaluation.score import Score
@@ -46,6 +48,7 @@ def evaluate_all(
     num_workers: int = 1,
     device: str | None = None,
     engine: str = "dense",
+    weights: str = SUBNETWORK,
     w2v_path: PathLike | None = None,
     progress: bool | None = None,
 ) -> Iterator[Score]:
@@ -68,18 +71,20 @@ def evaluate_all(
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
         engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
+        weights: `subnetwork`, or `theta` for what training went on with.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
         progress: show a bar on stderr; by default where that is a terminal.
 
     Raises:
-        UserError: a checkpoint is missing, pre-trained only or unfit; a split or its labels
-            are missing, empty, without any word or do not fit the dictionary; audio cannot be
-            read.
+        UserError: a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
+            labels are missing, empty, without any word or do not fit the dictionary; audio cannot
+            be read.
     """
     _check_options(max_tokens, batch_size, required_batch_size_multiple, num_workers)
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
     _check_device(device, engine)
+    check_view(weights)
     for checkpoint in checkpoints:
         check_form(checkpoint)
     if w2v_path is not None:
@@ -90,13 +95,14 @@ def evaluate_all(
     scored = Splits(data, max_tokens)
     for checkpoint in checkpoints:
         # Opened again below: an old checkpoint's weights are read whole, and many do not fit.
-        finetuned = open_finetuned(checkpoint, data, labels)
+        finetuned = _open(checkpoint, data, labels, weights)
         joining = post_process or joining_of(finetuned.symbols)
         for split in splits:
             scored.check(finetuned, split, joining)
     for checkpoint in checkpoints:
-        finetuned = open_finetuned(checkpoint, data, labels)
+        finetuned = _open(checkpoint, data, labels, weights)
         joining = post_process or joining_of(finetuned.symbols)
+        zeros = share_of_zeros(finetuned.state)
         with _quiet():
             task = build_task(finetuned, os.fspath(data), seed=seed)
             model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen, engine=engine)
@@ -122,9 +128,16 @@ def evaluate_all(
                 labels=finetuned.labels,
                 metric="PER" if joining == "none" else "WER",
                 utterances=tuple(sorted(utterances, key=lambda utterance: utterance.row)),
+                weights=weights,
+                zeros=zeros,
             )
         # Two large models need not fit into the memory.
         del finetuned, task, model
+
+
+def _open(checkpoint: PathLike, data: PathLike, labels: str | None, weights: str) -> FineTuned:
+    finetuned = open_finetuned(checkpoint, data, labels)
+    return replace(finetuned, state=viewed(finetuned.state, finetuned.path, weights))
 
 
 def _check_options(

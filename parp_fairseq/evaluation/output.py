@@ -21,12 +21,14 @@ TRANSCRIPTS = Kind("a file of transcripts", begins_with(b"id\treference\thypothe
 
 
 def render_scores(scores: Sequence[Score]) -> str:
-    """An aligned table, a score a row; the columns of the CER only where there is one."""
+    """An aligned table, a score a row; columns of CER and of θ only where there are such scores."""
     with_characters = any(score.characters is not None for score in scores)
     header = ["checkpoint", "split", "metric", "%", "95% interval"]
     header += ["errors", "of", "sub", "ins", "del"]
     header += ["CER %", "95% interval"] if with_characters else []
     header += ["utts"]
+    of_theta = any(score.weights != "subnetwork" for score in scores)
+    header += ["weights", "zeros %"] if of_theta else []
     rows = []
     for score in scores:
         words = score.words
@@ -35,6 +37,8 @@ def render_scores(scores: Sequence[Score]) -> str:
         row += [f"{count:,}" for count in (*counts, words.deletions)]
         row += _rate(score.characters) if with_characters else []
         row += [f"{len(score.utterances):,}"]
+        if of_theta:
+            row += [score.weights, "" if score.zeros is None else f"{100 * score.zeros:.2f}"]
         rows.append(row)
     return aligned(header, rows, left=3)
 

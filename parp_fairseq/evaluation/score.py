@@ -90,7 +90,14 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class Score:
-    """A checkpoint's errors on a split. `metric` is WER or PER, `utterances` by row."""
+    """A checkpoint's errors on a split.
+
+    Attributes:
+        metric: WER or PER.
+        utterances: by row.
+        weights: what was scored of the checkpoint: `subnetwork` (m⊙θ) or `theta`.
+        zeros: share of zeros among its prunable entries, in [0, 1]; None where it has none.
+    """
 
     checkpoint: str
     data: str
@@ -98,6 +105,8 @@ class Score:
     labels: str
     metric: str
     utterances: tuple[Utterance, ...] = field(repr=False)
+    weights: str = "subnetwork"
+    zeros: float | None = None
 
     @cached_property
     def words(self) -> ErrorRate:
@@ -139,6 +148,8 @@ class Score:
             **_numbers(self.words, "rate", ""),
             **_numbers(self.characters, "cer", "cer_"),
             "utterances": len(self.utterances),
+            "weights": self.weights,
+            "zeros": self.zeros,
         }
 
 

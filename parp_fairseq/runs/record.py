@@ -126,13 +126,16 @@ def _version(distribution: str) -> str | None:
 def _git_state(folder: Path) -> dict[str, Any] | None:
     """Return commit and dirtiness of the checkout that holds `folder`; None outside of one."""
 
+    # fairseq imports a user dir through a link in site-packages, beyond which git does not look.
+    folder = folder.resolve()
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         # A package installed inside somebody's own repository is not a checkout of ours.
-        git("ls-files", "--error-unmatch", str(Path(__file__)))
+        git("ls-files", "--error-unmatch", str(folder / Path(__file__).name))
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -423,6 +423,8 @@ CASES = {
     "eval good.pt --data bad/unparallel --split train": r"train\.ltr",
     "eval good.pt --data bad/gone --split train": r"gone\.flac",
     "eval good.pt --data bad/cutaudio --split train": r"cut\.flac",
+    "eval good.pt --data data --split valid --weights theta": r"good\.pt.*no pruning state",
+    f"{EVAL} --weights dense": r"weights dense.*subnetwork, theta",
     "eval good.pt --data bad/nanaudio --split train": r"nan\.wav",
     f"{EVAL} --labels phn": r"phn",
     f"{EVAL} --max-tokens 0": r"max.tokens",

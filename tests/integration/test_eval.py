@@ -398,6 +398,40 @@ def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
 
 
 @pytest.mark.legacy
+def test_theta_scores_as_a_checkpoint_that_holds_it(several, parp, tmp_path):
+    import torch
+
+    from parp_fairseq.pruning import Pruner, Scope, SparsitySchedule, magnitude_mask
+
+    data, checkpoints = several
+    state = torch.load(checkpoints[0], weights_only=False)
+    theta = {name: tensor.clone() for name, tensor in state["model"].items()}
+    names = Scope().select(theta)
+    pruner = Pruner(SparsitySchedule(0.9), interval=2)
+    pruned = {name: theta[name] for name in names}
+    pruner.start(pruned, magnitude_mask(pruned, 0.9))
+    for weight in pruned.values():
+        weight += 0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    pruner.end_update(1)
+    torch.save({**state, "model": theta}, tmp_path / "theta.pt")
+    model = {name: pruner.masked(name, tensor) for name, tensor in theta.items()}
+    saved = {**state, "model": model, "last_optimizer_state": {"parp": pruner.state_dict()}}
+    torch.save(saved, tmp_path / "run.pt")
+    options = {"device": "cpu", "num_workers": 0}
+    expected = evaluate(tmp_path / "theta.pt", data, "dev", **options)
+    found = evaluate(tmp_path / "run.pt", data, "dev", weights="theta", **options)
+    other = evaluate(tmp_path / "run.pt", data, "dev", **options)
+    assert found.utterances == expected.utterances != other.utterances
+    assert (found.weights, other.weights) == ("theta", "subnetwork")
+    assert found.zeros == 0.0 and other.zeros == pytest.approx(0.9, abs=1e-4)
+    arguments = (tmp_path / "run.pt", "--data", data, "--split", "dev", "--weights", "theta")
+    code, out, err = parp(*arguments, *QUICK, "--json", tmp_path / "s.json")
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "s.json").read_text()) == [found.to_json()]
+    assert out.splitlines()[1].split()[-2:] == ["theta", "0.00"]
+
+
+@pytest.mark.legacy
 def test_an_interrupted_evaluation(several, parp, monkeypatch, tmp_path):
     data, checkpoints = several
     transcribe, calls = decode.transcribe, []

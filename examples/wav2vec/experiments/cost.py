@@ -1,0 +1,113 @@
+"""What a plan costs before it is run: an estimate, and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from experiments.plan import FineTuning, Plan, World
+from experiments.scores import read_scores
+from parp_fairseq.config import shipped
+from parp_fairseq.table import aligned
+
+TERAFLOPS = 8.0
+"""Assumed of a GPU in fp32: half of a V100's peak."""
+
+# Parameters, those of the transformer, and checkpoints that stay on disk (best, last, one more).
+_SIZES = {"tiny": (1.27e6, 1.2e6), "base": (94.4e6, 85.0e6), "large": (315.4e6, 302.3e6)}
+_FILES = 3
+# Weights and Adam's two averages, fp32.
+_BYTES = 12
+_FRAMES = 50  # a second, of the transformer
+_EXTRACTOR = 4.8e9  # operations a second of audio, forward; it is not trained
+_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of some fine-tunings: their number, hours on a GPU or a core, and disk in GB."""
+
+    trainings: int
+    hours: float
+    gigabytes: float
+
+
+def updates_and_audio(world: World) -> tuple[int, float]:
+    """Updates of a fine-tuning, and seconds of audio in one, the batch of all GPUs together."""
+    config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
+    gpus = 1 if config["common"].get("cpu") else shipped.GPUS
+    batch = config["dataset"]["max_tokens"] * config["optimization"]["update_freq"][0] * gpus
+    return config["optimization"]["max_update"], min(batch / _RATE, world.hours * 3600)
+
+
+def gpu_hours(world: World) -> float:
+    """Of one fine-tuning: three passes through the transformer, one through the extractor."""
+    updates, audio = updates_and_audio(world)
+    flops = audio * (3 * 2 * _SIZES[world.size][1] * _FRAMES + _EXTRACTOR)
+    return updates * flops / (TERAFLOPS * 1e12) / 3600
+
+
+def cost_of(fine_tunings: Iterable[FineTuning], core_hours: float | None = None) -> Cost:
+    """Estimate some fine-tunings.
+
+    Args:
+        fine_tunings: what is to be trained.
+        core_hours: what one takes on a core where that was measured; None: estimate GPU hours.
+    """
+    trainings, hours, disk = 0, 0.0, 0.0
+    for ft in fine_tunings:
+        trainings += ft.trainings
+        hours += ft.trainings * (gpu_hours(ft.world) if core_hours is None else core_hours)
+        # A series of IMP keeps its last fine-tuning alone.
+        disk += _FILES * _BYTES * _SIZES[ft.world.size][0] / 1e9
+    return Cost(trainings, hours, disk)
+
+
+def cost_table(plan: Plan) -> str:
+    """The cost of each result and of all, with what is shared counted once, as text."""
+    scores = read_scores(plan)
+    cpu = all(world.size == "tiny" for world in plan.worlds.values())
+    measured = None
+    if cpu:
+        minutes = [one.content["minutes"] / one.content["trainings"] for one in scores.values()]
+        measured = sum(minutes) / len(minutes) / 60 if minutes else 0.03
+    rows = []
+    for name, members in [
+        *((result.name, _with_needs(result.fine_tunings)) for result in plan.results.values()),
+        ("all", plan.trained.values()),
+    ]:
+        members = list(members)
+        left = [ft for ft in members if ft.name not in scores]
+        whole, rest = cost_of(members, measured), cost_of(left, measured)
+        numbers = (whole.hours, rest.hours)
+        rows.append(
+            [
+                name,
+                f"{whole.trainings:,}",
+                f"{rest.trainings:,}",
+                *(f"{number:,.1f}" for number in numbers),
+                f"{rest.gigabytes:,.1f}",
+            ]
+        )
+    unit = "core" if cpu else "GPU"
+    header = ["result", "fine-tunings", "left", f"{unit} hours", "left", "GB left"]
+    if cpu:
+        made = f"hours: mean of the {len(scores)} scores here" if scores else "hours: guessed"
+    else:
+        made = (
+            f"hours: estimated, {TERAFLOPS:g} TFLOP/s a GPU, nothing measured; GB: estimated, "
+            f"{_FILES} checkpoints each; GPU memory is not estimated"
+        )
+    return f"{aligned(header, rows, left=1)}\n{made}"
+
+
+def _with_needs(fine_tunings: Iterable[FineTuning]) -> list[FineTuning]:
+    found = {}
+    for ft in fine_tunings:
+        for one in (ft.needs, ft):
+            if one is not None:
+                found.setdefault(one.name, one)
+    return list(found.values())

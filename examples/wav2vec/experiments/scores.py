@@ -1,0 +1,101 @@
+"""Scores read back, and grouped over seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.plan import FineTuning, Plan, Result
+from parp_fairseq.errors import UserError
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A fine-tuning and what its JSON file holds."""
+
+    fine_tuning: FineTuning
+    content: Mapping[str, Any] = field(repr=False)
+
+    def row(self, split: str, checkpoint: str = "last") -> Mapping[str, Any]:
+        """The score of a checkpoint (last, best or kept) on a split."""
+        for row in self.content["scores"]:
+            if (row["split"], row["checkpoint"]) == (split, checkpoint):
+                return row  # type: ignore[no-any-return]
+        raise UserError(f"{self.content['name']}: no score of {checkpoint} on {split}; score again")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Fine-tunings that differ in nothing but their seed.
+
+    Attributes:
+        first: one of them.
+        by_seed: seed → its scores; empty where none was run.
+        wanted: how many the plan has.
+    """
+
+    first: FineTuning
+    by_seed: Mapping[int, Scored]
+    wanted: int
+
+    @property
+    def key(self) -> str:
+        """Method, sparsity and options: "parp_p 0.9 initial_sparsity=0.4"."""
+        return setting_key(self.first)
+
+    def rates(self, split: str, checkpoint: str = "last") -> dict[int, float]:
+        """Seed → errors in percent."""
+        return {
+            seed: float(scored.row(split, checkpoint)["rate"])
+            for seed, scored in sorted(self.by_seed.items())
+        }
+
+
+def setting_key(ft: FineTuning) -> str:
+    """See `Setting.key`."""
+    parts = [ft.method] if ft.method == "dense" else [ft.method, f"{ft.sparsity:g}"]
+    return " ".join(parts + [f"{key}={value}" for key, value in ft.options])
+
+
+def read_scores(plan: Plan) -> dict[str, Scored]:
+    """Read every score of the plan that is there, by the fine-tuning's name.
+
+    Raises:
+        UserError: a file is damaged, or was made with other settings than the plan has now.
+    """
+    found = {}
+    for name, ft in plan.scored.items():
+        file = plan.scores_file(name)
+        if not file.is_file():
+            continue
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            settings = content["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged ({error}); remove it to score again") from error
+        wanted = json.loads(json.dumps(ft.settings()))
+        for key, value in wanted.items():
+            if settings.get(key) != value:
+                raise UserError(
+                    f"{file}: {key} was {settings.get(key)} when it was scored and is {value} in "
+                    f"{plan.scale}.yaml; put it back, or remove the file to train and score again"
+                )
+        found[name] = Scored(ft, content)
+    return found
+
+
+def settings_of(result: Result, scores: Mapping[str, Scored]) -> list[Setting]:
+    """A result's settings in the order of its cells, world by world."""
+    groups: dict[tuple[str, str], list[FineTuning]] = {}
+    for ft in result.fine_tunings:
+        groups.setdefault((ft.world.name, setting_key(ft)), []).append(ft)
+    return [
+        Setting(
+            members[0],
+            {ft.seed: scores[ft.name] for ft in members if ft.name in scores},
+            len(members),
+        )
+        for members in groups.values()
+    ]

@@ -1,0 +1,214 @@
+"""What the workflow's rules do: train, score, and keep what was found as small JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import commands
+from experiments.plan import HERE, IMP, FineTuning, Plan
+from parp_fairseq.demo.work import STAMP
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import locked, write_json
+from parp_fairseq.jobs import children
+from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
+from parp_fairseq.runs.reading import Run, read_run
+
+_KEPT = ("split", "metric", "rate", "rate_low", "rate_high", "errors", "length", "utterances")
+_INTERVAL_FILE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+# Sums come out alike whatever the number of cores, and runs side by side use them better.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def train(plan: Plan, name: str) -> None:
+    """Train a fine-tuning of the plan to its end, going on where it was stopped.
+
+    Raises:
+        UserError: it failed; the line says why and names its log.
+    """
+    ft = plan.trained[name]
+    _run(plan, ft, commands.training(ft, plan.work), "train")
+    if not (plan.work / commands.checkpoints(ft) / LAST).is_file():
+        raise UserError(f"{name} left no {LAST}; its log is {_log(plan, ft, 'train')}")
+
+
+def score(plan: Plan, names: Sequence[str]) -> None:
+    """Decode what was trained and write its scores; fine-tunings of one world share a process.
+
+    Raises:
+        UserError: decoding failed.
+    """
+    worlds: dict[str, list[FineTuning]] = {}
+    for name in names:
+        ft = plan.scored[name]
+        worlds.setdefault(ft.world.name, []).append(ft)
+    for members in worlds.values():
+        splits = members[0].world.splits
+        rows = _decode(plan, [(ft, LAST) for ft in members], splits, "subnetwork")
+        for number, ft in enumerate(members):
+            _write(plan, ft, rows[number * len(splits) : (number + 1) * len(splits)])
+
+
+def _write(plan: Plan, ft: FineTuning, last: Sequence[Mapping[str, Any]]) -> None:
+    folder = plan.work / commands.checkpoints(ft)
+    run = read_run(folder / RUN_FILE)
+    demo = plan.work / commands.run_folder(ft) / STAMP
+    scores = [_plain(row, "last", run.total_updates) for row in last]
+    trail: list[dict[str, Any]] = []
+    if ft.trail:
+        found, trail = _follow(plan, ft, run)
+        scores += found
+    write_json(
+        plan.scores_file(ft.name),
+        {
+            "name": ft.name,
+            "settings": ft.settings(),
+            "command": shlex.join(commands.training(ft, Path())),
+            "trained_by": "parp demo" if demo.is_file() else "the workflow",
+            "commit": _commit(),
+            "versions": run.record.get("versions"),
+            "machine": machine(),
+            "minutes": round(_minutes(plan, ft), 2),
+            "trainings": ft.trainings,
+            "scores": scores,
+            "trail": trail,
+        },
+    )
+    for file in _interval_files(folder).values() if ft.trail else ():
+        file.unlink()
+
+
+def _follow(
+    plan: Plan, ft: FineTuning, run: Run
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Scores of the best m⊙θ, and of θ where its errors on the validation set were fewest.
+
+    That is the file which "validate and keep the best inside an epoch, before the next pruning"
+    would have kept; of equals the earliest, as fairseq keeps it.
+    """
+    folder = plan.work / commands.checkpoints(ft)
+    valid, test = ft.world.valid, list(ft.world.test)
+    files = _interval_files(folder)
+    logged = {int(r["num_updates"]): r["wer"] for r in run.log.validation.get(valid, ())}
+    rows = _decode(plan, [(ft, file.name) for file in files.values()], [valid], "theta")
+    trail = [
+        {
+            "update": update,
+            "theta": row["rate"],
+            "zeros": row["zeros"],
+            "subnetwork": logged[update],
+        }
+        for (update, _), row in zip(files.items(), rows)
+    ]
+    kept = min(trail, key=lambda point: (point["theta"], point["update"]))["update"]
+    valid_row = rows[list(files).index(kept)]
+    scores = [_plain(valid_row, "kept", kept)]
+    scores += [
+        _plain(row, "kept", kept) for row in _decode(plan, [(ft, files[kept].name)], test, "theta")
+    ]
+    best = _updates_of(folder / BEST)
+    scores += [
+        _plain(row, "best", best)
+        for row in _decode(plan, [(ft, BEST)], [valid, *test], "subnetwork")
+    ]
+    return scores, trail
+
+
+def _interval_files(folder: Path) -> dict[int, Path]:
+    found = {}
+    for file in folder.glob("checkpoint_*.pt"):
+        match = _INTERVAL_FILE.fullmatch(file.name)
+        if match:
+            found[int(match[1])] = file
+    return dict(sorted(found.items()))
+
+
+def _updates_of(file: Path) -> int:
+    from parp_fairseq.checkpoints.reading import load_checkpoint
+
+    return int(load_checkpoint(file)["optimizer_history"][-1]["num_updates"])
+
+
+def _decode(
+    plan: Plan, files: Sequence[tuple[FineTuning, str]], splits: Sequence[str], weights: str
+) -> list[dict[str, Any]]:
+    """What `parp eval --json` says of these checkpoints, one after the other, split by split."""
+    first = files[0][0]
+    out = plan.work / "eval" / f"{first.name}.json"
+    _run(plan, first, commands.scoring(files, splits, weights, str(out), plan.work), "eval")
+    rows: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))
+    return rows
+
+
+def _plain(row: Mapping[str, Any], checkpoint: str, update: int) -> dict[str, Any]:
+    """A score without paths: which checkpoint, at which update, m⊙θ or θ, and the numbers."""
+    told = {"checkpoint": checkpoint, "update": update, "weights": row["weights"]}
+    zeros = row["zeros"]
+    return {
+        **told,
+        "zeros": None if zeros is None else round(zeros, 6),
+        **{key: row[key] for key in _KEPT},
+    }
+
+
+def _run(plan: Plan, ft: FineTuning, arguments: list[str], what: str) -> None:
+    log = _log(plan, ft, what)
+    program, *rest = arguments
+    # Held by the child too: a workflow that was killed leaves nothing that a second one disturbs.
+    with locked(plan.work / "locks" / ft.name, "another workflow") as lock:
+        child = children.start([children.program(program), *rest], plan.work, log, lock, ONE_THREAD)
+        try:
+            child.process.wait()
+        finally:
+            children.stop([child])
+    if child.exit_code != 0:
+        raise UserError(f"{ft.name} failed: {child.failure()} (its whole output: {log})")
+
+
+def _log(plan: Plan, ft: FineTuning, what: str) -> Path:
+    return plan.work / "logs" / f"{ft.name}.{what}.log"
+
+
+def _minutes(plan: Plan, ft: FineTuning) -> float:
+    """Time spent training and validating, of all starts, the rounds of IMP included."""
+    folder = plan.work / commands.run_folder(ft)
+    pattern = f"*/{CHECKPOINTS}/{RUN_FILE}" if ft.method == IMP else f"{CHECKPOINTS}/{RUN_FILE}"
+    return sum(read_run(record).log.minutes for record in folder.glob(pattern))
+
+
+def _commit() -> str | None:
+    """The present commit of this workflow's repository; None outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(HERE), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def machine() -> str:
+    """Processor, cores, and the load now."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
+        name = found[1].strip() if found else name
+    load = os.getloadavg()[0]
+    return f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
+
+
+def sweep(plan: Plan, name: str) -> None:
+    """Remove a fine-tuning's folder from the work folder, its scores stay."""
+    shutil.rmtree(plan.work / commands.run_folder(plan.trained[name]), ignore_errors=True)

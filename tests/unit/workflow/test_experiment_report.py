@@ -1,0 +1,110 @@
+"""RESULTS.md, tables and figures from scores written by hand."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import pytest
+from experiments.cost import cost_of, cost_table, gpu_hours, updates_and_audio
+from experiments.plan import FineTuning, World, read_plan
+from experiments.results import report
+from experiments.scores import read_scores
+from made_scores import made_plan, write_score
+
+from parp_fairseq.errors import UserError
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Four cells at 90% with two seeds, one fine-tuning with a trail, nothing else."""
+    plan = made_plan(tmp_path)
+    for seed, extra in ((1, 0.0), (2, 0.5)):
+        write_score(plan, f"w_mpi_0.9_seed{seed}", 70 + extra)
+        write_score(plan, f"w_parp_0.9_seed{seed}", 66 + 1.1 * extra)
+        write_score(plan, f"w_gmp_0.9_schedulelinear_seed{seed}", 57 + extra)
+        write_score(plan, f"w_parp_p_0.9_seed{seed}", 52 + extra)
+    write_score(plan, "w_parp_0.9_interval400_seed1_trail", 99.0)
+    return plan
+
+
+def section(text: str, title: str) -> str:
+    return re.split(r"^## ", text, flags=re.M)[[None, "Four cells", "Views", "Curve"].index(title)]
+
+
+def test_a_report_of_what_was_run(plan):
+    files = report(plan.home)
+    text = (plan.home / "RESULTS.md").read_text(encoding="utf-8")
+    assert files[-1] == plan.home / "RESULTS.md"
+    four = section(text, "Four cells")
+    assert "8 of 14 fine-tunings were run (0 of them by `parp demo`)" in four
+    assert "seeds 1, 2; 0.4 hours" in four and "commit 0123456" in " ".join(four.split())
+    # Of the scores on test: 71 and 71.5, 67 and 67.55.
+    assert "| MPI | 90% | constant, held | 71.2 ± 3.2 | 2 of 2 |" in four
+    assert "| PARP | 50% | constant, free | not run | 0 of 2 |" in four
+    assert "| 50% | not run | not run | not run | 0 |" in four
+    # Revival: (-4 - 5) / 2 and (-3.95 - 5) / 2.
+    assert "| 90% | -4.5 ± 0.2 | -13.5 ± 0.2 | -1.0 ± 0.3 | 2 |" in four
+    assert "| PARP beats MPI | *held* | -4.0 ± 0.3 WER | 2 |" in four
+    assert "| MPI beats PARP | *not held* | +4.0 ± 0.3 WER | 2 |" in four
+    assert "| GMP beats MPI | *not run* | not run | 0 |" in four
+    assert "- MPI beats PARP: so." in four
+    assert "| parp 0.9 | 83.6 |" in four
+    assert "| PARP | 90% | 400 | 100.0 | 95.0 | 60.0 | 700 | 0% | 1 of 1 |" in text
+    assert "none of them run" in section(text, "Curve")
+    for name, figure in (("four", True), ("seen", True), ("curve", False)):
+        drawn = [(plan.home / name / f"small.{ending}") for ending in ("png", "pdf")]
+        assert [file.is_file() for file in drawn] == [figure] * 2
+    with open(plan.home / "four" / "small.csv", encoding="utf-8", newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert rows[0] == ["table", "method", "sparsity", "cell", "WER test", "seeds"]
+
+
+def test_the_same_scores_give_the_same_files(plan):
+    files = [file for file in report(plan.home)]
+    before = [file.read_bytes() for file in files]
+    report(plan.home)
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_scale_without_scores_says_so(tmp_path):
+    made_plan(tmp_path)
+    report(tmp_path)
+    assert "Nothing was run at this scale. Planned: four, seen, curve." in (
+        tmp_path / "RESULTS.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_stale_and_damaged_scores_are_named(plan):
+    name = "w_mpi_0.9_seed1"
+    write_score(plan, name, 1.0, settings={**plan.scored[name].settings(), "model": "other"})
+    with pytest.raises(UserError, match=r"seed1\.json: model was other when .* is tiny in small"):
+        read_scores(plan)
+    plan.scores_file(name).write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"seed1\.json is damaged"):
+        read_scores(plan)
+
+
+def test_cost_counts_what_is_shared_once(plan):
+    rows = {line.split()[0]: line.split()[1:] for line in cost_table(plan).splitlines()}
+    # OMP takes the dense ones; 9 scores of 3 minutes are there.
+    assert rows["curve"][:2] == ["4", "4"]
+    assert rows["four"][:2] == ["14", "6"]
+    assert rows["all"][:2] == ["20", "11"]
+    assert rows["all"][2] == f"{20 * 3 / 60:.1f}"
+
+
+def test_estimates_of_the_papers_scale():
+    world = World("w", "", "parp_10h", "d", "m", "v", ("t",), size="base", hours=10)
+    assert updates_and_audio(world) == (20_000, 4 * 2 * 3_200_000 / 16_000)
+    # 1,600 s an update: 80,000 frames, three passes of 2 operations a parameter, and the extractor.
+    flops = 80_000 * 6 * 85e6 + 1_600 * 4.8e9
+    assert gpu_hours(world) == pytest.approx(20_000 * flops / 8e12 / 3600)
+    ten_minutes = World("w", "", "parp_10h", "d", "m", "v", ("t",), size="base", hours=1 / 6)
+    assert updates_and_audio(ten_minutes)[1] == pytest.approx(600)
+    imp = FineTuning(world, "imp", 0.9, 1)
+    cost = cost_of([imp])
+    assert cost.trainings == 10
+    assert cost.hours == pytest.approx(10 * gpu_hours(world))
+    assert cost.gigabytes == pytest.approx(3 * 12 * 94.4e6 / 1e9)
+    assert "nothing measured" in cost_table(read_plan("paper"))
