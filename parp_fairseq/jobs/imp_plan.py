@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,8 +143,11 @@ def check_folder(plan: Plan, folder: Path) -> None:
     """
     file = folder / PLAN_FILE
     if file.is_file():
+        begun = _begun(file)
         if _has_trained(folder):
-            _check_same(plan, file)
+            _check_same(plan, begun, folder)
+        elif set(begun) != set(asdict(plan)):
+            raise UserError(f"{file} is no series of IMP; give a new folder as --out")
         return
     # What is there before the plan is written.
     if folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
@@ -156,17 +159,20 @@ def _has_trained(folder: Path) -> bool:
     return any(True for pattern in kept for _ in folder.glob(pattern))
 
 
-def _check_same(plan: Plan, file: Path) -> None:
+def _begun(file: Path) -> dict[str, Any]:
     try:
-        begun = dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{file} cannot be read, so nothing tells which series this folder holds; give another "
             "folder as --out"
         ) from error
+
+
+def _check_same(plan: Plan, begun: Mapping[str, Any], folder: Path) -> None:
     for key, wanted in json.loads(json.dumps(asdict(plan))).items():
         if begun.get(key) != wanted:
             raise UserError(
-                f"{file.parent}: {key} was {begun.get(key)} when this series began and is now "
+                f"{folder}: {key} was {begun.get(key)} when this series began and is now "
                 f"{wanted}; put it back or give another folder as --out"
             )
