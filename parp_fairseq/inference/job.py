@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, check_output, write_lines
+from parp_fairseq.files import PathLike
 from parp_fairseq.inference import forms
 from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, find_recordings, read_recording
 from parp_fairseq.inference.engines import AUTO, ENGINES, run_sparse
 from parp_fairseq.inference.opening import check_model, open_subnetwork
-from parp_fairseq.inference.transcribe import Transcript, transcribe
+from parp_fairseq.inference.sinks import Sink, check_outputs, make_sink
+from parp_fairseq.inference.transcribe import transcribe
 from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS
 from parp_fairseq.manifests.audio.convert import load_soxr
 
@@ -49,47 +50,6 @@ class Outcome:
         if self.failed:
             parts.append(f"{self.failed:,} FAILED, see above")
         return "; ".join(parts)
-
-
-@dataclass
-class _Sink:
-    """Where transcripts go: lines to standard output or a file, or an SRT file each to a folder."""
-
-    form: str
-    output: Path | None
-    folder: bool
-    named: bool
-    names: dict[Path, str]
-    lines: list[str] = field(default_factory=list)
-
-    def take(self, transcript: Transcript) -> None:
-        """Write, or keep for the file."""
-        path = transcript.recording.path
-        if self.form == forms.TEXT:
-            lines = forms.text_lines(transcript, self.named)
-        elif self.form == forms.JSONL:
-            lines = forms.json_lines(transcript)
-        elif self.form == forms.CTM:
-            lines = forms.ctm_lines(transcript, self.names[path])
-        else:
-            lines = forms.srt_lines(transcript)
-        if self.output is None:
-            for line in lines:
-                print(line, flush=True)
-        elif self.folder:
-            write_lines(self.file(path), lines)
-        else:
-            self.lines += lines
-
-    def file(self, path: Path) -> Path:
-        """The SRT file of a recording."""
-        assert self.output is not None
-        return self.output / f"{self.names[path]}.srt"
-
-    def finish(self, transcribed: int) -> None:
-        """Write the file, if anything was transcribed."""
-        if self.output is not None and not self.folder and transcribed:
-            write_lines(self.output, self.lines)
 
 
 def transcribe_all(
@@ -127,8 +87,8 @@ def transcribe_all(
     _check_options(form, engine, window)
     model = check_model(model)
     paths = find_recordings(audio)
-    sink = _sink(form, None if output is None else Path(output), audio, paths)
-    _check_outputs(sink, model, paths, force)
+    sink = make_sink(form, None if output is None else Path(output), audio, paths)
+    check_outputs(sink, model, paths, force)
     recordings = _headers(paths)
 
     subnetwork = open_subnetwork(model)
@@ -150,30 +110,6 @@ def _check_options(form: str, engine: str, window: float) -> None:
             f"--window is {window:g} seconds, expected {SHORTEST_WINDOW:g} or more: "
             f"{CONTEXT_SECONDS:g} on either side are context alone"
         )
-
-
-def _sink(
-    form: str, output: Path | None, given: Sequence[PathLike], paths: Sequence[Path]
-) -> _Sink:
-    several = len(paths) > 1
-    named = several or any(Path(path).is_dir() for path in given)
-    if form == forms.SRT and several and output is None:
-        raise UserError(
-            f"--format srt holds one recording, and there are {len(paths)}; give a folder for a "
-            "file each with --output"
-        )
-    names = dict(zip(paths, forms.names_of(paths))) if form in (forms.CTM, forms.SRT) else {}
-    return _Sink(form, output, form == forms.SRT and several, named, names)
-
-
-def _check_outputs(sink: _Sink, model: Path, paths: Sequence[Path], force: bool) -> None:
-    if sink.output is None:
-        return
-    inputs = [*paths, *(model.iterdir() if model.is_dir() else [model])]
-    files = [sink.file(path) for path in paths] if sink.folder else [sink.output]
-    kind = forms.KINDS[sink.form]
-    for file in files:
-        check_output(file, kind, inputs=inputs, force=force, option="--output")
 
 
 def _headers(paths: Sequence[Path]) -> list[Recording]:
@@ -201,7 +137,7 @@ def _run(
     subnetwork: Subnetwork,
     recordings: Sequence[Recording],
     window: float,
-    sink: _Sink,
+    sink: Sink,
     progress: bool | None,
 ) -> tuple[int, int, float]:
     """How many were transcribed, how many failed, and the seconds of the former."""

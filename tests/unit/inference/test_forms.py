@@ -73,6 +73,11 @@ def test_srt():
         *("2", "00:00:02,000 --> 00:00:02,500", "C", ""),
     ]
     assert forms.srt_lines(transcript([], 2.5)) == []
+    slow = [("X", float(second), second + 0.9) for second in range(10)]
+    assert [line for line in forms.srt_lines(transcript(slow, 11.0)) if "-->" in line] == [
+        "00:00:00,000 --> 00:00:06,900",
+        "00:00:07,000 --> 00:00:09,900",
+    ]
     late = forms.srt_lines(transcript([("X", 3725.5, 3726.9996)], 4000.0))
     assert late[1] == "01:02:05,500 --> 01:02:07,000"
 
