@@ -67,9 +67,8 @@ def test_runs_reports_and_goes_on_after_ctrl_c(world, glue, monkeypatch):
     assert code == 0 and told["runs"] == 2 and told["planned"] == 2 + 2 + 4 + 2 + 2
     assert told["alone"]["mpi"]["cola"] == pytest.approx(value)
     assert told["same_task"] == {"cola": None, "sts-b": None}
-    code, out, _ = glue(
-        "transfer --tasks cola,sts-b --out out --report --markdown t.md --png t.png"
-    )
+    report = "transfer --tasks cola,sts-b --out out --report --markdown t.md"
+    code, out, _ = glue(f"{report} --png t.png")
     assert code == 0 and "0 of 10 runs are done" in out
     assert (world / "t.md").read_text().startswith("## Scores by target task\n")
     code, _, err = glue(report)
