@@ -100,10 +100,12 @@ def made_on(outcome: Outcome) -> str:
     settings, results = outcome.settings, outcome.results
     loads = [result["machine"]["load"][0] for result in results]
     machines = sorted({described(result["machine"]) for result in results})
-    sizes = sorted({result["counted"]["entries"] for result in results})
+    sizes = sorted({r["counted"]["entries"] for r in results if r["method"] != "dense"})
+    size = listed(f"{n:,}" for n in sizes) or "no"
     lines = [
-        f"- Model: MiniLM-L6 (BERT, 6 layers of width 384), {listed(f'{n:,}' for n in sizes)} "
-        "prunable weights: the encoder's linears and the pooler, one threshold for all",
+        f"- Model: MiniLM-L6 (BERT, 6 layers of width 384), {size} "
+        "prunable weights: the encoder's linears, one threshold for all. Its pooler was never "
+        "trained, and its weights are so small that one threshold prunes it whole: it is left out",
         f"- Settings: {settings['limit_train'] or 'all'} training examples of each task, "
         f"{settings['epochs']} epochs, batch {settings['batch']}, learning rate "
         f"{settings['learning_rate']:g} falling linearly, {settings['max_length']} tokens. "

@@ -6,6 +6,7 @@ set -euo pipefail
 data=$1 model=$2 out=${3:-runs/glue}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 common=(--data "$data" --model "$model" --out "$out" --sparsity 0.7
+    --exclude pooler.dense.weight
     --limit-train "${LIMIT_TRAIN:-1000}" --batch "${BATCH:-16}"
     --learning-rate "${LEARNING_RATE:-1e-4}")
 

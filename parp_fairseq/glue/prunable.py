@@ -106,17 +106,22 @@ def count_zeros(weights: Path, names: Iterable[str]) -> dict[str, Any]:
     """Count the zeros among prunable entries of a safetensors file.
 
     Returns:
-        {"entries", "zeros", "sparsity"}.
+        {"entries", "zeros", "sparsity", "emptied": names of tensors that are nothing but zeros}.
     """
     from safetensors import safe_open
 
     entries = zeros = 0
+    emptied = []
     with safe_open(str(weights), framework="pt") as handle:
         for name in names:
             tensor = handle.get_tensor(name)
             entries += tensor.numel()
-            zeros += int((tensor == 0).sum())
-    return {"entries": entries, "zeros": zeros, "sparsity": zeros / entries}
+            empty = int((tensor == 0).sum())
+            zeros += empty
+            if empty == tensor.numel():
+                emptied.append(name)
+    found = {"entries": entries, "zeros": zeros, "sparsity": zeros / entries}
+    return {**found, "emptied": emptied}
 
 
 def check_mask(spec: Spec, shapes: Mapping[str, tuple[int, ...]]) -> None:

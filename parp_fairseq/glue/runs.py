@@ -217,13 +217,23 @@ class GlueRuns:
             shutil.rmtree(folder / MODEL)
         write_json(folder / RESULT, result)
         remove_checkpoints(folder)
-        if self.progress is not None:
-            main = scores["dev"][0]
-            self.progress.say(
-                f"{spec.task.title} {spec.name} seed {spec.seed}: {main['name']} "
-                f"{main['value']:.2f} after {trained.seconds:.0f} s"
-            )
+        self._tell_end(spec, result)
         return result
+
+    def _tell_end(self, spec: Spec, result: dict[str, Any]) -> None:
+        """Say a run's score, and that nothing gets through a matrix that is nothing but zeros."""
+        if self.progress is None:
+            return
+        name = f"{spec.task.title} {spec.name} seed {spec.seed}"
+        main = result["scores"]["dev"][0]
+        self.progress.say(
+            f"{name}: {main['name']} {main['value']:.2f} after {result['seconds']:.0f} s"
+        )
+        for tensor in result["counted"]["emptied"]:
+            self.progress.say(
+                f"warning: {name}: all of {tensor} is pruned; one threshold suits no matrix of far "
+                f"smaller weights: leave it alone with --exclude, or use --granularity tensor"
+            )
 
     def _score(self, trained: Any, rows: Sequence[Example], task: Task) -> list[Any]:
         features = self._features(rows, task)

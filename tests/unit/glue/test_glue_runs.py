@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy import stats
 from small_glue import bert_folder, glue_folder, xlnet_folder
 
@@ -64,6 +64,7 @@ def test_saved_weights_are_as_sparse_as_asked(world, tmp_path, method):
         "entries": BERT_PRUNABLE,
         "zeros": zeros,
         "sparsity": zeros / BERT_PRUNABLE,
+        "emptied": [],
     }
     mask, info = load_mask(runs.store.folder(spec) / "mask.safetensors")
     assert info["method"] == method
@@ -120,6 +121,32 @@ def test_xlnet_whose_matrices_have_three_dimensions(world, tmp_path):
     entries = 2 * (5 * 32 * 32 + 2 * 32 * 64)
     assert sum(t.numel() for t in chosen) == entries
     assert sum(int((t == 0).sum()) for t in chosen) == round(0.7 * entries)
+
+
+class Said(list):
+    """A progress that remembers."""
+
+    say = list.append
+
+    def show(self, *_):
+        pass
+
+
+def test_a_matrix_that_is_pruned_whole_is_told(world, tmp_path):
+    folder = tmp_path / "flat"
+    bert_folder(folder)
+    weights = load_file(str(folder / "model.safetensors"))
+    weights["pooler.dense.weight"] *= 1e-3
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    settings = replace(SETTINGS, epochs=1, limit_train=16, learning_rate=1e-5)
+    runs = GlueRuns(tmp_path / "out", folder, world / "data", settings, progress=Said())
+    name = "bert.pooler.dense.weight"
+    assert runs.run(spec_of(COLA, "mpi", 0.5, 1))["counted"]["emptied"] == [name]
+    assert f"all of {name} is pruned" in runs.progress[-1]
+    without = PruningOptions(exclude=("pooler.dense.weight",))
+    result = runs.run(spec_of(RTE, "mpi", 0.5, 1, options=without))
+    assert result["counted"]["entries"] == BERT_PRUNABLE - 32 * 32
+    assert result["counted"]["emptied"] == [] and "warning" not in runs.progress[-1]
 
 
 def stop_after(monkeypatch, updates):
