@@ -19,9 +19,9 @@ here is written by hand. What was not run says so.
 
 Intervals are 95% t-intervals over training seeds (mean ± half the width); with one seed there is
 none. They hold for these utterances. A claim "A makes fewer errors than B" is *held* or *not held*
-where the interval of the difference within seeds leaves 0 out, else *not told apart*. Where they have
-one seed in common, the bootstrap intervals over utterances decide, if they do not overlap. Many claims
-are asked, and no interval is widened for that.
+where the interval of the difference within seeds leaves 0 out, else *not told apart*. Where they
+have one seed in common, the bootstrap intervals over utterances decide, if they do not overlap.
+Many claims are asked, and no interval is widened for that.
 """
 
 
