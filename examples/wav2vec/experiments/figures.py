@@ -78,7 +78,7 @@ def _rates(settings: Sequence[Setting]) -> Figure:
         members = [setting for setting in settings if setting.first.world.name == world]
         split = members[0].first.world.test[0]
         methods = list(dict.fromkeys(setting.first.method for setting in members))
-        for method in methods:
+        for place, method in enumerate(methods):
             found = {
                 setting.first.sparsity: Estimate.of(list(setting.rates(split).values()))
                 for setting in reversed(members)
@@ -95,7 +95,8 @@ def _rates(settings: Sequence[Setting]) -> Figure:
             xs = sorted(found)
             _points(
                 axes,
-                [100 * x for x in xs],
+                # Beside each other, so that intervals at one sparsity can be seen.
+                [100 * x + 0.5 * (place - len(methods) / 2) for x in xs],
                 [found[x] for x in xs],
                 color=colour,
                 marker=marker,
@@ -132,7 +133,7 @@ def _effects(settings: Sequence[Setting]) -> Figure:
     axes.set_xlabel("sparsity")
     axes.set_ylabel(f"{metric_of(settings)} on {split} (%), lower is better")
     axes.grid(axis="y", color="#dddddd")
-    _legend(figure, [axes], "bars: 95% t-intervals; dots: seeds")
+    _legend(figure, [axes], "bars: 95% t-intervals; dots: seeds", 2)
     return figure
 
 
@@ -165,7 +166,7 @@ def _views(settings: Sequence[Setting]) -> Figure:
     return figure
 
 
-def _legend(figure: Figure, panels: Sequence[Any], note: str) -> None:
+def _legend(figure: Figure, panels: Sequence[Any], note: str, columns: int = 4) -> None:
     handles: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels()):
@@ -174,7 +175,7 @@ def _legend(figure: Figure, panels: Sequence[Any], note: str) -> None:
         handles.values(),
         handles.keys(),
         loc="outside upper center",
-        ncols=4,
+        ncols=columns,
         frameon=False,
         fontsize=9,
         title=note or None,

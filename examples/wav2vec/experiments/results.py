@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.claims import judge
 from experiments.figures import draw
 from experiments.plan import HERE, Plan, Result, read_plans
 from experiments.scores import Scored, Setting, read_scores, settings_of
-from experiments.statistics import paired, verdict
 from experiments.tables import NOT_RUN, Table, make_tables, metric_of
 from parp_fairseq.files import write_lines
 
@@ -19,8 +19,9 @@ here is written by hand. What was not run says so.
 
 Intervals are 95% t-intervals over training seeds (mean ± half the width); with one seed there is
 none. They hold for these utterances. A claim "A makes fewer errors than B" is *held* or *not held*
-where the interval of the difference within seeds leaves 0 out, else *not told apart*; many claims
-are asked, and no interval is widened for that.
+where the interval of the difference within seeds leaves 0 out, else *not told apart*. Where they
+have one seed in common, the bootstrap intervals over utterances decide, if they do not overlap.
+Many claims are asked, and no interval is widened for that.
 """
 
 
@@ -117,15 +118,14 @@ def _claims(result: Result, settings: Sequence[Setting]) -> list[str]:
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     for claim in result.claims:
         for world in worlds:
-            members = [one for one in settings if one.first.world.name == world]
-            rates = {one.key: one.rates(one.first.world.test[0]) for one in members}
-            difference = paired(rates.get(claim.fewer, {}), rates.get(claim.than, {}))
-            shown, seeds = NOT_RUN, "0"
-            if difference is not None:
-                shown = f"{difference.shown(signed=True)} {metric}"
-                seeds = str(difference.count)
+            found = {one.key: one for one in settings if one.first.world.name == world}
+            judged = judge(found.get(claim.fewer), found.get(claim.than))
+            shown = NOT_RUN
+            if judged.difference is not None:
+                shown = f"{judged.difference.shown(signed=True)} {metric}"
             says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
-            lines.append(f"| {says} | *{verdict(difference)}* | {shown} | {seeds} |")
-            if claim.why and difference is not None:
+            seeds = judged.difference.count if judged.difference else 0
+            lines.append(f"| {says} | *{judged.verdict}* | {shown} | {seeds} |")
+            if claim.why and judged.difference is not None:
                 whys.append(f"- {says}: {claim.why}")
     return [*lines, "", *whys, *([""] if whys else [])]

@@ -101,12 +101,3 @@ def paired(better: Mapping[int, float], worse: Mapping[int, float]) -> Estimate 
     """`better` - `worse` over the seeds that both have; None where there are none."""
     seeds = sorted(set(better) & set(worse))
     return Estimate.of([better[seed] - worse[seed] for seed in seeds]) if seeds else None
-
-
-def verdict(difference: Estimate | None) -> str:
-    """Whether "the first has fewer errors" holds, by the interval of first - second."""
-    if difference is None:
-        return "not run"
-    if difference.sign == 0:
-        return "not told apart"
-    return "held" if difference.sign < 0 else "not held"

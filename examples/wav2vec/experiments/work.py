@@ -20,7 +20,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, write_json
 from parp_fairseq.jobs import children
 from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
-from parp_fairseq.runs.reading import Run, read_run
+from parp_fairseq.runs.reading import read_run
 
 _KEPT = ("split", "metric", "rate", "rate_low", "rate_high", "errors", "length", "utterances")
 _INTERVAL_FILE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
@@ -51,21 +51,25 @@ def score(plan: Plan, names: Sequence[str]) -> None:
         ft = plan.scored[name]
         worlds.setdefault(ft.world.name, []).append(ft)
     for members in worlds.values():
-        splits = members[0].world.splits
-        rows = _decode(plan, [(ft, LAST) for ft in members], splits, "subnetwork")
-        for number, ft in enumerate(members):
-            _write(plan, ft, rows[number * len(splits) : (number + 1) * len(splits)])
+        files = [(ft, LAST) for ft in members] + [(ft, BEST) for ft in members if ft.trail]
+        rows = _decode(plan, files, "subnetwork")
+        for ft in members:
+            scores, trail = [], []
+            for label, file in (("last", LAST), ("best", BEST)):
+                if (ft.name, file) in rows:
+                    update = _updates_of(plan.work / commands.checkpoints(ft) / file)
+                    scores += [_plain(row, label, update) for row in rows[ft.name, file]]
+            if ft.trail:
+                kept, trail = _follow(plan, ft)
+                scores += kept
+            _write(plan, ft, scores, trail)
 
 
-def _write(plan: Plan, ft: FineTuning, last: Sequence[Mapping[str, Any]]) -> None:
+def _write(
+    plan: Plan, ft: FineTuning, scores: list[dict[str, Any]], trail: list[dict[str, Any]]
+) -> None:
     folder = plan.work / commands.checkpoints(ft)
-    run = read_run(folder / RUN_FILE)
     demo = plan.work / commands.run_folder(ft) / STAMP
-    scores = [_plain(row, "last", run.total_updates) for row in last]
-    trail: list[dict[str, Any]] = []
-    if ft.trail:
-        found, trail = _follow(plan, ft, run)
-        scores += found
     write_json(
         plan.scores_file(ft.name),
         {
@@ -74,7 +78,7 @@ def _write(plan: Plan, ft: FineTuning, last: Sequence[Mapping[str, Any]]) -> Non
             "command": shlex.join(commands.training(ft, Path())),
             "trained_by": "parp demo" if demo.is_file() else "the workflow",
             "commit": _commit(),
-            "versions": run.record.get("versions"),
+            "versions": read_run(folder / RUN_FILE).record.get("versions"),
             "machine": machine(),
             "minutes": round(_minutes(plan, ft), 2),
             "trainings": ft.trainings,
@@ -86,40 +90,26 @@ def _write(plan: Plan, ft: FineTuning, last: Sequence[Mapping[str, Any]]) -> Non
         file.unlink()
 
 
-def _follow(
-    plan: Plan, ft: FineTuning, run: Run
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Scores of the best m⊙θ, and of θ where its errors on the validation set were fewest.
+def _follow(plan: Plan, ft: FineTuning) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Scores of θ where its errors on the validation set were fewest, and both views' course.
 
     That is the file which "validate and keep the best inside an epoch, before the next pruning"
-    would have kept; of equals the earliest, as fairseq keeps it.
+    would have kept; of equals the earliest. The test set has no say in the choice.
     """
     folder = plan.work / commands.checkpoints(ft)
-    valid, test = ft.world.valid, list(ft.world.test)
+    valid = ft.world.valid
     files = _interval_files(folder)
-    logged = {int(r["num_updates"]): r["wer"] for r in run.log.validation.get(valid, ())}
-    rows = _decode(plan, [(ft, file.name) for file in files.values()], [valid], "theta")
-    trail = [
-        {
-            "update": update,
-            "theta": row["rate"],
-            "zeros": row["zeros"],
-            "subnetwork": logged[update],
-        }
-        for (update, _), row in zip(files.items(), rows)
-    ]
+    log = read_run(folder / RUN_FILE).log.validation.get(valid, ())
+    logged = {int(row["num_updates"]): row["wer"] for row in log}
+    rows = _decode(plan, [(ft, file.name) for file in files.values()], "theta")
+    trail = []
+    for update, file in files.items():
+        row = next(row for row in rows[ft.name, file.name] if row["split"] == valid)
+        point = {"update": update, "theta": row["rate"], "zeros": row["zeros"]}
+        trail.append({**point, "subnetwork": logged[update]})
     kept = min(trail, key=lambda point: (point["theta"], point["update"]))["update"]
-    valid_row = rows[list(files).index(kept)]
-    scores = [_plain(valid_row, "kept", kept)]
-    scores += [
-        _plain(row, "kept", kept) for row in _decode(plan, [(ft, files[kept].name)], test, "theta")
-    ]
-    best = _updates_of(folder / BEST)
-    scores += [
-        _plain(row, "best", best)
-        for row in _decode(plan, [(ft, BEST)], [valid, *test], "subnetwork")
-    ]
-    return scores, trail
+    found = rows[ft.name, files[kept].name]
+    return [_plain(row, "kept", kept) for row in found], trail
 
 
 def _interval_files(folder: Path) -> dict[int, Path]:
@@ -138,14 +128,19 @@ def _updates_of(file: Path) -> int:
 
 
 def _decode(
-    plan: Plan, files: Sequence[tuple[FineTuning, str]], splits: Sequence[str], weights: str
-) -> list[dict[str, Any]]:
-    """What `parp eval --json` says of these checkpoints, one after the other, split by split."""
+    plan: Plan, files: Sequence[tuple[FineTuning, str]], weights: str
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """What `parp eval --json` says, split by split: (fine-tuning's name, file) → its scores."""
     first = files[0][0]
+    splits = first.world.splits
     out = plan.work / "eval" / f"{first.name}.json"
     _run(plan, first, commands.scoring(files, splits, weights, str(out), plan.work), "eval")
-    rows: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))
-    return rows
+    rows = json.loads(out.read_text(encoding="utf-8"))
+    size = len(splits)
+    return {
+        (ft.name, file): rows[number * size : (number + 1) * size]
+        for number, (ft, file) in enumerate(files)
+    }
 
 
 def _plain(row: Mapping[str, Any], checkpoint: str, update: int) -> dict[str, Any]:

@@ -59,6 +59,7 @@ CONTENT = {
             "world": "w",
             "seeds": [1, 2],
             "cells": [{"method": "dense"}, {"method": "omp", "sparsity": [0.9]}],
+            "claims": [{"says": "dense beats OMP", "fewer": "dense", "than": "omp 0.9"}],
         },
     },
 }
@@ -90,6 +91,8 @@ def write_score(plan: Plan, name: str, rate: float, *, minutes: float = 3.0, **c
             "split": split,
             "metric": "WER",
             "rate": rate + offset + (split == "test"),
+            "rate_low": rate + offset + (split == "test") - 2,
+            "rate_high": rate + offset + (split == "test") + 2,
         }
         for checkpoint, update, weights, zeros, offset in kinds
         for split in ("dev", "test")

@@ -6,10 +6,11 @@ import csv
 import re
 
 import pytest
+from experiments.claims import judge
 from experiments.cost import cost_of, cost_table, gpu_hours, updates_and_audio
 from experiments.plan import FineTuning, World, read_plan
 from experiments.results import report
-from experiments.scores import read_scores
+from experiments.scores import read_scores, settings_of
 from made_scores import made_plan, write_score
 
 from parp_fairseq.errors import UserError
@@ -58,6 +59,21 @@ def test_a_report_of_what_was_run(plan):
     with open(plan.home / "four" / "small.csv", encoding="utf-8", newline="") as handle:
         rows = list(csv.reader(handle))
     assert rows[0] == ["table", "method", "sparsity", "cell", "WER test", "seeds"]
+
+
+@pytest.mark.parametrize(
+    ("omp", "verdict"),
+    [(50.0, "held, one seed"), (42.0, "not told apart"), (30.0, "not held, one seed")],
+)
+def test_with_one_seed_utterances_decide(tmp_path, omp, verdict):
+    plan = made_plan(tmp_path)
+    write_score(plan, "w_dense_seed1", 40.0)
+    write_score(plan, "w_omp_0.9_seed1", omp)
+    write_score(plan, "w_omp_0.9_seed2", omp)
+    dense, other = settings_of(plan.results["curve"], read_scores(plan))
+    judged = judge(dense, other)
+    assert (judged.verdict, judged.difference.count) == (verdict, 1)
+    assert judge(dense, None).verdict == "not run"
 
 
 def test_the_same_scores_give_the_same_files(plan):
