@@ -34,8 +34,8 @@ def draw_transfer(outcome: Mapping[str, Any], file: PathLike) -> None:
     for way, title in _WAYS:
         cells = outcome["matrix"][way]
         panels.append((title, [[_less(cells[a][b], own[b]) for b in tasks] for a in tasks]))
-    found = [abs(v) for _, lines in panels for line in lines for v in line if v == v]
-    reach = max([*found, 0.1])
+    values = [abs(v) for _, lines in panels for line in lines for v in line if v == v]
+    reach = max([*values, 0.1])
     overlap = outcome["overlap"]["iou"]
     count = len(panels) + (overlap is not None)
     side = 1.9 + 0.62 * len(tasks)

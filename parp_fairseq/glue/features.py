@@ -28,10 +28,10 @@ def chosen(examples: Sequence[Example], limit: int | None) -> Sequence[Example]:
 
 def digest(examples: Sequence[Example]) -> str:
     """A hash of examples and their labels, in their order."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for example in examples:
-        found.update(repr((example.first, example.second, example.label)).encode())
-    return found.hexdigest()
+        sha256.update(repr((example.first, example.second, example.label)).encode())
+    return sha256.hexdigest()
 
 
 class Features(Dataset):

@@ -41,15 +41,15 @@ class Outcome:
 
     def mean(self, way: str, source: str | None, target: str) -> float | None:
         """The main score of a cell, its mean over seeds; None where there is no run."""
-        found = self.values.get((way, source, target))
-        return sum(found) / len(found) if found else None
+        values = self.values.get((way, source, target))
+        return sum(values) / len(values) if values else None
 
     def average(self, way: str, target: str) -> float | None:
         """The mean over the other tasks' masks, as table 4 has it; None until all were run."""
         others = [task.name for task in self.plan.tasks if task.name != target]
         means = [self.mean(way, source, target) for source in others]
-        found = [mean for mean in means if mean is not None]
-        return sum(found) / len(found) if len(found) == len(means) else None
+        known = [mean for mean in means if mean is not None]
+        return sum(known) / len(known) if len(known) == len(means) else None
 
     def overlap(self) -> list[list[float]] | None:
         """IOU of the masks, the mean over seeds; MPI's last."""
@@ -62,8 +62,8 @@ class Outcome:
     def lowest_overlap(self) -> float | None:
         """The smallest IOU of two tasks' masks."""
         tasks = range(len(self.plan.tasks))
-        found = [m[a][b] for m in self.overlaps.values() for a in tasks for b in tasks if a != b]
-        return min(found) if found else None
+        overlaps = [m[a][b] for m in self.overlaps.values() for a in tasks for b in tasks if a != b]
+        return min(overlaps) if overlaps else None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON: settings, cells, averages, overlap; None where there is no run."""
@@ -123,13 +123,13 @@ def read_outcome(plan: Plan, store: Store) -> Outcome:
 
 
 def _keys(plan: Plan, seed: int) -> list[tuple[tuple[str, str | None, str], Spec]]:
-    found: list[tuple[tuple[str, str | None, str], Spec]] = []
+    cells: list[tuple[tuple[str, str | None, str], Spec]] = []
     for target in plan.tasks:
-        found.append((("dense", None, target.name), plan.dense(target, seed)))
+        cells.append((("dense", None, target.name), plan.dense(target, seed)))
         for source in plan.tasks:
             for way in (REGULAR, PARP):
                 spec = plan.cell(way, source, target, seed)
-                found.append(((way, source.name, target.name), spec))
+                cells.append(((way, source.name, target.name), spec))
         for method in plan.alone:
-            found.append(((method, None, target.name), plan.single(method, target, seed)))
-    return found
+            cells.append(((method, None, target.name), plan.single(method, target, seed)))
+    return cells

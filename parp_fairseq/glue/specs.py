@@ -94,27 +94,27 @@ class Spec:
     def used(self) -> dict[str, Any]:
         """The options that have a meaning for the method, for the callback that prunes."""
         method = METHODS[self.method]
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         options = self.options
         if method.first is None:
-            return found
-        found.update(include=list(options.include), exclude=list(options.exclude))
+            return settings
+        settings.update(include=list(options.include), exclude=list(options.exclude))
         if self.file is None or self.method != "mask":
             # Of the mask that magnitudes give: the run's own, or the one of its source.
-            found.update(granularity=options.granularity)
+            settings.update(granularity=options.granularity)
         if not method.held:
-            found.update(interval=options.interval, interval_unit=options.interval_unit)
+            settings.update(interval=options.interval, interval_unit=options.interval_unit)
         if method.climbs:
             first = options.initial_sparsity
             if first is None:
                 first = 0.0 if method.held else max(0.0, round(self.sparsity - 0.1, 6))
-            found.update(
+            settings.update(
                 initial_sparsity=first,
                 rise=options.rise,
                 schedule=options.schedule or method.schedule,
             )
-            found.update(interval=options.interval, interval_unit=options.interval_unit)
-        return found
+            settings.update(interval=options.interval, interval_unit=options.interval_unit)
+        return settings
 
 
 def spec_of(

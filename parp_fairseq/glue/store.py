@@ -12,6 +12,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_json
 from parp_fairseq.glue.settings import Settings
 from parp_fairseq.glue.specs import Source, Spec
+from parp_fairseq.runs.settings import flat
 
 EXPERIMENT = "glue.json"
 RUN = "run.json"
@@ -101,31 +102,21 @@ def read_object(file: Path) -> dict[str, Any]:
         UserError: the file is damaged.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: not readable JSON; remove it or take another folder") from error
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise UserError(f"{file}: not what parp glue wrote; take another folder")
-    return found
+    return record
 
 
-def _same(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise UserError where `found`, once written as JSON, is not `wanted`."""
-    ours = _flat(json.loads(json.dumps(wanted, default=str)))
-    theirs = _flat(found)
+def _same(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise UserError where `saved`, once written as JSON, is not `wanted`."""
+    ours = flat(json.loads(json.dumps(wanted, default=str)))
+    theirs = flat(saved)
     for key, value in ours.items():
         if theirs.get(key) != value:
             raise UserError(
                 f"{folder} holds another experiment: {key} was {theirs.get(key)} and is now "
                 f"{value}; put it back or give another folder as --out"
             )
-
-
-def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in found.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value))
-        else:
-            flat[key] = value
-    return flat

@@ -61,7 +61,7 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
     Raises:
         UserError: a path is not there, or a folder holds no audio file.
     """
-    found: dict[str, Path] = {}
+    unique: dict[str, Path] = {}
     for path in map(Path, given):
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; check its name")
@@ -71,8 +71,8 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
                 f"{path} holds no audio file ({', '.join(ENDINGS)}); name another folder, or a file"
             )
         for file in files:
-            found.setdefault(os.path.realpath(file), file)
-    return list(found.values())
+            unique.setdefault(os.path.realpath(file), file)
+    return list(unique.values())
 
 
 def _walk(folder: Path) -> list[Path]:
@@ -129,7 +129,7 @@ def blocks(recording: Recording) -> Iterator[np.ndarray]:
     resampler = None
     if rate != SAMPLE_RATE:
         resampler = load_soxr().ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    found = 0
+    samples_read = 0
     for samples in _decoded(recording):
         if not np.isfinite(samples).all():
             raise UserError(f"{path} holds NaN or infinity; make it again from its source")
@@ -138,10 +138,10 @@ def blocks(recording: Recording) -> Iterator[np.ndarray]:
                 f"{path} has samples of {np.abs(samples).max():.0e}, where sound lies between -1 "
                 "and 1; make it again from its source"
             )
-        found += len(samples)
+        samples_read += len(samples)
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
         yield mono if resampler is None else resampler.resample_chunk(mono)
-    _check_length(recording, found)
+    _check_length(recording, samples_read)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
@@ -168,15 +168,15 @@ def _decoded(recording: Recording) -> Iterator[np.ndarray]:
             file.close()
 
 
-def _check_length(recording: Recording, found: int) -> None:
+def _check_length(recording: Recording, samples_read: int) -> None:
     path = recording.path
-    if found < (1 - TOLERANCE) * recording.frames:
+    if samples_read < (1 - TOLERANCE) * recording.frames:
         raise UserError(f"{path} is cut off: shorter than its header says; copy it again")
     if path.suffix.lower() == ".mp3":
         chain, cut = mp3_frames(path)
         if cut:
             raise UserError(f"{path} is cut off: it ends inside of a frame; copy it again")
-        if found * SAMPLE_RATE / recording.rate < (1 - TOLERANCE) * chain:
+        if samples_read * SAMPLE_RATE / recording.rate < (1 - TOLERANCE) * chain:
             # Without a Xing header libsndfile guesses the length and stops there.
             raise UserError(
                 f"{path} has a variable bit rate without a length in its header, so that its end "

@@ -66,27 +66,27 @@ class Wav2Vec2Ctc(nn.Module):
         # Without memory: random numbers that are replaced at once would take seconds.
         with torch.device("meta"):
             built = cls(architecture)
-        found = {
+        tensors = {
             name: tensor.detach().float()
             for name, tensor in _plain_position(weights).items()
             if not _TRAINING.match(name)
         }
         wanted = built.state_dict()
         for name, tensor in wanted.items():
-            if name not in found:
+            if name not in tensors:
                 raise UserError(f"{path} lacks {name}, which its settings tell of; copy it again")
-            if found[name].shape != tensor.shape:
+            if tensors[name].shape != tensor.shape:
                 raise UserError(
-                    f"{path}: {name} is {list(found[name].shape)}, but its settings say "
+                    f"{path}: {name} is {list(tensors[name].shape)}, but its settings say "
                     f"{list(tensor.shape)}; copy it again"
                 )
-        for name in found:
+        for name in tensors:
             if name not in wanted:
                 raise UserError(
                     f"{path} holds {name}, which this network lacks; parp eval runs every network "
                     "that fairseq can build"
                 )
-        built.load_state_dict(found, assign=True)
+        built.load_state_dict(tensors, assign=True)
         return built.requires_grad_(False).eval()
 
     def forward(self, source: Tensor, padding: Tensor | None = None) -> Tensor:

@@ -193,6 +193,7 @@ def world(tmp_path_factory):
     write(root / "runs" / "x" / "checkpoints" / "run.json", "not json")
     write(root / "runs2" / "x" / "checkpoints" / "run.json", "{}")
     write(root / "impfolder" / "imp.json", '{"config_name": "other"}')
+    write(root / "impfolder" / "masks" / "01_0.1.safetensors", "of its first round")
     write(root / "full" / "something", "x")
     glue_world(root)
     return root
