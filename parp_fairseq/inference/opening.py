@@ -7,6 +7,7 @@ dictionary of this package's; another one's dictionary may need fairseq to be re
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,10 @@ def _of_file(path: Path) -> Subnetwork:
 
     from parp_fairseq.inference.network import Wav2Vec2Ctc
 
-    settings = plain_settings(state)
+    with warnings.catch_warnings():
+        # Hydra's remarks to developers, where fairseq turns a flat namespace into sections.
+        warnings.simplefilter("ignore")
+        settings = plain_settings(state)
     model = Wav2Vec2Ctc.from_finetuned(settings["model"], state["model"], path)
     symbols = _symbols(state, settings, info.labels, path)
     _check_rows(symbols, model, path)

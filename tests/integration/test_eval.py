@@ -18,6 +18,9 @@ from stock_infer import run_fairseq_infer
 from parp_fairseq import cli
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, evaluate
+from parp_fairseq.inference.audio import read_recording
+from parp_fairseq.inference.opening import open_subnetwork
+from parp_fairseq.inference.transcribe import transcribe
 from parp_fairseq.manifests.labels.units import english_dictionary, to_letters
 
 CONV = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
@@ -288,6 +291,24 @@ def test_other_forms_of_the_same_weights_score_the_same(without_pretrained, form
     expected = evaluate(paths["finetuned"], data, "test", device="cpu", num_workers=0)
     score = evaluate(paths[form], data, "test", device="cpu", num_workers=0)
     assert score.utterances == expected.utterances
+
+
+@pytest.mark.parametrize("labels", ["ltr", "phn", "spm"])
+def test_parp_transcribe_hears_the_same(labels, letters, tmp_path, capfd):
+    """Letters, phones and pieces, from each form of checkpoint that fairseq has used."""
+    data, paths = letters
+    if labels != "ltr":
+        data = write_data(tmp_path / "data", labels=labels, utterances=6)
+        paths = save_checkpoints(tmp_path / "checkpoints", data, labels=labels)
+    score = evaluate(paths["finetuned"], data, "test", batch_size=1, device="cpu", num_workers=0)
+    capfd.readouterr()
+    for form in ("finetuned", "args", "no_dict"):
+        subnetwork = open_subnetwork(paths[form])
+        for utterance in score.utterances:
+            recording = read_recording(data / "audio" / utterance.path)
+            assert transcribe(subnetwork, recording).text == utterance.hypothesis
+    assert len({utterance.hypothesis for utterance in score.utterances}) > 4
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture(scope="module")
