@@ -109,13 +109,12 @@ def made_on(outcome: Outcome) -> str:
         f"- Settings: {settings['limit_train'] or 'all'} training examples of each task, "
         f"{settings['epochs']} epochs, batch {settings['batch']}, learning rate "
         f"{settings['learning_rate']:g} falling linearly, {settings['max_length']} tokens. "
-        "BERT-Ticket has all examples, batch 32 and 2e-5: too slow here, and with so few "
-        "examples too few updates to learn anything",
+        "BERT-Ticket has all examples, batch 32 and 2e-5; ours were chosen for one core",
         "- Masks: OMP at 70%; PARP prunes again after every epoch; scores are the development "
         "sets' after the last epoch (Matthews for CoLA, Pearson for STS-B, else accuracy)",
         f"- Seeds: {listed(map(str, outcome.plan.seeds))}; runs: {len(results)} of "
         f"{outcome.planned} planned, {outcome.seconds / 3600:.1f} hours",
-        f"- Machine: {listed(machines)}; load {min(loads):.0f} to {max(loads):.0f}"
+        f"- Machine: {' and '.join(machines)}; load {min(loads):.0f} to {max(loads):.0f}"
         if results
         else "- Machine: nothing was run",
         "- XLNet: not run, since no pre-trained weights could be had; the tests prune a small "

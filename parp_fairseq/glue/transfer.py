@@ -92,7 +92,9 @@ def run_transfer(plan: Plan, runs: GlueRuns) -> None:
         for spec in plan.specs(seed):
             runs.run(spec, keep_model=spec.method == "dense")
             runs.done += 1
-        write_overlap(plan, runs, seed)
+            sources = [Source(name, plan.kind) for name in names_of(plan)]
+            if all(runs.store.mask(source, plan.sparsity, seed).is_file() for source in sources):
+                write_overlap(plan, runs, seed)
 
 
 def write_overlap(plan: Plan, runs: GlueRuns, seed: int) -> None:
