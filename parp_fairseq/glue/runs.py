@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
+from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, write_json
 from parp_fairseq.glue.data import Example, GlueData, read_glue
 from parp_fairseq.glue.features import Features, chosen, digest
@@ -117,10 +118,14 @@ class GlueRuns:
             source: the task and how its mask is found.
             sparsity: of the mask.
             seed: of the fine-tunings.
-            like: a run whose scope counts.
+            like: a run whose scope and granularity count.
+
+        Raises:
+            UserError: a mask that is there was made with another scope or granularity.
         """
         file = self.store.mask(source, sparsity, seed)
         if file.is_file():
+            self._check_mask(file, like)
             return file
         before: Source | None = None
         reached = 0.0
@@ -165,8 +170,26 @@ class GlueRuns:
 
         tensors = load_file(str(model / _WEIGHTS))
         weights = {name: tensors[name].float() for name in prunable_shapes(self.model, spec)}
+        granularity = spec.options.granularity
         info = {"method": source.kind, "task": source.task, "seed": spec.seed}
-        save_mask(magnitude_mask(weights, sparsity, spec.options.granularity), file, info)
+        info["granularity"] = granularity
+        save_mask(magnitude_mask(weights, sparsity, granularity), file, info)
+
+    def _check_mask(self, file: Path, like: Spec) -> None:
+        from parp_fairseq.masks.files import load_mask
+
+        mask, info = load_mask(file)
+        made = info.get("granularity", "global")
+        if made != like.options.granularity:
+            raise UserError(
+                f"{file} was made with --granularity {made}, and this run has "
+                f"{like.options.granularity}; put it back or give another folder as --out"
+            )
+        if set(mask) != set(prunable_shapes(self.model, like)):
+            raise UserError(
+                f"{file} was made with another --include or --exclude; put them back or give "
+                "another folder as --out"
+            )
 
     def _train(
         self, spec: Spec, folder: Path, mask: Path | None, keep_model: bool

@@ -140,6 +140,13 @@ def test_runs_are_shared_and_none_is_made_twice(tmp_path, monkeypatch):
     # The masks that were held or begun with are the sources' own.
     held = runs.store.folder(plan.cell("regular", COLA, RTE, 1)) / "mask.safetensors"
     assert load_mask(held)[0].equal(masks[0])
+    # Masks are shared by runs of one scope and granularity alone.
+    for options, reason in (
+        (PruningOptions(granularity="tensor"), "--granularity global, and this run has tensor"),
+        (PruningOptions(exclude=("*pooler.dense.weight",)), "another --include or --exclude"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            runs.mask(Source("rte", "omp"), 0.7, 1, spec_of(COLA, "omp", 0.7, 1, options=options))
     # Only dense models are kept: masks at other sparsities come from them.
     kept = {p.parent.parent.name for p in (tmp_path / "out").glob("*/*/*/model")}
     assert kept == {"dense", "omp_0.7", "mpi_0.7"}
