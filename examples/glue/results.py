@@ -104,8 +104,8 @@ def made_on(outcome: Outcome) -> str:
     size = listed(f"{n:,}" for n in sizes) or "no"
     lines = [
         f"- Model: MiniLM-L6 (BERT, 6 layers of width 384), {size} "
-        "prunable weights: the encoder's linears, one threshold for all. Its pooler was never "
-        "trained, and its weights are so small that one threshold prunes it whole: it is left out",
+        "prunable weights: the encoder's linears, one threshold for all. Its pooler's "
+        "weights are so small that one threshold prunes it whole: it is left out",
         f"- Settings: {settings['limit_train'] or 'all'} training examples of each task, "
         f"{settings['epochs']} epochs, batch {settings['batch']}, learning rate "
         f"{settings['learning_rate']:g} falling linearly, {settings['max_length']} tokens. "
