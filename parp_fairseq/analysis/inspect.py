@@ -16,6 +16,7 @@ from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.masks import read_masks, save_figure
 from parp_fairseq.checkpoints.describe import config_section, describe_state
 from parp_fairseq.checkpoints.forms import read_state
+from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
@@ -247,7 +248,7 @@ def inspect_checkpoint(
     """Look into a checkpoint: pre-trained or fine-tuned, of any task, with `cfg` or `args`.
 
     Args:
-        checkpoint: a fairseq checkpoint, or a sparse file.
+        checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
         against: a mask file or another checkpoint to hold its zeros against.
         scope: what counts as prunable (default: what its own run pruned, else the paper's).
 
@@ -261,7 +262,7 @@ def inspect_checkpoint(
     tensors = {name: Magnitudes.of(weights[name]) for name in sorted(weights)}
     parameters = sum(t.numel() for t in state["model"].values() if isinstance(t, Tensor))
     sizes = {
-        "file bytes": path.stat().st_size,
+        "file bytes": (path / WEIGHTS_FILE if path.is_dir() else path).stat().st_size,
         "parameters": parameters,
         "prunable": sum(part.entries for part in tensors.values()),
     }

@@ -2,7 +2,8 @@
 
 The task that trained it need not be known (ours or fairseq's own `audio_finetuning`), nor need
 the pre-trained file exist any more: fairseq saves the architecture as `model.w2v_args`. A sparse
-file (`parp export --format sparse`) is read as the checkpoint that it was made from.
+file (`parp export --format sparse`) is read as the checkpoint that it was made from, and a folder
+of `transformers` (Wav2Vec2ForCTC) as the one that it could be.
 """
 
 from __future__ import annotations
@@ -88,10 +89,10 @@ class FineTuned:
 def open_finetuned(
     checkpoint: PathLike, data: PathLike | None = None, labels: str | None = None
 ) -> FineTuned:
-    """Read a fine-tuned CTC checkpoint or sparse file, and the dictionary that numbers its head.
+    """Read a fine-tuned CTC model, and the dictionary that numbers its head.
 
     Args:
-        checkpoint: the file.
+        checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
         data: folder with `dict.{labels}.txt`, for a checkpoint that holds no dictionary (default:
             the folder of data that it was trained on).
         labels: ending of the label files (default: what it was trained on).

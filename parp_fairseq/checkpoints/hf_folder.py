@@ -95,8 +95,12 @@ def is_hf_folder(path: PathLike) -> bool:
     return all(Path(path, name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
 
 
-def read_hf_weights(folder: PathLike) -> dict[str, Tensor]:
+def read_hf_weights(folder: PathLike, *, strict: bool = False) -> dict[str, Tensor]:
     """Read the weights of a Wav2Vec2ForCTC under fairseq's names; other tensors are left out.
+
+    Args:
+        folder: the folder.
+        strict: refuse other tensors.
 
     Raises:
         UserError: a file is damaged, or holds another model.
@@ -121,4 +125,7 @@ def read_hf_weights(folder: PathLike) -> dict[str, Tensor]:
     }
     if not weights:
         raise UserError(f"{folder} holds no Wav2Vec2ForCTC; give an export of --format hf")
+    if strict and len(weights) < len(tensors):
+        other = next(n for n in tensors if from_transformers(n, layer_norm) is None)
+        raise UserError(f"{weights_file} holds {other}, which fairseq's wav2vec 2.0 lacks")
     return weights

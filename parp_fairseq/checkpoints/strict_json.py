@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 MAX_DEPTH = 64
-_MAX_DIGITS = 19
+MAX_DIGITS = 19
 
 
-def strict_json(text: str | bytes) -> Any:
+def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
     """Parse JSON that says one thing alone and holds numbers and text that others can read too.
+
+    Args:
+        text: what to parse.
+        digits: of the longest integer taken.
 
     Raises:
         ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key stands twice in
-            one object, an integer has 20 digits or more, a number is infinite, half a surrogate
+            one object, an integer has more digits, a number is infinite, half a surrogate
             pair stands in a text, or lists and objects are nested deeper than MAX_DEPTH.
     """
     try:
@@ -23,7 +28,7 @@ def strict_json(text: str | bytes) -> Any:
             text,
             object_pairs_hook=_object,
             parse_constant=_constant,
-            parse_int=_integer,
+            parse_int=partial(_integer, digits),
             parse_float=_number,
         )
     except RecursionError as error:
@@ -45,9 +50,9 @@ def _constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def _integer(text: str) -> int:
+def _integer(digits: int, text: str) -> int:
     # Python takes a while for millions of digits, and tensors of torch hold 64 bits.
-    if len(text.lstrip("-")) > _MAX_DIGITS:
+    if len(text.lstrip("-")) > digits:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
 

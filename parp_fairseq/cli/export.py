@@ -28,7 +28,12 @@ class Dtype(str, Enum):
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A fine-tuned checkpoint or sparse file.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A fine-tuned checkpoint, a sparse file, or a folder of a Wav2Vec2ForCTC."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write; for hf and onnx a folder.")
     ],

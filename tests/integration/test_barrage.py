@@ -190,6 +190,8 @@ def world(tmp_path_factory):
     write(root / "notes.txt", "mine\n")
     write(root / "mine.csv", "my,table\n")
     write(root / "exported" / "config.json", '{"mine": 1}\n')
+    write(root / "hubert" / "config.json", '{"model_type": "hubert"}\n')
+    shutil.copy(root / "plain.safetensors", root / "hubert" / "model.safetensors")
     write(root / "runs" / "x" / "checkpoints" / "run.json", "not json")
     write(root / "runs2" / "x" / "checkpoints" / "run.json", "{}")
     write(root / "impfolder" / "imp.json", '{"config_name": "other"}')
@@ -381,6 +383,11 @@ CASES = {
     "export good.pt --format hf -o notes.txt": r"notes\.txt",
     "export good.pt --format fairseq --dtype fp16 -o new.pt": r"--dtype",
     "export good.pt --format gguf -o new": r"gguf",
+    "export exported --format sparse -o new.safetensors": r"exported is a folder and lacks model\.safetensors",
+    "export hubert --format sparse -o new.safetensors": r"hubert holds a .hubert. of transformers",
+    "export audio --format onnx -o new": r"audio is a folder; give a checkpoint",
+    "eval exported --data data --split valid": r"exported is a folder and lacks model\.safetensors",
+    "inspect hubert": r"hubert holds a .hubert. of transformers",
     "export good.pt --format onnx -o audio": r"audio is there and is no export",
     "export good.pt --format onnx -o exported --force": r"exported is there and is no export",
     "export good.pt --format onnx -o notes.txt": r"notes\.txt",
