@@ -1,9 +1,6 @@
 """A worker of test_trainer_processes: somebody's own script, with the callback added."""
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "hf"))
 
 from trainings import tiny_bert, trainer
 

@@ -14,7 +14,7 @@ from trainings import tiny_bert, trainer  # noqa: E402
 
 from parp_fairseq.hf import PruningCallback, prunable_parameters  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def examples(name):
