@@ -25,19 +25,14 @@ class Batch:
         self.tiles = _sums(-(-size // TILE) for size in sizes)
         self.widths = np.array([tensor.element_size() for tensor in tensors], np.int64)
 
-    def arguments(self) -> tuple[int, ...]:
+    def arguments(self) -> tuple[object, ...]:
         """What every kernel over several arrays begins with."""
-        return (*map(pointer, (self.pointers, self.starts, self.tiles)), len(self.tensors), TILE)
+        return self.pointers, self.starts, self.tiles, len(self.tensors), TILE
 
 
 def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
     """The addresses of CPU tensors as an array of pointers."""
     return np.array([tensor.data_ptr() for tensor in tensors], np.uint64)
-
-
-def pointer(array: np.ndarray | None) -> int | None:
-    """The address of a numpy array, None for none."""
-    return None if array is None else array.ctypes.data
 
 
 def split(tensors: Sequence[Tensor], name: str) -> tuple[Kernel | None, list[int], list[int]]:

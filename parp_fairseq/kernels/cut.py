@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels import bits
-from parp_fairseq.kernels.batch import Batch, addresses, pointer, split
+from parp_fairseq.kernels.batch import Batch, addresses, split
 from parp_fairseq.kernels.library import threads
 from parp_fairseq.kernels.words import words
 
@@ -74,9 +74,11 @@ def cut(
         own = np.zeros((len(served), 3), np.int64)
         run(
             *batch.arguments(),
-            *map(pointer, (batch.widths, *chosen)),
+            batch.widths,
+            *chosen,
             zero,
-            *map(pointer, (*pointers, own)),
+            *pointers,
+            own,
             threads(),
         )
         counts[served] = own
@@ -117,11 +119,7 @@ def zero_unset(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
     if served:
         batch = Batch([flats[i] for i in served])
         packs = [masks[i].contiguous() for i in served]
-        run(
-            *batch.arguments(),
-            *map(pointer, (batch.widths, addresses(packs))),
-            threads(),
-        )
+        run(*batch.arguments(), batch.widths, addresses(packs), threads())
     for i in left:
         zero_unset_reference(flats[i], masks[i])
     _write_back(tensors, flats)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from parp_fairseq.kernels.build import LEVELS, NAME, SOURCES, sources_digest
@@ -36,7 +37,7 @@ class KernelsError(ValueError):
 def kernel(name: str) -> Kernel | None:
     """The compiled function `name`; None where the reference in torch is to be used.
 
-    Arguments are passed as 64-bit integers and addresses (`Tensor.data_ptr()`, ctypes arrays), the
+    Arguments are contiguous numpy arrays, 64-bit integers and addresses (`Tensor.data_ptr()`), the
     result is a 64-bit integer. Python's lock is free meanwhile.
 
     Raises:
@@ -95,6 +96,9 @@ def _kernel(name: str, level: str) -> Kernel | None:
 
 
 def _argument(value: object) -> object:
+    # The caller's array lives as long as the call: an address made earlier would not keep it.
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
     # ctypes would pass a plain int as 32 bits.
     return ctypes.c_int64(value) if isinstance(value, int) else value
 

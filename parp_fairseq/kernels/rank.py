@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parp_fairseq.kernels.batch import Batch, pointer, split
+from parp_fairseq.kernels.batch import Batch, split
 from parp_fairseq.kernels.library import threads
 from parp_fairseq.kernels.words import infinity, words
 
@@ -67,9 +67,9 @@ def scan(arrays: Sequence[Tensor], low: int, high: int, room: int) -> Bracketed:
             high,
             infinity(arrays[0].dtype),
             room,
-            pointer(near),
-            pointer(at),
-            *(pointer(row) for row in counts),
+            near,
+            at,
+            *counts,
             threads(),
         )
         below[served], inside[served], infinite[served] = counts
@@ -111,7 +111,7 @@ def digits(arrays: Sequence[Tensor], shift: int, prefix: int) -> np.ndarray:
     if served:
         batch = Batch([arrays[i] for i in served])
         width = arrays[served[0]].element_size()
-        if run(*batch.arguments(), width, shift, prefix, pointer(counts), threads()):
+        if run(*batch.arguments(), width, shift, prefix, counts, threads()):
             raise MemoryError("no memory for a histogram")
     for i in left:
         counts += digits_reference(arrays[i], shift, prefix).cpu().numpy()

@@ -139,3 +139,19 @@ def test_ties_go_up_to_any_position(level, dtype):
     for ties in range(201):
         (packed,) = cut([ones], [Bound(word, ties)], pack=True).masks
         assert bits.unpack(packed, (200,)).tolist() == [False] * ties + [True] * (200 - ties)
+
+
+@pytest.mark.parametrize("count", [72, 144, 500])
+def test_many_tensors_as_large_models_have(count):
+    """Addresses of more than 128 tensors are no longer kept by numpy's cache of small arrays."""
+    draw = torch.Generator().manual_seed(count)
+    for _ in range(20):
+        tensors = [torch.randn(9, 7, generator=draw) for _ in range(count)]
+        keep = [torch.rand(9, 7, generator=draw) < 0.5 for _ in tensors]
+        wanted = [tensor * kept for tensor, kept in zip(tensors, keep)]
+        zero_unset(tensors, [bits.pack(kept) for kept in keep])
+        assert all(torch.equal(tensor, want) for tensor, want in zip(tensors, wanted))
+        masks = [bits.pack(kept) for kept in keep]
+        found = cut(tensors, [Bound(0, 0)] * count, pack=True, others=[masks])
+        assert found.kept == [int(kept.sum()) for kept in keep]
+        assert found.both == [sum(found.kept)]
