@@ -13,13 +13,13 @@ from small_glue import bert_folder, glue_folder, xlnet_folder
 
 pytest.importorskip("transformers")
 
-from parp_fairseq.errors import UserError  # noqa: E402
-from parp_fairseq.glue import training  # noqa: E402
-from parp_fairseq.glue.runs import GlueRuns  # noqa: E402
-from parp_fairseq.glue.settings import Settings  # noqa: E402
-from parp_fairseq.glue.specs import PruningOptions, Source, spec_of  # noqa: E402
-from parp_fairseq.glue.tasks import TASKS  # noqa: E402
-from parp_fairseq.masks.files import load_mask  # noqa: E402
+from parp_fairseq.errors import UserError
+from parp_fairseq.glue import training
+from parp_fairseq.glue.runs import GlueRuns
+from parp_fairseq.glue.settings import Settings
+from parp_fairseq.glue.specs import PruningOptions, Source, spec_of
+from parp_fairseq.glue.tasks import TASKS
+from parp_fairseq.masks.files import load_mask
 
 SETTINGS = Settings(learning_rate=3e-3, batch=8, micro_batch=4, epochs=2)
 COLA, RTE, STSB = (TASKS[name] for name in ("cola", "rte", "sts-b"))
