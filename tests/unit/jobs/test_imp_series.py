@@ -62,7 +62,11 @@ def test_a_call_that_trained_nothing_does_not_forbid_the_corrected_one(
 ):
     out = tmp_path / "out"
 
+    sleep = imp.time.sleep
+
     def interrupt(_):
+        # Once: ending the child waits with the same function.
+        imp.time.sleep = sleep
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises((UserError, KeyboardInterrupt)) as error:
