@@ -63,8 +63,8 @@ class PruningCallback(TrainerCallback):
         schedule: str | None = None,
         granularity: str = "global",
         mask: PathLike | None = None,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         seed: int = 2337,
         resume_from: PathLike | None = None,
     ) -> None:
@@ -106,8 +106,8 @@ class PruningCallback(TrainerCallback):
             schedule=schedule,
             granularity=granularity,
             mask=mask,
-            include=tuple(include),
-            exclude=tuple(exclude),
+            include=_patterns(include),
+            exclude=_patterns(exclude),
             seed=seed,
         )
         self.options.check()
@@ -215,25 +215,32 @@ class PruningCallback(TrainerCallback):
             sidecar.write_state(folder, self.pruner.state_dict(), self._subnetwork())
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs: Any,
     ) -> None:
         """Leave m⊙θ in the model, and nothing else."""
+        if model is not None:
+            model.__dict__.pop(_OWNER, None)
         if self.pruner is None or self._view is None:
             return
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
+        if best is not None:
+            self.mask = self._mask_of(best)
+        else:
+            self._check_workers()
+            self.mask = self.pruner.view_mask()
         if self._climbing:
             logger.warning(
                 "training ended at update %d, before the sparsity had climbed to %g: the model is "
                 "%.1f%% sparse",
                 state.global_step,
                 self.options.sparsity,
-                100 * self.pruner.sparsity,
+                100 * self.mask.sparsity,
             )
-        if best is not None:
-            self.mask = self._mask_of(best)
-        else:
-            self._check_workers()
-            self.mask = self.pruner.view_mask()
         with torch.no_grad():
             self.mask.zero_(self._weights)
         self._view.end()
@@ -302,3 +309,7 @@ class PruningCallback(TrainerCallback):
         """Stop where workers have come to different masks."""
         if self.pruner is not None:
             check_same(self.pruner.checksum())
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

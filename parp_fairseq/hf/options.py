@@ -39,6 +39,7 @@ class PruningOptions:
 
     def check(self) -> None:
         """Raise UserError where an option is wrong, or does not go with the others."""
+        self._check_types()
         with options_named(""):
             check_sparsity(self.sparsity)
             check_sparsity(self.initial_sparsity, "initial_sparsity")
@@ -55,6 +56,24 @@ class PruningOptions:
             )
         # With any number of updates: a Pruner checks the rest.
         self.pruner(1)
+
+    def _check_types(self) -> None:
+        # bool is an int in Python, and no number here.
+        for name in ("sparsity", "initial_sparsity", "rise"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise UserError(f"{name} is {value!r}; give a fraction (90% is 0.9)")
+        for share in self.stages:
+            if isinstance(share, bool) or not isinstance(share, (int, float)):
+                raise UserError(f"stages holds {share!r}; give fractions (90% is 0.9)")
+        for name in ("interval", "seed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UserError(f"{name} is {value!r}; give a whole number")
+        for name in ("include", "exclude"):
+            for pattern in getattr(self, name):
+                if not isinstance(pattern, str):
+                    raise UserError(f"{name} holds {pattern!r}; give patterns of parameter names")
 
     def pruner(self, total_updates: int) -> Pruner | None:
         """Return the Pruner that the options ask for; None for method "dense".

@@ -81,6 +81,7 @@ def test_ends_with_exactly_the_sparsity_in_model_and_file(tmp_path, make, data, 
     assert not any(
         module._forward_pre_hooks or module._state_dict_hooks for module in model.modules()
     )
+    assert not any("parp" in name for name in vars(model))
 
 
 def test_dense_is_the_trainer_alone(tmp_path):
@@ -290,6 +291,13 @@ def test_masks_from_files_and_folders(tmp_path):
         trainer(tmp_path / "o", tiny_bert(), missing).train()
 
 
+def test_one_pattern_may_be_given_alone(tmp_path):
+    model = tiny_bert()
+    callback = PruningCallback("mpi", 0.6, include="encoder.layer.*.output.dense.weight")
+    trainer(tmp_path, model, callback).train()
+    assert len(list(callback.mask)) == 4  # attention.output too ends so
+
+
 def test_bf16_autocast(tmp_path):
     model = tiny_bert()
     trainer(tmp_path, model, PruningCallback("parp", 0.6, interval=3), bf16=True).train()
@@ -358,6 +366,13 @@ def test_a_part_in_evaluation_mode_stays_with_theta(tmp_path):
         ({"method": "parp", "stages": [0.2]}, "stages has no meaning"),
         ({"granularity": "row"}, "granularity is 'row'"),
         ({"schedule": "steep"}, "schedule is 'steep'"),
+        ({"sparsity": "half"}, "sparsity is 'half'"),
+        ({"interval": 1.5}, "interval is 1.5; give a whole number"),
+        ({"interval": True}, "interval is True"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"method": "parp_p", "rise": "a"}, "rise is 'a'"),
+        ({"method": "parp_p", "stages": ["a"]}, "stages holds 'a'"),
+        ({"include": [1]}, "include holds 1"),
     ],
 )
 def test_wrong_options_are_told_at_once(options, reason):
