@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE, read_hf_weights
 from parp_fairseq.checkpoints.hf_symbols import read_symbols
-from parp_fairseq.checkpoints.strict_json import strict_json
+from parp_fairseq.checkpoints.strict_json import read_object
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
@@ -106,7 +106,7 @@ def read_hf_folder(folder: PathLike) -> dict[str, Any]:
     """
     folder = Path(folder)
     check_hf_folder(folder)
-    config = {**_DEFAULTS, **_json(folder / CONFIG_FILE)}
+    config = {**_DEFAULTS, **read_object(folder / CONFIG_FILE)}
     _check_kind(config, folder)
     network = _network(config, folder)
     normalize = _normalize(folder)
@@ -201,9 +201,9 @@ def _network(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _normalize(folder: Path) -> bool:
     """Whether the waveform is normalised, from either file that a processor writes."""
     if (folder / AUDIO_FILE).is_file():
-        name, about = AUDIO_FILE, _json(folder / AUDIO_FILE)
+        name, about = AUDIO_FILE, read_object(folder / AUDIO_FILE)
     elif (folder / PROCESSOR_FILE).is_file():
-        name, about = PROCESSOR_FILE, _json(folder / PROCESSOR_FILE)
+        name, about = PROCESSOR_FILE, read_object(folder / PROCESSOR_FILE)
         about = about.get("feature_extractor") or {}
     else:
         raise UserError(
@@ -254,13 +254,3 @@ def _complete(weights: dict[str, Tensor], network: Mapping[str, Any], folder: Pa
 
 def _is_size(value: Any) -> bool:
     return type(value) is int and 1 <= value < 2**20
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = strict_json(path.read_bytes(), digits=40)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON; copy it again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; copy it again")
-    return content

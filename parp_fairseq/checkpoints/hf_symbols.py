@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
-from parp_fairseq.checkpoints.strict_json import strict_json
+from parp_fairseq.checkpoints.strict_json import read_object
 from parp_fairseq.errors import UserError
 
 VOCABULARY_FILE = "vocab.json"
@@ -115,13 +115,4 @@ def _content(token: Any) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        # A tokenizer without a limit says 10^30.
-        content = strict_json(path.read_bytes(), digits=40)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON; copy it again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; copy it again")
-    return content
+    return read_object(path) if path.is_file() else {}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from parp_fairseq.errors import UserError
 
 MAX_DEPTH = 64
 MAX_DIGITS = 19
@@ -35,6 +38,22 @@ def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
         raise ValueError("its JSON is nested too deeply") from error
     _check_depth(value)
     return value
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a file of transformers that holds one JSON object.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        # A tokenizer without a limit says 10^30.
+        content = strict_json(path.read_bytes(), digits=40)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON; copy it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object; copy it again")
+    return content
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf.folder import read_tensors
 from parp_fairseq.masks.files import nonzero_mask
-from parp_fairseq.masks.first import fitted, mask_in
+from parp_fairseq.masks.first import fitted, mask_in, matching
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.pruning.methods import FILE, FINETUNED, FIRST_MASKS, RANDOM, RANDOM_INIT, Method
@@ -59,7 +59,7 @@ def first_mask(
         return fitted(_stored(path, weights), path, sparsity, weights, "").to(weights), 0.0
     ranked = weights
     if kind == FINETUNED:
-        ranked = matching(read_tensors(str(mask)), weights, str(mask))
+        ranked = matching(read_tensors(str(mask)), weights, str(mask), "mask")
     elif kind == RANDOM_INIT:
         ranked = _random_init(model, weights, seed)
     with options_named(""):
@@ -67,31 +67,10 @@ def first_mask(
     return selection.mask(ranked).to(weights), selection.threshold
 
 
-def matching(
-    tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str
-) -> dict[str, Tensor]:
-    """Return those of `tensors` that bear the names of `weights`, in fp32 on the CPU.
-
-    Raises:
-        UserError: one is missing or of another shape.
-    """
-    chosen = {}
-    for name, weight in weights.items():
-        tensor = tensors.get(name)
-        if tensor is None or tensor.shape != weight.shape:
-            has = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
-            raise UserError(
-                f"{source}: {name} {has} there and has shape {tuple(weight.shape)} here; give a "
-                "model of the same architecture as mask"
-            )
-        chosen[name] = tensor.float()
-    return chosen
-
-
 def _stored(path: str, weights: Mapping[str, Tensor]) -> Mask:
     """The mask in a file of ours, under names of transformers; of a folder, what is not zero."""
     if Path(path).is_dir():
-        return nonzero_mask(matching(read_tensors(path), weights, path))
+        return nonzero_mask(matching(read_tensors(path), weights, path, "mask"))
     if not Path(path).is_file():
         raise UserError(f"{path}: no such mask file; use {', '.join(FIRST_MASKS)} or a mask file")
     mask = mask_in(path, weights)
@@ -119,4 +98,4 @@ def _random_init(model: Any, weights: Mapping[str, Tensor], seed: int) -> dict[s
             "initial='random'"
         ) from error
     tensors = {name: tensor.detach() for name, tensor in fresh.named_parameters()}
-    return matching(tensors, weights, type(model).__name__)
+    return matching(tensors, weights, type(model).__name__, "initial")

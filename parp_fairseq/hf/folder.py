@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 

@@ -165,17 +165,33 @@ def finetuned_weights(path: str, weights: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         UserError: the file is missing, unreadable or of another model.
     """
-    state = {
-        canonical_name(name): tensor for name, tensor in load_checkpoint(path)["model"].items()
-    }
-    tuned = {}
+    return matching(load_checkpoint(path)["model"], weights, path, "task.prune.mask")
+
+
+def matching(
+    tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str, option: str
+) -> dict[str, Tensor]:
+    """Return those of a model's tensors that bear the names of `weights`, in fp32.
+
+    Args:
+        tensors: the model's, under names that may have a fine-tuned model's prefixes.
+        weights: name → tensor of the right shape.
+        source: what to call the model in an error: its file.
+        option: the option that named it.
+
+    Raises:
+        UserError: one is missing or of another shape.
+    """
+    short = {canonical_name(name): tensor for name, tensor in tensors.items()}
+    chosen = {}
     for name, weight in weights.items():
-        tensor = state.get(canonical_name(name))
+        wanted = canonical_name(name)
+        tensor = short.get(wanted)
         if tensor is None or tensor.shape != weight.shape:
             has = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
             raise UserError(
-                f"{path}: {canonical_name(name)} {has} there and has shape {tuple(weight.shape)} "
-                "here; give a checkpoint of the same architecture as task.prune.mask"
+                f"{source}: {wanted} {has} there and has shape {tuple(weight.shape)} here; give a "
+                f"checkpoint of the same architecture as {option}"
             )
-        tuned[name] = tensor.float()
-    return tuned
+        chosen[name] = tensor.float()
+    return chosen
