@@ -131,7 +131,9 @@ setup(
         "pieces": ["sentencepiece"],
         "onnx": ["onnx", "onnxruntime"],
         "report": ["matplotlib"],
-        "workflow": ['snakemake>=9,<10; python_version >= "3.11"'],
+        # The launcher for Hydra 1.3, which comes with the newer fairseq.
+        "slurm": [f"hydra-submitit-launcher; {NEW}"],
+        "workflow": [f"snakemake>=9,<10; {NEW}"],
         "tensorboard": ["tensorboard"],
         "dev": [
             "hypothesis",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import logging
 import os
 import re
@@ -31,25 +32,32 @@ def leave(line: str) -> NoReturn:
     raise SystemExit(2)
 
 
+class _Trained:
+    """fairseq's training function with our checks around it.
+
+    An object, so that it goes along where submitit pickles the program for a job.
+    """
+
+    def __init__(self, train: Callable[..., Any]) -> None:
+        self.train = train
+        self.begun = False
+
+    def __call__(self, cfg: Any, **kwargs: Any) -> Any:
+        self.begun = True
+        return _train(cfg, functools.partial(self.train, **kwargs))
+
+
 def install() -> None:
     """Take part in this process's training, if it is one; again does nothing new."""
     module = sys.modules.get("fairseq_cli.hydra_train") or sys.modules["__main__"]
     train = getattr(module, "_hydra_main", None)
-    if train is None or hasattr(train, "by_parp"):
+    if train is None or isinstance(train, _Trained):
         return
     for remark in _REMARKS:
         warnings.filterwarnings("ignore", message=remark)
     logging.getLogger("hydra").setLevel(logging.WARNING)
-    begun: list[bool] = []
-
-    @functools.wraps(train)
-    def trained(cfg: Any, **kwargs: Any) -> Any:
-        begun.append(True)
-        return _train(cfg, functools.partial(train, **kwargs))
-
-    trained.by_parp = True
-    module._hydra_main = trained
-    hydra_utils.run_and_report = _reporting(hydra_utils.run_and_report, begun)
+    module._hydra_main = ours = _Trained(train)
+    hydra_utils.run_and_report = _reporting(hydra_utils.run_and_report, ours)
     if hasattr(hydra_utils, "print_exception"):
         # Hydra 1.0 calls it in a way that Python 3.10 does not know, and hides the real error.
         hydra_utils.print_exception = _print_exception
@@ -79,6 +87,7 @@ def _import_user_dir(cfg: Any) -> None:
     given = cfg.common.get("user_dir")
     if not given:
         leave(f"common.user_dir is missing; task parp needs {_USER_DIR}")
+    _settle_imported(cfg)
     try:
         import_user_module(cfg.common)
     except (FileNotFoundError, ImportError) as error:
@@ -89,7 +98,30 @@ def _import_user_dir(cfg: Any) -> None:
         leave(f"common.user_dir={given} brings no task parp; use {_USER_DIR}")
 
 
-def _reporting(report: Callable[[Any], Any], begun: list[bool]) -> Callable[[Any], Any]:
+def _settle_imported(cfg: Any) -> None:
+    """Where the package is imported already, name its folder as fairseq will look for it.
+
+    A job that submitit put back into the queue holds settings of ours: unpickling them imports the
+    package, and fairseq takes the same folder under another path for another package.
+    """
+    package = sys.modules.get("parp_fairseq")
+    if package is None:
+        return
+    import fairseq
+
+    given, (folder,) = cfg.common.user_dir, package.__path__
+    root = os.path.dirname(fairseq.__file__)
+    for place in (os.path.abspath(given), f"{root}/{given}", f"{root}/../{given}"):
+        if os.path.exists(place):
+            if os.path.samefile(place, folder):
+                cfg.common.user_dir = folder
+                # What the import does where fairseq is there first.
+                for room in ("criterions", "optim", "tasks"):
+                    importlib.import_module(f"parp_fairseq.{room}")
+            return
+
+
+def _reporting(report: Callable[[Any], Any], training: _Trained) -> Callable[[Any], Any]:
     """Hydra's `run_and_report`, with one line for what is wrong with the command of a training."""
 
     @functools.wraps(report)
@@ -97,7 +129,7 @@ def _reporting(report: Callable[[Any], Any], begun: list[bool]) -> Callable[[Any
         try:
             return func()
         except (HydraException, OmegaConfBaseException) as error:
-            if begun or not is_ours(sys.argv) or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if training.begun or not is_ours(sys.argv) or os.environ.get("HYDRA_FULL_ERROR") == "1":
                 return report(functools.partial(_raise, error))
             leave(refused(error, sys.argv))
         except Exception as error:

@@ -116,6 +116,9 @@ def _one_line(folder: Path) -> Iterator[None]:
             raise UserError(cannot_write(error.filename or folder, error)) from error
         raise
     except Exception as error:
+        ended = _ended_before(error)
+        if ended is not None:
+            raise ended from None
         line = _error_of_worker(error)
         if line == "":
             raise SystemExit(EXIT_CODE) from None
@@ -130,6 +133,13 @@ def _one_line(folder: Path) -> Iterator[None]:
             with contextlib.suppress(Exception):
                 writer.close()
         progress_bar._tensorboard_writers.clear()
+
+
+def _ended_before(error: BaseException | None) -> SystemExit | None:
+    """The exit that an error hides: a scheduler's signal ended the program amid a torch.save."""
+    while error is not None and not isinstance(error, SystemExit):
+        error = error.__context__
+    return error
 
 
 def _forget_earlier_run() -> None:
