@@ -87,7 +87,7 @@ def _import_user_dir(cfg: Any) -> None:
     given = cfg.common.get("user_dir")
     if not given:
         leave(f"common.user_dir is missing; task parp needs {_USER_DIR}")
-    _settle_imported(cfg)
+    _settle_imported(given)
     try:
         import_user_module(cfg.common)
     except (FileNotFoundError, ImportError) as error:
@@ -98,8 +98,8 @@ def _import_user_dir(cfg: Any) -> None:
         leave(f"common.user_dir={given} brings no task parp; use {_USER_DIR}")
 
 
-def _settle_imported(cfg: Any) -> None:
-    """Where the package is imported already, name its folder as fairseq will look for it.
+def _settle_imported(given: str) -> None:
+    """Where the package is imported already, let fairseq find that it is the one asked for.
 
     A job that submitit put back into the queue holds settings of ours: unpickling them imports the
     package, and fairseq takes the same folder under another path for another package.
@@ -109,12 +109,12 @@ def _settle_imported(cfg: Any) -> None:
         return
     import fairseq
 
-    given, (folder,) = cfg.common.user_dir, package.__path__
     root = os.path.dirname(fairseq.__file__)
+    # In fairseq's order, and as it writes them.
     for place in (os.path.abspath(given), f"{root}/{given}", f"{root}/../{given}"):
         if os.path.exists(place):
-            if os.path.samefile(place, folder):
-                cfg.common.user_dir = folder
+            if os.path.samefile(place, package.__path__[0]):
+                package.__path__.append(place)
                 # What the import does where fairseq is there first.
                 for room in ("criterions", "optim", "tasks"):
                     importlib.import_module(f"parp_fairseq.{room}")

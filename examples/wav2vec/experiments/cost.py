@@ -22,6 +22,10 @@ _FILES = 3
 # Weights and Adam's two averages, fp32.
 _BYTES = 12
 _FRAMES = 50  # a second, of the transformer
+# Kept for the backward pass, bytes a second of audio, fp32: scripts/bench/activations.py.
+_KEPT = {"base": 39e6, "large": 101e6}
+# Weights, gradients and Adam's two averages, bytes a parameter in fp32.
+_TRAINED = 16
 _EXTRACTOR = 4.8e9  # operations a second of audio, forward; it is not trained
 _RATE = 16_000
 
@@ -48,6 +52,16 @@ def gpu_hours(world: World) -> float:
     updates, audio = updates_and_audio(world)
     flops = audio * (3 * 2 * _SIZES[world.size][1] * _FRAMES + _EXTRACTOR)
     return updates * flops / (TERAFLOPS * 1e12) / 3600
+
+
+def gpu_memory(world: World) -> float:
+    """Of one GPU in GB: weights, gradients, Adam, and what is kept of a whole batch.
+
+    Temporaries, m⊙θ while it is scored, and what PyTorch holds back come on top.
+    """
+    config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
+    audio = config["dataset"]["max_tokens"] / _RATE
+    return (_TRAINED * _SIZES[world.size][0] + _KEPT[world.size] * audio) / 1e9
 
 
 def cost_of(fine_tunings: Iterable[FineTuning], core_hours: float | None = None) -> Cost:
@@ -90,16 +104,18 @@ def cost_table(plan: Plan) -> str:
                 f"{rest.trainings:,}",
                 *(f"{number:,.1f}" for number in numbers),
                 f"{rest.gigabytes:,.1f}",
+                *([] if cpu else [f"{max(gpu_memory(ft.world) for ft in members):.0f}"]),
             ]
         )
     unit = "core" if cpu else "GPU"
     header = ["result", "fine-tunings", "left", f"{unit} hours", "left", "GB left"]
+    header += [] if cpu else ["GB a GPU"]
     if cpu:
         made = f"hours: mean of the {len(scores)} scores here" if scores else "hours: guessed"
     else:
         made = (
-            f"hours: estimated, {TERAFLOPS:g} TFLOP/s a GPU, nothing measured; GB: estimated, "
-            f"{_FILES} checkpoints each; GPU memory is not estimated"
+            f"hours: estimated, {TERAFLOPS:g} TFLOP/s a GPU, nothing measured; GB left: estimated, "
+            f"{_FILES} checkpoints each; GB a GPU: estimated, fp32, four GPUs, without temporaries"
         )
     return f"{aligned(header, rows, left=1)}\n{made}"
 
