@@ -17,13 +17,17 @@ HERE = Path(__file__).resolve().parents[1]
 SCALES = ("small", "paper")
 IMP = "imp"
 
-_KINDS = ("rates", "effects", "views")
+# What is made of each stands in `kinds`.
+KIND_NAMES = ("rates", "effects", "views", "effort", "intervals", "overlap", "first_mask")
+# Compare masks, and take no scores.
+_OF_MASKS = ("overlap", "first_mask")
 _WORLD_KEYS = {
     *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
     *("size", "hours"),
 }
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why"}
+_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail"}
 
 
@@ -104,6 +108,13 @@ class FineTuning:
         return FineTuning(self.world, "dense", 0.0, self.seed)
 
     @property
+    def gives_mask(self) -> FineTuning | None:
+        """What must be trained for the mask that it ends with; None for MPI and RP."""
+        if self.method in ("mpi", "rp"):
+            return None
+        return self.needs or self
+
+    @property
     def trainings(self) -> int:
         """Fine-tunings that it takes beside what it needs."""
         return round(self.sparsity * 10) + 1 if self.method == IMP else 1
@@ -148,14 +159,34 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class IouClaim:
+    """Every pair of masks of two settings has an IOU above a bound.
+
+    Attributes:
+        says: the claim in words.
+        of: a setting, such as "omp 0.5".
+        and_of: the other; the same one means pairs of it.
+        above: the bound, in [0, 1].
+        worlds_differ: ask pairs of different worlds alone.
+    """
+
+    says: str
+    of: str
+    and_of: str
+    above: float
+    worlds_differ: bool = False
+
+
+@dataclass(frozen=True)
 class Result:
     """A table or figure.
 
     Attributes:
         name: its folder beside the Snakefile, and its target.
         title: for readers.
-        kind: how it is shown: rates, effects or views.
-        fine_tunings: what it is made from.
+        kind: how it is shown, one of those in `kinds`.
+        fine_tunings: whose scores it is made from.
+        masks: fine-tunings whose masks it compares.
         paper: setting ("parp 0.9") → the paper's numbers, as text.
         claims: what is asked of the numbers.
     """
@@ -165,7 +196,8 @@ class Result:
     kind: str
     fine_tunings: tuple[FineTuning, ...]
     paper: Mapping[str, str] = field(default_factory=dict, hash=False)
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | IouClaim, ...] = ()
+    masks: tuple[FineTuning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,13 +223,21 @@ class Plan:
 
     @property
     def trained(self) -> dict[str, FineTuning]:
-        """All that may have to be trained: those, and what they need."""
+        """All that may have to be trained: those, and what they and masks need."""
         found: dict[str, FineTuning] = {}
         for ft in self.scored.values():
             for one in (ft.needs, ft):
                 if one is not None:
                     found.setdefault(one.name, one)
+        for ft in self.masks.values():
+            if ft.gives_mask is not None:
+                found.setdefault(ft.gives_mask.name, ft.gives_mask)
         return found
+
+    @property
+    def masks(self) -> dict[str, FineTuning]:
+        """The fine-tunings whose masks the results compare, by name."""
+        return {ft.name: ft for result in self.results.values() for ft in result.masks}
 
     @property
     def folder(self) -> Path:
@@ -287,12 +327,13 @@ def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
 
 def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]) -> Result:
     _check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
-    if entry["kind"] not in _KINDS:
-        raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(_KINDS)}")
+    if entry["kind"] not in KIND_NAMES:
+        raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(KIND_NAMES)}")
     chosen = entry.get("worlds") or [entry.get("world")]
     for group in chosen:
         if group not in groups:
             raise UserError(f"{where}: there is no world {group}; use {', '.join(groups)}")
+    of_masks = entry["kind"] in _OF_MASKS
     found: dict[str, FineTuning] = {}
     for number, cell in enumerate(entry["cells"], start=1):
         place = f"{where}, cell {number}"
@@ -300,21 +341,29 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
         if cell["method"] != IMP:
             with options_named("", f"{place}: "):
                 method_named(cell["method"])
+        if of_masks and cell["method"] == "dense":
+            raise UserError(f"{place}: a dense model has no mask; compare masks of other methods")
         for group in chosen:
             for world in groups[group]:
                 for ft in _fine_tunings(world, cell, entry.get("seeds") or [1]):
                     found[ft.name] = ft
-    claims = []
+    claims: list[Claim | IouClaim] = []
     for number, claim in enumerate(entry.get("claims") or [], start=1):
-        _check_keys(f"{where}, claim {number}", claim, _CLAIM_KEYS, ("says", "fewer", "than"))
-        claims.append(Claim(**claim))
+        place = f"{where}, claim {number}"
+        if of_masks:
+            _check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
+            claims.append(IouClaim(**claim))
+        else:
+            _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
+            claims.append(Claim(**claim))
     return Result(
         name,
         entry["title"],
         entry["kind"],
-        tuple(found.values()),
+        () if of_masks else tuple(found.values()),
         entry.get("paper") or {},
         tuple(claims),
+        tuple(found.values()) if of_masks else (),
     )
 
 
