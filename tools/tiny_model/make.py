@@ -3,6 +3,7 @@
 
 With --audio, pre-train on recordings instead of synthetic speech:
     tools/tiny_model/make.py --audio speechocean762/WAVE --width 192 --work runs/en --out en.pt
+With --updates, stop on the way there: the same weights as the whole run has at that update.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--width", type=int, default=Settings.width, help="of the transformer")
     parser.add_argument("--audio", type=Path, action="append", help="folder (may be repeated)")
+    parser.add_argument("--updates", type=int, help="stop after so many (default: all 4,500)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -41,7 +43,7 @@ def main() -> int:
     try:
         speech = recorded_speech(options.audio, options.seed) if options.audio else None
         settings = Settings(seed=options.seed, width=options.width)
-        pretrain(settings, options.work, options.out, speech=speech)
+        pretrain(settings, options.work, options.out, speech=speech, stop=options.updates)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
