@@ -327,6 +327,7 @@ def pretrain(
     *,
     speech: Speech | None = None,
     save_every: int = 500,
+    stop: int | None = None,
 ) -> None:
     """Make the tiny model, from speech to file; run again after a kill, it goes on.
 
@@ -336,27 +337,45 @@ def pretrain(
         out: checkpoint to write, at the end of every round and every `save_every` updates.
         speech: what to train on; None makes synthetic speech of the settings' speakers.
         save_every: updates between saves.
+        stop: end after so many updates of all rounds, with the learning rate that a whole run has
+            there; None: after the last. Without it, or with a later one, the run goes on.
 
     Raises:
-        UserError: espeak-ng is not installed, or `work` is of other settings.
+        UserError: espeak-ng is not installed; `work` is of other settings; or `stop` is no update
+            of the run, or one that the state in `work` is past.
     """
     import numpy as np
     import torch
 
+    last = sum(this.updates for this in settings.rounds)
+    stop = last if stop is None else stop
+    if not 1 <= stop <= last:
+        raise UserError(f"--updates is {stop}, expected 1 to {last}")
     _check_work(settings, work)
+    state = _load_state(work / "state.pt")
+    at = _updates_of(settings, state)
+    if at > stop:
+        raise UserError(f"{work} is at update {at}, past --updates {stop}; give another --work")
     torch.manual_seed(settings.seed)
     model = build_model(settings)
+    if state and at == stop:
+        model.load_state_dict(state["model"])
+        save_checkpoint(model, settings, out, at)
+        return
     if speech is None:
         speech = make_speech(settings, work)
     counts = [frame_count(int(n)) for n in np.diff(speech.offsets)]
     starts = np.cumsum([0, *counts])
     logger.info("%.1f hours of speech", speech.offsets[-1] / SAMPLE_RATE / 3600)
-    state = _load_state(work / "state.pt")
     done = 0
     for number, this in enumerate(settings.rounds):
         if state and state["round"] > number:
+            # Drawn as in a run without a stop, so that later heads start alike.
+            torch.nn.Linear(architecture(settings)["encoder_embed_dim"], this.clusters)
             done += this.updates
             continue
+        if done >= stop:
+            break
         if state and state["round"] == number:
             model.load_state_dict(state["model"])
         targets = make_targets(settings, number, speech, model, work)
@@ -371,7 +390,8 @@ def pretrain(
         model.train()
         since = time.monotonic()
         recent: list[tuple[float, float]] = []
-        for update in range(begin, this.updates):
+        end = min(this.updates, stop - done)
+        for update in range(begin, end):
             _set_lr(optimizer, this, update)
             source, labels, mask = draw_batch(
                 settings, speech, targets, starts, [settings.seed, number, update]
@@ -403,8 +423,11 @@ def pretrain(
                 )
                 _save_state(work / "state.pt", number, update + 1, model, head, optimizer)
                 save_checkpoint(model, settings, out, done + update + 1)
-        done += this.updates
-        _save_state(work / "state.pt", number + 1, 0, model, None, None)
+        done += end
+        if end == this.updates:
+            _save_state(work / "state.pt", number + 1, 0, model, None, None)
+        else:
+            _save_state(work / "state.pt", number, end, model, head, optimizer)
         save_checkpoint(model, settings, out, done)
         state = None
 
@@ -509,6 +532,14 @@ def _losses(
     if settings.unmasked_weight > 0:
         loss = loss + settings.unmasked_weight * cross_entropy(logits[~mask], labels[~mask])
     return loss, (masked.argmax(-1) == wanted).float().mean().item()
+
+
+def _updates_of(settings: Settings, state: dict[str, Any] | None) -> int:
+    """How many updates of all rounds a saved state has behind it."""
+    if state is None:
+        return 0
+    rounds = settings.rounds[: state["round"]]
+    return sum(this.updates for this in rounds) + int(state["update"])
 
 
 def _load_state(path: Path) -> dict[str, Any] | None:
