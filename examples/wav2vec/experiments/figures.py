@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.languages import by_group, draw_languages
 from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
 from experiments.statistics import CELLS, Estimate
@@ -36,7 +37,7 @@ def draw(plan: Plan, result: Result, scores: Mapping[str, Scored], folder: Path)
     settings = [setting for setting in settings_of(result, scores) if setting.by_seed]
     if not settings:
         return []
-    kinds = {"rates": _rates, "effects": _effects, "views": _views}
+    kinds = {"rates": _rates, "effects": _effects, "views": _views, "languages": _languages}
     figure = kinds[result.kind](settings)
     files = [folder / f"{plan.scale}.{ending}" for ending in ("png", "pdf")]
     for file in files:
@@ -163,6 +164,16 @@ def _views(settings: Sequence[Setting]) -> Figure:
     split = settings[0].first.world.valid
     panels[0].set_ylabel(f"{metric_of(settings)} on {split} (%)")
     _legend(figure, panels[:1], "")
+    return figure
+
+
+def _languages(settings: Sequence[Setting]) -> Figure:
+    """Errors by language and their average, a panel a group of worlds."""
+    from matplotlib.figure import Figure
+
+    columns = len(by_group(settings))
+    figure = Figure(figsize=(max(6.8, 5.2 * columns), 4.4), layout="constrained")
+    _legend(figure, draw_languages(figure, settings), "")
     return figure
 
 

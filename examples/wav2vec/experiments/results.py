@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.claims import judge
 from experiments.figures import draw
+from experiments.languages import language_claims, language_tables
 from experiments.plan import HERE, Plan, Result, read_plans
 from experiments.scores import Scored, Setting, read_scores, settings_of
 from experiments.tables import NOT_RUN, Table, make_tables, metric_of
@@ -48,7 +49,10 @@ def report(home: str | Path = HERE) -> list[Path]:
             continue
         lines += [f"- **{world.name}**: {world.about}" for world in plan.worlds.values()] + [""]
         for result in plan.results.values():
-            tables = make_tables(plan, result, scores)
+            if result.kind == "languages":
+                tables = language_tables(settings_of(result, scores))
+            else:
+                tables = make_tables(plan, result, scores)
             place = plan.home / result.name
             own = [text for table in tables for text in (f"{table.title}:\n", table.markdown(), "")]
             write_lines(place / f"{plan.scale}.md", own[:-1])
@@ -112,6 +116,8 @@ def _paper(result: Result) -> list[str]:
 def _claims(result: Result, settings: Sequence[Setting]) -> list[str]:
     if not result.claims:
         return []
+    if result.kind == "languages":
+        return language_claims(result.claims, settings)
     metric = metric_of(settings)
     lines = ["| claim | | difference | seeds |", "| --- | --- | ---: | ---: |"]
     whys = []
