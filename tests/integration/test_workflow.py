@@ -136,6 +136,58 @@ def test_from_a_plan_to_its_results(tmp_path):
     assert plan.scores_file("quick_dense_seed1").stat().st_mtime_ns == before
 
 
+LANGUAGES = {
+    "models": {"two.pt": {"languages": ["nl", "fr"], "speakers": 7, "rounds": [2, 2]}},
+    "worlds": {
+        "joint": {
+            "about": "a few words of two languages",
+            "config": "parp_demo",
+            "speech": {
+                "languages": ["nl", "fr"],
+                "utterances": {"train": 12, "dev": 4, "test": 4},
+            },
+            "data": "data/joint",
+            "model": "two.pt",
+            "valid": "dev",
+            "test": ["test-nl", "test-fr"],
+            "overrides": [
+                "task.labels=phn",
+                "criterion.post_process=none",
+                "optimization.max_update=4",
+            ],
+            "size": "tiny",
+        }
+    },
+    "results": {
+        "both": {
+            "title": "Both",
+            "kind": "languages",
+            "world": "joint",
+            "cells": [{"method": "parp", "sparsity": [0.9]}],
+        }
+    },
+}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
+def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
+    pytest.importorskip("phonemizer")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(LANGUAGES, sort_keys=False))
+    run = snakemake(tmp_path, "both")
+    assert run.returncode == 0, run.stderr[-3000:]
+    plan = read_plan("small", tmp_path)
+    scores = json.loads(plan.scores_file("joint_parp_0.9_seed1").read_text(encoding="utf-8"))
+    assert [(row["split"], row["metric"]) for row in scores["scores"]] == [
+        (split, "PER") for split in ("dev", "test-nl", "test-fr")
+    ]
+    assert scores["settings"]["recipe"] == LANGUAGES["models"]["two.pt"]
+    assert scores["scores"][1]["zeros"] == pytest.approx(0.9, abs=1e-4)
+    table = (tmp_path / "both" / "small.md").read_text(encoding="utf-8")
+    assert "| method | sparsity | nl | fr | average | seeds |" in table
+    assert (plan.work / "two.pt").stat().st_size < 6_000_000
+    assert "train" not in snakemake(tmp_path, "-n", "both").stdout
+
+
 def test_fine_tunings_of_the_papers_scale_compose():
     plan = read_plan("paper")
     kinds: dict[object, FineTuning] = {}

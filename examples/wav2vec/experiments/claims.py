@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.plan import Claim, Result
+from experiments.plan import Claim
 from experiments.scores import Setting
 from experiments.statistics import Estimate, paired
 from experiments.tables import NOT_RUN, metric_of
@@ -49,14 +49,13 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
     return Judgement(verdict if verdict == NOT_TOLD_APART else f"{verdict}, one seed", difference)
 
 
-def claim_lines(result: Result, settings: Sequence[Setting]) -> list[str]:
+def claim_lines(claims: Sequence[Claim], settings: Sequence[Setting]) -> list[str]:
     """The claims of a result, world by world, as a table in Markdown, and the reasons given."""
     metric = metric_of(settings)
     lines = ["| claim | | difference | seeds |", "| --- | --- | ---: | ---: |"]
     whys = []
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
-    for claim in result.claims:
-        assert isinstance(claim, Claim)
+    for claim in claims:
         for world in worlds:
             found = {one.key: one for one in settings if one.first.world.name == world}
             judged = judge(found.get(claim.fewer), found.get(claim.than))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from experiments import claims
 from experiments.figures import legend
 from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
@@ -107,6 +108,11 @@ def effort_figure(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> F
             axes.grid(color="#dddddd")
     legend(figure, list(panels[:, 0]), "lower is better")
     return figure
+
+
+def claim_lines(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]:
+    """The claims about errors."""
+    return claims.claim_lines(result.claims, settings_of(result, scores))
 
 
 def _levels(left: Any, right: Any, count: int, times: list[float]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.languages import by_group, draw_languages
 from experiments.scores import Setting
 from experiments.series import series_of
 from experiments.statistics import CELLS, Estimate
@@ -153,6 +154,16 @@ def views_figure(settings: Sequence[Setting]) -> Figure:
     split = settings[0].first.world.valid
     panels[0].set_ylabel(f"{metric_of(settings)} on {split} (%)")
     legend(figure, panels[:1], "")
+    return figure
+
+
+def languages_figure(settings: Sequence[Setting]) -> Figure:
+    """Errors by language and their average, a panel a group of worlds."""
+    from matplotlib.figure import Figure
+
+    columns = len(by_group(settings))
+    figure = Figure(figsize=(max(6.8, 5.2 * columns), 4.4), layout="constrained")
+    legend(figure, draw_languages(figure, settings), "")
     return figure
 
 

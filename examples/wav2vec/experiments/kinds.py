@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from experiments import claims, effort, figures, intervals, overlap, tables
+from experiments import claims, effort, figures, intervals, languages, overlap, tables
 from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
 from experiments.tables import Table
@@ -58,6 +58,7 @@ def judged(plan: Plan, result: Result, scores: Scores) -> list[str]:
 def _of_settings(
     make: Callable[[Sequence[Setting]], list[Table]],
     draw: Callable[[Sequence[Setting]], Figure],
+    claim_lines: Callable[[Sequence[Any], Sequence[Setting]], list[str]] = claims.claim_lines,
 ) -> Kind:
     """A kind that is made of settings alone."""
 
@@ -66,20 +67,21 @@ def _of_settings(
         return draw(run) if run else None
 
     return Kind(
-        lambda plan, result, scores: make(settings_of(result, scores)), figure, _settings_claims
+        lambda plan, result, scores: make(settings_of(result, scores)),
+        figure,
+        lambda plan, result, scores: claim_lines(result.claims, settings_of(result, scores)),
     )
-
-
-def _settings_claims(plan: Plan, result: Result, scores: Scores) -> list[str]:
-    return claims.claim_lines(result, settings_of(result, scores))
 
 
 KINDS: dict[str, Kind] = {
     "rates": _of_settings(tables.rates_tables, figures.rates_figure),
     "effects": _of_settings(tables.effects_tables, figures.effects_figure),
     "views": _of_settings(tables.views_tables, figures.views_figure),
+    "languages": _of_settings(
+        languages.language_tables, figures.languages_figure, languages.language_claims
+    ),
     "intervals": _of_settings(intervals.intervals_tables, intervals.intervals_figure),
-    "effort": Kind(effort.effort_tables, effort.effort_figure, _settings_claims),
+    "effort": Kind(effort.effort_tables, effort.effort_figure, effort.claim_lines),
     "overlap": Kind(overlap.overlap_tables, overlap.overlap_figure, overlap.claim_lines),
     "first_mask": Kind(overlap.first_tables, overlap.first_figure, overlap.claim_lines),
 }
