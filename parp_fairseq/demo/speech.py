@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +16,12 @@ from parp_fairseq.demo.voices import (
     espeak_paths,
     speak,
 )
+from parp_fairseq.demo.whole import make_whole
 from parp_fairseq.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-STAMP = "corpus.json"
 _FORMAT = 1
 
 # Utterances per part; an utterance lasts about 3 seconds, so fold 0 is Libri-light's 10 minutes.
@@ -115,34 +111,15 @@ def synthesise_corpus(
             raise UserError(f"{name} is {count}: it must be at least 1")
     if seed < 0:
         raise UserError(f"seed is {seed}: it must be at least 0")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if _stamp(out) == settings:
-            return
-        raise UserError(f"{out} holds something else already: give a new folder or remove it")
-    espeak_paths()
     chapters = _plan(seed, utterances, per_speaker)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    partial.chmod(0o755)
-    try:
+
+    def write(partial: Path) -> None:
+        espeak_paths()
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             for _ in pool.map(lambda chapter: _write_chapter(partial, chapter), chapters):
                 pass
-        (partial / STAMP).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        try:
-            os.replace(partial, out)
-        except OSError:
-            if _stamp(out) != settings:
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
-
-def _stamp(out: Path) -> dict | None:
-    try:
-        return json.loads((out / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    make_whole(out, settings, write)
 
 
 def _plan(seed: int, utterances: Mapping[str, int], per_speaker: int) -> list[_Chapter]:

@@ -118,20 +118,26 @@ class Speaker:
 
 
 def draw_speakers(
-    rng: np.random.Generator, clean: int, other: int, *, odd: bool = False
+    rng: np.random.Generator,
+    clean: int,
+    other: int,
+    *,
+    odd: bool = False,
+    near: Sequence[str] = _LANGUAGES,
+    far: Sequence[str] = _FAR_LANGUAGES,
 ) -> tuple[list[Speaker], list[Speaker]]:
     """`clean` plain speakers and `other` ones with far accents and noise.
 
     No voice comes twice before all are used. With `odd`, voices that hardly sound human are among
-    the others.
+    the others. `near` and `far` are espeak-ng's languages of the two; by default English.
     """
-    plain = [f"{language}+{variant}" for variant in _PLAIN for language in _LANGUAGES]
-    far = [f"{language}+{variant}" for variant in _PLAIN for language in _FAR_LANGUAGES]
+    plain = [f"{language}+{variant}" for variant in _PLAIN for language in near]
+    others = [f"{language}+{variant}" for variant in _PLAIN for language in far]
     if odd:
-        far = [f"{language}+{variant}" for variant in _ODD for language in _LANGUAGES] + far
+        others = [f"{language}+{variant}" for variant in _ODD for language in near] + others
     return (
         [_speaker(rng, voice, noisy=False) for voice in _cycle(rng, plain, clean)],
-        [_speaker(rng, voice, noisy=True) for voice in _cycle(rng, far, other)],
+        [_speaker(rng, voice, noisy=True) for voice in _cycle(rng, others, other)],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,11 @@ import yaml
 from experiments.compose import compose_all, composed
 from experiments.plan import HERE, FineTuning, read_plan
 
+from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
+from parp_fairseq.masks.files import read_mask
+from parp_fairseq.pruning import iou, magnitude_mask
+from parp_fairseq.runs.names import FIRST_MASK_FILE, LAST, MASK_FILE
 
 PLAN = {
     "worlds": {
@@ -51,6 +56,22 @@ PLAN = {
                     "options": {"interval": 8},
                     "trail": [5, 1],
                 }
+            ],
+        },
+        "alike": {
+            "title": "Alike",
+            "kind": "overlap",
+            "world": "quick",
+            "cells": [
+                {"method": "omp", "sparsity": [0.9]},
+                {"method": "mpi", "sparsity": [0.9]},
+                {"method": "rp", "sparsity": [0.9]},
+                {
+                    "method": "parp",
+                    "sparsity": [0.9],
+                    "options": {"interval": 8},
+                    "trail": [5, 1],
+                },
             ],
         },
     },
@@ -94,13 +115,77 @@ def test_from_a_plan_to_its_results(tmp_path):
     assert "1 of 1 fine-tunings were run" in text and str(tmp_path) not in text
     assert str(tmp_path) not in plan.scores_file("quick_dense_seed1").read_text(encoding="utf-8")
 
+    # Masks against those that the runs themselves wrote.
+    compared = json.loads(plan.scores_file("masks_alike_tiny_0.9").read_text(encoding="utf-8"))
+    assert [one["name"].split("_")[1] for one in compared["masks"]] == ["omp", "mpi", "rp", "parp"]
+    run = plan.work / "runs" / "quick_parp_0.9_interval8_seed1_trail" / "checkpoints"
+    first, last = (read_mask(run / name)[0] for name in (FIRST_MASK_FILE, MASK_FILE))
+    assert compared["iou"][1][3] == pytest.approx(iou(first, last), abs=1e-6)
+    assert 0.9 < compared["iou"][1][3] < 1
+    dense = load_checkpoint(plan.work / "runs/quick_dense_seed1/checkpoints" / LAST)["model"]
+    ranked = {name: dense[f"w2v_encoder.w2v_model.{name}"] for name in first}
+    assert compared["iou"][0][1] == pytest.approx(iou(magnitude_mask(ranked, 0.9), first), abs=1e-6)
+    assert compared["iou"][1][2] == pytest.approx(0.1 / 1.9, abs=0.01)
+
     # What is scored is not made again, though all it was made from is gone.
     before = plan.scores_file("quick_dense_seed1").stat().st_mtime_ns
     plan.work.rename(home / "elsewhere")
     again = snakemake(home, "-n", "all")
     assert again.returncode == 0, again.stderr
-    assert "train" not in again.stdout + again.stderr
+    assert not re.search("train|compare", again.stdout + again.stderr)
     assert plan.scores_file("quick_dense_seed1").stat().st_mtime_ns == before
+
+
+LANGUAGES = {
+    "models": {"two.pt": {"languages": ["nl", "fr"], "speakers": 7, "rounds": [2, 2]}},
+    "worlds": {
+        "joint": {
+            "about": "a few words of two languages",
+            "config": "parp_demo",
+            "speech": {
+                "languages": ["nl", "fr"],
+                "utterances": {"train": 12, "dev": 4, "test": 4},
+            },
+            "data": "data/joint",
+            "model": "two.pt",
+            "valid": "dev",
+            "test": ["test-nl", "test-fr"],
+            "overrides": [
+                "task.labels=phn",
+                "criterion.post_process=none",
+                "optimization.max_update=4",
+            ],
+            "size": "tiny",
+        }
+    },
+    "results": {
+        "both": {
+            "title": "Both",
+            "kind": "languages",
+            "world": "joint",
+            "cells": [{"method": "parp", "sparsity": [0.9]}],
+        }
+    },
+}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
+def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
+    pytest.importorskip("phonemizer")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(LANGUAGES, sort_keys=False))
+    run = snakemake(tmp_path, "both")
+    assert run.returncode == 0, run.stderr[-3000:]
+    plan = read_plan("small", tmp_path)
+    scores = json.loads(plan.scores_file("joint_parp_0.9_seed1").read_text(encoding="utf-8"))
+    assert [(row["split"], row["metric"]) for row in scores["scores"]] == [
+        (split, "PER") for split in ("dev", "test-nl", "test-fr")
+    ]
+    assert scores["settings"]["recipe"] == LANGUAGES["models"]["two.pt"]
+    assert scores["scores"][1]["zeros"] == pytest.approx(0.9, abs=1e-4)
+    table = (tmp_path / "both" / "small.md").read_text(encoding="utf-8")
+    assert "| method | sparsity | nl | fr | average | seeds |" in table
+    assert (plan.work / "two.pt").stat().st_size < 6_000_000
+    assert "train" not in snakemake(tmp_path, "-n", "both").stdout
 
 
 def test_fine_tunings_of_the_papers_scale_compose():

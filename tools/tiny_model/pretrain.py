@@ -8,15 +8,20 @@ of the model so far makes of the unmasked audio.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.demo.languages import LANGUAGES, phrase
 from parp_fairseq.demo.sentences import sentence
-from parp_fairseq.demo.voices import SAMPLE_RATE, draw_speakers, speak
+from parp_fairseq.demo.voices import SAMPLE_RATE, Speaker, draw_speakers, speak
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import write_json
 from tiny_model.clusters import assign, fit_clusters, frame_count, mfcc
 
 if TYPE_CHECKING:
@@ -79,9 +84,12 @@ class Settings:
     """Everything the result depends on, besides the speech.
 
     `width` is that of the transformer; its feed-forward layers are four times as wide.
+    `languages` are those of the synthetic speech (`parp_fairseq.demo.languages`), with as many
+    speakers each; none: English.
     """
 
     seed: int = 1
+    languages: tuple[str, ...] = ()
     width: int = 128
     speakers: int = 480
     utterances: int = 20
@@ -185,17 +193,12 @@ def make_speech(settings: Settings, work: Path) -> Speech:
 
     path = work / "speech.npz"
     if not path.exists():
-        rng = np.random.default_rng([settings.seed, 7])
-        clean, other = draw_speakers(
-            rng, settings.speakers * 2 // 3, settings.speakers // 3, odd=True
-        )
         pieces = []
-        order = rng.permutation(len(clean) + len(other))
-        for number, speaker in enumerate((clean + other)[i] for i in order):
-            texts = [sentence(rng, PRETRAINING_WORDS_FILE) for _ in range(settings.utterances)]
+        speakers = _speakers(settings, np.random.default_rng([settings.seed, 7]))
+        for number, (speaker, texts) in enumerate(speakers, start=1):
             pieces += [np.round(32767 * samples).astype("<i2") for samples in speak(speaker, texts)]
-            if number % 50 == 49:
-                logger.info("spoke for %d of %d speakers", number + 1, len(order))
+            if number % 50 == 0:
+                logger.info("spoke for %d of %d speakers", number, settings.speakers)
         offsets = np.cumsum([0] + [len(piece) for piece in pieces])
 
         def write(partial: Path) -> None:
@@ -205,6 +208,34 @@ def make_speech(settings: Settings, work: Path) -> Speech:
         write_atomically(path, write)
     with np.load(path) as arrays:
         return Speech(arrays["samples"], arrays["offsets"])
+
+
+def _speakers(settings: Settings, rng: np.random.Generator) -> Iterator[tuple[Speaker, list[str]]]:
+    """Every speaker with what it says, a third of them with odd voices or accents, and noise."""
+    if not settings.languages:
+        clean, other = draw_speakers(
+            rng, settings.speakers * 2 // 3, settings.speakers // 3, odd=True
+        )
+        drawn = [("", speaker) for speaker in clean + other]
+    else:
+        drawn = []
+        for number, language in enumerate(settings.languages):
+            # A number that does not divide evenly: the first languages have one speaker more.
+            count = len(range(number, settings.speakers, len(settings.languages)))
+            voice = (LANGUAGES[language],)
+            clean, other = draw_speakers(
+                rng, count - count // 3, count // 3, odd=True, near=voice, far=voice
+            )
+            drawn += [(language, speaker) for speaker in clean + other]
+    for index in rng.permutation(len(drawn)):
+        language, speaker = drawn[index]
+        yield (
+            speaker,
+            [
+                phrase(rng, language) if language else sentence(rng, PRETRAINING_WORDS_FILE)
+                for _ in range(settings.utterances)
+            ],
+        )
 
 
 def make_targets(
@@ -296,6 +327,7 @@ def pretrain(
     *,
     speech: Speech | None = None,
     save_every: int = 500,
+    stop: int | None = None,
 ) -> None:
     """Make the tiny model, from speech to file; run again after a kill, it goes on.
 
@@ -305,26 +337,45 @@ def pretrain(
         out: checkpoint to write, at the end of every round and every `save_every` updates.
         speech: what to train on; None makes synthetic speech of the settings' speakers.
         save_every: updates between saves.
+        stop: end after so many updates of all rounds, with the learning rate that a whole run has
+            there; None: after the last. Without it, or with a later one, the run goes on.
 
     Raises:
-        UserError: espeak-ng is not installed.
+        UserError: espeak-ng is not installed; `work` is of other settings; or `stop` is no update
+            of the run, or one that the state in `work` is past.
     """
     import numpy as np
     import torch
 
+    last = sum(this.updates for this in settings.rounds)
+    stop = last if stop is None else stop
+    if not 1 <= stop <= last:
+        raise UserError(f"--updates is {stop}, expected 1 to {last}")
+    _check_work(settings, work)
+    state = _load_state(work / "state.pt")
+    at = _updates_of(settings, state)
+    if at > stop:
+        raise UserError(f"{work} is at update {at}, past --updates {stop}; give another --work")
     torch.manual_seed(settings.seed)
     model = build_model(settings)
+    if state and at == stop:
+        model.load_state_dict(state["model"])
+        save_checkpoint(model, settings, out, at)
+        return
     if speech is None:
         speech = make_speech(settings, work)
     counts = [frame_count(int(n)) for n in np.diff(speech.offsets)]
     starts = np.cumsum([0, *counts])
     logger.info("%.1f hours of speech", speech.offsets[-1] / SAMPLE_RATE / 3600)
-    state = _load_state(work / "state.pt")
     done = 0
     for number, this in enumerate(settings.rounds):
         if state and state["round"] > number:
+            # Drawn as in a run without a stop, so that later heads start alike.
+            torch.nn.Linear(architecture(settings)["encoder_embed_dim"], this.clusters)
             done += this.updates
             continue
+        if done >= stop:
+            break
         if state and state["round"] == number:
             model.load_state_dict(state["model"])
         targets = make_targets(settings, number, speech, model, work)
@@ -339,7 +390,8 @@ def pretrain(
         model.train()
         since = time.monotonic()
         recent: list[tuple[float, float]] = []
-        for update in range(begin, this.updates):
+        end = min(this.updates, stop - done)
+        for update in range(begin, end):
             _set_lr(optimizer, this, update)
             source, labels, mask = draw_batch(
                 settings, speech, targets, starts, [settings.seed, number, update]
@@ -371,10 +423,28 @@ def pretrain(
                 )
                 _save_state(work / "state.pt", number, update + 1, model, head, optimizer)
                 save_checkpoint(model, settings, out, done + update + 1)
-        done += this.updates
-        _save_state(work / "state.pt", number + 1, 0, model, None, None)
+        done += end
+        if end == this.updates:
+            _save_state(work / "state.pt", number + 1, 0, model, None, None)
+        else:
+            _save_state(work / "state.pt", number, end, model, head, optimizer)
         save_checkpoint(model, settings, out, done)
         state = None
+
+
+def _check_work(settings: Settings, work: Path) -> None:
+    """Note the settings in the work folder; refuse one of others, whose files would be taken."""
+    note = work / "settings.json"
+    wanted = json.loads(json.dumps(asdict(settings)))
+    if not note.is_file():
+        write_json(note, wanted)
+        return
+    found = json.loads(note.read_text(encoding="utf-8"))
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{work} was begun with {key} {found.get(key)}, not {value}; give another --work"
+            )
 
 
 def _spans(rng: np.random.Generator, frames: int, settings: Settings) -> np.ndarray:
@@ -462,6 +532,14 @@ def _losses(
     if settings.unmasked_weight > 0:
         loss = loss + settings.unmasked_weight * cross_entropy(logits[~mask], labels[~mask])
     return loss, (masked.argmax(-1) == wanted).float().mean().item()
+
+
+def _updates_of(settings: Settings, state: dict[str, Any] | None) -> int:
+    """How many updates of all rounds a saved state has behind it."""
+    if state is None:
+        return 0
+    rounds = settings.rounds[: state["round"]]
+    return sum(this.updates for this in rounds) + int(state["update"])
 
 
 def _load_state(path: Path) -> dict[str, Any] | None:

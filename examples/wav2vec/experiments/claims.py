@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments.plan import Claim
 from experiments.scores import Setting
 from experiments.statistics import Estimate, paired
-from experiments.tables import NOT_RUN
+from experiments.tables import NOT_RUN, metric_of
 
 HELD, NOT_HELD, NOT_TOLD_APART = "held", "not held", "not told apart"
 
@@ -45,3 +47,24 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
     elif one["rate_low"] > other["rate_high"]:
         verdict = NOT_HELD
     return Judgement(verdict if verdict == NOT_TOLD_APART else f"{verdict}, one seed", difference)
+
+
+def claim_lines(claims: Sequence[Claim], settings: Sequence[Setting]) -> list[str]:
+    """The claims of a result, world by world, as a table in Markdown, and the reasons given."""
+    metric = metric_of(settings)
+    lines = ["| claim | | difference | seeds |", "| --- | --- | ---: | ---: |"]
+    whys = []
+    worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
+    for claim in claims:
+        for world in worlds:
+            found = {one.key: one for one in settings if one.first.world.name == world}
+            judged = judge(found.get(claim.fewer), found.get(claim.than))
+            shown = NOT_RUN
+            if judged.difference is not None:
+                shown = f"{judged.difference.shown(signed=True)} {metric}"
+            says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
+            seeds = judged.difference.count if judged.difference else 0
+            lines.append(f"| {says} | *{judged.verdict}* | {shown} | {seeds} |")
+            if claim.why and judged.difference is not None:
+                whys.append(f"- {says}: {claim.why}")
+    return [*lines, "", *whys, *([""] if whys else [])]

@@ -38,3 +38,35 @@ def make_data(world: World, work: Path, jobs: int = 1) -> None:
         sets=[os.path.basename(world.data)],
         force=True,
     )
+
+
+def make_language(world: World, language: str, work: Path, jobs: int = 1) -> None:
+    """Speak a language as a Common Voice release, and build its manifests in phones.
+
+    What was spoken already is left, and serves all worlds that hear the language.
+
+    Args:
+        world: one that hears it: `seed`, `per_speaker` and `utterances` (split → number), where
+            they are not those of `parp_fairseq.demo.commonvoice`.
+        language: by Common Voice's code.
+        work: the work folder.
+        jobs: processes at a time.
+    """
+    from parp_fairseq.demo.commonvoice import synthesise_release
+    from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
+
+    given = {key: value for key, value in (world.speech or {}).items() if "language" not in key}
+    release = work / "speech" / "commonvoice"
+    synthesise_release(release, language, **given, jobs=jobs)
+    build_commonvoice(
+        release, language, work / "data" / "languages" / language, jobs=jobs, force=True
+    )
+
+
+def make_joint(world: World, work: Path) -> None:
+    """Build one training set of several languages' manifests; of one there is nothing to do."""
+    from parp_fairseq.manifests.corpora.joint import build_joint
+
+    if len(world.languages) > 1:
+        folders = [str(work / "data" / "languages" / language) for language in world.languages]
+        build_joint(folders, work / world.data, force=True)

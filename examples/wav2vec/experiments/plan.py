@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from parp_fairseq.config import shipped
+from parp_fairseq.demo.languages import check_language
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning.methods import method_named
 
@@ -17,13 +18,22 @@ HERE = Path(__file__).resolve().parents[1]
 SCALES = ("small", "paper")
 IMP = "imp"
 
-_KINDS = ("rates", "effects", "views")
+# What is made of each stands in `kinds`.
+KIND_NAMES = (
+    *("rates", "effects", "views", "languages", "effort", "intervals"),
+    *("overlap", "first_mask"),
+)
+# Compare masks, and take no scores.
+_OF_MASKS = ("overlap", "first_mask")
 _WORLD_KEYS = {
     *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
     *("size", "hours"),
 }
+_SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
+_MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why"}
+_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail"}
 
 
@@ -36,11 +46,16 @@ class World:
         about: a line for readers.
         config: a yaml file's name for fairseq-hydra-train.
         data: folder of the manifests; relative paths lie in the work folder.
-        speech: settings of `parp_fairseq.demo.speech` where the data is synthetic; else None.
+        speech: settings of `parp_fairseq.demo.speech` where the data is synthetic, or, with
+            `language` or `languages`, of `parp_fairseq.demo.commonvoice`; else None.
         model: `model.w2v_path`.
         valid: the set that is validated on.
         test: sets that are decoded at the end, beside `valid`.
         overrides: for every fine-tuning.
+        group: its name in the yaml, without the language.
+        language: which of the yaml's `each` it is, if any.
+        recipe: how the workflow makes `model` where it is missing (`experiments.models`); None
+            where it does not.
         size: of the model, for estimates: tiny, base or large.
         hours: of speech to train on, for estimates.
     """
@@ -54,6 +69,9 @@ class World:
     test: tuple[str, ...]
     speech: Mapping[str, Any] | None = field(default=None, hash=False)
     overrides: tuple[str, ...] = ()
+    group: str = ""
+    language: str | None = None
+    recipe: Mapping[str, Any] | None = field(default=None, hash=False)
     size: str = "base"
     hours: float = 1.0
 
@@ -61,6 +79,12 @@ class World:
     def splits(self) -> tuple[str, ...]:
         """The sets to decode."""
         return (self.valid, *self.test)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of a synthetic Common Voice; none: the demo's English, or data of yours."""
+        speech = self.speech or {}
+        return (speech["language"],) if "language" in speech else tuple(speech.get("languages", ()))
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,13 @@ class FineTuning:
         return FineTuning(self.world, "dense", 0.0, self.seed)
 
     @property
+    def gives_mask(self) -> FineTuning | None:
+        """What must be trained for the mask that it ends with; None for MPI and RP."""
+        if self.method in ("mpi", "rp"):
+            return None
+        return self.needs or self
+
+    @property
     def trainings(self) -> int:
         """Fine-tunings that it takes beside what it needs."""
         return round(self.sparsity * 10) + 1 if self.method == IMP else 1
@@ -119,6 +150,7 @@ class FineTuning:
             "world": world.name,
             "config": world.config,
             "model": Path(world.model).name,
+            "recipe": dict(world.recipe) if world.recipe else None,
             "speech": dict(world.speech) if world.speech else None,
             "overrides": list(world.overrides),
             "method": self.method,
@@ -148,14 +180,34 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class IouClaim:
+    """Every pair of masks of two settings has an IOU above a bound.
+
+    Attributes:
+        says: the claim in words.
+        of: a setting, such as "omp 0.5".
+        and_of: the other; the same one means pairs of it.
+        above: the bound, in [0, 1].
+        worlds_differ: ask pairs of different worlds alone.
+    """
+
+    says: str
+    of: str
+    and_of: str
+    above: float
+    worlds_differ: bool = False
+
+
+@dataclass(frozen=True)
 class Result:
     """A table or figure.
 
     Attributes:
         name: its folder beside the Snakefile, and its target.
         title: for readers.
-        kind: how it is shown: rates, effects or views.
-        fine_tunings: what it is made from.
+        kind: how it is shown, one of those in `kinds`.
+        fine_tunings: whose scores it is made from.
+        masks: fine-tunings whose masks it compares.
         paper: setting ("parp 0.9") → the paper's numbers, as text.
         claims: what is asked of the numbers.
     """
@@ -165,7 +217,8 @@ class Result:
     kind: str
     fine_tunings: tuple[FineTuning, ...]
     paper: Mapping[str, str] = field(default_factory=dict, hash=False)
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | IouClaim, ...] = ()
+    masks: tuple[FineTuning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,13 +244,21 @@ class Plan:
 
     @property
     def trained(self) -> dict[str, FineTuning]:
-        """All that may have to be trained: those, and what they need."""
+        """All that may have to be trained: those, and what they and masks need."""
         found: dict[str, FineTuning] = {}
         for ft in self.scored.values():
             for one in (ft.needs, ft):
                 if one is not None:
                     found.setdefault(one.name, one)
+        for ft in self.masks.values():
+            if ft.gives_mask is not None:
+                found.setdefault(ft.gives_mask.name, ft.gives_mask)
         return found
+
+    @property
+    def masks(self) -> dict[str, FineTuning]:
+        """The fine-tunings whose masks the results compare, by name."""
+        return {ft.name: ft for result in self.results.values() for ft in result.masks}
 
     @property
     def folder(self) -> Path:
@@ -234,11 +295,18 @@ def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = Non
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"{file}: {' '.join(str(error).split())}") from error
-    _check_keys(file.name, content, {"work", "worlds", "results"}, ("worlds", "results"))
+    known = {"work", "models", "worlds", "results"}
+    _check_keys(file.name, content, known, ("worlds", "results"))
+    recipes = content.get("models") or {}
+    for name, entry in recipes.items():
+        place = f"{file.name}: models.{name}"
+        _check_keys(place, entry, _MODEL_KEYS, ("languages",))
+        _check_languages(place, entry["languages"])
     groups: dict[str, list[World]] = {}
     for name, entry in content["worlds"].items():
-        groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry))
+        groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry, recipes))
         groups.update({world.name: [world] for world in groups[name]})
+    _check_speech(file.name, [world for group in groups.values() for world in group])
     results = {}
     for name, entry in content["results"].items():
         results[name] = _result(f"{file.name}: results.{name}", name, entry, groups)
@@ -263,13 +331,56 @@ def _check_keys(where: str, entry: Any, known: set[str], wanted: Iterable[str]) 
             raise UserError(f"{where} lacks {key}")
 
 
-def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
+def _check_languages(where: str, languages: Iterable[str]) -> None:
+    for language in languages:
+        try:
+            check_language(language)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _check_speech(file: str, worlds: Iterable[World]) -> None:
+    """A language is spoken once: all worlds that hear it must say the same of it."""
+    said: dict[str, tuple[str, Any]] = {}
+    for world in worlds:
+        for language in world.languages:
+            rest = {key: value for key, value in world.speech.items() if "language" not in key}
+            first, before = said.setdefault(language, (world.name, rest))
+            if rest != before:
+                raise UserError(
+                    f"{file}: worlds {first} and {world.name} have {language} with different "
+                    "speech; give both the same, or another language"
+                )
+
+
+def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | None:
+    """A world's settings of speech, in the language of its own."""
+    speech = entry.get("speech")
+    if not speech or not {"language", "languages"} & set(speech):
+        return speech  # type: ignore[no-any-return]
+    _check_keys(f"{where}.speech", speech, _SPEECH_KEYS, ())
+    if "language" in speech:
+        if "data" in entry:
+            raise UserError(f"{where}: data does not go with speech.language; leave it out")
+        if "languages" in speech:
+            raise UserError(f"{where}.speech has language and languages; give one of them")
+        speech = {**speech, "language": str(speech["language"]).format(each=each)}
+        _check_languages(f"{where}.speech", [speech["language"]])
+    else:
+        _check_languages(f"{where}.speech", speech["languages"])
+    return speech
+
+
+def _worlds(where: str, name: str, entry: Any, recipes: Mapping[str, Any]) -> Iterable[World]:
     _check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
     with options_named("", f"{where}: "):
         shipped.path_of(entry["config"])
     for each in entry.get("each") or [None]:
         own = name if each is None else f"{name}-{each}"
+        speech = _speech(where, entry, each)
         data = entry.get("data") or f"data/{own}/1h"
+        if speech and "language" in speech:
+            data = f"data/languages/{speech['language']}"
         yield World(
             name=own,
             about=str(entry.get("about", "")).format(each=each),
@@ -278,8 +389,11 @@ def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
             model=str(entry["model"]),
             valid=str(entry["valid"]),
             test=tuple(entry["test"]),
-            speech=entry.get("speech"),
+            speech=speech,
             overrides=tuple(entry.get("overrides") or ()),
+            group=name,
+            language=each,
+            recipe=recipes.get(entry["model"]),
             size=str(entry.get("size", "base")),
             hours=float(entry.get("hours", 1.0)),
         )
@@ -287,12 +401,13 @@ def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
 
 def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]) -> Result:
     _check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
-    if entry["kind"] not in _KINDS:
-        raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(_KINDS)}")
+    if entry["kind"] not in KIND_NAMES:
+        raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(KIND_NAMES)}")
     chosen = entry.get("worlds") or [entry.get("world")]
     for group in chosen:
         if group not in groups:
             raise UserError(f"{where}: there is no world {group}; use {', '.join(groups)}")
+    of_masks = entry["kind"] in _OF_MASKS
     found: dict[str, FineTuning] = {}
     for number, cell in enumerate(entry["cells"], start=1):
         place = f"{where}, cell {number}"
@@ -300,21 +415,29 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
         if cell["method"] != IMP:
             with options_named("", f"{place}: "):
                 method_named(cell["method"])
+        if of_masks and cell["method"] == "dense":
+            raise UserError(f"{place}: a dense model has no mask; compare masks of other methods")
         for group in chosen:
             for world in groups[group]:
                 for ft in _fine_tunings(world, cell, entry.get("seeds") or [1]):
                     found[ft.name] = ft
-    claims = []
+    claims: list[Claim | IouClaim] = []
     for number, claim in enumerate(entry.get("claims") or [], start=1):
-        _check_keys(f"{where}, claim {number}", claim, _CLAIM_KEYS, ("says", "fewer", "than"))
-        claims.append(Claim(**claim))
+        place = f"{where}, claim {number}"
+        if of_masks:
+            _check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
+            claims.append(IouClaim(**claim))
+        else:
+            _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
+            claims.append(Claim(**claim))
     return Result(
         name,
         entry["title"],
         entry["kind"],
-        tuple(found.values()),
+        () if of_masks else tuple(found.values()),
         entry.get("paper") or {},
         tuple(claims),
+        tuple(found.values()) if of_masks else (),
     )
 
 

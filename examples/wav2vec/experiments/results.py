@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.claims import judge
-from experiments.figures import draw
+from experiments.kinds import draw, judged, make_tables
+from experiments.overlaps import comparisons, read
 from experiments.plan import HERE, Plan, Result, read_plans
-from experiments.scores import Scored, Setting, read_scores, settings_of
-from experiments.tables import NOT_RUN, Table, make_tables, metric_of
+from experiments.scores import Scored, read_scores
+from experiments.tables import Table
 from parp_fairseq.files import write_lines
 
 _HEAD = """# Results
@@ -76,16 +76,21 @@ def _section(
     if figure:
         lines += [f"![{result.title}]({result.name}/{plan.scale}.png)\n"]
     lines += _paper(result)
-    lines += _claims(result, settings_of(result, scores))
+    lines += judged(plan, result, scores)
     return lines
 
 
 def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]:
+    """How a result is made, and how much of it was."""
     found = [scores[ft.name].content for ft in result.fine_tunings if ft.name in scores]
     command = f"snakemake -s examples/wav2vec/Snakefile -c 1 {result.name}"
     if plan.scale != "small":
         command += f" --config scale={plan.scale}"
     lines = [f"`{command}`; [{result.name}/]({result.name}/)  "]
+    if result.masks:
+        wanted = comparisons(result)
+        there = sum(read(plan, one) is not None for one in wanted)
+        return [*lines, f"{there} of {len(wanted)} comparisons of masks were made."]
     if not found:
         return [*lines, f"{len(result.fine_tunings)} fine-tunings, none of them run."]
     commits = sorted({str(one["commit"])[:7] for one in found})
@@ -107,25 +112,3 @@ def _paper(result: Result) -> list[str]:
         return []
     lines = ["The paper, on its own data and models:\n", "| setting | paper |", "| --- | --- |"]
     return [*lines, *(f"| {key} | {value} |" for key, value in result.paper.items()), ""]
-
-
-def _claims(result: Result, settings: Sequence[Setting]) -> list[str]:
-    if not result.claims:
-        return []
-    metric = metric_of(settings)
-    lines = ["| claim | | difference | seeds |", "| --- | --- | ---: | ---: |"]
-    whys = []
-    worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
-    for claim in result.claims:
-        for world in worlds:
-            found = {one.key: one for one in settings if one.first.world.name == world}
-            judged = judge(found.get(claim.fewer), found.get(claim.than))
-            shown = NOT_RUN
-            if judged.difference is not None:
-                shown = f"{judged.difference.shown(signed=True)} {metric}"
-            says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
-            seeds = judged.difference.count if judged.difference else 0
-            lines.append(f"| {says} | *{judged.verdict}* | {shown} | {seeds} |")
-            if claim.why and judged.difference is not None:
-                whys.append(f"- {says}: {claim.why}")
-    return [*lines, "", *whys, *([""] if whys else [])]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.plan import FineTuning, Plan, Result
-from experiments.scores import Scored, Setting, settings_of
+from experiments.plan import FineTuning
+from experiments.scores import Setting
 from experiments.statistics import CELLS, Estimate, effects
 from parp_fairseq.pruning.methods import METHODS
 
@@ -40,9 +40,14 @@ class Table:
         return text.getvalue()
 
 
+def method_title(method: str) -> str:
+    """What a method is called, IMP included."""
+    return METHODS[method].title if method in METHODS else method.upper()
+
+
 def title_of(ft: FineTuning) -> str:
     """Method and what else tells a setting from its neighbours."""
-    name = METHODS[ft.method].title if ft.method in METHODS else ft.method.upper()
+    name = method_title(ft.method)
     extra = ", ".join(f"{key} {value}" for key, value in ft.options)
     return f"{name}, {extra}" if extra else name
 
@@ -50,12 +55,6 @@ def title_of(ft: FineTuning) -> str:
 def percent(share: float) -> str:
     """0.9 as "90%"."""
     return f"{round(100 * share, 2):g}%"
-
-
-def make_tables(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[Table]:
-    """The tables of a result; a cell that was not run says so."""
-    kinds = {"rates": _rates, "effects": _effects, "views": _views}
-    return kinds[result.kind](result, settings_of(result, scores))
 
 
 def metric_of(settings: Sequence[Setting]) -> str:
@@ -66,16 +65,19 @@ def metric_of(settings: Sequence[Setting]) -> str:
     return "WER"
 
 
-def _estimate(setting: Setting, split: str, checkpoint: str = "last") -> str:
+def estimate_shown(setting: Setting, split: str, checkpoint: str = "last") -> str:
+    """Errors over seeds with their interval."""
     rates = setting.rates(split, checkpoint)
     return Estimate.of(list(rates.values())).shown() if rates else NOT_RUN
 
 
-def _seeds(setting: Setting) -> str:
+def seeds_shown(setting: Setting) -> str:
+    """How many seeds were run."""
     return f"{len(setting.by_seed)} of {setting.wanted}"
 
 
-def _rates(result: Result, settings: Sequence[Setting]) -> list[Table]:
+def rates_tables(settings: Sequence[Setting]) -> list[Table]:
+    """Errors on every split, a table a world."""
     metric = metric_of(settings)
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     tables = []
@@ -86,8 +88,8 @@ def _rates(result: Result, settings: Sequence[Setting]) -> list[Table]:
             [
                 title_of(row.first),
                 percent(row.first.sparsity),
-                *(_estimate(row, split) for split in splits),
-                _seeds(row),
+                *(estimate_shown(row, split) for split in splits),
+                seeds_shown(row),
                 str(row.first.trainings + (row.first.needs is not None)),
             ]
             for row in rows
@@ -115,7 +117,8 @@ def by_cell(settings: Sequence[Setting], split: str) -> dict[float, dict[str, di
     return dict(sorted(found.items()))
 
 
-def _effects(result: Result, settings: Sequence[Setting]) -> list[Table]:
+def effects_tables(settings: Sequence[Setting]) -> list[Table]:
+    """The cells of the two by two design, and their effects."""
     metric = metric_of(settings)
     split = settings[0].first.world.test[0]
     rows = [
@@ -123,8 +126,8 @@ def _effects(result: Result, settings: Sequence[Setting]) -> list[Table]:
             title_of(setting.first),
             percent(setting.first.sparsity),
             cell_of(setting.first) or "climbing (cubic), held",
-            _estimate(setting, split),
-            _seeds(setting),
+            estimate_shown(setting, split),
+            seeds_shown(setting),
         ]
         for setting in settings
     ]
@@ -150,7 +153,8 @@ def _effects(result: Result, settings: Sequence[Setting]) -> list[Table]:
     return [cells, table]
 
 
-def _views(result: Result, settings: Sequence[Setting]) -> list[Table]:
+def views_tables(settings: Sequence[Setting]) -> list[Table]:
+    """Errors of m⊙θ and of the θ that the scripts' way keeps."""
     metric = metric_of(settings)
     split = settings[0].first.world.test[0]
     rows = []
@@ -158,13 +162,13 @@ def _views(result: Result, settings: Sequence[Setting]) -> list[Table]:
         ft = setting.first
         line = [METHODS[ft.method].title, percent(ft.sparsity), str(ft.option("interval"))]
         if not setting.by_seed:
-            rows.append([*line, *[NOT_RUN] * 5, _seeds(setting)])
+            rows.append([*line, *[NOT_RUN] * 5, seeds_shown(setting)])
             continue
-        cells = [_estimate(setting, split, which) for which in ("last", "best", "kept")]
+        cells = [estimate_shown(setting, split, which) for which in ("last", "best", "kept")]
         kept = [scored.row(split, "kept") for scored in setting.by_seed.values()]
         updates = ", ".join(str(row["update"]) for row in kept)
         zeros = percent(sum(row["zeros"] for row in kept) / len(kept))
-        rows.append([*line, *cells, updates, zeros, _seeds(setting)])
+        rows.append([*line, *cells, updates, zeros, seeds_shown(setting)])
     header = [
         "method",
         "sparsity",

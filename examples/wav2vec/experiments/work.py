@@ -77,7 +77,7 @@ def _write(
             "settings": ft.settings(),
             "command": shlex.join(commands.training(ft, Path())),
             "trained_by": "parp demo" if demo.is_file() else "the workflow",
-            "commit": _commit(),
+            "commit": commit(),
             "versions": read_run(folder / RUN_FILE).record.get("versions"),
             "machine": machine(),
             "minutes": round(_minutes(plan, ft), 2),
@@ -179,7 +179,7 @@ def _minutes(plan: Plan, ft: FineTuning) -> float:
     return sum(read_run(record).log.minutes for record in folder.glob(pattern))
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The present commit of this workflow's repository; None outside of one."""
     try:
         found = subprocess.run(

@@ -9,6 +9,8 @@ from tiny_model import pretrain
 from tiny_model.clusters import frame_count
 from tiny_model.pretrain import Round, Settings, Speech, draw_batch
 
+from parp_fairseq.errors import UserError
+
 SETTINGS = Settings(
     speakers=3,
     utterances=2,
@@ -108,6 +110,43 @@ def test_a_killed_run_goes_on_to_the_same_model(tmp_path, monkeypatch):
     assert whole["model"].keys() == resumed["model"].keys()
     for name, value in whole["model"].items():
         assert torch.equal(value, resumed["model"][name]), name
+
+
+@pytest.mark.parametrize("stop", [3, 4, 6, 8])
+def test_a_run_stopped_early_has_the_whole_runs_weights_there(tmp_path, monkeypatch, stop):
+    torch.set_num_threads(1)
+    course, real = {}, pretrain.save_checkpoint
+
+    def kept(model, settings, path, updates):
+        real(model, settings, path, updates)
+        course[updates] = torch.load(path, weights_only=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "save_checkpoint", kept)
+        pretrain.pretrain(SETTINGS, tmp_path / "a", tmp_path / "a.pt", save_every=1)
+    out = tmp_path / "b.pt"
+    for _ in range(2):
+        pretrain.pretrain(SETTINGS, tmp_path / "b", out, stop=stop)
+        same(torch.load(out, weights_only=True), course[stop])
+        out.unlink()
+    pretrain.pretrain(SETTINGS, tmp_path / "b", out)
+    same(torch.load(out, weights_only=True), course[8])
+
+
+def same(one, other):
+    assert one["optimizer_history"] == other["optimizer_history"]
+    assert one["model"].keys() == other["model"].keys()
+    for name, value in one["model"].items():
+        assert torch.equal(value, other["model"][name]), name
+
+
+def test_a_stop_that_cannot_be_is_refused(tmp_path):
+    for stop in (0, 9):
+        with pytest.raises(UserError, match=f"--updates is {stop}, expected 1 to 8"):
+            pretrain.pretrain(SETTINGS, tmp_path, tmp_path / "a.pt", stop=stop)
+    pretrain.pretrain(SETTINGS, tmp_path, tmp_path / "a.pt", stop=5)
+    with pytest.raises(UserError, match="is at update 5, past --updates 4; give another --work"):
+        pretrain.pretrain(SETTINGS, tmp_path, tmp_path / "a.pt", stop=4)
 
 
 def test_learning_rate_warms_up_and_falls():

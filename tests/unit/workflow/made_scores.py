@@ -65,9 +65,9 @@ CONTENT = {
 }
 
 
-def made_plan(home: Path) -> Plan:
-    """A plan of three results in a folder of its own."""
-    (home / "small.yaml").write_text(yaml.safe_dump(CONTENT, sort_keys=False), encoding="utf-8")
+def made_plan(home: Path, content: dict = CONTENT) -> Plan:
+    """A plan in a folder of its own; without `content` one of three results."""
+    (home / "small.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return read_plan("small", home)
 
 

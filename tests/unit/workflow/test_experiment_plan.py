@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from experiments.plan import HERE, SCALES, read_plan
+from experiments.kinds import KINDS
+from experiments.plan import HERE, KIND_NAMES, SCALES, read_plan
 
 from parp_fairseq.errors import UserError
 
@@ -67,6 +68,10 @@ def test_the_shipped_plans_are_read(scale):
         assert len(known) == len(result.claims)
 
 
+def test_every_kind_can_be_shown():
+    assert set(KINDS) == set(KIND_NAMES)
+
+
 def test_cells_become_fine_tunings(tmp_path):
     plan = read_plan("small", write(tmp_path, SMALL))
     assert list(plan.scored)[:2] == ["w_dense_seed1", "w_dense_seed2"]
@@ -104,6 +109,11 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
         (changed(cells=[{"method": "pard"}]), "cell 1: method is 'pard'; did you mean parp"),
         (changed(cells=[{"sparsity": [0.5]}]), "cell 1 lacks method"),
         (changed(claims=[{"says": "x"}]), "claim 1 lacks fewer"),
+        (
+            changed(kind="overlap", cells=[], claims=[{"says": "x", "of": "o"}]),
+            "claim 1 lacks and_of",
+        ),
+        (changed(kind="overlap"), "cell 1: a dense model has no mask"),
         ([], "must hold keys and values"),
     ],
 )

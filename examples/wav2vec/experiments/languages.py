@@ -1,0 +1,183 @@
+"""Results over languages: errors of each, their average, and claims within languages.
+
+A language is a world of its own (one of a yaml's `each`), or a test set (test-nl, …) of one model
+for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.claims import HELD, NOT_HELD, NOT_TOLD_APART, Judgement
+from experiments.plan import FineTuning
+from experiments.scores import Setting
+from experiments.statistics import Estimate
+from experiments.tables import NOT_RUN, Table, metric_of, percent, title_of
+from parp_fairseq.pruning.methods import METHODS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting in all languages.
+
+    Attributes:
+        first: one of its fine-tunings.
+        rates: language → seed → errors in percent; empty where it was not run.
+        wanted: how many seeds the plan has.
+    """
+
+    first: FineTuning
+    rates: Mapping[str, Mapping[int, float]]
+    wanted: int
+
+    def rate(self, language: str) -> float | None:
+        """Errors in a language, the mean over seeds; None where it was not run."""
+        found = self.rates[language].values()
+        return sum(found) / len(found) if found else None
+
+    @property
+    def average(self) -> float | None:
+        """The mean over languages, each with the same weight; None unless all were run."""
+        rates = [self.rate(language) for language in self.rates]
+        known = [rate for rate in rates if rate is not None]
+        return sum(known) / len(known) if len(known) == len(rates) else None
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that every language has."""
+        return min(len(found) for found in self.rates.values())
+
+
+def by_group(settings: Sequence[Setting]) -> dict[str, dict[str, Row]]:
+    """Group of worlds → setting's key → its errors by language, in the plan's order."""
+    members: dict[str, dict[str, list[Setting]]] = {}
+    for setting in settings:
+        rows = members.setdefault(setting.first.world.group, {})
+        rows.setdefault(setting.key, []).append(setting)
+    return {
+        group: {key: _row(found) for key, found in rows.items()} for group, rows in members.items()
+    }
+
+
+def _row(settings: Sequence[Setting]) -> Row:
+    rates = {}
+    for setting in settings:
+        world = setting.first.world
+        for split in world.test:
+            language = world.language or split.partition("-")[2] or split
+            rates[language] = setting.rates(split)
+    return Row(settings[0].first, rates, min(setting.wanted for setting in settings))
+
+
+def language_tables(settings: Sequence[Setting]) -> list[Table]:
+    """Errors of each language and their average, a table a group of worlds."""
+    metric = metric_of(settings)
+    tables = []
+    for group, rows in by_group(settings).items():
+        languages = list(next(iter(rows.values())).rates)
+        body = [
+            [
+                title_of(row.first),
+                percent(row.first.sparsity),
+                *(_shown(row.rate(language)) for language in languages),
+                _shown(row.average),
+                f"{row.seeds} of {row.wanted}",
+            ]
+            for row in rows.values()
+        ]
+        header = ["method", "sparsity", *languages, AVERAGE, "seeds"]
+        tables.append(Table(f"{metric} on the test sets, {group}", header, body))
+    return tables
+
+
+def _shown(rate: float | None) -> str:
+    return NOT_RUN if rate is None else f"{rate:.1f}"
+
+
+def judge_languages(fewer: Row | None, than: Row | None) -> Judgement:
+    """Compare two settings within languages, those that both have; languages are the sample.
+
+    The difference in a language is the mean over the seeds that both have there, and the
+    t-interval is over languages: what would come out in other languages, not for another seed.
+    """
+    if fewer is None or than is None:
+        return Judgement(NOT_RUN, None)
+    differences = []
+    for language in fewer.rates:
+        one, other = fewer.rates[language], than.rates.get(language, {})
+        seeds = set(one) & set(other)
+        if seeds:
+            differences.append(sum(one[seed] - other[seed] for seed in seeds) / len(seeds))
+    if not differences:
+        return Judgement(NOT_RUN, None)
+    difference = Estimate.of(differences)
+    return Judgement({-1: HELD, 0: NOT_TOLD_APART, 1: NOT_HELD}[difference.sign], difference)
+
+
+def language_claims(claims: Sequence[Any], settings: Sequence[Setting]) -> list[str]:
+    """The claims as a table in Markdown, group by group, and the reasons given."""
+    metric = metric_of(settings)
+    lines = [
+        "Intervals of these claims are over languages, differences within them.\n",
+        "| claim | | difference | languages |",
+        "| --- | --- | ---: | ---: |",
+    ]
+    whys = []
+    groups = by_group(settings)
+    for claim in claims:
+        for group, rows in groups.items():
+            judged = judge_languages(rows.get(claim.fewer), rows.get(claim.than))
+            found = judged.difference
+            shown = NOT_RUN if found is None else f"{found.shown(signed=True)} {metric}"
+            says = claim.says if len(groups) == 1 else f"{claim.says} ({group})"
+            lines.append(
+                f"| {says} | *{judged.verdict}* | {shown} | {found.count if found else 0} |"
+            )
+            if claim.why and found is not None:
+                whys.append(f"- {says}: {claim.why}")
+    return [*lines, "", *whys, *([""] if whys else [])]
+
+
+def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]:
+    """Draw errors by language with their average at the end, a panel a group; return the panels.
+
+    Args:
+        figure: an empty one.
+        settings: those that were run.
+    """
+    groups = by_group(settings)
+    panels: Any = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    for axes, (group, rows) in zip(panels, groups.items()):
+        names = list(dict.fromkeys(name for row in rows.values() for name in row.rates))
+        for place, row in enumerate(rows.values()):
+            points = [(x, row.rates.get(name) and row.rate(name)) for x, name in enumerate(names)]
+            points.append((len(names) + 0.5, row.average))
+            shift = 0.6 * ((place + 0.5) / len(rows) - 0.5)
+            known = [(x + shift, rate) for x, rate in points if rate is not None]
+            method = METHODS[row.first.method]
+            label = method.title
+            if row.first.method != "dense":
+                label += f" {percent(row.first.sparsity)}"
+            axes.plot(
+                [x for x, _ in known],
+                [rate for _, rate in known],
+                linestyle="none",
+                color=method.colour,
+                marker=method.marker,
+                fillstyle="none" if row.first.sparsity < 0.9 and row.first.sparsity else "full",
+                label=label,
+            )
+        axes.axvline(len(names) - 0.25, color="#bbbbbb", linewidth=0.8)
+        axes.set_xticks([*range(len(names)), len(names) + 0.5], [*names, AVERAGE])
+        axes.tick_params(axis="x", labelrotation=90 if len(names) > 6 else 0)
+        axes.set_title(group)
+        axes.grid(axis="y", color="#dddddd")
+    panels[0].set_ylabel(f"{metric_of(settings)} on the test set (%), lower is better")
+    return panels  # type: ignore[no-any-return]
