@@ -108,11 +108,9 @@ def cost_table(plan: Plan) -> str:
     unit = "core" if cpu else "GPU"
     header = ["result", "fine-tunings", "left", f"{unit} hours", "left", "GB left"]
     if cpu:
-        made = (
-            f"hours: mean of the {len(scores)} scores here, an update"
-            if scores
-            else "hours: guessed"
-        )
+        made = "hours: guessed"
+        if scores:
+            made = f"hours: from the mean time of an update in the {len(scores)} scores here"
     else:
         made = (
             f"hours: estimated, {TERAFLOPS:g} TFLOP/s a GPU, nothing measured; GB: estimated, "
