@@ -12,6 +12,7 @@ import pytest
 import yaml
 from experiments.compose import compose_all, composed
 from experiments.plan import HERE, FineTuning, read_plan
+from small_folders import write_mboshi
 
 from parp_fairseq.errors import UserError
 
@@ -57,11 +58,13 @@ PLAN = {
 }
 
 
-def snakemake(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    home: Path, *arguments: str, config: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("snakemake")
     command = [str(program), "-s", str(HERE / "Snakefile"), "-c", "1", *arguments]
     return subprocess.run(
-        [*command, "--config", f"home={home}"],
+        [*command, "--config", f"home={home}", *config],
         cwd=home,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -101,6 +104,22 @@ def test_from_a_plan_to_its_results(tmp_path):
     assert again.returncode == 0, again.stderr
     assert "train" not in again.stdout + again.stderr
     assert plan.scores_file("quick_dense_seed1").stat().st_mtime_ns == before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
+def test_recordings_are_asked_for_before_anything_starts(tmp_path):
+    quick = {key: value for key, value in PLAN["worlds"]["quick"].items() if key != "speech"}
+    worlds = {"quick": {**quick, "corpus": {"name": "mboshi", "valid_share": 0.3}}}
+    content = yaml.safe_dump({**PLAN, "worlds": worlds}, sort_keys=False)
+    (tmp_path / "small.yaml").write_text(content, encoding="utf-8")
+    run = snakemake(tmp_path, "-n", "apart")
+    assert run.returncode != 0
+    assert "mboshi is recorded speech: git clone" in run.stdout + run.stderr
+    write_mboshi(tmp_path / "clones" / "mboshi")
+    prepared = "work/small/prepared/quick"
+    run = snakemake(tmp_path, prepared, config=("corpora=clones",))
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert (tmp_path / "work/small/data/quick/10min/train.tsv").is_file()
 
 
 def test_fine_tunings_of_the_papers_scale_compose():

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from experiments import corpora
 from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning.methods import method_named
@@ -20,7 +21,7 @@ IMP = "imp"
 _KINDS = ("rates", "effects", "views")
 _WORLD_KEYS = {
     *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
-    *("size", "hours"),
+    *("size", "hours", "corpus"),
 }
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why"}
@@ -37,6 +38,7 @@ class World:
         config: a yaml file's name for fairseq-hydra-train.
         data: folder of the manifests; relative paths lie in the work folder.
         speech: settings of `parp_fairseq.demo.speech` where the data is synthetic; else None.
+        corpus: settings of `experiments.corpora` where the data is a clone's; else None.
         model: `model.w2v_path`.
         valid: the set that is validated on.
         test: sets that are decoded at the end, beside `valid`.
@@ -56,6 +58,12 @@ class World:
     overrides: tuple[str, ...] = ()
     size: str = "base"
     hours: float = 1.0
+    corpus: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def made(self) -> bool:
+        """Whether the workflow makes the manifests, in the work folder."""
+        return self.speech is not None or self.corpus is not None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -120,6 +128,7 @@ class FineTuning:
             "config": world.config,
             "model": Path(world.model).name,
             "speech": dict(world.speech) if world.speech else None,
+            "corpus": dict(world.corpus) if world.corpus else None,
             "overrides": list(world.overrides),
             "method": self.method,
             "sparsity": self.sparsity,
@@ -267,6 +276,14 @@ def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
     _check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
     with options_named("", f"{where}: "):
         shipped.path_of(entry["config"])
+    corpus = entry.get("corpus")
+    if corpus is not None:
+        if "speech" in entry:
+            raise UserError(f"{where}: corpus and speech exclude each other; remove one")
+        _check_keys(f"{where}.corpus", corpus, corpora.KEYS, ("name",))
+        if corpus["name"] not in corpora.REPOSITORIES:
+            known = ", ".join(corpora.REPOSITORIES)
+            raise UserError(f"{where}.corpus: name is {corpus['name']}, none of {known}")
     for each in entry.get("each") or [None]:
         own = name if each is None else f"{name}-{each}"
         data = entry.get("data") or f"data/{own}/1h"
@@ -282,6 +299,7 @@ def _worlds(where: str, name: str, entry: Any) -> Iterable[World]:
             overrides=tuple(entry.get("overrides") or ()),
             size=str(entry.get("size", "base")),
             hours=float(entry.get("hours", 1.0)),
+            corpus=corpus,
         )
 
 
