@@ -1,4 +1,4 @@
-"""Recorded corpora that a person has cloned: where they are, and their manifests."""
+"""Recorded corpora that a person has cloned: where they are, their models and manifests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from parp_fairseq.checkpoints.shipped import named_checkpoint
 from parp_fairseq.errors import UserError
 
 REPOSITORIES = {
@@ -30,6 +31,18 @@ def clone_of(name: str, corpora: Path | None) -> Path:
     if not (corpora / name).is_dir():
         raise UserError(f"{corpora / name}: no such folder (--config corpora); {get}")
     return corpora / name
+
+
+def model_file(model: str, work: Path) -> Path:
+    """The pre-trained model's file, a relative one in the work folder.
+
+    Raises:
+        UserError: it is not there.
+    """
+    file = work / named_checkpoint(model)
+    if not file.is_file():
+        raise UserError(f"{file}: no such model; headline_real/README.md tells how to make it")
+    return file
 
 
 def make_manifests(corpus: Mapping[str, Any], corpora: Path | None, out: Path) -> None:

@@ -49,6 +49,17 @@ def test_a_corpus_that_is_not_there_is_named_with_what_to_clone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_is_a_file_in_the_work_folder_or_the_shipped_one(tmp_path):
+    file = tmp_path / "models" / "m.pt"
+    with pytest.raises(UserError, match=r"models/m\.pt: no such model; headline_real/README"):
+        corpora.model_file("models/m.pt", tmp_path)
+    file.parent.mkdir()
+    file.touch()
+    assert corpora.model_file("models/m.pt", tmp_path) == file
+    assert corpora.model_file(str(file), tmp_path / "elsewhere") == file
+    assert corpora.model_file("tiny", tmp_path).name == "tiny.pt"
+
+
 def planned(folder: Path, corpus: object) -> World:
     entry = {key: value for key, value in SMALL["worlds"]["w"].items() if key != "speech"}
     worlds = {**SMALL["worlds"], "w": {**entry, "corpus": corpus}}
