@@ -13,6 +13,7 @@ import pytest
 import yaml
 from experiments.compose import compose_all, composed
 from experiments.plan import HERE, FineTuning, read_plan
+from small_folders import write_mboshi
 
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
@@ -78,11 +79,13 @@ PLAN = {
 }
 
 
-def snakemake(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    home: Path, *arguments: str, config: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("snakemake")
     command = [str(program), "-s", str(HERE / "Snakefile"), "-c", "1", *arguments]
     return subprocess.run(
-        [*command, "--config", f"home={home}"],
+        [*command, "--config", f"home={home}", *config],
         cwd=home,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -186,6 +189,22 @@ def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
     assert "| method | sparsity | nl | fr | average | seeds |" in table
     assert (plan.work / "two.pt").stat().st_size < 6_000_000
     assert "train" not in snakemake(tmp_path, "-n", "both").stdout
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
+def test_recordings_are_asked_for_before_anything_starts(tmp_path):
+    quick = {key: value for key, value in PLAN["worlds"]["quick"].items() if key != "speech"}
+    worlds = {"quick": {**quick, "corpus": {"name": "mboshi", "valid_share": 0.3}}}
+    content = yaml.safe_dump({**PLAN, "worlds": worlds}, sort_keys=False)
+    (tmp_path / "small.yaml").write_text(content, encoding="utf-8")
+    run = snakemake(tmp_path, "-n", "apart")
+    assert run.returncode != 0
+    assert "mboshi is recorded speech: git clone" in run.stdout + run.stderr
+    write_mboshi(tmp_path / "clones" / "mboshi")
+    prepared = "work/small/prepared/quick"
+    run = snakemake(tmp_path, prepared, config=("corpora=clones",))
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert (tmp_path / "work/small/data/quick/10min/train.tsv").is_file()
 
 
 def test_fine_tunings_of_the_papers_scale_compose():

@@ -30,7 +30,7 @@ def training(ft: FineTuning, work: Path) -> list[str]:
     common = [
         "--config-name",
         world.config,
-        *_assigned("task.data", work / world.data if world.speech is not None else world.data),
+        *_assigned("task.data", work / world.data if world.made else world.data),
         *_assigned("model.w2v_path", world.model),
         f"dataset.valid_subset={world.valid}",
         f"common.seed={ft.seed}",
@@ -73,7 +73,7 @@ def scoring(
         "eval",
         *(f"{checkpoints(ft)}/{file}" for ft, file in files),
         "--data",
-        str(work / world.data if world.speech is not None else world.data),
+        str(work / world.data if world.made else world.data),
         "--split",
         ",".join(splits),
         "--weights",

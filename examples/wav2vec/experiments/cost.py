@@ -117,7 +117,11 @@ def cost_table(plan: Plan) -> str:
                 f"{rest.trainings:,}",
                 *(f"{number:,.1f}" for number in numbers),
                 f"{rest.gigabytes:,.1f}",
-                *([] if cpu else [f"{max(gpu_memory(ft.world) for ft in members):.0f}"]),
+                *(
+                    []
+                    if cpu
+                    else [f"{max((gpu_memory(ft.world) for ft in members), default=0):.0f}"]
+                ),
             ]
         )
     unit = "core" if cpu else "GPU"

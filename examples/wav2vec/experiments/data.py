@@ -1,23 +1,33 @@
-"""The data of a synthetic world: the demo's speech, in the corpora's own layouts."""
+"""The data of a world: the demo's speech in the corpora's own layouts, or a clone's."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from experiments.corpora import make_manifests
 from experiments.plan import World
 from parp_fairseq.demo.plan import UTTERANCES
 
 
-def make_data(world: World, work: Path, jobs: int = 1) -> None:
-    """Speak the sentences and build the manifests; what is there already is left.
+def make_data(world: World, work: Path, jobs: int = 1, corpora: Path | None = None) -> None:
+    """Speak the sentences, where the world is synthetic, and build the manifests.
+
+    What was spoken already is left.
 
     Args:
-        world: one with `speech`: `seed`, `per_speaker`, and `utterances` (part → number) where
-            they are not the demo's.
+        world: one with `corpus`, or with `speech`: `seed`, `per_speaker`, and `utterances`
+            (part → number) where they are not the demo's.
         work: the work folder.
         jobs: processes at a time.
+        corpora: folder of the clones.
+
+    Raises:
+        UserError: a corpus is not there.
     """
+    if world.corpus is not None:
+        make_manifests(world.corpus, corpora, work / world.data)
+        return
     from parp_fairseq.demo.speech import synthesise_corpus
     from parp_fairseq.manifests.corpora.librilight import build_librilight
 

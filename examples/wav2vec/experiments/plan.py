@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from experiments import corpora
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.languages import check_language
 from parp_fairseq.errors import UserError, options_named
@@ -27,7 +28,7 @@ KIND_NAMES = (
 _OF_MASKS = ("overlap", "first_mask")
 _WORLD_KEYS = {
     *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
-    *("size", "hours"),
+    *("size", "hours", "corpus"),
 }
 _SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
 _MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
@@ -48,6 +49,7 @@ class World:
         data: folder of the manifests; relative paths lie in the work folder.
         speech: settings of `parp_fairseq.demo.speech` where the data is synthetic, or, with
             `language` or `languages`, of `parp_fairseq.demo.commonvoice`; else None.
+        corpus: settings of `experiments.corpora` where the data is a clone's; else None.
         model: `model.w2v_path`.
         valid: the set that is validated on.
         test: sets that are decoded at the end, beside `valid`.
@@ -74,6 +76,12 @@ class World:
     recipe: Mapping[str, Any] | None = field(default=None, hash=False)
     size: str = "base"
     hours: float = 1.0
+    corpus: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def made(self) -> bool:
+        """Whether the workflow makes the manifests, in the work folder."""
+        return self.speech is not None or self.corpus is not None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -152,6 +160,7 @@ class FineTuning:
             "model": Path(world.model).name,
             "recipe": dict(world.recipe) if world.recipe else None,
             "speech": dict(world.speech) if world.speech else None,
+            "corpus": dict(world.corpus) if world.corpus else None,
             "overrides": list(world.overrides),
             "method": self.method,
             "sparsity": self.sparsity,
@@ -375,6 +384,14 @@ def _worlds(where: str, name: str, entry: Any, recipes: Mapping[str, Any]) -> It
     _check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
     with options_named("", f"{where}: "):
         shipped.path_of(entry["config"])
+    corpus = entry.get("corpus")
+    if corpus is not None:
+        if "speech" in entry:
+            raise UserError(f"{where}: corpus and speech exclude each other; remove one")
+        _check_keys(f"{where}.corpus", corpus, corpora.KEYS, ("name",))
+        if corpus["name"] not in corpora.REPOSITORIES:
+            known = ", ".join(corpora.REPOSITORIES)
+            raise UserError(f"{where}.corpus: name is {corpus['name']}, none of {known}")
     for each in entry.get("each") or [None]:
         own = name if each is None else f"{name}-{each}"
         speech = _speech(where, entry, each)
@@ -396,6 +413,7 @@ def _worlds(where: str, name: str, entry: Any, recipes: Mapping[str, Any]) -> It
             recipe=recipes.get(entry["model"]),
             size=str(entry.get("size", "base")),
             hours=float(entry.get("hours", 1.0)),
+            corpus=corpus,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from experiments.claims import judge
-from experiments.cost import cost_of, cost_table, gpu_hours, updates_and_audio
+from experiments.cost import cost_of, cost_table, gpu_hours, gpu_memory, updates_and_audio
 from experiments.plan import FineTuning, World, read_plan
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
@@ -126,4 +126,5 @@ def test_estimates_of_the_papers_scale():
     assert cost.trainings == 10
     assert cost.hours == pytest.approx(10 * gpu_hours(world))
     assert cost.gigabytes == pytest.approx(3 * 12 * 94.4e6 / 1e9)
+    assert gpu_memory(world) == pytest.approx((16 * 94.4e6 + 200 * 39e6) / 1e9)
     assert "nothing measured" in cost_table(read_plan("paper"))
