@@ -35,7 +35,7 @@ def train(plan: Plan, name: str) -> None:
         UserError: it failed; the line says why and names its log.
     """
     ft = plan.trained[name]
-    _run(plan, ft, commands.training(ft, plan.work), "train")
+    run(plan, ft, commands.training(ft, plan.work), "train")
     if not (plan.work / commands.checkpoints(ft) / LAST).is_file():
         raise UserError(f"{name} left no {LAST}; its log is {_log(plan, ft, 'train')}")
 
@@ -52,7 +52,7 @@ def score(plan: Plan, names: Sequence[str]) -> None:
         worlds.setdefault(ft.world.name, []).append(ft)
     for members in worlds.values():
         files = [(ft, LAST) for ft in members] + [(ft, BEST) for ft in members if ft.trail]
-        rows = _decode(plan, files, "subnetwork")
+        rows = decode(plan, files, "subnetwork")
         for ft in members:
             scores, trail = [], []
             for label, file in (("last", LAST), ("best", BEST)):
@@ -101,7 +101,7 @@ def _follow(plan: Plan, ft: FineTuning) -> tuple[list[dict[str, Any]], list[dict
     files = _interval_files(folder)
     log = read_run(folder / RUN_FILE).log.validation.get(valid, ())
     logged = {int(row["num_updates"]): row["wer"] for row in log}
-    rows = _decode(plan, [(ft, file.name) for file in files.values()], "theta")
+    rows = decode(plan, [(ft, file.name) for file in files.values()], "theta")
     trail = []
     for update, file in files.items():
         row = next(row for row in rows[ft.name, file.name] if row["split"] == valid)
@@ -127,14 +127,14 @@ def _updates_of(file: Path) -> int:
     return int(load_checkpoint(file)["optimizer_history"][-1]["num_updates"])
 
 
-def _decode(
+def decode(
     plan: Plan, files: Sequence[tuple[FineTuning, str]], weights: str
 ) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """What `parp eval --json` says, split by split: (fine-tuning's name, file) → its scores."""
     first = files[0][0]
     splits = first.world.splits
     out = plan.work / "eval" / f"{first.name}.json"
-    _run(plan, first, commands.scoring(files, splits, weights, str(out), plan.work), "eval")
+    run(plan, first, commands.scoring(files, splits, weights, str(out), plan.work), "eval")
     rows = json.loads(out.read_text(encoding="utf-8"))
     size = len(splits)
     return {
@@ -154,7 +154,12 @@ def _plain(row: Mapping[str, Any], checkpoint: str, update: int) -> dict[str, An
     }
 
 
-def _run(plan: Plan, ft: FineTuning, arguments: list[str], what: str) -> None:
+def run(plan: Plan, ft: FineTuning, arguments: list[str], what: str) -> None:
+    """Run a command of a fine-tuning in the work folder, with a log of its own.
+
+    Raises:
+        UserError: it failed, or another workflow is at it.
+    """
     log = _log(plan, ft, what)
     program, *rest = arguments
     # Held by the child too: a workflow that was killed leaves nothing that a second one disturbs.
