@@ -40,7 +40,11 @@ def updates_and_audio(world: World) -> tuple[int, float]:
     config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
     gpus = 1 if config["common"].get("cpu") else shipped.GPUS
     batch = config["dataset"]["max_tokens"] * config["optimization"]["update_freq"][0] * gpus
-    return config["optimization"]["max_update"], min(batch / _RATE, world.hours * 3600)
+    updates = config["optimization"]["max_update"]
+    for override in world.overrides:
+        key, _, value = override.partition("=")
+        updates = int(value) if key == "optimization.max_update" else updates
+    return updates, min(batch / _RATE, world.hours * 3600)
 
 
 def gpu_hours(world: World) -> float:
@@ -50,17 +54,21 @@ def gpu_hours(world: World) -> float:
     return updates * flops / (TERAFLOPS * 1e12) / 3600
 
 
-def cost_of(fine_tunings: Iterable[FineTuning], core_hours: float | None = None) -> Cost:
+def cost_of(fine_tunings: Iterable[FineTuning], update_hours: float | None = None) -> Cost:
     """Estimate some fine-tunings.
 
     Args:
         fine_tunings: what is to be trained.
-        core_hours: what one takes on a core where that was measured; None: estimate GPU hours.
+        update_hours: what an update takes on a core where that was measured; None: estimate GPU
+            hours.
     """
     trainings, hours, disk = 0, 0.0, 0.0
     for ft in fine_tunings:
         trainings += ft.trainings
-        hours += ft.trainings * (gpu_hours(ft.world) if core_hours is None else core_hours)
+        one = gpu_hours(ft.world)
+        if update_hours is not None:
+            one = update_hours * updates_and_audio(ft.world)[0]
+        hours += ft.trainings * one
         # A series of IMP keeps its last fine-tuning alone.
         disk += _FILES * _BYTES * _SIZES[ft.world.size][0] / 1e9
     return Cost(trainings, hours, disk)
@@ -72,8 +80,13 @@ def cost_table(plan: Plan) -> str:
     cpu = all(world.size == "tiny" for world in plan.worlds.values())
     measured = None
     if cpu:
-        minutes = [one.content["minutes"] / one.content["trainings"] for one in scores.values()]
-        measured = sum(minutes) / len(minutes) / 60 if minutes else 0.03
+        minutes = [
+            one.content["minutes"]
+            / one.content["trainings"]
+            / updates_and_audio(one.fine_tuning.world)[0]
+            for one in scores.values()
+        ]
+        measured = sum(minutes) / len(minutes) / 60 if minutes else 0.03 / 800
     rows = []
     for name, members in [
         *((result.name, _needed(result)) for result in plan.results.values()),
@@ -95,7 +108,9 @@ def cost_table(plan: Plan) -> str:
     unit = "core" if cpu else "GPU"
     header = ["result", "fine-tunings", "left", f"{unit} hours", "left", "GB left"]
     if cpu:
-        made = f"hours: mean of the {len(scores)} scores here" if scores else "hours: guessed"
+        made = "hours: guessed"
+        if scores:
+            made = f"hours: from the mean time of an update in the {len(scores)} scores here"
     else:
         made = (
             f"hours: estimated, {TERAFLOPS:g} TFLOP/s a GPU, nothing measured; GB: estimated, "

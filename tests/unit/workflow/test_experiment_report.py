@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 from experiments.claims import judge
@@ -113,6 +114,8 @@ def test_cost_counts_what_is_shared_once(plan):
 def test_estimates_of_the_papers_scale():
     world = World("w", "", "parp_10h", "d", "m", "v", ("t",), size="base", hours=10)
     assert updates_and_audio(world) == (20_000, 4 * 2 * 3_200_000 / 16_000)
+    longer = replace(world, overrides=("task.labels=phn", "optimization.max_update=50"))
+    assert updates_and_audio(longer)[0] == 50
     # 1,600 s an update: 80,000 frames, three passes of 2 operations a parameter, and the extractor.
     flops = 80_000 * 6 * 85e6 + 1_600 * 4.8e9
     assert gpu_hours(world) == pytest.approx(20_000 * flops / 8e12 / 3600)
