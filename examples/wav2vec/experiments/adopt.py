@@ -61,7 +61,7 @@ def adopt(plan: Plan, demo: Path) -> list[str]:
 
 def _is_the_same(run: Path, ft: FineTuning) -> bool:
     """Whether a demo's run is trained, and is this fine-tuning."""
-    if ft.trail or ft.options or ft.world.overrides or ft.world.config != CONFIG:
+    if ft.trail or ft.options or ft.source or ft.world.overrides or ft.world.config != CONFIG:
         return False
     try:
         stamp = json.loads((run / STAMP).read_text(encoding="utf-8"))

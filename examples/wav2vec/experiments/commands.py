@@ -10,6 +10,9 @@ from typing import Any
 from experiments.plan import IMP, FineTuning
 
 RUNS = "runs"
+MASKS = "masks"
+# Options of a series of IMP that are parp imp's own, and no keys under task.prune.
+_OF_SERIES = ("rewind_update", "round_updates")
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
@@ -24,6 +27,16 @@ def checkpoints(ft: FineTuning) -> str:
     return f"{run_folder(ft)}{final}/checkpoints"
 
 
+def mask_file(ft: FineTuning) -> str:
+    """Where the mask that it ends with is kept, seen from the work folder."""
+    return f"{MASKS}/{ft.name}.safetensors"
+
+
+def series(ft: FineTuning) -> list[tuple[str, int]]:
+    """What a series of IMP is told beside its sparsity."""
+    return [(key, value) for key, value in ft.options if key in _OF_SERIES]
+
+
 def training(ft: FineTuning, work: Path) -> list[str]:
     """The program that trains it and its arguments; `work` says what a relative `data` means."""
     world = ft.world
@@ -35,10 +48,17 @@ def training(ft: FineTuning, work: Path) -> list[str]:
         f"dataset.valid_subset={world.valid}",
         f"common.seed={ft.seed}",
         *world.overrides,
-        *(part for key, value in ft.options for part in _assigned(f"task.prune.{key}", value)),
+        *(
+            part
+            for key, value in ft.options
+            if ft.method != IMP or key not in _OF_SERIES
+            for part in _assigned(f"task.prune.{key}", value)
+        ),
     ]
     if ft.method == IMP:
         out = ["--out", run_folder(ft), "--sparsity", f"{ft.sparsity:g}"]
+        for key, value in series(ft):
+            out += [f"--{key.replace('_', '-')}", str(value)]
         return ["parp", "imp", *common[:2], *out, *common[2:]]
     own = [
         "common.user_dir=parp_fairseq",
@@ -46,7 +66,10 @@ def training(ft: FineTuning, work: Path) -> list[str]:
         f"task.prune.method={ft.method}",
         f"task.prune.sparsity={ft.sparsity:g}",
     ]
-    if ft.needs is not None:
+    if ft.given_mask is not None:
+        key = "mask" if ft.method == "mask" else "initial"
+        own += _assigned(f"task.prune.{key}", mask_file(ft.given_mask))
+    elif ft.needs is not None:
         own += _assigned("task.prune.mask", f"{checkpoints(ft.needs)}/checkpoint_last.pt")
     if ft.trail:
         first, every = ft.trail

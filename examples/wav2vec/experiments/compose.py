@@ -11,7 +11,8 @@ from typing import Any
 from experiments import commands
 from experiments.plan import IMP, FineTuning, Plan
 from parp_fairseq.errors import UserError
-from parp_fairseq.jobs.imp_rounds import round_sparsities
+from parp_fairseq.jobs.imp_plan import Plan as Series
+from parp_fairseq.jobs.imp_plan import check_config
 
 
 def composed(ft: FineTuning, work: Path = Path()) -> dict[str, Any]:
@@ -42,12 +43,14 @@ def composed(ft: FineTuning, work: Path = Path()) -> dict[str, Any]:
     name = arguments[arguments.index("--config-name") + 1]
     overrides = [one for one in arguments if "=" in one]
     if ft.method == IMP:
-        round_sparsities(ft.sparsity)
+        series = Series(name, tuple(overrides), ft.sparsity, **dict(commands.series(ft)))
         overrides += ["task.prune.method=mask", "task.prune.mask=found.safetensors"]
         overrides += [f"task.prune.sparsity={ft.sparsity:g}"]
     hydra_init(name)
     GlobalHydra.instance().clear()
     try:
+        if ft.method == IMP:
+            check_config(series)
         with _quiet(), initialize_config_dir(str(shipped.FOLDER)):
             cfg = compose(name, overrides)
             # What Hydra itself fills in when it runs.

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from experiments.plan import FineTuning, Plan, World
+from experiments.plan import FineTuning, Plan, Result, World
 from experiments.scores import read_scores
 from parp_fairseq.config import shipped
 from parp_fairseq.table import aligned
@@ -103,7 +103,7 @@ def cost_table(plan: Plan) -> str:
         measured = sum(minutes) / len(minutes) / 60 if minutes else 0.03 / 800
     rows = []
     for name, members in [
-        *((result.name, _with_needs(result.fine_tunings)) for result in plan.results.values()),
+        *((result.name, _needed(result)) for result in plan.results.values()),
         ("all", plan.trained.values()),
     ]:
         members = list(members)
@@ -139,10 +139,11 @@ def cost_table(plan: Plan) -> str:
     return f"{aligned(header, rows, left=1)}\n{made}"
 
 
-def _with_needs(fine_tunings: Iterable[FineTuning]) -> list[FineTuning]:
+def _needed(result: Result) -> list[FineTuning]:
+    """What it trains, what that and its masks need included."""
     found = {}
-    for ft in fine_tunings:
-        for one in (ft.needs, ft):
+    for ft in (*result.fine_tunings, *(one.gives_mask for one in result.masks)):
+        for one in (ft and ft.needs, ft):
             if one is not None:
                 found.setdefault(one.name, one)
     return list(found.values())

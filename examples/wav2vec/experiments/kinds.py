@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import claims, effort, figures, intervals, languages, overlap, tables
+from experiments import claims, effort, figures, intervals, languages, overlap, tables, transfer
 from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
 from experiments.tables import Table
@@ -82,6 +82,7 @@ KINDS: dict[str, Kind] = {
     ),
     "intervals": _of_settings(intervals.intervals_tables, intervals.intervals_figure),
     "effort": Kind(effort.effort_tables, effort.effort_figure, effort.claim_lines),
+    "transfer": Kind(transfer.transfer_tables, transfer.transfer_figure, transfer.claim_lines),
     "overlap": Kind(overlap.overlap_tables, overlap.overlap_figure, overlap.claim_lines),
     "first_mask": Kind(overlap.first_tables, overlap.first_figure, overlap.claim_lines),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from experiments.claims import HELD, NOT_HELD, NOT_TOLD_APART, Judgement
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AVERAGE = "average"
+# Of the highest sparsity, the next, …
+_FILLS = ("full", "none", "bottom", "left")
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]
     panels: Any = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (group, rows) in zip(panels, groups.items()):
         names = list(dict.fromkeys(name for row in rows.values() for name in row.rates))
+        sparsities = sorted({row.first.sparsity for row in rows.values()} - {0.0}, reverse=True)
+        fills = {0.0: "full", **dict(zip(sparsities, cycle(_FILLS)))}
         for place, row in enumerate(rows.values()):
             points = [(x, row.rates.get(name) and row.rate(name)) for x, name in enumerate(names)]
             points.append((len(names) + 0.5, row.average))
@@ -171,7 +176,7 @@ def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]
                 linestyle="none",
                 color=method.colour,
                 marker=method.marker,
-                fillstyle="none" if row.first.sparsity < 0.9 and row.first.sparsity else "full",
+                fillstyle=fills[row.first.sparsity],
                 label=label,
             )
         axes.axvline(len(names) - 0.25, color="#bbbbbb", linewidth=0.8)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import commands
+from experiments.commands import mask_file
 from experiments.plan import FineTuning, Plan
 from parp_fairseq.errors import UserError
 from parp_fairseq.runs.names import LAST
@@ -15,14 +16,8 @@ if TYPE_CHECKING:
     from parp_fairseq.analysis.masks import NamedMask
     from parp_fairseq.pruning import Mask
 
-FOLDER = "masks"
 # Made of the pre-trained model alone: neither data nor training has a say.
 _OF_MODEL = ("mpi", "rp")
-
-
-def mask_file(ft: FineTuning) -> str:
-    """Where the mask is kept, seen from the work folder."""
-    return f"{FOLDER}/{ft.name}.safetensors"
 
 
 def mask_settings(ft: FineTuning) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.masks import mask_file, mask_settings, read_or_make
+from experiments.commands import mask_file
+from experiments.masks import mask_settings, read_or_make
 from experiments.plan import FineTuning, Plan, Result
 from experiments.work import commit
 from parp_fairseq.errors import UserError

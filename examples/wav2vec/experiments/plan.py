@@ -22,7 +22,7 @@ IMP = "imp"
 # What is made of each stands in `kinds`.
 KIND_NAMES = (
     *("rates", "effects", "views", "languages", "effort", "intervals"),
-    *("overlap", "first_mask"),
+    *("transfer", "overlap", "first_mask"),
 )
 # Compare masks, and take no scores.
 _OF_MASKS = ("overlap", "first_mask")
@@ -35,7 +35,13 @@ _MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why"}
 _IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ"}
-_CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail"}
+_CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
+# Whose masks a cell's fine-tunings begin with: every world's of the same model, or all but its own.
+_SOURCES = ("all", "others")
+# What a claim of kind transfer compares: whose mask, and whether it is held or PARP's first one.
+TRANSFER_GROUPS = tuple(
+    f"{whose} {way}" for whose in ("own", "moved", "random") for way in ("held", "parp")
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class FineTuning:
         options: other keys under `task.prune`, with their values.
         trail: (first, every): keep checkpoints from update `first` on, every so many updates, to
             score θ as well; None: do not.
+        source: the world whose OMP mask it begins with, held (method mask) or as PARP's first one.
     """
 
     world: World
@@ -115,6 +122,7 @@ class FineTuning:
     seed: int
     options: tuple[tuple[str, Any], ...] = ()
     trail: tuple[int, int] | None = None
+    source: World | None = None
 
     @property
     def name(self) -> str:
@@ -123,6 +131,8 @@ class FineTuning:
         if self.method != "dense":
             parts.append(f"{self.sparsity:g}")
         parts += [f"{key.replace('_', '-')}{_plain(value)}" for key, value in self.options]
+        if self.source is not None:
+            parts.append(f"from-{self.source.name}")
         parts.append(f"seed{self.seed}")
         if self.trail:
             parts.append("trail")
@@ -131,16 +141,25 @@ class FineTuning:
     @property
     def needs(self) -> FineTuning | None:
         """The dense fine-tuning that gives OMP's mask."""
+        if self.given_mask is not None:
+            return self.given_mask.needs
         if self.method != "omp":
             return None
         return FineTuning(self.world, "dense", 0.0, self.seed)
+
+    @property
+    def given_mask(self) -> FineTuning | None:
+        """Whose mask it begins with, where that is another world's or PARP's own by OMP."""
+        if self.source is None:
+            return None
+        return FineTuning(self.source, "omp", self.sparsity, self.seed)
 
     @property
     def gives_mask(self) -> FineTuning | None:
         """What must be trained for the mask that it ends with; None for MPI and RP."""
         if self.method in ("mpi", "rp"):
             return None
-        return self.needs or self
+        return self.needs if self.method == "omp" else self
 
     @property
     def trainings(self) -> int:
@@ -153,22 +172,28 @@ class FineTuning:
 
     def settings(self) -> dict[str, Any]:
         """What decides its outcome, as plain values; a score under other settings is stale."""
-        world = self.world
         return {
-            "world": world.name,
-            "config": world.config,
-            "model": Path(world.model).name,
-            "recipe": dict(world.recipe) if world.recipe else None,
-            "speech": dict(world.speech) if world.speech else None,
-            "corpus": dict(world.corpus) if world.corpus else None,
-            "overrides": list(world.overrides),
+            **_settings(self.world),
             "method": self.method,
             "sparsity": self.sparsity,
             "seed": self.seed,
             "options": dict(self.options),
             "trail": list(self.trail) if self.trail else None,
-            "splits": list(world.splits),
+            "splits": list(self.world.splits),
+            "source": _settings(self.source) if self.source else None,
         }
+
+
+def _settings(world: World) -> dict[str, Any]:
+    return {
+        "world": world.name,
+        "config": world.config,
+        "model": Path(world.model).name,
+        "recipe": dict(world.recipe) if world.recipe else None,
+        "speech": dict(world.speech) if world.speech else None,
+        "corpus": dict(world.corpus) if world.corpus else None,
+        "overrides": list(world.overrides),
+    }
 
 
 @dataclass(frozen=True)
@@ -421,10 +446,7 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
     _check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
     if entry["kind"] not in KIND_NAMES:
         raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(KIND_NAMES)}")
-    chosen = entry.get("worlds") or [entry.get("world")]
-    for group in chosen:
-        if group not in groups:
-            raise UserError(f"{where}: there is no world {group}; use {', '.join(groups)}")
+    chosen = _chosen(where, entry.get("worlds") or [entry.get("world")], groups)
     of_masks = entry["kind"] in _OF_MASKS
     found: dict[str, FineTuning] = {}
     for number, cell in enumerate(entry["cells"], start=1):
@@ -435,9 +457,10 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
                 method_named(cell["method"])
         if of_masks and cell["method"] == "dense":
             raise UserError(f"{place}: a dense model has no mask; compare masks of other methods")
-        for group in chosen:
-            for world in groups[group]:
-                for ft in _fine_tunings(world, cell, entry.get("seeds") or [1]):
+        _check_source(place, cell)
+        for world in _chosen(place, cell["worlds"], groups) if cell.get("worlds") else chosen:
+            for source in _sources(world, cell.get("from"), chosen):
+                for ft in _fine_tunings(world, cell, entry.get("seeds") or [1], source):
                     found[ft.name] = ft
     claims: list[Claim | IouClaim] = []
     for number, claim in enumerate(entry.get("claims") or [], start=1):
@@ -447,6 +470,7 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
             claims.append(IouClaim(**claim))
         else:
             _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
+            _check_groups(place, entry["kind"], claim)
             claims.append(Claim(**claim))
     return Result(
         name,
@@ -459,8 +483,45 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
     )
 
 
+def _chosen(where: str, names: Iterable[Any], groups: Mapping[str, list[World]]) -> list[World]:
+    """The worlds that are named, by their own names or by their groups'."""
+    found = []
+    for name in names:
+        if name not in groups:
+            raise UserError(f"{where}: there is no world {name}; use {', '.join(groups)}")
+        found += groups[name]
+    return found
+
+
+def _check_groups(where: str, kind: str, claim: Mapping[str, Any]) -> None:
+    """A claim about moved masks compares groups of runs."""
+    for key in ("fewer", "than"):
+        if kind == "transfer" and claim[key] not in TRANSFER_GROUPS:
+            known = ", ".join(TRANSFER_GROUPS)
+            raise UserError(f"{where}: {key} is {claim[key]}; use {known}")
+
+
+def _check_source(where: str, cell: Mapping[str, Any]) -> None:
+    """A given mask is held (method mask) or the first one of PARP."""
+    asked = cell.get("from")
+    if asked is None and cell["method"] == "mask":
+        raise UserError(f"{where}: method mask lacks from; use {' or '.join(_SOURCES)}")
+    if asked is not None and (asked not in _SOURCES or cell["method"] not in ("mask", "parp")):
+        raise UserError(
+            f"{where}: from is {asked}; method mask or parp takes {' or '.join(_SOURCES)}"
+        )
+
+
+def _sources(world: World, asked: str | None, chosen: Iterable[World]) -> list[World | None]:
+    """Whose masks: None is its own method's. Masks fit the same pre-trained model alone."""
+    if asked is None:
+        return [None]
+    same = [one for one in chosen if one.model == world.model]
+    return [one for one in same if asked == "all" or one.name != world.name]
+
+
 def _fine_tunings(
-    world: World, cell: Mapping[str, Any], seeds: Iterable[int]
+    world: World, cell: Mapping[str, Any], seeds: Iterable[int], source: World | None
 ) -> Iterable[FineTuning]:
     sparsities = [0.0] if cell["method"] == "dense" else cell.get("sparsity") or [0.5]
     varied = [()]
@@ -471,7 +532,9 @@ def _fine_tunings(
     for sparsity in sparsities:
         for options in varied:
             for seed in cell.get("seeds") or seeds:
-                yield FineTuning(world, cell["method"], float(sparsity), seed, options, trail)
+                yield FineTuning(
+                    world, cell["method"], float(sparsity), seed, options, trail, source
+                )
 
 
 def _plain(value: Any) -> str:

@@ -42,13 +42,14 @@ _PHONES = {"train": 8, "dev": 3, "test": 3}
 def chosen(plan: Plan) -> list[FineTuning]:
     """Fine-tunings that stand for all: each method with a base model, and PARP with each config.
 
-    Those of several languages at once are left out: they differ in their data alone. IMP goes to
-    10% only, which is a dense fine-tuning and one more.
+    Those of several languages at once, and those that take another's mask, are left out: they differ
+    in their data and their mask file alone. IMP goes to 10% only, which is a dense fine-tuning and
+    one more.
     """
     found: dict[tuple[str, ...], FineTuning] = {}
     for ft in plan.trained.values():
         world = ft.world
-        if "joint" in world.name:
+        if "joint" in world.name or ft.source is not None:
             continue
         keys = [("config", world.config)] if ft.method == "parp" and not ft.options else []
         if world.size == "base":

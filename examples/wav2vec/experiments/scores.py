@@ -56,7 +56,8 @@ class Setting:
 def setting_key(ft: FineTuning) -> str:
     """See `Setting.key`."""
     parts = [ft.method] if ft.method == "dense" else [ft.method, f"{ft.sparsity:g}"]
-    return " ".join(parts + [f"{key}={value}" for key, value in ft.options])
+    parts += [f"{key}={value}" for key, value in ft.options]
+    return " ".join(parts if ft.source is None else [*parts, f"from {ft.source.name}"])
 
 
 def read_scores(plan: Plan) -> dict[str, Scored]:

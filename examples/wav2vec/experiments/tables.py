@@ -49,6 +49,8 @@ def title_of(ft: FineTuning) -> str:
     """Method and what else tells a setting from its neighbours."""
     name = method_title(ft.method)
     extra = ", ".join(f"{key} {value}" for key, value in ft.options)
+    if ft.source is not None:
+        name = f"{name} from {ft.source.name}"
     return f"{name}, {extra}" if extra else name
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import commands
+from experiments import commands, masks
 from experiments.plan import HERE, IMP, FineTuning, Plan
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
@@ -35,6 +35,8 @@ def train(plan: Plan, name: str) -> None:
         UserError: it failed; the line says why and names its log.
     """
     ft = plan.trained[name]
+    if ft.given_mask is not None:
+        masks.read_or_make(plan, ft.given_mask)
     run(plan, ft, commands.training(ft, plan.work), "train")
     if not (plan.work / commands.checkpoints(ft) / LAST).is_file():
         raise UserError(f"{name} left no {LAST}; its log is {_log(plan, ft, 'train')}")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from experiments import overlaps
-from experiments.masks import mask_file, mask_settings
+from experiments.commands import mask_file
+from experiments.masks import mask_settings
 from experiments.overlap import chance, label
 from experiments.results import report
 from made_scores import CONTENT, made_plan, write_score
