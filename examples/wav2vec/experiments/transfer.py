@@ -50,7 +50,8 @@ class Matrix:
     def group(self, name: str) -> dict[tuple[str, int], float]:
         """Errors of one of TRANSFER_GROUPS by target and seed.
 
-        Of masks of several worlds it is their mean. A target and seed of which a mask's run is missing is left out.
+        Of masks of several worlds it is their mean. A target and seed of which a mask's run is
+        missing is left out.
         """
         whose, way = name.split()
         found = {}
