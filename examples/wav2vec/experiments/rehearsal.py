@@ -43,8 +43,8 @@ def chosen(plan: Plan) -> list[FineTuning]:
     """Fine-tunings that stand for all: each method with a base model, and PARP with each config.
 
     Those of several languages at once, and those that take another's mask, are left out: they
-    differ in their data and their mask file alone. IMP goes to 10% only, which is a dense fine-tuning and
-    one more.
+    differ in their data and their mask file alone. IMP goes to 10% only, which is a dense
+    fine-tuning and one more.
     """
     found: dict[tuple[str, ...], FineTuning] = {}
     for ft in plan.trained.values():
