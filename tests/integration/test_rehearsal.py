@@ -13,8 +13,8 @@ from parp_fairseq.errors import UserError
 
 SMALL = {
     "encoder_layers": 1,
-    "encoder_embed_dim": 32,
-    "encoder_ffn_embed_dim": 64,
+    "encoder_embed_dim": 128,
+    "encoder_ffn_embed_dim": 128,
     "encoder_attention_heads": 2,
     "conv_feature_layers": "[(16,10,5)] + [(16,8,4)] * 3 + [(16,4,4)]",
     "conv_pos": 16,
