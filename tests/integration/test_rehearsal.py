@@ -11,9 +11,10 @@ from experiments.standins import PUBLISHED, write_stand_in
 from parp_fairseq.checkpoints.describe import pretrained_info
 from parp_fairseq.errors import UserError
 
+# Spans of 64 channels are masked: 128 are too few.
 SMALL = {
     "encoder_layers": 1,
-    "encoder_embed_dim": 128,
+    "encoder_embed_dim": 512,
     "encoder_ffn_embed_dim": 128,
     "encoder_attention_heads": 2,
     "conv_feature_layers": "[(16,10,5)] + [(16,8,4)] * 3 + [(16,4,4)]",
