@@ -20,7 +20,7 @@ from parp_fairseq.glue.tasks import task_named
 from parp_fairseq.glue.transfer import PARP, REGULAR, Plan
 
 HERE = Path(__file__).resolve().parent
-TASKS = ("sst-2", "sts-b", "cola", "mrpc", "rte")
+TASKS = ("cola", "sts-b", "mrpc", "rte", "sst-2")
 ALONE = ("parp", "parp_p", "mpi", "rp")
 SPARSITY = 0.7
 CLAIMED_OVERLAP = 0.98
@@ -108,8 +108,9 @@ def made_on(outcome: Outcome) -> str:
         "weights are so small that one threshold prunes it whole: it is left out",
         f"- Settings: {settings['limit_train'] or 'all'} training examples of each task, "
         f"{settings['epochs']} epochs, batch {settings['batch']}, learning rate "
-        f"{settings['learning_rate']:g} falling linearly, {settings['max_length']} tokens. "
-        "BERT-Ticket has all examples, batch 32 and 2e-5; ours were chosen for one core",
+        f"{settings['learning_rate']:g} falling linearly, {settings['max_length']} tokens, "
+        f"{settings.get('precision', 'fp32')}. BERT-Ticket has all examples, batch 32, 2e-5 and "
+        "fp32; ours were chosen for one core",
         "- Masks: OMP at 70%; PARP prunes again after every epoch; scores are the development "
         "sets' after the last epoch (Matthews for CoLA, Pearson for STS-B, else accuracy)",
         f"- Seeds: {listed(map(str, outcome.plan.seeds))}; runs: {len(results)} of "

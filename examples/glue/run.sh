@@ -8,14 +8,16 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 common=(--data "$data" --model "$model" --out "$out" --sparsity 0.7
     --exclude pooler.dense.weight
     --limit-train "${LIMIT_TRAIN:-1000}" --batch "${BATCH:-16}"
-    --learning-rate "${LEARNING_RATE:-1e-4}")
+    --learning-rate "${LEARNING_RATE:-1e-4}" --precision "${PRECISION:-bf16}")
 
 for seeds in $(seq "${SEEDS:-1}"); do
-    tasks=sst-2
-    for task in sts-b cola mrpc rte; do
+    tasks=cola
+    for task in sts-b mrpc rte; do
         tasks+=,$task
         parp glue transfer --tasks "$tasks" --seeds "$seeds" "${common[@]}"
     done
-    parp glue transfer --tasks "$tasks" --seeds "$seeds" --alone parp,parp_p,mpi,rp \
-        --png "$out/table4.png" --force "${common[@]}"
+    for more in "" ,sst-2; do
+        parp glue transfer --tasks "$tasks$more" --seeds "$seeds" --alone parp,parp_p,mpi,rp \
+            --png "$out/table4.png" --force "${common[@]}"
+    done
 done

@@ -61,6 +61,9 @@ LimitTrain = Annotated[
 MicroBatch = Annotated[
     int, typer.Option(help="Examples in a forward pass (a GPU may want the whole batch).")
 ]
+Precision = Annotated[
+    str, typer.Option(help="fp32, or bf16: mixed, faster where the processor has bfloat16.")
+]
 AsJsonFile = Annotated[
     Optional[Path],
     typer.Option("--json", help="File to write the results into; - for standard output."),
@@ -106,6 +109,7 @@ def glue_run(
     weight_decay: WeightDecay = 0.0,
     limit_train: LimitTrain = None,
     micro_batch: MicroBatch = 8,
+    precision: Precision = "fp32",
     save_model: Annotated[
         bool, typer.Option(help="Keep each run's weights, in the folder model.")
     ] = True,
@@ -134,7 +138,15 @@ def glue_run(
         tuple(listed(exclude)),
     )
     settings = _settings(
-        learning_rate, batch, max_length, epochs, warmup, weight_decay, limit_train, micro_batch
+        learning_rate,
+        batch,
+        max_length,
+        epochs,
+        warmup,
+        weight_decay,
+        limit_train,
+        micro_batch,
+        precision,
     )
     tasks = _tasks(task)
     _check_sparsity(sparsity)
@@ -196,6 +208,7 @@ def glue_transfer(
     weight_decay: WeightDecay = 0.0,
     limit_train: LimitTrain = None,
     micro_batch: MicroBatch = 8,
+    precision: Precision = "fp32",
     report: Annotated[
         bool, typer.Option("--report", help="Only tell what the runs in --out found so far.")
     ] = False,
@@ -226,7 +239,15 @@ def glue_transfer(
         tuple(listed(exclude)),
     )
     settings = _settings(
-        learning_rate, batch, max_length, epochs, warmup, weight_decay, limit_train, micro_batch
+        learning_rate,
+        batch,
+        max_length,
+        epochs,
+        warmup,
+        weight_decay,
+        limit_train,
+        micro_batch,
+        precision,
     )
     chosen = _tasks(tasks)
     _check_sparsity(sparsity)

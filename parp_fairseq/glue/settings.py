@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from parp_fairseq.errors import UserError
 
+PRECISIONS = ("fp32", "bf16")
+"""fp32, or PyTorch's automatic mixed precision with bfloat16."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,6 +25,8 @@ class Settings:
         limit_train: train on so many examples, the same for all seeds; None: on all.
         micro_batch: examples in a forward pass. An update's examples are sorted by length and
             parted, so that little is padded; its gradient is the same within rounding.
+        precision: of the passes through the model, one of `PRECISIONS`. Weights, their gradients
+            and AdamW are in fp32 either way.
     """
 
     learning_rate: float = 2e-5
@@ -32,6 +37,7 @@ class Settings:
     weight_decay: float = 0.0
     limit_train: int | None = None
     micro_batch: int = 8
+    precision: str = "fp32"
 
     def check(self) -> None:
         """Raise UserError where a value is out of its range (as the command's option)."""
@@ -51,6 +57,9 @@ class Settings:
                 f"--batch {self.batch} is no multiple of --micro-batch {self.micro_batch}; "
                 f"give --micro-batch {math.gcd(self.batch, self.micro_batch)}"
             )
+
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision is {self.precision!r}; use {' or '.join(PRECISIONS)}")
 
     @property
     def passes(self) -> int:

@@ -136,6 +136,9 @@ def train(
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(settings.warmup * settings.updates(len(features))),
         max_grad_norm=1.0,
+        bf16=settings.precision == "bf16",
+        # Without a GPU, mixed precision wants to be told so.
+        use_cpu=not torch.cuda.is_available(),
         save_strategy="epoch",
         # Two, since the older one goes before the newer one is whole.
         save_total_limit=2,

@@ -559,6 +559,7 @@ CASES = {
     f"{GLUE} glue --seed -1": r"--seed is -1",
     f"{GLUE} glue --epochs 0": r"--epochs is 0",
     f"{GLUE} glue --batch 12": r"--batch 12 is no multiple of --micro-batch 8",
+    f"{GLUE} glue --precision fp16": r"--precision is .fp16.; use fp32 or bf16",
     f"{GLUE} glue --learning-rate 0": r"--learning-rate is 0",
     f"{GLUE} glue --warmup 1": r"--warmup is 1",
     f"{GLUE} glue --limit-train 0": r"--limit-train is 0",

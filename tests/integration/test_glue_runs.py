@@ -279,3 +279,28 @@ def test_a_mask_file_is_held_and_one_of_another_model_refused(world, tmp_path):
     other = GlueRuns(tmp_path / "out2", tmp_path / "small", world / "data", SETTINGS)
     with pytest.raises(UserError, match=r"mask\.safetensors.*(has no mask for|shape)"):
         other.check([spec])
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_fp32_weights(world, tmp_path):
+    settings = replace(SETTINGS, epochs=1, limit_train=16, precision="bf16")
+    runs = runs_in(world, tmp_path, settings=settings)
+    seen = set()
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: (
+            seen.add(output.dtype) if isinstance(module, torch.nn.Linear) else None
+        )
+    )
+    try:
+        spec = spec_of(COLA, "parp", 0.5, 1)
+        found = runs.run(spec)
+    finally:
+        hook.remove()
+    assert seen == {torch.bfloat16}
+    tensors = saved(runs, spec)
+    assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+    zeros = sum(int((tensor == 0).sum()) for tensor in pruned(tensors).values())
+    assert zeros == found["counted"]["zeros"] == round(found["counted"]["entries"] / 2)
+    with pytest.raises(UserError, match="precision"):
+        runs_in(world, tmp_path)

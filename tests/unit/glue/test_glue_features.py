@@ -72,6 +72,7 @@ def test_the_same_examples_are_chosen_every_time():
         ({"weight_decay": -1.0}, "--weight-decay is -1"),
         ({"warmup": 1.0}, "--warmup is 1"),
         ({"max_length": 4}, "--max-length is 4; give 8 or more"),
+        ({"precision": "fp16"}, "--precision is 'fp16'; use fp32 or bf16"),
     ],
 )
 def test_settings_out_of_range(options, message):
