@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 from experiments.compose import compose_all, composed
+from experiments.data import make_data
 from experiments.plan import HERE, FineTuning, read_plan
+from experiments.work import train
 from small_folders import write_mboshi
 
 from parp_fairseq.checkpoints.reading import load_checkpoint
@@ -37,7 +39,7 @@ PLAN = {
             "test": ["test-clean"],
             "overrides": ["optimization.max_update=10"],
             "size": "tiny",
-        }
+        },
     },
     "results": {
         "apart": {
@@ -205,6 +207,41 @@ def test_recordings_are_asked_for_before_anything_starts(tmp_path):
     run = snakemake(tmp_path, prepared, config=("corpora=clones",))
     assert run.returncode == 0, run.stderr[-3000:]
     assert (tmp_path / "work/small/data/quick/10min/train.tsv").is_file()
+
+
+def test_masks_move_between_worlds(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    quick = {**PLAN["worlds"]["quick"], "overrides": ["optimization.max_update=4"]}
+    speech = {**quick["speech"], "utterances": {**quick["speech"]["utterances"], "1h/0/clean": 4}}
+    cells = [{"method": method, "sparsity": [0.5], "from": "others"} for method in ("mask", "parp")]
+    content = {
+        "worlds": {
+            "quick": quick,
+            "other": {**quick, "speech": speech, "data": "data/other/10min"},
+        },
+        "results": {
+            "moved": {
+                "title": "Moved",
+                "kind": "transfer",
+                "worlds": ["quick", "other"],
+                "cells": cells,
+            }
+        },
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    plan = read_plan("small", tmp_path)
+    chosen = {"other_mask_0.5_from-quick_seed1": MASK_FILE}
+    chosen["quick_parp_0.5_from-other_seed1"] = FIRST_MASK_FILE
+    for world in plan.worlds.values():
+        make_data(world, plan.work)
+    for name, file in chosen.items():
+        ft = plan.scored[name]
+        train(plan, ft.needs.name)
+        train(plan, name)
+        dense = load_checkpoint(plan.work / "runs" / ft.needs.name / "checkpoints" / LAST)["model"]
+        found = read_mask(plan.work / "runs" / name / "checkpoints" / file)[0]
+        ranked = {tensor: dense[f"w2v_encoder.w2v_model.{tensor}"] for tensor in found}
+        assert iou(found, magnitude_mask(ranked, 0.5)) == 1
 
 
 def test_fine_tunings_of_the_papers_scale_compose():

@@ -74,6 +74,8 @@ def _is_the_same(run: Path, ft: FineTuning) -> bool:
     wanted = by_name.get(run.name)
     if wanted is None or planned.splits != ft.world.splits or ft.world.model != "tiny":
         return False
+    if Path(planned.data).name != Path(ft.world.data).name:
+        return False
 
     def settings(one: PlannedRun) -> dict[str, Any]:
         return {

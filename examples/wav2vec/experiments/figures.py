@@ -93,6 +93,7 @@ def rates_figure(settings: Sequence[Setting]) -> Figure:
                 label=series.label,
                 **series.look,
             )
+        _room(axes, members)
         axes.set_title(world)
         axes.set_xlabel("sparsity (%)")
         axes.grid(color="#dddddd")
@@ -100,6 +101,15 @@ def rates_figure(settings: Sequence[Setting]) -> Figure:
     panels[0].set_ylabel(f"{metric_of(settings)} on {split} (%), lower is better")
     legend(figure, panels, "mean over seeds, bars: 95% t-intervals")
     return figure
+
+
+def _room(axes: Any, members: Sequence[Setting]) -> None:
+    """Of one sparsity the axis shows that alone, with room around it."""
+    sparsities = {100 * one.first.sparsity for one in members if one.first.method != "dense"}
+    if len(sparsities) == 1:
+        (only,) = sparsities
+        axes.set_xlim(only - 5, only + 5)
+        axes.set_xticks([only])
 
 
 def effects_figure(settings: Sequence[Setting]) -> Figure:
@@ -173,6 +183,8 @@ def legend(figure: Figure, panels: Sequence[Any], note: str, columns: int = 4) -
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             handles.setdefault(label, handle)
+    if max(map(len, handles), default=0) > 24:
+        columns = 2
     figure.legend(
         handles.values(),
         handles.keys(),

@@ -28,6 +28,8 @@ def mask_settings(ft: FineTuning) -> dict[str, Any]:
     if ft.method in _OF_MODEL:
         for key in ("world", "config", "speech"):
             del settings[key]
+        told = [one for one in settings["overrides"] if one.startswith("task.prune.")]
+        settings["overrides"] = told
     if ft.method == "mpi":
         del settings["seed"]
     settings = {key: value for key, value in settings.items() if value is not None}

@@ -29,8 +29,10 @@ def chance(sparsity: float) -> float:
 def label(ft: FineTuning, comparison: Comparison) -> str:
     """What tells a mask from the others that it is compared with."""
     alike = [one for one in comparison.masks if one.method == ft.method]
-    parts = [] if ft.method == _MPI or len({one.world for one in alike}) == 1 else [ft.world.name]
-    if not parts or len({one.method for one in comparison.masks} - {_MPI, "rp"}) > 1:
+    trained = {one.method for one in comparison.masks} - {_MPI, "rp"}
+    several = ft.method != _MPI and len({one.world for one in alike}) > 1
+    parts = [ft.world.name] if several or trained == {"omp"} == {ft.method} else []
+    if not parts or len(trained) > 1:
         parts.insert(0, title_of(ft))
     if len({one.seed for one in alike if one.world == ft.world}) > 1:
         parts.append(f"seed {ft.seed}")
@@ -78,18 +80,25 @@ def _relation(one: FineTuning, other: FineTuning) -> str:
 
 
 def overlap_figure(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Figure | None:
-    """A heat map for each model and sparsity, with one scale from chance to 1."""
+    """A heat map for each model and sparsity, with one scale from chance to 1.
+
+    Of more than two sparsities the one next to 50%; the others stand in the tables.
+    """
     from matplotlib.figure import Figure
 
     made = [one for one in (read(plan, each) for each in comparisons(result)) if one is not None]
     if not made:
         return None
+    sparsities = {one.comparison.sparsity for one in made}
+    if len(sparsities) > 2:
+        shown = min(sparsities, key=lambda sparsity: abs(sparsity - 0.5))
+        made = [one for one in made if one.comparison.sparsity == shown]
     most = max(len(one.matrix) for one in made)
     columns = min(len(made), 2 if most > 8 else 3)
     lines = -(-len(made) // columns)
     longest = max(len(label(ft, one.comparison)) for one in made for ft in one.comparison.masks)
-    side = 0.9 + 0.085 * longest + 0.5 * most
-    figure = Figure(figsize=(side * columns + 0.9, side * lines), layout="constrained")
+    side = 0.9 + 0.085 * longest + 0.42 * most
+    figure = Figure(figsize=(side * columns + 0.9, (side + 0.4) * lines), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False)
     low = min(chance(one.comparison.sparsity) for one in made)
     image = None

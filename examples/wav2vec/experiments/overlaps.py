@@ -64,8 +64,14 @@ def comparisons(result: Result) -> list[Comparison]:
         members = groups.setdefault((ft.world.model, ft.sparsity), {})
         # The same mask in every world that shares the model.
         members.setdefault(json.dumps(mask_settings(ft), sort_keys=True), ft)
+    methods = list(dict.fromkeys(ft.method for ft in result.masks))
+    worlds = list(dict.fromkeys(ft.world.name for ft in result.masks))
+
+    def order(ft: FineTuning) -> tuple[int, int, int]:
+        return methods.index(ft.method), worlds.index(ft.world.name), ft.seed
+
     return [
-        Comparison(result.name, tuple(members.values()))
+        Comparison(result.name, tuple(sorted(members.values(), key=order)))
         for _, members in sorted(groups.items(), key=lambda item: item[0][1])
     ]
 

@@ -11,6 +11,8 @@ from experiments.tables import method_title, title_of
 from parp_fairseq.analysis.style import DASHES, look_of
 
 _IMP_LOOK = ("#B8A800", "<")
+# Of the third line of a method and on.
+_MARKERS = ("d", "p", "H", "8")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Series:
         method: of all members.
         label: in the legend.
         members: settings of different sparsities.
-        number: among the lines of its method, from 0; later ones are dashed and hollow.
+        number: among the lines of its method, from 0; later ones are dashed, hollow and
+            then of other markers.
     """
 
     method: str
@@ -34,6 +37,8 @@ class Series:
         """Colour, marker and dashes, as matplotlib takes them."""
         colour, marker = _IMP_LOOK if self.method == "imp" else look_of(self.method)
         look = {"color": colour, "marker": marker, "linestyle": DASHES[self.number % len(DASHES)]}
+        if self.number > 1:
+            look["marker"] = _MARKERS[self.number % len(_MARKERS)]
         return {**look, "markerfacecolor": "white"} if self.number else look
 
 

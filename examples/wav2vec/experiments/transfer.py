@@ -134,7 +134,8 @@ def _moved(matrix: Matrix, way: str, targets: Sequence[str]) -> list[str]:
 
 
 def _shown(value: float | None, form: str) -> str:
-    return NOT_RUN if value is None else form.format(value)
+    # A sum with zero has no sign where it is nothing.
+    return NOT_RUN if value is None else form.format(round(value, 1) + 0.0)
 
 
 def transfer_figure(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Figure | None:
@@ -188,7 +189,7 @@ def _of_worlds(matrix: Matrix) -> list[float]:
 def _write(axes: Any, cells: Sequence[Sequence[float | None]], reach: float) -> None:
     for y, line in enumerate(cells):
         for x, value in enumerate(line):
-            text = NOT_RUN if value is None else f"{value:+.1f}"
+            text = _shown(value, "{:+.1f}")
             colour = "white" if value is not None and abs(value) > 0.62 * reach else "black"
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
 
