@@ -126,7 +126,8 @@ def test_from_a_plan_to_its_results(tmp_path):
     run = plan.work / "runs" / "quick_parp_0.9_interval8_seed1_trail" / "checkpoints"
     first, last = (read_mask(run / name)[0] for name in (FIRST_MASK_FILE, MASK_FILE))
     assert compared["iou"][1][3] == pytest.approx(iou(first, last), abs=1e-6)
-    assert 0.9 < compared["iou"][1][3] < 1
+    # A few updates under a small learning rate move few entries, or none.
+    assert 0.9 < compared["iou"][1][3] <= 1
     dense = load_checkpoint(plan.work / "runs/quick_dense_seed1/checkpoints" / LAST)["model"]
     ranked = {name: dense[f"w2v_encoder.w2v_model.{name}"] for name in first}
     assert compared["iou"][0][1] == pytest.approx(iou(magnitude_mask(ranked, 0.9), first), abs=1e-6)
