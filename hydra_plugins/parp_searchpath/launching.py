@@ -114,7 +114,8 @@ def _settle_imported(given: str) -> None:
     for place in (os.path.abspath(given), f"{root}/{given}", f"{root}/../{given}"):
         if os.path.exists(place):
             if os.path.samefile(place, package.__path__[0]):
-                package.__path__.append(place)
+                if place not in package.__path__:
+                    package.__path__.append(place)
                 # What the import does where fairseq is there first.
                 for room in ("criterions", "optim", "tasks"):
                     importlib.import_module(f"parp_fairseq.{room}")
@@ -150,6 +151,8 @@ def refused(error: Exception, argv: list[str]) -> str:
         argv: the program and its arguments.
     """
     message = str(error)
+    if "Could not load 'hydra/launcher/submitit" in message:
+        return "hydra/launcher: submitit is missing; pip install 'parp-fairseq[slurm]'"
     unknown = re.search(
         r"Could not (?:override|delete) '([^']+)'|Key '([^']+)' is not in struct", message
     )

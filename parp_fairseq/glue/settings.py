@@ -57,7 +57,6 @@ class Settings:
                 f"--batch {self.batch} is no multiple of --micro-batch {self.micro_batch}; "
                 f"give --micro-batch {math.gcd(self.batch, self.micro_batch)}"
             )
-
         if self.precision not in PRECISIONS:
             raise UserError(f"--precision is {self.precision!r}; use {' or '.join(PRECISIONS)}")
 

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -209,8 +208,3 @@ def machine() -> str:
         name = found[1].strip() if found else name
     load = os.getloadavg()[0]
     return f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
-
-
-def sweep(plan: Plan, name: str) -> None:
-    """Remove a fine-tuning's folder from the work folder, its scores stay."""
-    shutil.rmtree(plan.work / commands.run_folder(plan.trained[name]), ignore_errors=True)

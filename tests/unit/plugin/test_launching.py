@@ -27,6 +27,10 @@ ARGV = ["fairseq-hydra-train", "--config-name", "parp_demo", "common.user_dir=pa
             "optimization.max_update=abc: Value 'abc' could not be converted to Integer",
         ),
         ("mismatched input '<EOF>' expecting ID\nSee …", "mismatched input '<EOF>' expecting ID"),
+        (
+            "In 'hydra/launcher/parp_slurm': Could not load 'hydra/launcher/submitit_slurm'",
+            "hydra/launcher: submitit is missing; pip install 'parp-fairseq[slurm]'",
+        ),
         ("", "ValueError"),
     ],
 )

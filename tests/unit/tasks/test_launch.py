@@ -68,3 +68,16 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     finally:
         os.close(write)
         os.waitpid(child, 0)
+
+
+def test_an_exit_amid_a_write_stays_an_exit(tmp_path):
+    """A scheduler's handler leaves while torch.save writes, whose own error then hides that."""
+    with pytest.raises(SystemExit) as ended, _one_line(tmp_path):
+        try:
+            raise SystemExit(144)
+        except SystemExit:
+            try:
+                raise RuntimeError("unexpected pos 64")
+            except RuntimeError as error:
+                raise UserError("checkpoint.pt cannot be written") from error
+    assert ended.value.code == 144
