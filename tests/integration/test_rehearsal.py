@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from experiments import rehearsal
-from experiments.plan import read_plan
+from experiments.reading import read_plan
 from experiments.standins import PUBLISHED, write_stand_in
 
 from parp_fairseq.checkpoints.describe import pretrained_info

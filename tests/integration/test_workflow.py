@@ -13,7 +13,8 @@ import pytest
 import yaml
 from experiments.compose import compose_all, composed
 from experiments.data import make_data
-from experiments.plan import HERE, FineTuning, read_plan
+from experiments.plan import HERE, FineTuning
+from experiments.reading import read_plan
 from experiments.work import train
 from small_folders import write_mboshi
 

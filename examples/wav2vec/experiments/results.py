@@ -7,7 +7,8 @@ from pathlib import Path
 
 from experiments.kinds import draw, judged, make_tables
 from experiments.overlaps import comparisons, read
-from experiments.plan import HERE, Plan, Result, read_plans
+from experiments.plan import HERE, Plan, Result
+from experiments.reading import read_plans
 from experiments.scores import Scored, read_scores
 from experiments.tables import Table
 from parp_fairseq.files import write_lines

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import yaml
-from experiments.plan import FineTuning, Plan, read_plan
+from experiments.plan import FineTuning, Plan
+from experiments.reading import read_plan
 
 CONTENT = {
     "worlds": {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from experiments.adopt import adopt
-from experiments.plan import read_plan
+from experiments.reading import read_plan
 
 from parp_fairseq._version import __version__
 from parp_fairseq.checkpoints.shipped import TINY_MODEL

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from experiments import commands, corpora
 from experiments.data import make_data
-from experiments.plan import FineTuning, World, read_plan
+from experiments.plan import FineTuning, World
+from experiments.reading import read_plan
 from small_folders import write_mboshi, write_speechocean
 from small_manifests import lines_of
 from test_experiment_plan import SMALL, write

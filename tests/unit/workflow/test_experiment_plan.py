@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from experiments.kinds import KINDS
-from experiments.plan import HERE, KIND_NAMES, SCALES, read_plan
+from experiments.plan import HERE, KIND_NAMES, SCALES
+from experiments.reading import read_plan
 
 from parp_fairseq.errors import UserError
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from experiments.claims import judge
 from experiments.cost import cost_of, cost_table, gpu_hours, gpu_memory, updates_and_audio
-from experiments.plan import FineTuning, World, read_plan
+from experiments.plan import FineTuning, World
+from experiments.reading import read_plan
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
 from made_scores import made_plan, write_score

@@ -7,7 +7,8 @@ import copy
 import pytest
 import yaml
 from experiments import models
-from experiments.plan import HERE, read_plan
+from experiments.plan import HERE
+from experiments.reading import read_plan
 
 from parp_fairseq.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from experiments.languages import by_group, judge_languages, language_tables
-from experiments.plan import read_plan
+from experiments.reading import read_plan
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
 from made_scores import write_score

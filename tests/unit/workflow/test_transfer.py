@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from experiments import commands
-from experiments.plan import TRANSFER_GROUPS, read_plan
+from experiments.plan import TRANSFER_GROUPS
+from experiments.reading import read_plan
 from experiments.results import report
 from experiments.scores import read_scores
 from experiments.statistics import paired

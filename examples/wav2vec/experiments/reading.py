@@ -1,0 +1,276 @@
+"""Read a plan from small.yaml or paper.yaml; a key or value without meaning is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments import corpora
+from experiments.plan import (
+    HERE,
+    IMP,
+    KIND_NAMES,
+    SCALES,
+    TRANSFER_GROUPS,
+    Claim,
+    FineTuning,
+    IouClaim,
+    Plan,
+    Result,
+    World,
+)
+from parp_fairseq.config import shipped
+from parp_fairseq.demo.languages import check_language
+from parp_fairseq.errors import UserError, options_named
+from parp_fairseq.pruning.methods import method_named
+
+# Compare masks, and take no scores.
+_OF_MASKS = ("overlap", "first_mask")
+_WORLD_KEYS = {
+    *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
+    *("size", "hours", "corpus"),
+}
+_SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
+_MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
+_RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
+_CLAIM_KEYS = {"says", "fewer", "than", "why"}
+_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ"}
+_CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
+# Whose masks a cell's fine-tunings begin with: every world's of the same model, or all but its own.
+_SOURCES = ("all", "others")
+
+
+def read_plans(home: str | Path = HERE) -> list[Plan]:
+    """Read the plans of all scales that `home` has."""
+    return [read_plan(scale, home) for scale in SCALES if Path(home, f"{scale}.yaml").is_file()]
+
+
+def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = None) -> Plan:
+    """Read `home/SCALE.yaml`.
+
+    Args:
+        scale: small or paper.
+        home: where the file lies and results go.
+        work: folder for data and checkpoints (default: what the file says); a relative one lies
+            in `home`.
+
+    Raises:
+        UserError: there is no such file, or a key or value in it that has no meaning (named).
+    """
+    home = Path(home).absolute()
+    file = home / f"{scale}.yaml"
+    if not file.is_file():
+        raise UserError(f"{file} is not there; the scales are {', '.join(SCALES)}")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: {' '.join(str(error).split())}") from error
+    known = {"work", "models", "worlds", "results"}
+    _check_keys(file.name, content, known, ("worlds", "results"))
+    recipes = content.get("models") or {}
+    for name, entry in recipes.items():
+        place = f"{file.name}: models.{name}"
+        _check_keys(place, entry, _MODEL_KEYS, ("languages",))
+        _check_languages(place, entry["languages"])
+    groups: dict[str, list[World]] = {}
+    for name, entry in content["worlds"].items():
+        groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry, recipes))
+        groups.update({world.name: [world] for world in groups[name]})
+    _check_speech(file.name, [world for group in groups.values() for world in group])
+    results = {}
+    for name, entry in content["results"].items():
+        results[name] = _result(f"{file.name}: results.{name}", name, entry, groups)
+    place = Path(work if work is not None else content.get("work") or f"work/{scale}")
+    return Plan(
+        scale,
+        home,
+        home / place,
+        {world.name: world for group in groups.values() for world in group},
+        results,
+    )
+
+
+def _check_keys(where: str, entry: Any, known: set[str], wanted: Iterable[str]) -> None:
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where} must hold keys and values")
+    for key in entry:
+        if key not in known:
+            raise UserError(f"{where}: {key} has no meaning; use {', '.join(sorted(known))}")
+    for key in wanted:
+        if key not in entry:
+            raise UserError(f"{where} lacks {key}")
+
+
+def _check_languages(where: str, languages: Iterable[str]) -> None:
+    for language in languages:
+        try:
+            check_language(language)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _check_speech(file: str, worlds: Iterable[World]) -> None:
+    """A language is spoken once: all worlds that hear it must say the same of it."""
+    said: dict[str, tuple[str, Any]] = {}
+    for world in worlds:
+        for language in world.languages:
+            rest = {key: value for key, value in world.speech.items() if "language" not in key}
+            first, before = said.setdefault(language, (world.name, rest))
+            if rest != before:
+                raise UserError(
+                    f"{file}: worlds {first} and {world.name} have {language} with different "
+                    "speech; give both the same, or another language"
+                )
+
+
+def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | None:
+    """A world's settings of speech, in the language of its own."""
+    speech = entry.get("speech")
+    if not speech or not {"language", "languages"} & set(speech):
+        return speech  # type: ignore[no-any-return]
+    _check_keys(f"{where}.speech", speech, _SPEECH_KEYS, ())
+    if "language" in speech:
+        if "data" in entry:
+            raise UserError(f"{where}: data does not go with speech.language; leave it out")
+        if "languages" in speech:
+            raise UserError(f"{where}.speech has language and languages; give one of them")
+        speech = {**speech, "language": str(speech["language"]).format(each=each)}
+        _check_languages(f"{where}.speech", [speech["language"]])
+    else:
+        _check_languages(f"{where}.speech", speech["languages"])
+    return speech
+
+
+def _worlds(where: str, name: str, entry: Any, recipes: Mapping[str, Any]) -> Iterable[World]:
+    _check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
+    with options_named("", f"{where}: "):
+        shipped.path_of(entry["config"])
+    corpus = entry.get("corpus")
+    if corpus is not None:
+        if "speech" in entry:
+            raise UserError(f"{where}: corpus and speech exclude each other; remove one")
+        _check_keys(f"{where}.corpus", corpus, corpora.KEYS, ("name",))
+        if corpus["name"] not in corpora.REPOSITORIES:
+            known = ", ".join(corpora.REPOSITORIES)
+            raise UserError(f"{where}.corpus: name is {corpus['name']}, none of {known}")
+    for each in entry.get("each") or [None]:
+        own = name if each is None else f"{name}-{each}"
+        speech = _speech(where, entry, each)
+        data = entry.get("data") or f"data/{own}/1h"
+        if speech and "language" in speech:
+            data = f"data/languages/{speech['language']}"
+        yield World(
+            name=own,
+            about=str(entry.get("about", "")).format(each=each),
+            config=entry["config"],
+            data=str(data).format(each=each),
+            model=str(entry["model"]),
+            valid=str(entry["valid"]),
+            test=tuple(entry["test"]),
+            speech=speech,
+            overrides=tuple(entry.get("overrides") or ()),
+            group=name,
+            language=each,
+            recipe=recipes.get(entry["model"]),
+            size=str(entry.get("size", "base")),
+            hours=float(entry.get("hours", 1.0)),
+            corpus=corpus,
+        )
+
+
+def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]) -> Result:
+    _check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
+    if entry["kind"] not in KIND_NAMES:
+        raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(KIND_NAMES)}")
+    chosen = _chosen(where, entry.get("worlds") or [entry.get("world")], groups)
+    of_masks = entry["kind"] in _OF_MASKS
+    found: dict[str, FineTuning] = {}
+    for number, cell in enumerate(entry["cells"], start=1):
+        place = f"{where}, cell {number}"
+        _check_keys(place, cell, _CELL_KEYS, ("method",))
+        if cell["method"] != IMP:
+            with options_named("", f"{place}: "):
+                method_named(cell["method"])
+        if of_masks and cell["method"] == "dense":
+            raise UserError(f"{place}: a dense model has no mask; compare masks of other methods")
+        _check_source(place, cell)
+        for world in _chosen(place, cell["worlds"], groups) if cell.get("worlds") else chosen:
+            for source in _sources(world, cell.get("from"), chosen):
+                for ft in _fine_tunings(world, cell, entry.get("seeds") or [1], source):
+                    found[ft.name] = ft
+    claims: list[Claim | IouClaim] = []
+    for number, claim in enumerate(entry.get("claims") or [], start=1):
+        place = f"{where}, claim {number}"
+        if of_masks:
+            _check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
+            claims.append(IouClaim(**claim))
+        else:
+            _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
+            _check_groups(place, entry["kind"], claim)
+            claims.append(Claim(**claim))
+    return Result(
+        name,
+        entry["title"],
+        entry["kind"],
+        () if of_masks else tuple(found.values()),
+        entry.get("paper") or {},
+        tuple(claims),
+        tuple(found.values()) if of_masks else (),
+    )
+
+
+def _chosen(where: str, names: Iterable[Any], groups: Mapping[str, list[World]]) -> list[World]:
+    """The worlds that are named, by their own names or by their groups'."""
+    found = []
+    for name in names:
+        if name not in groups:
+            raise UserError(f"{where}: there is no world {name}; use {', '.join(groups)}")
+        found += groups[name]
+    return found
+
+
+def _check_groups(where: str, kind: str, claim: Mapping[str, Any]) -> None:
+    """A claim about moved masks compares groups of runs."""
+    for key in ("fewer", "than"):
+        if kind == "transfer" and claim[key] not in TRANSFER_GROUPS:
+            known = ", ".join(TRANSFER_GROUPS)
+            raise UserError(f"{where}: {key} is {claim[key]}; use {known}")
+
+
+def _check_source(where: str, cell: Mapping[str, Any]) -> None:
+    """A given mask is held (method mask) or the first one of PARP."""
+    asked = cell.get("from")
+    if asked is None and cell["method"] == "mask":
+        raise UserError(f"{where}: method mask lacks from; use {' or '.join(_SOURCES)}")
+    if asked is not None and (asked not in _SOURCES or cell["method"] not in ("mask", "parp")):
+        raise UserError(
+            f"{where}: from is {asked}; method mask or parp takes {' or '.join(_SOURCES)}"
+        )
+
+
+def _sources(world: World, asked: str | None, chosen: Iterable[World]) -> list[World | None]:
+    """Whose masks: None is its own method's. Masks fit the same pre-trained model alone."""
+    if asked is None:
+        return [None]
+    same = [one for one in chosen if one.model == world.model]
+    return [one for one in same if asked == "all" or one.name != world.name]
+
+
+def _fine_tunings(
+    world: World, cell: Mapping[str, Any], seeds: Iterable[int], source: World | None
+) -> Iterable[FineTuning]:
+    sparsities = [0.0] if cell["method"] == "dense" else cell.get("sparsity") or [0.5]
+    varied = [()]
+    for key, values in (cell.get("options") or {}).items():
+        values = values if isinstance(values, list) else [values]
+        varied = [(*before, (key, value)) for before in varied for value in values]
+    trail = tuple(cell["trail"]) if cell.get("trail") else None
+    for sparsity in sparsities:
+        for options in varied:
+            for seed in cell.get("seeds") or seeds:
+                yield FineTuning(
+                    world, cell["method"], float(sparsity), seed, options, trail, source
+                )
