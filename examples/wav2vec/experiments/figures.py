@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.languages import by_group, draw_languages
+from experiments.languages import draw_languages
 from experiments.scores import Setting
 from experiments.series import series_of
 from experiments.statistics import CELLS, Estimate
@@ -171,9 +171,10 @@ def languages_figure(settings: Sequence[Setting]) -> Figure:
     """Errors by language and their average, a panel a group of worlds."""
     from matplotlib.figure import Figure
 
-    columns = len(by_group(settings))
-    figure = Figure(figsize=(max(6.8, 5.2 * columns), 4.4), layout="constrained")
-    legend(figure, draw_languages(figure, settings), "")
+    figure = Figure(layout="constrained")
+    panels = draw_languages(figure, settings)
+    figure.set_size_inches(max(6.8, 5.2 * len(panels)), 4.4)
+    legend(figure, panels, "")
     return figure
 
 

@@ -59,12 +59,14 @@ def _of_settings(
     make: Callable[[Sequence[Setting]], list[Table]],
     draw: Callable[[Sequence[Setting]], Figure],
     claim_lines: Callable[[Sequence[Any], Sequence[Setting]], list[str]] = claims.claim_lines,
+    drawn_whole: bool = False,
 ) -> Kind:
-    """A kind that is made of settings alone."""
+    """A kind that is made of settings alone; `drawn_whole`: with those that were not run."""
 
     def figure(plan: Plan, result: Result, scores: Scores) -> Figure | None:
-        run = [setting for setting in settings_of(result, scores) if setting.by_seed]
-        return draw(run) if run else None
+        settings = settings_of(result, scores)
+        run = [setting for setting in settings if setting.by_seed]
+        return draw(settings if drawn_whole else run) if run else None
 
     return Kind(
         lambda plan, result, scores: make(settings_of(result, scores)),
@@ -78,7 +80,11 @@ KINDS: dict[str, Kind] = {
     "effects": _of_settings(tables.effects_tables, figures.effects_figure),
     "views": _of_settings(tables.views_tables, figures.views_figure),
     "languages": _of_settings(
-        languages.language_tables, figures.languages_figure, languages.language_claims
+        languages.language_tables,
+        figures.languages_figure,
+        languages.language_claims,
+        # An average takes every language.
+        drawn_whole=True,
     ),
     "intervals": _of_settings(intervals.intervals_tables, intervals.intervals_figure),
     "effort": Kind(effort.effort_tables, effort.effort_figure, effort.claim_lines),

@@ -100,6 +100,10 @@ def language_tables(settings: Sequence[Setting]) -> list[Table]:
     return tables
 
 
+def _was_run(row: Row) -> bool:
+    return any(row.rates.values())
+
+
 def _shown(rate: float | None) -> str:
     return NOT_RUN if rate is None else f"{rate:.1f}"
 
@@ -151,18 +155,23 @@ def language_claims(claims: Sequence[Any], settings: Sequence[Setting]) -> list[
 def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]:
     """Draw errors by language with their average at the end, a panel a group; return the panels.
 
+    What was not run is left out, and with it the average that lacks it.
+
     Args:
         figure: an empty one.
-        settings: those that were run.
+        settings: all of the result, one of them run at least.
     """
     groups = by_group(settings)
+    groups = {name: rows for name, rows in groups.items() if any(map(_was_run, rows.values()))}
     panels: Any = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (group, rows) in zip(panels, groups.items()):
         names = list(dict.fromkeys(name for row in rows.values() for name in row.rates))
         sparsities = sorted({row.first.sparsity for row in rows.values()} - {0.0}, reverse=True)
         fills = {0.0: "full", **dict(zip(sparsities, cycle(_FILLS)))}
         for place, row in enumerate(rows.values()):
-            points = [(x, row.rates.get(name) and row.rate(name)) for x, name in enumerate(names)]
+            if not _was_run(row):
+                continue
+            points = [(x, row.rate(name)) for x, name in enumerate(names) if name in row.rates]
             points.append((len(names) + 0.5, row.average))
             shift = 0.6 * ((place + 0.5) / len(rows) - 0.5)
             known = [(x + shift, rate) for x, rate in points if rate is not None]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from experiments.languages import by_group, judge_languages, language_tables
+from experiments.languages import by_group, draw_languages, judge_languages, language_tables
 from experiments.reading import read_plan
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
 from made_scores import write_score
+from matplotlib.figure import Figure
 from scipy import stats
 
 WORLD = {"config": "parp_demo", "model": "tiny", "valid": "dev", "test": ["test"]}
@@ -111,3 +112,13 @@ def test_the_report_has_table_claims_and_figure(plan):
     assert "over languages" in text
     for ending in ("png", "pdf", "md", "csv"):
         assert (plan.home / "each" / f"small.{ending}").stat().st_size > 100
+
+
+def test_the_figure_has_no_average_of_some(plan):
+    for seed in (1, 2):
+        plan.scores_file(f"one-fr_omp_0.9_seed{seed}").unlink()
+    (panel,) = draw_languages(Figure(), settings(plan))
+    drawn = {line.get_label(): len(line.get_xdata()) for line in panel.get_lines()}
+    # Three languages and their average; two of three. Where nothing was run there is no panel.
+    assert (drawn["dense"], drawn["OMP 90%"]) == (4, 2)
+    assert panel.get_title() == "one"
