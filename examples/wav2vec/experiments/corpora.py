@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.plan import HERE
 from parp_fairseq.checkpoints.shipped import named_checkpoint
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import replacing
 
 REPOSITORIES = {
     "mboshi": "https://github.com/besacier/mboshi-french-parallel-corpus",
@@ -34,15 +37,25 @@ def clone_of(name: str, corpora: Path | None) -> Path:
 
 
 def model_file(model: str, work: Path) -> Path:
-    """The pre-trained model's file, a relative one in the work folder.
+    """The pre-trained model's file, a relative one in the work folder, or beside the Snakefile.
 
     Raises:
         UserError: it is not there.
     """
     file = work / named_checkpoint(model)
-    if not file.is_file():
-        raise UserError(f"{file}: no such model; headline_real/README.md tells how to make it")
-    return file
+    for place in (file, HERE / named_checkpoint(model)):
+        if place.is_file():
+            return place
+    raise UserError(f"{file}: no such model; headline_real/README.md tells how to make it")
+
+
+def place_model(model: str, work: Path) -> None:
+    """Copy a model that ships beside the Snakefile into the work folder, where trainings look."""
+    file, ours = work / named_checkpoint(model), HERE / named_checkpoint(model)
+    if ours.is_file() and not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as part:
+            shutil.copyfile(ours, part)
 
 
 def make_manifests(corpus: Mapping[str, Any], corpora: Path | None, out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from experiments.corpora import make_manifests
+from experiments.corpora import make_manifests, place_model
 from experiments.plan import World
 from parp_fairseq.demo.plan import UTTERANCES
 
@@ -27,6 +27,7 @@ def make_data(world: World, work: Path, jobs: int = 1, corpora: Path | None = No
     """
     if world.corpus is not None:
         make_manifests(world.corpus, corpora, work / world.data)
+        place_model(world.model, work)
         return
     from parp_fairseq.demo.speech import synthesise_corpus
     from parp_fairseq.manifests.corpora.librilight import build_librilight

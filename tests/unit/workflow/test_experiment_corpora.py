@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from experiments import commands, corpora
 from experiments.data import make_data
-from experiments.plan import FineTuning, World
+from experiments.plan import HERE, FineTuning, World
 from experiments.reading import read_plan
 from small_folders import write_mboshi, write_speechocean
 from small_manifests import lines_of
@@ -59,6 +60,20 @@ def test_a_model_is_a_file_in_the_work_folder_or_the_shipped_one(tmp_path):
     assert corpora.model_file("models/m.pt", tmp_path) == file
     assert corpora.model_file(str(file), tmp_path / "elsewhere") == file
     assert corpora.model_file("tiny", tmp_path).name == "tiny.pt"
+
+
+def test_the_shipped_english_model_goes_into_the_work_folder(tmp_path):
+    shipped = "models/speechocean762.pt"
+    assert corpora.model_file(shipped, tmp_path) == HERE / shipped
+    write_mboshi(tmp_path / "clones" / "mboshi")
+    ours = replace(world(MBOSHI), model=shipped)
+    make_data(ours, tmp_path / "work", corpora=tmp_path / "clones")
+    placed = tmp_path / "work" / shipped
+    assert placed.read_bytes() == (HERE / shipped).read_bytes()
+    # A person's own model of that name is left.
+    placed.write_bytes(b"mine")
+    make_data(ours, tmp_path / "work", corpora=tmp_path / "clones")
+    assert placed.read_bytes() == b"mine"
 
 
 def planned(folder: Path, corpus: object) -> World:
