@@ -9,8 +9,7 @@ from experiments.plan import Claim
 from experiments.scores import Setting
 from experiments.statistics import Estimate, paired
 from experiments.tables import NOT_RUN, metric_of
-
-HELD, NOT_HELD, NOT_TOLD_APART = "held", "not held", "not told apart"
+from experiments.verdicts import BY_SIGN, HELD, NOT_HELD, NOT_TOLD_APART, Verdict, Verdicts
 
 
 @dataclass(frozen=True)
@@ -19,6 +18,13 @@ class Judgement:
 
     verdict: str
     difference: Estimate | None
+
+    def told(self, says: str, metric: str, why: str) -> Verdict:
+        """It as a row under the claim that it is about."""
+        if self.difference is None:
+            return Verdict(says)
+        shown = f"{self.difference.shown(signed=True)} {metric}"
+        return Verdict(says, self.verdict, shown, self.difference.count, why)
 
 
 def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
@@ -38,7 +44,7 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
     if difference is None:
         return Judgement(NOT_RUN, None)
     if difference.count > 1:
-        return Judgement({-1: HELD, 0: NOT_TOLD_APART, 1: NOT_HELD}[difference.sign], difference)
+        return Judgement(BY_SIGN[difference.sign], difference)
     (seed,) = set(fewer.by_seed) & set(than.by_seed)
     one, other = (setting.by_seed[seed].row(split) for setting in (fewer, than))
     verdict = NOT_TOLD_APART
@@ -49,22 +55,15 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
     return Judgement(verdict if verdict == NOT_TOLD_APART else f"{verdict}, one seed", difference)
 
 
-def claim_lines(claims: Sequence[Claim], settings: Sequence[Setting]) -> list[str]:
-    """The claims of a result, world by world, as a table in Markdown, and the reasons given."""
+def verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
+    """The claims of a result, world by world."""
     metric = metric_of(settings)
-    lines = ["| claim | | difference | seeds |", "| --- | --- | ---: | ---: |"]
-    whys = []
+    rows = []
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     for claim in claims:
         for world in worlds:
             found = {one.key: one for one in settings if one.first.world.name == world}
             judged = judge(found.get(claim.fewer), found.get(claim.than))
-            shown = NOT_RUN
-            if judged.difference is not None:
-                shown = f"{judged.difference.shown(signed=True)} {metric}"
             says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
-            seeds = judged.difference.count if judged.difference else 0
-            lines.append(f"| {says} | *{judged.verdict}* | {shown} | {seeds} |")
-            if claim.why and judged.difference is not None:
-                whys.append(f"- {says}: {claim.why}")
-    return [*lines, "", *whys, *([""] if whys else [])]
+            rows.append(judged.told(says, metric, claim.why))
+    return Verdicts("difference", "seeds", rows)

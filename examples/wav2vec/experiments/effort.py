@@ -12,6 +12,7 @@ from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
 from experiments.series import series_of
 from experiments.tables import NOT_RUN, Table, estimate_shown, metric_of, percent, title_of
+from experiments.verdicts import Verdicts
 from parp_fairseq.pruning.methods import METHODS
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def effort_figure(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> F
     return figure
 
 
-def claim_lines(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]:
+def verdicts(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Verdicts:
     """The claims about errors."""
-    return claims.claim_lines(result.claims, settings_of(result, scores))
+    return claims.verdicts(result.claims, settings_of(result, scores))
 
 
 def _levels(left: Any, right: Any, count: int, times: list[float]) -> None:

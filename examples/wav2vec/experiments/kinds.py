@@ -11,6 +11,7 @@ from experiments import claims, effort, figures, intervals, languages, overlap, 
 from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
 from experiments.tables import Table
+from experiments.verdicts import Verdicts
 from parp_fairseq.analysis.figures import check_drawing
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ class Kind:
     Attributes:
         tables: what was not run says so.
         figure: of what was run; None where nothing was.
-        claims: lines of Markdown with a verdict each.
+        verdicts: what holds of its claims.
     """
 
     tables: Callable[[Plan, Result, Scores], list[Table]]
     figure: Callable[[Plan, Result, Scores], Figure | None]
-    claims: Callable[[Plan, Result, Scores], list[str]]
+    verdicts: Callable[[Plan, Result, Scores], Verdicts]
 
 
 def make_tables(plan: Plan, result: Result, scores: Scores) -> list[Table]:
@@ -50,15 +51,15 @@ def draw(plan: Plan, result: Result, scores: Scores, folder: Path) -> list[Path]
     return [] if figure is None else figures.save(figure, folder, plan.scale)
 
 
-def judged(plan: Plan, result: Result, scores: Scores) -> list[str]:
-    """What holds of a result's claims, as lines of Markdown."""
-    return KINDS[result.kind].claims(plan, result, scores) if result.claims else []
+def judged(plan: Plan, result: Result, scores: Scores) -> Verdicts | None:
+    """What holds of a result's claims; None where it has none."""
+    return KINDS[result.kind].verdicts(plan, result, scores) if result.claims else None
 
 
 def _of_settings(
     make: Callable[[Sequence[Setting]], list[Table]],
     draw: Callable[[Sequence[Setting]], Figure],
-    claim_lines: Callable[[Sequence[Any], Sequence[Setting]], list[str]] = claims.claim_lines,
+    verdicts: Callable[[Sequence[Any], Sequence[Setting]], Verdicts] = claims.verdicts,
     drawn_whole: bool = False,
 ) -> Kind:
     """A kind that is made of settings alone; `drawn_whole`: with those that were not run."""
@@ -71,7 +72,7 @@ def _of_settings(
     return Kind(
         lambda plan, result, scores: make(settings_of(result, scores)),
         figure,
-        lambda plan, result, scores: claim_lines(result.claims, settings_of(result, scores)),
+        lambda plan, result, scores: verdicts(result.claims, settings_of(result, scores)),
     )
 
 
@@ -82,14 +83,14 @@ KINDS: dict[str, Kind] = {
     "languages": _of_settings(
         languages.language_tables,
         figures.languages_figure,
-        languages.language_claims,
+        languages.language_verdicts,
         # An average takes every language.
         drawn_whole=True,
     ),
     "intervals": _of_settings(intervals.intervals_tables, intervals.intervals_figure),
-    "effort": Kind(effort.effort_tables, effort.effort_figure, effort.claim_lines),
-    "transfer": Kind(transfer.transfer_tables, transfer.transfer_figure, transfer.claim_lines),
-    "overlap": Kind(overlap.overlap_tables, overlap.overlap_figure, overlap.claim_lines),
-    "first_mask": Kind(overlap.first_tables, overlap.first_figure, overlap.claim_lines),
+    "effort": Kind(effort.effort_tables, effort.effort_figure, effort.verdicts),
+    "transfer": Kind(transfer.transfer_tables, transfer.transfer_figure, transfer.verdicts),
+    "overlap": Kind(overlap.overlap_tables, overlap.overlap_figure, overlap.verdicts),
+    "first_mask": Kind(overlap.first_tables, overlap.first_figure, overlap.verdicts),
 }
 """By the name that a yaml gives."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from experiments.claims import HELD, NOT_HELD, NOT_TOLD_APART, Judgement
-from experiments.plan import FineTuning
+from experiments.claims import Judgement
+from experiments.plan import Claim, FineTuning
 from experiments.scores import Setting
 from experiments.statistics import Estimate
 from experiments.tables import NOT_RUN, Table, metric_of, percent, title_of
+from experiments.verdicts import BY_SIGN, Verdicts
 from parp_fairseq.pruning.methods import METHODS
 
 if TYPE_CHECKING:
@@ -125,31 +126,21 @@ def judge_languages(fewer: Row | None, than: Row | None) -> Judgement:
     if not differences:
         return Judgement(NOT_RUN, None)
     difference = Estimate.of(differences)
-    return Judgement({-1: HELD, 0: NOT_TOLD_APART, 1: NOT_HELD}[difference.sign], difference)
+    return Judgement(BY_SIGN[difference.sign], difference)
 
 
-def language_claims(claims: Sequence[Any], settings: Sequence[Setting]) -> list[str]:
-    """The claims as a table in Markdown, group by group, and the reasons given."""
+def language_verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
+    """The claims, group by group."""
     metric = metric_of(settings)
-    lines = [
-        "Intervals of these claims are over languages, differences within them.\n",
-        "| claim | | difference | languages |",
-        "| --- | --- | ---: | ---: |",
-    ]
-    whys = []
     groups = by_group(settings)
+    rows = []
     for claim in claims:
-        for group, rows in groups.items():
-            judged = judge_languages(rows.get(claim.fewer), rows.get(claim.than))
-            found = judged.difference
-            shown = NOT_RUN if found is None else f"{found.shown(signed=True)} {metric}"
+        for group, found in groups.items():
+            judged = judge_languages(found.get(claim.fewer), found.get(claim.than))
             says = claim.says if len(groups) == 1 else f"{claim.says} ({group})"
-            lines.append(
-                f"| {says} | *{judged.verdict}* | {shown} | {found.count if found else 0} |"
-            )
-            if claim.why and found is not None:
-                whys.append(f"- {says}: {claim.why}")
-    return [*lines, "", *whys, *([""] if whys else [])]
+            rows.append(judged.told(says, metric, claim.why))
+    note = "Intervals of these claims are over languages, differences within them."
+    return Verdicts("difference", "languages", rows, note)
 
 
 def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from experiments.scores import Scored, setting_key
 from experiments.series import Series
 from experiments.statistics import Estimate
 from experiments.tables import NOT_RUN, Table, percent, title_of
+from experiments.verdicts import HELD, NOT_HELD, Verdict, Verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,19 +189,19 @@ def _with_mpi(plan: Plan, result: Result) -> Iterable[tuple[list[FineTuning], li
     return sorted(groups.values(), key=lambda one: (order[one[0][0].method], one[0][0].sparsity))
 
 
-def claim_lines(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]:
+def verdicts(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Verdicts:
     """The claims about IOU: *held* where every pair that was compared is above the bound."""
-    lines = ["| claim | | lowest IOU | pairs |", "| --- | --- | ---: | ---: |"]
     made = [one for one in (read(plan, each) for each in comparisons(result)) if one is not None]
+    rows = []
     for claim in result.claims:
         assert isinstance(claim, IouClaim)
         values = [value for one in made for value in _values(claim, one)]
         if not values:
-            lines.append(f"| {claim.says} | *{NOT_RUN}* | {NOT_RUN} | 0 |")
+            rows.append(Verdict(claim.says))
             continue
-        verdict = "held" if min(values) > claim.above else "not held"
-        lines.append(f"| {claim.says} | *{verdict}* | {digits(min(values))} | {len(values)} |")
-    return [*lines, ""]
+        verdict = HELD if min(values) > claim.above else NOT_HELD
+        rows.append(Verdict(claim.says, verdict, digits(min(values)), len(values), claim.why))
+    return Verdicts("lowest IOU", "pairs", rows)
 
 
 def _values(claim: IouClaim, compared: Compared) -> list[float]:

@@ -201,6 +201,7 @@ class IouClaim:
         and_of: the other; the same one means pairs of it.
         above: the bound, in [0, 1].
         worlds_differ: ask pairs of different worlds alone.
+        why: the likely reason of what was found, where there is one.
     """
 
     says: str
@@ -208,6 +209,7 @@ class IouClaim:
     and_of: str
     above: float
     worlds_differ: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ _SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
 _MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why"}
-_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ"}
+_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
 # Whose masks a cell's fine-tunings begin with: every world's of the same model, or all but its own.
 _SOURCES = ("all", "others")

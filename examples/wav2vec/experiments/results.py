@@ -11,6 +11,7 @@ from experiments.plan import HERE, Plan, Result
 from experiments.reading import read_plans
 from experiments.scores import Scored, read_scores
 from experiments.tables import Table
+from experiments.verdicts import Verdicts
 from parp_fairseq.files import write_lines
 
 _HEAD = """# Results
@@ -48,6 +49,8 @@ def report(home: str | Path = HERE) -> list[Path]:
             lines += [f"Nothing was run at this scale. Planned: {planned}.\n"]
             continue
         lines += [f"- **{world.name}**: {world.about}" for world in plan.worlds.values()] + [""]
+        verdicts = {result.name: judged(plan, result, scores) for result in plan.results.values()}
+        lines += _at_a_glance(plan, verdicts)
         for result in plan.results.values():
             tables = make_tables(plan, result, scores)
             place = plan.home / result.name
@@ -56,10 +59,31 @@ def report(home: str | Path = HERE) -> list[Path]:
             write_lines(place / f"{plan.scale}.csv", _csv(tables))
             figures = draw(plan, result, scores, place)
             written += [place / f"{plan.scale}.md", place / f"{plan.scale}.csv", *figures]
-            lines += _section(plan, result, scores, own, bool(figures))
+            lines += _section(plan, result, scores, own, bool(figures), verdicts[result.name])
     out = Path(home) / "RESULTS.md"
     write_lines(out, "\n".join(lines).rstrip().splitlines())
     return [*written, out]
+
+
+def _at_a_glance(plan: Plan, verdicts: Mapping[str, Verdicts | None]) -> list[str]:
+    """Every claim that was put to the test, in one table."""
+    rows, asked = [], 0
+    for name, found in verdicts.items():
+        for row in found.rows if found else ():
+            asked += 1
+            if row.count:
+                rows.append(f"| [{name}]({name}/) | {row.says} | *{row.verdict}* | {row.shown} |")
+    if not rows:
+        return []
+    return [
+        "## Claims at a glance\n",
+        f"{len(rows)} of {asked} were put to the test; what decides is the difference, or the "
+        "lowest IOU. Numbers of seeds and reasons stand with each result.\n",
+        "| result | claim | | what decides |",
+        "| --- | --- | --- | ---: |",
+        *rows,
+        "",
+    ]
 
 
 def _csv(tables: Sequence[Table]) -> list[str]:
@@ -72,13 +96,13 @@ def _section(
     scores: Mapping[str, Scored],
     tables: list[str],
     figure: bool,
+    verdicts: Verdicts | None,
 ) -> list[str]:
     lines = [f"## {result.title}\n", *_made(plan, result, scores), "", *tables]
     if figure:
         lines += [f"![{result.title}]({result.name}/{plan.scale}.png)\n"]
     lines += _paper(result)
-    lines += judged(plan, result, scores)
-    return lines
+    return lines if verdicts is None else [*lines, *verdicts.markdown()]
 
 
 def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.claims import HELD, NOT_HELD, NOT_TOLD_APART
+from experiments.claims import Judgement
 from experiments.plan import FineTuning, Plan, Result, World
 from experiments.scores import Scored, Setting, settings_of
 from experiments.statistics import paired
 from experiments.tables import NOT_RUN, Table, metric_of, percent
+from experiments.verdicts import BY_SIGN, Verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -194,22 +195,15 @@ def _write(axes: Any, cells: Sequence[Sequence[float | None]], reach: float) -> 
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def claim_lines(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]:
+def verdicts(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Verdicts:
     """Claims "this group makes fewer errors than that", within targets and seeds."""
     metric = metric_of(settings_of(result, scores))
-    lines = [
-        "Intervals of these claims are over target worlds and seeds, differences within them.\n",
-        "| claim | | difference | targets and seeds |",
-        "| --- | --- | ---: | ---: |",
-    ]
+    rows = []
     for claim in result.claims:
         for matrix in matrices(result, scores):
             found = paired(matrix.group(claim.fewer), matrix.group(claim.than))
             says = f"{claim.says} ({matrix.model}, {percent(matrix.sparsity)})"
-            if found is None:
-                lines.append(f"| {says} | *{NOT_RUN}* | {NOT_RUN} | 0 |")
-                continue
-            verdict = {-1: HELD, 0: NOT_TOLD_APART, 1: NOT_HELD}[found.sign]
-            shown = f"{found.shown(signed=True)} {metric}"
-            lines.append(f"| {says} | *{verdict}* | {shown} | {found.count} |")
-    return [*lines, ""]
+            judged = Judgement(NOT_RUN if found is None else BY_SIGN[found.sign], found)
+            rows.append(judged.told(says, metric, claim.why))
+    note = "Intervals of these claims are over target worlds and seeds, differences within them."
+    return Verdicts("difference", "targets and seeds", rows, note)

@@ -37,7 +37,8 @@ MASKS = {
             "claims": [
                 {"says": "worlds", "of": "omp 0.5", "and_of": "omp 0.5", "above": 0.0,
                  "worlds_differ": True},
-                {"says": "random", "of": "omp 0.5", "and_of": "rp 0.5", "above": 0.99},
+                {"says": "random", "of": "omp 0.5", "and_of": "rp 0.5", "above": 0.99,
+                 "why": "so."},
             ],
         },
         "first": {
@@ -133,7 +134,7 @@ def test_tables_figures_and_claims(plan):
     assert f"| tiny | 50% | OMP, another world | 4 | {shown} |" in text
     assert "| tiny | 50% | independent random masks | - | 0.3333 | - |" in text
     assert f"| worlds | *held* | {min(across):.4f} | 4 |" in text
-    assert "| random | *not held* |" in text
+    assert "| random | *not held* |" in text and "- random: so." in text
     assert "| stays | *not held* |" in text and "| high | *not run* | not run | 0 |" in text
     assert "1 of 1 comparisons of masks were made" in text
     assert "1 of 2 comparisons of masks were made" in text
