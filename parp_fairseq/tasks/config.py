@@ -65,8 +65,9 @@ class PruneConfig(FairseqDataclass):
             "(default: magnitude; for rp: random)"
         },
     )
-    interval: int = field(default=50, metadata={"help": "n: prune again every n units"})
-    interval_unit: str = field(default="epoch", metadata={"help": "update or epoch"})
+    # Often: examples/wav2vec/interval has the errors over n.
+    interval: int = field(default=25, metadata={"help": "n: prune again every n units"})
+    interval_unit: str = field(default="update", metadata={"help": "update or epoch"})
     schedule: Optional[str] = field(
         default=None,
         metadata={"help": "parp_p, gmp: linear or cubic (default: linear; for gmp: cubic)"},
