@@ -76,7 +76,9 @@ def _relation(one: FineTuning, other: FineTuning) -> str:
     names = [title_of(one), title_of(other)]
     if one.gives_mask is None or other.gives_mask is None:
         return " and ".join(names)
-    where = "another world" if one.world != other.world else "another seed"
+    differ = ["world"] if one.world != other.world else []
+    differ += ["seed"] if one.seed != other.seed else []
+    where = f"another {' and '.join(differ)}" if differ else "the same seed"
     return f"{' and '.join(dict.fromkeys(names))}, {where}"
 
 

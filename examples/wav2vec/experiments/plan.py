@@ -18,7 +18,7 @@ KIND_NAMES = (
 )
 # What a claim of kind transfer compares: whose mask, and whether it is held or PARP's first one.
 TRANSFER_GROUPS = tuple(
-    f"{whose} {way}" for whose in ("own", "moved", "random") for way in ("held", "parp")
+    f"{whose} {way}" for whose in ("own", "reseeded", "moved", "random") for way in ("held", "parp")
 )
 
 
@@ -92,6 +92,7 @@ class FineTuning:
         trail: (first, every): keep checkpoints from update `first` on, every so many updates, to
             score θ as well; None: do not.
         source: the world whose OMP mask it begins with, held (method mask) or as PARP's first one.
+        source_seed: the seed of that mask's fine-tuning; None: its own.
     """
 
     world: World
@@ -101,6 +102,7 @@ class FineTuning:
     options: tuple[tuple[str, Any], ...] = ()
     trail: tuple[int, int] | None = None
     source: World | None = None
+    source_seed: int | None = None
 
     @property
     def name(self) -> str:
@@ -111,6 +113,7 @@ class FineTuning:
         parts += [f"{key.replace('_', '-')}{_plain(value)}" for key, value in self.options]
         if self.source is not None:
             parts.append(f"from-{self.source.name}")
+            parts[-1] += "" if self.source_seed is None else f"-seed{self.source_seed}"
         parts.append(f"seed{self.seed}")
         if self.trail:
             parts.append("trail")
@@ -127,10 +130,18 @@ class FineTuning:
 
     @property
     def given_mask(self) -> FineTuning | None:
-        """Whose mask it begins with, where that is another world's or PARP's own by OMP."""
+        """Whose mask it begins with, where that is another's or PARP's own by OMP."""
         if self.source is None:
             return None
-        return FineTuning(self.source, "omp", self.sparsity, self.seed)
+        seed = self.seed if self.source_seed is None else self.source_seed
+        return FineTuning(self.source, "omp", self.sparsity, seed)
+
+    @property
+    def source_title(self) -> str:
+        """Whose mask it begins with, in words that runs of several seeds share; "" for its own."""
+        if self.source is None:
+            return ""
+        return self.source.name + ("" if self.source_seed is None else ", another seed")
 
     @property
     def gives_mask(self) -> FineTuning | None:
@@ -158,8 +169,15 @@ class FineTuning:
             "options": dict(self.options),
             "trail": list(self.trail) if self.trail else None,
             "splits": list(self.world.splits),
-            "source": _settings(self.source) if self.source else None,
+            "source": self._source_settings(),
         }
+
+    def _source_settings(self) -> dict[str, Any] | None:
+        if self.source is None:
+            return None
+        # Left out where it is the run's own, so that scores from before it could differ stay valid.
+        seed = {} if self.source_seed is None else {"seed": self.source_seed}
+        return {**_settings(self.source), **seed}
 
 
 def _settings(world: World) -> dict[str, Any]:

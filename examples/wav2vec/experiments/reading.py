@@ -40,7 +40,8 @@ _CLAIM_KEYS = {"says", "fewer", "than", "why"}
 _IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
 # Whose masks a cell's fine-tunings begin with: every world's of the same model, or all but its own.
-_SOURCES = ("all", "others")
+_ANOTHER_SEED = "another_seed"
+_SOURCES = ("all", "others", _ANOTHER_SEED)
 
 
 def read_plans(home: str | Path = HERE) -> list[Plan]:
@@ -255,6 +256,8 @@ def _sources(world: World, asked: str | None, chosen: Iterable[World]) -> list[W
     """Whose masks: None is its own method's. Masks fit the same pre-trained model alone."""
     if asked is None:
         return [None]
+    if asked == _ANOTHER_SEED:
+        return [world]
     same = [one for one in chosen if one.model == world.model]
     return [one for one in same if asked == "all" or one.name != world.name]
 
@@ -271,6 +274,7 @@ def _fine_tunings(
     for sparsity in sparsities:
         for options in varied:
             for seed in cell.get("seeds") or seeds:
+                other = seed + 1 if cell.get("from") == _ANOTHER_SEED else None
                 yield FineTuning(
-                    world, cell["method"], float(sparsity), seed, options, trail, source
+                    world, cell["method"], float(sparsity), seed, options, trail, source, other
                 )

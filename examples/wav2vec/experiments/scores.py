@@ -57,7 +57,7 @@ def setting_key(ft: FineTuning) -> str:
     """See `Setting.key`."""
     parts = [ft.method] if ft.method == "dense" else [ft.method, f"{ft.sparsity:g}"]
     parts += [f"{key}={value}" for key, value in ft.options]
-    return " ".join(parts if ft.source is None else [*parts, f"from {ft.source.name}"])
+    return " ".join(parts if ft.source is None else [*parts, f"from {ft.source_title}"])
 
 
 def read_scores(plan: Plan) -> dict[str, Scored]:

@@ -50,7 +50,7 @@ def title_of(ft: FineTuning) -> str:
     name = method_title(ft.method)
     extra = ", ".join(f"{key} {value}" for key, value in ft.options)
     if ft.source is not None:
-        name = f"{name} from {ft.source.name}"
+        name = f"{name} from {ft.source_title}"
     return f"{name}, {extra}" if extra else name
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WAYS = {"held": "mask held", "parp": "PARP"}
 RANDOM = "random (RP)"
+ANOTHER_SEED = "own, another seed"
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,20 @@ class Matrix:
         sparsity: of all masks.
         worlds: whose masks, and on which they are fine-tuned.
         rates: (way, whose mask, target) → seed → errors in percent on the first test set; whose
-            mask is a world's name or RANDOM.
+            mask is a world's name, ANOTHER_SEED or RANDOM.
     """
 
     model: str
     sparsity: float
     worlds: tuple[World, ...]
     rates: Mapping[tuple[str, str, str], Mapping[int, float]]
+
+    @property
+    def sources(self) -> list[str]:
+        """Whose masks, a row each."""
+        names = [world.name for world in self.worlds]
+        reseeded = any(source == ANOTHER_SEED for _, source, _ in self.rates)
+        return [*names, *([ANOTHER_SEED] if reseeded else []), RANDOM]
 
     def mean(self, way: str, source: str, target: str) -> float | None:
         """Errors, the mean over seeds; None where it was not run."""
@@ -58,7 +66,12 @@ class Matrix:
         found = {}
         for target in self.worlds:
             others = [world.name for world in self.worlds if world.name != target.name]
-            chosen = {"own": [target.name], "moved": others, "random": [RANDOM]}[whose]
+            chosen = {
+                "own": [target.name],
+                "reseeded": [ANOTHER_SEED],
+                "moved": others,
+                "random": [RANDOM],
+            }[whose]
             runs = [self.rates.get((way, source, target.name), {}) for source in chosen]
             for seed in set.intersection(*map(set, runs)) if runs else ():
                 found[target.name, seed] = sum(run[seed] for run in runs) / len(runs)
@@ -89,7 +102,8 @@ def _place(ft: FineTuning) -> tuple[str, str] | None:
     if ft.method == "omp":
         return "held", ft.world.name
     if ft.source is not None:
-        return ("held" if ft.method == "mask" else "parp"), ft.source.name
+        whose = ft.source.name if ft.source_seed is None else ANOTHER_SEED
+        return ("held" if ft.method == "mask" else "parp"), whose
     if ft.method == "rp":
         return "held", RANDOM
     if ft.method == "parp" and ft.option("initial") == "random":
@@ -110,7 +124,7 @@ def transfer_tables(plan: Plan, result: Result, scores: Mapping[str, Scored]) ->
         about = f"{matrix.model}, {percent(matrix.sparsity)}"
         for way, title in WAYS.items():
             rates, changes = [], []
-            for source in (*targets, RANDOM):
+            for source in matrix.sources:
                 means = [matrix.mean(way, source, target) for target in targets]
                 rates.append([source, *(_shown(mean, "{:.1f}") for mean in means)])
                 found = [matrix.change(way, source, target) for target in targets]
@@ -158,13 +172,13 @@ def transfer_figure(plan: Plan, result: Result, scores: Mapping[str, Scored]) ->
         for axes, (way, title) in zip(line, WAYS.items()):
             cells = [
                 [matrix.change(way, source, target) for target in targets]
-                for source in (*targets, RANDOM)
+                for source in matrix.sources
             ]
             values = [[float("nan") if cell is None else cell for cell in row] for row in cells]
             image = axes.imshow(values, cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="auto")
             axes.axhline(len(targets) - 0.5, color="black", linewidth=1.0)
             axes.set_xticks(range(len(targets)), targets, rotation=45)
-            axes.set_yticks(range(len(targets) + 1), [*targets, RANDOM])
+            axes.set_yticks(range(len(matrix.sources)), matrix.sources)
             axes.tick_params(length=0)
             axes.set_title(f"{title} ({matrix.model}, {percent(matrix.sparsity)})", fontsize=10)
             axes.set_xlabel("fine-tuned on")

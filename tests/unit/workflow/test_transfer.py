@@ -86,7 +86,7 @@ def test_the_mask_is_told_to_the_training(plan, method, key):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (changed({"method": "mask"}), "cell 1: method mask lacks from; use all or others"),
+        (changed({"method": "mask"}), "cell 1: method mask lacks from; use all or others or"),
         (changed({"method": "mask", "from": "b"}), "cell 1: from is b; method mask or parp takes"),
         (changed({"method": "rp", "from": "all"}), "cell 1: from is all; method mask or parp"),
         (changed({"method": "rp", "worlds": ["d"]}), "cell 1: there is no world d; use a, b, c"),
@@ -156,6 +156,32 @@ def test_tables_claims_and_the_figure(plan):
     assert "| random (RP) | 80.0 | not run | not run |" in text
     assert "| mean of the others' | +24.1 | +24.1 | +24.1 |" in text
     assert (plan.home / "moved" / "small.png").is_file()
+
+
+def test_a_mask_of_another_seed_is_that_of_the_next(tmp_path):
+    again = [
+        {"method": method, "sparsity": [0.5], "from": "another_seed"} for method in ("mask", "parp")
+    ]
+    claim = {"says": "the seed matters", "fewer": "own held", "than": "reseeded held"}
+    plan = made_plan(tmp_path, changed(*RESULT["cells"], *again, seeds=[1], claims=[claim]))
+    held = plan.scored["b_mask_0.5_from-b-seed2_seed1"]
+    assert held.seed == 1 and held.needs.name == "b_dense_seed2"
+    assert "task.prune.mask=masks/b_omp_0.5_seed2.safetensors" in commands.training(held, tmp_path)
+    assert held.settings()["source"]["seed"] == 2
+    assert "b_parp_0.5_from-b-seed2_seed1" in plan.scored
+    # A score from before masks could have a seed of their own stays valid.
+    assert "seed" not in plan.scored["b_mask_0.5_from-a_seed1"].settings()["source"]
+    for target, rate in (("a", 49.0), ("b", 47.0)):
+        write_score(plan, f"{target}_omp_0.5_seed1", 39.0)
+        write_score(plan, f"{target}_mask_0.5_from-{target}-seed2_seed1", rate)
+    tiny, _ = matrices(plan.results["moved"], read_scores(plan))
+    assert tiny.group("own held") == {("a", 1): 40, ("b", 1): 40}
+    assert tiny.group("reseeded held") == {("a", 1): 50, ("b", 1): 48}
+    assert tiny.group("moved held") == {}
+    report(plan.home)
+    text = (plan.home / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| own, another seed | 50.0 | 48.0 | not run |" in text
+    assert "| the seed matters (tiny, 50%) |" in text
 
 
 def test_where_imp_rewinds_to(tmp_path):
