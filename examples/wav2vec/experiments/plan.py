@@ -141,7 +141,7 @@ class FineTuning:
         """Whose mask it begins with, in words that runs of several seeds share; "" for its own."""
         if self.source is None:
             return ""
-        return self.source.name + ("" if self.source_seed is None else ", another seed")
+        return self.source.name if self.source_seed is None else "another seed"
 
     @property
     def gives_mask(self) -> FineTuning | None:
