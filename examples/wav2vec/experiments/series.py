@@ -54,7 +54,7 @@ def series_of(settings: Sequence[Setting]) -> list[Series]:
         if len(set(sparsities)) == len(sparsities):
             found.append(Series(method, method_title(method), tuple(members)))
             continue
-        for number, options in enumerate(dict.fromkeys(one.first.options for one in members)):
-            alike = tuple(one for one in members if one.first.options == options)
-            found.append(Series(method, title_of(alike[0].first), alike, number))
+        for number, title in enumerate(dict.fromkeys(title_of(one.first) for one in members)):
+            alike = tuple(one for one in members if title_of(one.first) == title)
+            found.append(Series(method, title, alike, number))
     return found

@@ -118,3 +118,18 @@ def test_what_makes_one_line(plan):
     ]
     looks = [(line.look["marker"], line.look["linestyle"]) for line in effort]
     assert len(set(looks)) == len(looks)
+
+
+def test_stages_are_a_series_of_their_own(tmp_path):
+    cells = [
+        {"method": "parp_p", "sparsity": [0.9]},
+        {"method": "parp_p", "sparsity": [0.9], "options": {"stages": [[0.8]]}},
+    ]
+    result = {"title": "Stages", "kind": "rates", "world": "w", "cells": cells}
+    plan = made_plan(tmp_path, {**CONTENT, "results": {"stages": result}})
+    for name in plan.scored:
+        write_score(plan, name, 40.0)
+    report(plan.home)
+    lines = series_of(settings_of(plan.results["stages"], read_scores(plan)))
+    assert [line.label for line in lines] == ["PARP-P", "PARP-P, stages [0.8]"]
+    assert (plan.home / "stages" / "small.png").is_file()
