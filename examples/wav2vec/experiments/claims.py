@@ -57,12 +57,12 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
 
 def verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
     """The claims of a result, world by world."""
-    metric = metric_of(settings)
     rows = []
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     for claim in claims:
         for world in worlds:
             found = {one.key: one for one in settings if one.first.world.name == world}
+            metric = metric_of(list(found.values()))
             judged = judge(found.get(claim.fewer), found.get(claim.than))
             says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
             rows.append(judged.told(says, metric, claim.why))

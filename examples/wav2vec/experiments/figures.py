@@ -72,9 +72,14 @@ def rates_figure(settings: Sequence[Setting]) -> Figure:
     """Errors over sparsity, a panel a world, dense as a line."""
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     figure, panels = make_figure(len(worlds))
+    told = ""
     for axes, world in zip(panels, worlds):
         members = [setting for setting in settings if setting.first.world.name == world]
         split = members[0].first.world.test[0]
+        label = f"{metric_of(members)} on {split} (%), lower is better"
+        if label != told:
+            axes.set_ylabel(label)
+        told = label
         lines = series_of(members)
         for place, series in enumerate(lines):
             found = {
@@ -97,8 +102,6 @@ def rates_figure(settings: Sequence[Setting]) -> Figure:
         axes.set_title(world)
         axes.set_xlabel("sparsity (%)")
         axes.grid(color="#dddddd")
-    split = settings[0].first.world.test[0]
-    panels[0].set_ylabel(f"{metric_of(settings)} on {split} (%), lower is better")
     legend(figure, panels, "mean over seeds, bars: 95% t-intervals")
     return figure
 

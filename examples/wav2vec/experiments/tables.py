@@ -60,11 +60,13 @@ def percent(share: float) -> str:
 
 
 def metric_of(settings: Sequence[Setting]) -> str:
-    """WER or PER."""
+    """WER or PER: what was scored, or what phones in the overrides promise."""
     for setting in settings:
         for scored in setting.by_seed.values():
             return str(scored.content["scores"][0]["metric"])
-    return "WER"
+    return (
+        "PER" if any("task.labels=phn" in one.first.world.overrides for one in settings) else "WER"
+    )
 
 
 def estimate_shown(setting: Setting, split: str, checkpoint: str = "last") -> str:
@@ -80,11 +82,11 @@ def seeds_shown(setting: Setting) -> str:
 
 def rates_tables(settings: Sequence[Setting]) -> list[Table]:
     """Errors on every split, a table a world."""
-    metric = metric_of(settings)
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     tables = []
     for world in worlds:
         rows = [setting for setting in settings if setting.first.world.name == world]
+        metric = metric_of(rows)
         splits = rows[0].first.world.splits
         body = [
             [

@@ -72,7 +72,9 @@ def made_plan(home: Path, content: dict = CONTENT) -> Plan:
     return read_plan("small", home)
 
 
-def write_score(plan: Plan, name: str, rate: float, *, minutes: float = 3.0, **changes) -> None:
+def write_score(
+    plan: Plan, name: str, rate: float, *, minutes: float = 3.0, metric: str = "WER", **changes
+) -> None:
     """A score of `rate` on dev and one more on test; a trail where the fine-tuning keeps one."""
     ft = plan.scored[name]
     kinds = [("last", 800, "subnetwork", ft.sparsity, 0.0)]
@@ -90,7 +92,7 @@ def write_score(plan: Plan, name: str, rate: float, *, minutes: float = 3.0, **c
             "weights": weights,
             "zeros": zeros,
             "split": split,
-            "metric": "WER",
+            "metric": metric,
             "rate": rate + offset + (split == "test"),
             "rate_low": rate + offset + (split == "test") - 2,
             "rate_high": rate + offset + (split == "test") + 2,

@@ -13,7 +13,7 @@ from experiments.plan import FineTuning, World
 from experiments.reading import read_plan
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
-from made_scores import made_plan, write_score
+from made_scores import CONTENT, made_plan, write_score
 
 from parp_fairseq.errors import UserError
 
@@ -81,6 +81,28 @@ def test_with_one_seed_utterances_decide(tmp_path, omp, verdict):
     judged = judge(dense, other)
     assert (judged.verdict, judged.difference.count) == (verdict, 1)
     assert judge(dense, None).verdict == "not run"
+
+
+def test_words_and_phones_in_one_result(tmp_path):
+    world = CONTENT["worlds"]["w"]
+    phones = {**world, "overrides": ["task.labels=phn"]}
+    cells = [{"method": "dense"}, {"method": "rp", "sparsity": [0.9]}]
+    claim = {"says": "dense is better", "fewer": "dense", "than": "rp 0.9"}
+    result = {"title": "Both", "kind": "rates", "worlds": ["w", "p", "q"], "cells": cells}
+    content = {
+        "worlds": {"w": world, "p": phones, "q": phones},
+        "results": {"both": {**result, "claims": [claim]}},
+    }
+    plan = made_plan(tmp_path, content)
+    for name, metric in (("w", "WER"), ("p", "PER")):
+        write_score(plan, f"{name}_dense_seed1", 30.0, metric=metric)
+        write_score(plan, f"{name}_rp_0.9_seed1", 80.0, metric=metric)
+    report(plan.home)
+    text = section((tmp_path / "RESULTS.md").read_text(encoding="utf-8"), "Both")
+    assert "| dense is better (w) | *held, one seed* | -50.0 WER |" in text
+    assert "| dense is better (p) | *held, one seed* | -50.0 PER |" in text
+    words, phones, unrun = text.split("| method | sparsity |")[1:]
+    assert "WER dev" in words and "PER dev" in phones and "PER dev" in unrun
 
 
 def test_the_same_scores_give_the_same_files(plan):
