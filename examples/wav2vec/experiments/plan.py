@@ -112,8 +112,8 @@ class FineTuning:
             parts.append(f"{self.sparsity:g}")
         parts += [f"{key.replace('_', '-')}{_plain(value)}" for key, value in self.options]
         if self.source is not None:
-            parts.append(f"from-{self.source.name}")
-            parts[-1] += "" if self.source_seed is None else f"-seed{self.source_seed}"
+            seed = "" if self.source_seed is None else f"-seed{self.source_seed}"
+            parts.append(f"from-{self.source.name}{seed}")
         parts.append(f"seed{self.seed}")
         if self.trail:
             parts.append("trail")

@@ -39,7 +39,8 @@ _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "
 _CLAIM_KEYS = {"says", "fewer", "than", "why"}
 _IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
-# Whose masks a cell's fine-tunings begin with: every world's of the same model, or all but its own.
+# Whose masks a cell's fine-tunings begin with: every world's of the same model, all but its own, or
+# its own by the next seed.
 _ANOTHER_SEED = "another_seed"
 _SOURCES = ("all", "others", _ANOTHER_SEED)
 

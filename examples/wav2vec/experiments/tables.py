@@ -6,10 +6,14 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from experiments.plan import FineTuning
+import yaml
+
+from experiments.plan import FineTuning, World
 from experiments.scores import Setting
 from experiments.statistics import CELLS, Estimate, effects
+from parp_fairseq.config import shipped
 from parp_fairseq.pruning.methods import METHODS
 
 NOT_RUN = "not run"
@@ -60,13 +64,21 @@ def percent(share: float) -> str:
 
 
 def metric_of(settings: Sequence[Setting]) -> str:
-    """WER or PER: what was scored, or what phones in the overrides promise."""
+    """WER or PER: what was scored or, before anything was, what the first world promises."""
     for setting in settings:
         for scored in setting.by_seed.values():
             return str(scored.content["scores"][0]["metric"])
-    return (
-        "PER" if any("task.labels=phn" in one.first.world.overrides for one in settings) else "WER"
-    )
+    return _promised(settings[0].first.world) if settings else "WER"
+
+
+def _promised(world: World) -> str:
+    """By the options of its trainings: PER where the criterion joins no letters into words."""
+    config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
+    joining = str(config["criterion"]["post_process"])
+    for override in world.overrides:
+        key, _, value = override.partition("=")
+        joining = value if key == "criterion.post_process" else joining
+    return "PER" if joining == "none" else "WER"
 
 
 def estimate_shown(setting: Setting, split: str, checkpoint: str = "last") -> str:

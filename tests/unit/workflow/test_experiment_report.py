@@ -85,12 +85,12 @@ def test_with_one_seed_utterances_decide(tmp_path, omp, verdict):
 
 def test_words_and_phones_in_one_result(tmp_path):
     world = CONTENT["worlds"]["w"]
-    phones = {**world, "overrides": ["task.labels=phn"]}
+    phones = {**world, "overrides": ["criterion.post_process=none"]}
     cells = [{"method": "dense"}, {"method": "rp", "sparsity": [0.9]}]
     claim = {"says": "dense is better", "fewer": "dense", "than": "rp 0.9"}
-    result = {"title": "Both", "kind": "rates", "worlds": ["w", "p", "q"], "cells": cells}
+    result = {"title": "Both", "kind": "rates", "worlds": ["w", "p", "q", "h"], "cells": cells}
     content = {
-        "worlds": {"w": world, "p": phones, "q": phones},
+        "worlds": {"w": world, "p": phones, "q": phones, "h": {**world, "config": "parp_h2l"}},
         "results": {"both": {**result, "claims": [claim]}},
     }
     plan = made_plan(tmp_path, content)
@@ -101,8 +101,10 @@ def test_words_and_phones_in_one_result(tmp_path):
     text = section((tmp_path / "RESULTS.md").read_text(encoding="utf-8"), "Both")
     assert "| dense is better (w) | *held, one seed* | -50.0 WER |" in text
     assert "| dense is better (p) | *held, one seed* | -50.0 PER |" in text
-    words, phones, unrun = text.split("| method | sparsity |")[1:]
-    assert "WER dev" in words and "PER dev" in phones and "PER dev" in unrun
+    words, *of_phones = text.split("| method | sparsity |")[1:]
+    assert "WER dev" in words and "PER dev" not in words
+    # The last two were not run: one's overrides and the other's config say that it is phones.
+    assert ["PER dev" in one for one in of_phones] == [True] * 3
 
 
 def test_the_same_scores_give_the_same_files(plan):

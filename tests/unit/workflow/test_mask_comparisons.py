@@ -10,7 +10,8 @@ import torch
 from experiments import overlaps
 from experiments.commands import mask_file
 from experiments.masks import mask_settings
-from experiments.overlap import chance, label
+from experiments.overlap import _relation, chance, label
+from experiments.plan import FineTuning
 from experiments.results import report
 from made_scores import CONTENT, made_plan, write_score
 
@@ -115,6 +116,16 @@ def test_the_matrix_is_that_of_sets(plan):
             both, either = kept[row] & kept[column], kept[row] | kept[column]
             assert value == pytest.approx(len(both) / len(either), abs=1e-6)
     assert str(plan.home) not in json.dumps(content)
+
+
+def test_pairs_are_told_apart_by_world_and_seed(plan):
+    worlds = [plan.worlds[name] for name in "wv"]
+    masks = [FineTuning(world, "omp", 0.5, seed) for world in worlds for seed in (1, 2)]
+    found = [_relation(masks[0], other) for other in masks[1:]]
+    assert found == ["OMP, another seed", "OMP, another world", "OMP, another world and seed"]
+    parp = FineTuning(worlds[0], "parp", 0.5, 1)
+    assert _relation(masks[0], parp) == "OMP and PARP, the same seed"
+    assert _relation(masks[1], parp) == "OMP and PARP, another seed"
 
 
 def test_tables_figures_and_claims(plan):
