@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.figures import draw_points, legend, make_figure
 from experiments.overlaps import Compared, Comparison, comparisons, read
 from experiments.plan import FineTuning, IouClaim, Plan, Result
-from experiments.scores import Scored, setting_key
+from experiments.scores import Scored
 from experiments.series import Series
 from experiments.statistics import Estimate
 from experiments.tables import NOT_RUN, Table, percent, title_of
@@ -183,7 +183,7 @@ def _with_mpi(plan: Plan, result: Result) -> Iterable[tuple[list[FineTuning], li
         for ft in comparison.masks:
             if ft.method == _MPI:
                 continue
-            members, found = groups.setdefault((ft.world.name, setting_key(ft)), ([], []))
+            members, found = groups.setdefault((ft.world.name, ft.setting), ([], []))
             members.append(ft)
             if compared is not None and mpi is not None:
                 found.append(compared.between(ft, mpi))
@@ -213,7 +213,7 @@ def _values(claim: IouClaim, compared: Compared) -> list[float]:
     return [
         compared.between(one, other)
         for one, other in combinations(masks, 2)
-        if {setting_key(one), setting_key(other)} == keys
+        if {one.setting, other.setting} == keys
         and (not claim.worlds_differ or one.world != other.world)
     ]
 

@@ -120,6 +120,13 @@ class FineTuning:
         return "_".join(parts)
 
     @property
+    def setting(self) -> str:
+        """Method, sparsity and options, what claims call it: "parp_p 0.9 initial_sparsity=0.4"."""
+        parts = [self.method] if self.method == "dense" else [self.method, f"{self.sparsity:g}"]
+        parts += [f"{key}={value}" for key, value in self.options]
+        return " ".join(parts if self.source is None else [*parts, f"from {self.source_title}"])
+
+    @property
     def needs(self) -> FineTuning | None:
         """The dense fine-tuning that gives OMP's mask."""
         if self.given_mask is not None:

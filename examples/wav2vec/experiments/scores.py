@@ -42,8 +42,8 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Method, sparsity and options: "parp_p 0.9 initial_sparsity=0.4"."""
-        return setting_key(self.first)
+        """What the seeds share, see `FineTuning.setting`."""
+        return self.first.setting
 
     def rates(self, split: str, checkpoint: str = "last") -> dict[int, float]:
         """Seed → errors in percent."""
@@ -51,13 +51,6 @@ class Setting:
             seed: float(scored.row(split, checkpoint)["rate"])
             for seed, scored in sorted(self.by_seed.items())
         }
-
-
-def setting_key(ft: FineTuning) -> str:
-    """See `Setting.key`."""
-    parts = [ft.method] if ft.method == "dense" else [ft.method, f"{ft.sparsity:g}"]
-    parts += [f"{key}={value}" for key, value in ft.options]
-    return " ".join(parts if ft.source is None else [*parts, f"from {ft.source_title}"])
 
 
 def read_scores(plan: Plan) -> dict[str, Scored]:
@@ -91,7 +84,7 @@ def settings_of(result: Result, scores: Mapping[str, Scored]) -> list[Setting]:
     """A result's settings in the order of its cells, world by world."""
     groups: dict[tuple[str, str], list[FineTuning]] = {}
     for ft in result.fine_tunings:
-        groups.setdefault((ft.world.name, setting_key(ft)), []).append(ft)
+        groups.setdefault((ft.world.name, ft.setting), []).append(ft)
     return [
         Setting(
             members[0],
