@@ -27,7 +27,7 @@ class Judgement:
         return Verdict(says, self.verdict, shown, self.difference.count, why)
 
 
-def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
+def judge(fewer: Setting, than: Setting) -> Judgement:
     """Compare two settings on the first test set, within the seeds that both have.
 
     With several seeds the t-interval of the difference decides. With one, training's own chance is
@@ -37,8 +37,6 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
         fewer: the setting that is said to make fewer errors.
         than: the other.
     """
-    if fewer is None or than is None:
-        return Judgement(NOT_RUN, None)
     split = fewer.first.world.test[0]
     difference = paired(fewer.rates(split), than.rates(split))
     if difference is None:
@@ -56,14 +54,16 @@ def judge(fewer: Setting | None, than: Setting | None) -> Judgement:
 
 
 def verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
-    """The claims of a result, world by world."""
+    """The claims of a result, world by world; none of a world without a cell for either side."""
     rows = []
     worlds = list(dict.fromkeys(setting.first.world.name for setting in settings))
     for claim in claims:
         for world in worlds:
             found = {one.key: one for one in settings if one.first.world.name == world}
+            if claim.fewer not in found or claim.than not in found:
+                continue
             metric = metric_of(list(found.values()))
-            judged = judge(found.get(claim.fewer), found.get(claim.than))
+            judged = judge(found[claim.fewer], found[claim.than])
             says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
             rows.append(judged.told(says, metric, claim.why))
     return Verdicts("difference", "seeds", rows)

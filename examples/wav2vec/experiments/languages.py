@@ -109,14 +109,12 @@ def _shown(rate: float | None) -> str:
     return NOT_RUN if rate is None else f"{rate:.1f}"
 
 
-def judge_languages(fewer: Row | None, than: Row | None) -> Judgement:
+def judge_languages(fewer: Row, than: Row) -> Judgement:
     """Compare two settings within languages, those that both have; languages are the sample.
 
     The difference in a language is the mean over the seeds that both have there, and the
     t-interval is over languages: what would come out in other languages, not for another seed.
     """
-    if fewer is None or than is None:
-        return Judgement(NOT_RUN, None)
     differences = []
     for language in fewer.rates:
         one, other = fewer.rates[language], than.rates.get(language, {})
@@ -130,13 +128,15 @@ def judge_languages(fewer: Row | None, than: Row | None) -> Judgement:
 
 
 def language_verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
-    """The claims, group by group."""
+    """The claims, group by group; none of a group without a cell for either side."""
     metric = metric_of(settings)
     groups = by_group(settings)
     rows = []
     for claim in claims:
         for group, found in groups.items():
-            judged = judge_languages(found.get(claim.fewer), found.get(claim.than))
+            if claim.fewer not in found or claim.than not in found:
+                continue
+            judged = judge_languages(found[claim.fewer], found[claim.than])
             says = claim.says if len(groups) == 1 else f"{claim.says} ({group})"
             rows.append(judged.told(says, metric, claim.why))
     note = "Intervals of these claims are over languages, differences within them."

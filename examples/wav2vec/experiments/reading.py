@@ -203,15 +203,18 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
             for source in _sources(world, cell.get("from"), chosen):
                 for ft in _fine_tunings(world, cell, entry.get("seeds") or [1], source):
                     found[ft.name] = ft
+    settings = list(dict.fromkeys(ft.setting for ft in found.values()))
     claims: list[Claim | IouClaim] = []
     for number, claim in enumerate(entry.get("claims") or [], start=1):
         place = f"{where}, claim {number}"
         if of_masks:
             _check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
+            _check_named(place, claim, ("of", "and_of"), settings)
             claims.append(IouClaim(**claim))
         else:
             _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
-            _check_groups(place, entry["kind"], claim)
+            groups_or_settings = TRANSFER_GROUPS if entry["kind"] == "transfer" else settings
+            _check_named(place, claim, ("fewer", "than"), groups_or_settings)
             claims.append(Claim(**claim))
     return Result(
         name,
@@ -234,12 +237,13 @@ def _chosen(where: str, names: Iterable[Any], groups: Mapping[str, list[World]])
     return found
 
 
-def _check_groups(where: str, kind: str, claim: Mapping[str, Any]) -> None:
-    """A claim about moved masks compares groups of runs."""
-    for key in ("fewer", "than"):
-        if kind == "transfer" and claim[key] not in TRANSFER_GROUPS:
-            known = ", ".join(TRANSFER_GROUPS)
-            raise UserError(f"{where}: {key} is {claim[key]}; use {known}")
+def _check_named(
+    where: str, claim: Mapping[str, Any], keys: Iterable[str], known: Iterable[str]
+) -> None:
+    """A claim speaks of the result's own settings or, about moved masks, of groups of runs."""
+    for key in keys:
+        if claim[key] not in known:
+            raise UserError(f"{where}: {key} is {claim[key]}; use {', '.join(known)}")
 
 
 def _check_source(where: str, cell: Mapping[str, Any]) -> None:

@@ -114,6 +114,18 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
             changed(kind="overlap", cells=[], claims=[{"says": "x", "of": "o"}]),
             "claim 1 lacks and_of",
         ),
+        (
+            changed(claims=[{"says": "x", "fewer": "dense", "than": "omp 0.95"}]),
+            "claim 1: than is omp 0.95; use dense, omp 0.5, omp 0.9, parp 0.9",
+        ),
+        (
+            changed(
+                kind="overlap",
+                cells=[{"method": "omp", "sparsity": [0.9]}],
+                claims=[{"says": "x", "of": "omp 0.9", "and_of": "mpi 0.9", "above": 0.9}],
+            ),
+            "claim 1: and_of is mpi 0.9; use omp 0.9",
+        ),
         (changed(kind="overlap"), "cell 1: a dense model has no mask"),
         ([], "must hold keys and values"),
     ],

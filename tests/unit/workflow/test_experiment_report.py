@@ -80,18 +80,22 @@ def test_with_one_seed_utterances_decide(tmp_path, omp, verdict):
     dense, other = settings_of(plan.results["curve"], read_scores(plan))
     judged = judge(dense, other)
     assert (judged.verdict, judged.difference.count) == (verdict, 1)
-    assert judge(dense, None).verdict == "not run"
 
 
 def test_words_and_phones_in_one_result(tmp_path):
     world = CONTENT["worlds"]["w"]
     phones = {**world, "overrides": ["criterion.post_process=none"]}
-    cells = [{"method": "dense"}, {"method": "rp", "sparsity": [0.9]}]
+    cells = [
+        {"method": "dense"},
+        {"method": "rp", "sparsity": [0.9]},
+        {"method": "mpi", "sparsity": [0.9], "worlds": ["p"]},
+    ]
     claim = {"says": "dense is better", "fewer": "dense", "than": "rp 0.9"}
+    of_one = {"says": "MPI is better", "fewer": "mpi 0.9", "than": "rp 0.9"}
     result = {"title": "Both", "kind": "rates", "worlds": ["w", "p", "q", "h"], "cells": cells}
     content = {
         "worlds": {"w": world, "p": phones, "q": phones, "h": {**world, "config": "parp_h2l"}},
-        "results": {"both": {**result, "claims": [claim]}},
+        "results": {"both": {**result, "claims": [claim, of_one]}},
     }
     plan = made_plan(tmp_path, content)
     for name, metric in (("w", "WER"), ("p", "PER")):
@@ -101,6 +105,10 @@ def test_words_and_phones_in_one_result(tmp_path):
     text = section((tmp_path / "RESULTS.md").read_text(encoding="utf-8"), "Both")
     assert "| dense is better (w) | *held, one seed* | -50.0 WER |" in text
     assert "| dense is better (p) | *held, one seed* | -50.0 PER |" in text
+    # Asked where there is a cell for it; there it was not run.
+    assert [line for line in text.splitlines() if "MPI is better" in line] == [
+        "| MPI is better (p) | *not run* | not run | 0 |"
+    ]
     words, *of_phones = text.split("| method | sparsity |")[1:]
     assert "WER dev" in words and "PER dev" not in words
     # The last two were not run: one's overrides and the other's config say that it is phones.
