@@ -30,8 +30,9 @@ class Judgement:
 def judge(fewer: Setting, than: Setting) -> Judgement:
     """Compare two settings on the first test set, within the seeds that both have.
 
-    With several seeds the t-interval of the difference decides. With one, training's own chance is
-    not seen; then the bootstrap intervals over utterances decide, and only where they are apart.
+    With several seeds the t-interval of the difference decides. With one in common, training's own
+    chance is not seen; then the bootstrap intervals over utterances decide, and only where those of
+    all seeds that either side has are apart.
 
     Args:
         fewer: the setting that is said to make fewer errors.
@@ -43,14 +44,20 @@ def judge(fewer: Setting, than: Setting) -> Judgement:
         return Judgement(NOT_RUN, None)
     if difference.count > 1:
         return Judgement(BY_SIGN[difference.sign], difference)
-    (seed,) = set(fewer.by_seed) & set(than.by_seed)
-    one, other = (setting.by_seed[seed].row(split) for setting in (fewer, than))
+    low, high = _reach(fewer, split)
+    low_of_other, high_of_other = _reach(than, split)
     verdict = NOT_TOLD_APART
-    if one["rate_high"] < other["rate_low"]:
+    if high < low_of_other:
         verdict = HELD
-    elif one["rate_low"] > other["rate_high"]:
+    elif low > high_of_other:
         verdict = NOT_HELD
     return Judgement(verdict if verdict == NOT_TOLD_APART else f"{verdict}, one seed", difference)
+
+
+def _reach(setting: Setting, split: str) -> tuple[float, float]:
+    """From the lowest to the highest end of all seeds' intervals over utterances."""
+    rows = [scored.row(split) for scored in setting.by_seed.values()]
+    return min(row["rate_low"] for row in rows), max(row["rate_high"] for row in rows)
 
 
 def verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,11 @@ def draw_dense(axes: Any, dense: Estimate) -> None:
 def draw_points(
     axes: Any, xs: Sequence[float], estimates: Sequence[Estimate], **style: Any
 ) -> None:
-    """Means over x, with their intervals as bars."""
+    """Means over x, with their intervals as bars; no bar where one seed gives none."""
     axes.errorbar(
         xs,
         [estimate.mean for estimate in estimates],
-        yerr=[estimate.half or 0.0 for estimate in estimates],
+        yerr=[math.nan if estimate.half is None else estimate.half for estimate in estimates],
         capsize=3,
         **style,
     )
@@ -102,7 +103,7 @@ def rates_figure(settings: Sequence[Setting]) -> Figure:
         axes.set_title(world)
         axes.set_xlabel("sparsity (%)")
         axes.grid(color="#dddddd")
-    legend(figure, panels, "mean over seeds, bars: 95% t-intervals")
+    legend(figure, panels, "mean over seeds, bars: 95% t-intervals; no bar: one seed")
     return figure
 
 
@@ -143,8 +144,13 @@ def effects_figure(settings: Sequence[Setting]) -> Figure:
 
 def views_figure(settings: Sequence[Setting]) -> Figure:
     """Errors of θ and of m⊙θ on the validation set over the updates, a panel a setting."""
-    figure, panels = make_figure(len(settings), 3.8)
-    for axes, setting in zip(panels, settings):
+    from matplotlib.figure import Figure
+
+    columns = min(len(settings), 2)
+    rows = -(-len(settings) // columns)
+    figure = Figure(figsize=(max(6.8, 3.8 * columns), 0.6 + 2.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, setting in zip(panels.flat, settings):
         ft = setting.first
         for number, scored in enumerate(setting.by_seed.values()):
             trail = scored.content["trail"]
@@ -162,11 +168,13 @@ def views_figure(settings: Sequence[Setting]) -> Figure:
                     label=label if number == 0 else None,
                 )
         axes.set_title(f"{title_of(ft)}\nat {percent(ft.sparsity)}", fontsize=9)
-        axes.set_xlabel("update")
         axes.grid(color="#dddddd")
+    for axes in panels.flat[len(settings) :]:
+        axes.remove()
     split = settings[0].first.world.valid
-    panels[0].set_ylabel(f"{metric_of(settings)} on {split} (%)")
-    legend(figure, panels[:1], "")
+    figure.supxlabel("update", fontsize=10)
+    figure.supylabel(f"{metric_of(settings)} on {split} (%), lower is better", fontsize=10)
+    legend(figure, panels.flat[:1], "")
     return figure
 
 

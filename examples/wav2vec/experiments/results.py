@@ -22,7 +22,8 @@ here is written by hand. What was not run says so.
 Intervals are 95% t-intervals over training seeds (mean ± half the width); with one seed there is
 none. They hold for these utterances. A claim "A makes fewer errors than B" is *held* or *not held*
 where the interval of the difference within seeds leaves 0 out, else *not told apart*. Where they
-have one seed in common, the bootstrap intervals over utterances decide, if they do not overlap.
+have one seed in common (*one seed*), the bootstrap intervals over utterances decide, if those of
+all seeds that either has are apart; training's own chance is not in them.
 Many claims are asked, and no interval is widened for that.
 """
 
@@ -117,7 +118,8 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
         there = sum(read(plan, one) is not None for one in wanted)
         return [*lines, f"{there} of {len(wanted)} comparisons of masks were made."]
     if not found:
-        return [*lines, f"{len(result.fine_tunings)} fine-tunings, none of them run."]
+        return [*lines, f"{_trainings(result)} fine-tunings, none of them run."]
+    run = sum(one["trainings"] for one in found)
     commits = sorted({str(one["commit"])[:7] for one in found})
     hours = sum(one["minutes"] for one in found) / 60
     seeds = sorted({one["settings"]["seed"] for one in found})
@@ -125,11 +127,16 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
     machines = sorted({one["machine"].split(", load")[0] for one in found})
     return [
         *lines,
-        f"{len(found)} of {len(result.fine_tunings)} fine-tunings were run ({by_demo} of them by "
+        f"{run} of {_trainings(result)} fine-tunings were run ({by_demo} of them by "
         f"`parp demo`); seeds {', '.join(map(str, seeds))}; {hours:.1f} hours of training on a "
         f"shared machine ({'; '.join(machines)}); scored at commit "
         f"{', '.join(commits)}.",
     ]
+
+
+def _trainings(result: Result) -> int:
+    """Those that are scored, the rounds of IMP one by one; OMP's dense ones stand under "dense"."""
+    return sum(ft.trainings for ft in result.fine_tunings)
 
 
 def _paper(result: Result) -> list[str]:

@@ -82,6 +82,18 @@ def test_with_one_seed_utterances_decide(tmp_path, omp, verdict):
     assert (judged.verdict, judged.difference.count) == (verdict, 1)
 
 
+def test_one_seed_among_the_others_spread_tells_nothing(tmp_path):
+    plan = made_plan(tmp_path)
+    write_score(plan, "w_omp_0.9_seed1", 50.0)
+    write_score(plan, "w_dense_seed1", 40.0)
+    curve = plan.results["curve"]
+    assert judge(*settings_of(curve, read_scores(plan))).verdict == "held, one seed"
+    # Its second seed reaches the first's errors: the difference may be training's own chance.
+    write_score(plan, "w_omp_0.9_seed2", 41.0)
+    judged = judge(*settings_of(curve, read_scores(plan)))
+    assert (judged.verdict, judged.difference.mean) == ("not told apart", -10.0)
+
+
 def test_words_and_phones_in_one_result(tmp_path):
     world = CONTENT["worlds"]["w"]
     phones = {**world, "overrides": ["criterion.post_process=none"]}
