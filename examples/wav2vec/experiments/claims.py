@@ -19,12 +19,14 @@ class Judgement:
     verdict: str
     difference: Estimate | None
 
-    def told(self, says: str, metric: str, why: str) -> Verdict:
-        """It as a row under the claim that it is about."""
+    def told(self, claim: Claim, where: str, metric: str) -> Verdict:
+        """It as a row under the claim that it is about; `where` it was asked, "" if once alone."""
+        says = f"{claim.says} ({where})" if where else claim.says
         if self.difference is None:
-            return Verdict(says)
+            return Verdict(says, paper=claim.paper)
         shown = f"{self.difference.shown(signed=True)} {metric}"
-        return Verdict(says, self.verdict, shown, self.difference.count, why)
+        count = self.difference.count
+        return Verdict(says, self.verdict, shown, count, claim.why, claim.paper)
 
 
 def judge(fewer: Setting, than: Setting) -> Judgement:
@@ -71,6 +73,5 @@ def verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
                 continue
             metric = metric_of(list(found.values()))
             judged = judge(found[claim.fewer], found[claim.than])
-            says = claim.says if len(worlds) == 1 else f"{claim.says} ({world})"
-            rows.append(judged.told(says, metric, claim.why))
+            rows.append(judged.told(claim, world if len(worlds) > 1 else "", metric))
     return Verdicts("difference", "seeds", rows)

@@ -137,8 +137,7 @@ def language_verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> V
             if claim.fewer not in found or claim.than not in found:
                 continue
             judged = judge_languages(found[claim.fewer], found[claim.than])
-            says = claim.says if len(groups) == 1 else f"{claim.says} ({group})"
-            rows.append(judged.told(says, metric, claim.why))
+            rows.append(judged.told(claim, group if len(groups) > 1 else "", metric))
     note = "Intervals of these claims are over languages, differences within them."
     return Verdicts("difference", "languages", rows, note)
 

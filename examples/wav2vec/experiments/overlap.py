@@ -199,10 +199,11 @@ def verdicts(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Verdic
         assert isinstance(claim, IouClaim)
         values = [value for one in made for value in _values(claim, one)]
         if not values:
-            rows.append(Verdict(claim.says))
+            rows.append(Verdict(claim.says, paper=claim.paper))
             continue
         verdict = HELD if min(values) > claim.above else NOT_HELD
-        rows.append(Verdict(claim.says, verdict, digits(min(values)), len(values), claim.why))
+        shown = digits(min(values))
+        rows.append(Verdict(claim.says, verdict, shown, len(values), claim.why, claim.paper))
     return Verdicts("lowest IOU", "pairs", rows)
 
 

@@ -199,6 +199,10 @@ def _settings(world: World) -> dict[str, Any]:
     }
 
 
+NOT_ASKED = "-"
+PAPER_SAYS = (NOT_ASKED, "holds", "no difference")
+
+
 @dataclass(frozen=True)
 class Claim:
     """One setting makes fewer errors than another.
@@ -208,12 +212,14 @@ class Claim:
         fewer: the setting that is said to make fewer errors, such as "parp 0.9".
         than: the other.
         why: the likely reason of what was found, where there is one.
+        paper: what the paper says of it, one of PAPER_SAYS.
     """
 
     says: str
     fewer: str
     than: str
     why: str = ""
+    paper: str = NOT_ASKED
 
 
 @dataclass(frozen=True)
@@ -227,6 +233,7 @@ class IouClaim:
         above: the bound, in [0, 1].
         worlds_differ: ask pairs of different worlds alone.
         why: the likely reason of what was found, where there is one.
+        paper: what the paper says of it, one of PAPER_SAYS.
     """
 
     says: str
@@ -235,6 +242,7 @@ class IouClaim:
     above: float
     worlds_differ: bool = False
     why: str = ""
+    paper: str = NOT_ASKED
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from experiments.plan import (
     HERE,
     IMP,
     KIND_NAMES,
+    NOT_ASKED,
+    PAPER_SAYS,
     SCALES,
     TRANSFER_GROUPS,
     Claim,
@@ -36,8 +38,8 @@ _WORLD_KEYS = {
 _SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
 _MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
-_CLAIM_KEYS = {"says", "fewer", "than", "why"}
-_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why"}
+_CLAIM_KEYS = {"says", "fewer", "than", "why", "paper"}
+_IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why", "paper"}
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
 # Whose masks a cell's fine-tunings begin with: every world's of the same model, all but its own, or
 # its own by the next seed.
@@ -210,11 +212,13 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
         if of_masks:
             _check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
             _check_named(place, claim, ("of", "and_of"), settings)
+            _check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
             claims.append(IouClaim(**claim))
         else:
             _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
             groups_or_settings = TRANSFER_GROUPS if entry["kind"] == "transfer" else settings
             _check_named(place, claim, ("fewer", "than"), groups_or_settings)
+            _check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
             claims.append(Claim(**claim))
     return Result(
         name,

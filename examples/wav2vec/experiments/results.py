@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.kinds import draw, judged, make_tables
 from experiments.overlaps import comparisons, read
-from experiments.plan import HERE, Plan, Result
+from experiments.plan import HERE, NOT_ASKED, Plan, Result
 from experiments.reading import read_plans
 from experiments.scores import Scored, read_scores
 from experiments.tables import Table
@@ -73,15 +73,23 @@ def _at_a_glance(plan: Plan, verdicts: Mapping[str, Verdicts | None]) -> list[st
         for row in found.rows if found else ():
             asked += 1
             if row.count:
-                rows.append(f"| [{name}]({name}/) | {row.says} | *{row.verdict}* | {row.shown} |")
+                told = [
+                    f"[{name}]({name}/)",
+                    row.says,
+                    row.paper,
+                    f"*{row.verdict}*",
+                    row.shown,
+                ]
+                rows.append(f"| {' | '.join(told)} |")
     if not rows:
         return []
     return [
         "## Claims at a glance\n",
         f"{len(rows)} of {asked} were put to the test; what decides is the difference, or the "
-        "lowest IOU. Numbers of seeds and reasons stand with each result.\n",
-        "| result | claim | | what decides |",
-        "| --- | --- | --- | ---: |",
+        "lowest IOU. Numbers of seeds and reasons stand with each result "
+        f"(in the paper {NOT_ASKED}: it does not ask).\n",
+        "| result | claim | in the paper | here | what decides |",
+        "| --- | --- | --- | --- | ---: |",
         *rows,
         "",
     ]

@@ -216,8 +216,8 @@ def verdicts(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Verdic
     for claim in result.claims:
         for matrix in matrices(result, scores):
             found = paired(matrix.group(claim.fewer), matrix.group(claim.than))
-            says = f"{claim.says} ({matrix.model}, {percent(matrix.sparsity)})"
+            where = f"{matrix.model}, {percent(matrix.sparsity)}"
             judged = Judgement(NOT_RUN if found is None else BY_SIGN[found.sign], found)
-            rows.append(judged.told(says, metric, claim.why))
+            rows.append(judged.told(claim, where, metric))
     note = "Intervals of these claims are over target worlds and seeds, differences within them."
     return Verdicts("difference", "targets and seeds", rows, note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments.plan import NOT_ASKED
 from experiments.tables import NOT_RUN
 
 HELD, NOT_HELD, NOT_TOLD_APART = "held", "not held", "not told apart"
@@ -22,6 +23,7 @@ class Verdict:
         shown: the number that decides.
         count: of seeds, languages or pairs.
         why: the likely reason, where one is given.
+        paper: what the paper says of the claim, see `Claim.paper`.
     """
 
     says: str
@@ -29,6 +31,7 @@ class Verdict:
     shown: str = NOT_RUN
     count: int = 0
     why: str = ""
+    paper: str = NOT_ASKED
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,11 @@ class Verdicts:
     def markdown(self) -> list[str]:
         """A table in Markdown, and the reasons of those that were run."""
         lines = [f"{self.note}\n"] if self.note else []
-        lines += [f"| claim | | {self.measured} | {self.counted} |", "| --- | --- | ---: | ---: |"]
+        lines += [f"| claim | in the paper | here | {self.measured} | {self.counted} |"]
+        lines += ["| --- | --- | --- | ---: | ---: |"]
         lines += [
-            f"| {row.says} | *{row.verdict}* | {row.shown} | {row.count} |" for row in self.rows
+            f"| {row.says} | {row.paper} | *{row.verdict}* | {row.shown} | {row.count} |"
+            for row in self.rows
         ]
         whys = [f"- {row.says}: {row.why}" for row in self.rows if row.why and row.count]
         return [*lines, "", *whys, *([""] if whys else [])]

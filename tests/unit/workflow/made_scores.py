@@ -35,7 +35,12 @@ CONTENT = {
                 {"method": "parp_p", "sparsity": [0.9]},
             ],
             "claims": [
-                {"says": "PARP beats MPI", "fewer": "parp 0.9", "than": "mpi 0.9"},
+                {
+                    "says": "PARP beats MPI",
+                    "fewer": "parp 0.9",
+                    "than": "mpi 0.9",
+                    "paper": "no difference",
+                },
                 {"says": "MPI beats PARP", "fewer": "mpi 0.9", "than": "parp 0.9", "why": "so."},
                 {"says": "GMP beats MPI", "fewer": "gmp 0.9", "than": "mpi 0.9"},
             ],

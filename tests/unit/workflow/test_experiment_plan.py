@@ -126,6 +126,10 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
             ),
             "claim 1: and_of is mpi 0.9; use omp 0.9",
         ),
+        (
+            changed(claims=[{"says": "x", "fewer": "dense", "than": "omp 0.9", "paper": "yes"}]),
+            "claim 1: paper is yes; use -, holds, no difference",
+        ),
         (changed(kind="overlap"), "cell 1: a dense model has no mask"),
         ([], "must hold keys and values"),
     ],

@@ -49,15 +49,15 @@ def test_a_report_of_what_was_run(plan):
     assert "| 50% | not run | not run | not run | 0 |" in four
     # Revival: (-4 - 5) / 2 and (-3.95 - 5) / 2.
     assert "| 90% | -4.5 ± 0.2 | -13.5 ± 0.2 | -1.0 ± 0.3 | 2 |" in four
-    assert "| PARP beats MPI | *held* | -4.0 ± 0.3 WER | 2 |" in four
-    assert "| MPI beats PARP | *not held* | +4.0 ± 0.3 WER | 2 |" in four
-    assert "| GMP beats MPI | *not run* | not run | 0 |" in four
+    assert "| PARP beats MPI | no difference | *held* | -4.0 ± 0.3 WER | 2 |" in four
+    assert "| MPI beats PARP | - | *not held* | +4.0 ± 0.3 WER | 2 |" in four
+    assert "| GMP beats MPI | - | *not run* | not run | 0 |" in four
     assert "- MPI beats PARP: so." in four
     assert "| parp 0.9 | 83.6 |" in four
     # Above all of them stand the claims that were put to the test, and no others.
     glance = section(text, "Claims at a glance")
     assert "2 of 4 were put to the test" in glance and "GMP beats MPI" not in glance
-    assert "| [four](four/) | MPI beats PARP | *not held* | +4.0 ± 0.3 WER |" in glance
+    assert "| [four](four/) | MPI beats PARP | - | *not held* | +4.0 ± 0.3 WER |" in glance
     assert "| PARP | 90% | 400 | 100.0 | 95.0 | 60.0 | 700 | 0% | 1 of 1 |" in text
     assert "none of them run" in section(text, "Curve")
     for name, figure in (("four", True), ("seen", True), ("curve", False)):
@@ -115,11 +115,11 @@ def test_words_and_phones_in_one_result(tmp_path):
         write_score(plan, f"{name}_rp_0.9_seed1", 80.0, metric=metric)
     report(plan.home)
     text = section((tmp_path / "RESULTS.md").read_text(encoding="utf-8"), "Both")
-    assert "| dense is better (w) | *held, one seed* | -50.0 WER |" in text
-    assert "| dense is better (p) | *held, one seed* | -50.0 PER |" in text
+    assert "| dense is better (w) | - | *held, one seed* | -50.0 WER |" in text
+    assert "| dense is better (p) | - | *held, one seed* | -50.0 PER |" in text
     # Asked where there is a cell for it; there it was not run.
     assert [line for line in text.splitlines() if "MPI is better" in line] == [
-        "| MPI is better (p) | *not run* | not run | 0 |"
+        "| MPI is better (p) | - | *not run* | not run | 0 |"
     ]
     words, *of_phones = text.split("| method | sparsity |")[1:]
     assert "WER dev" in words and "PER dev" not in words

@@ -14,8 +14,9 @@ from scipy import stats
 
 WORLD = {"config": "parp_demo", "model": "tiny", "valid": "dev", "test": ["test"]}
 CELLS = [{"method": "dense"}, {"method": "omp", "sparsity": [0.9]}]
+HOLDS = {"paper": "holds"}
 CLAIMS = [
-    {"says": "dense beats OMP", "fewer": "dense", "than": "omp 0.9", "why": "so."},
+    {"says": "dense beats OMP", "fewer": "dense", "than": "omp 0.9", "why": "so.", **HOLDS},
     {"says": "OMP beats dense", "fewer": "omp 0.9", "than": "dense"},
 ]
 CONTENT = {
@@ -103,9 +104,9 @@ def test_the_report_has_table_claims_and_figure(plan):
     report(plan.home)
     text = (plan.home / "RESULTS.md").read_text(encoding="utf-8")
     assert "WER on the test sets, one:" in text
-    assert "| dense beats OMP (one) | *held* | -5.8 ± 2.6 WER | 3 |" in text
-    assert "| OMP beats dense (one) | *not held* | +5.8 ± 2.6 WER | 3 |" in text
-    assert "| dense beats OMP (all) | *not run* | not run | 0 |" in text
+    assert "| dense beats OMP (one) | holds | *held* | -5.8 ± 2.6 WER | 3 |" in text
+    assert "| OMP beats dense (one) | - | *not held* | +5.8 ± 2.6 WER | 3 |" in text
+    assert "| dense beats OMP (all) | holds | *not run* | not run | 0 |" in text
     assert "- dense beats OMP (one): so." in text
     assert "over languages" in text
     for ending in ("png", "pdf", "md", "csv"):

@@ -29,7 +29,12 @@ RESULT = {
         {"method": "parp", "sparsity": [0.5], "from": "all"},
     ],
     "claims": [
-        {"says": "own is better", "fewer": "own held", "than": "moved held"},
+        {
+            "says": "own is better",
+            "fewer": "own held",
+            "than": "moved held",
+            "paper": "no difference",
+        },
         {"says": "PARP is better", "fewer": "own parp", "than": "moved parp"},
     ],
 }
@@ -149,9 +154,9 @@ def test_tables_claims_and_the_figure(plan):
         write_score(plan, f"a_rp_0.5_seed{seed}", 79.0)
     report(plan.home)
     text = (plan.home / "RESULTS.md").read_text(encoding="utf-8")
-    assert "| own is better (tiny, 50%) | *held* | -10.0 ± 0.0 WER | 6 |" in text
-    assert "| PARP is better (tiny, 50%) | *not told apart* |" in text
-    assert "| own is better (other, 50%) | *not run* | not run | 0 |" in text
+    assert "| own is better (tiny, 50%) | no difference | *held* | -10.0 ± 0.0 WER | 6 |" in text
+    assert "| PARP is better (tiny, 50%) | - | *not told apart* |" in text
+    assert "| own is better (other, 50%) | no difference | *not run* | not run | 0 |" in text
     assert "| a | 41.5 | 51.5 | 51.5 |" in text
     assert "| random (RP) | 80.0 | not run | not run |" in text
     assert "| mean of the others' | +24.1 | +24.1 | +24.1 |" in text
