@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plan import IMP, FineTuning
+from parp_fairseq.config import shipped
 
 RUNS = "runs"
 MASKS = "masks"
@@ -47,6 +48,7 @@ def training(ft: FineTuning, work: Path) -> list[str]:
         *_assigned("model.w2v_path", world.model),
         f"dataset.valid_subset={world.valid}",
         f"common.seed={ft.seed}",
+        *(shipped.overrides_for_gpus(world.config, world.gpus) if world.gpus else ()),
         *world.overrides,
         *(
             part

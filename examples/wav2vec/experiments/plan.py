@@ -44,6 +44,7 @@ class World:
             where it does not.
         size: of the model, for estimates: tiny, base or large.
         hours: of speech to train on, for estimates.
+        gpus: of one training; 0: its config trains on a CPU.
     """
 
     name: str
@@ -61,6 +62,7 @@ class World:
     size: str = "base"
     hours: float = 1.0
     corpus: Mapping[str, Any] | None = field(default=None, hash=False)
+    gpus: int = 0
 
     @property
     def made(self) -> bool:
@@ -276,6 +278,8 @@ class Plan:
         scale: the yaml's name.
         home: the folder of the yaml, the results and RESULTS.md.
         work: where data and checkpoints lie.
+        devices: GPUs of this machine, as CUDA_VISIBLE_DEVICES names them, that trainings side by
+            side share out among themselves; none: each takes the first ones that it sees.
     """
 
     scale: str
@@ -283,6 +287,7 @@ class Plan:
     work: Path
     worlds: Mapping[str, World]
     results: Mapping[str, Result]
+    devices: tuple[str, ...] = ()
 
     @property
     def scored(self) -> dict[str, FineTuning]:

@@ -52,7 +52,13 @@ def read_plans(home: str | Path = HERE) -> list[Plan]:
     return [read_plan(scale, home) for scale in SCALES if Path(home, f"{scale}.yaml").is_file()]
 
 
-def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = None) -> Plan:
+def read_plan(
+    scale: str,
+    home: str | Path = HERE,
+    work: str | Path | None = None,
+    gpus: int = shipped.GPUS,
+    devices: Iterable[str] = (),
+) -> Plan:
     """Read `home/SCALE.yaml`.
 
     Args:
@@ -60,9 +66,12 @@ def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = Non
         home: where the file lies and results go.
         work: folder for data and checkpoints (default: what the file says); a relative one lies
             in `home`.
+        gpus: of one training, where its config is for GPUs; its batch stays the same.
+        devices: see `Plan.devices`.
 
     Raises:
-        UserError: there is no such file, or a key or value in it that has no meaning (named).
+        UserError: there is no such file, or a key or value in it that has no meaning (named); or a
+            batch does not divide by `gpus`, or there are fewer `devices`.
     """
     home = Path(home).absolute()
     file = home / f"{scale}.yaml"
@@ -81,12 +90,15 @@ def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = Non
         _check_languages(place, entry["languages"])
     groups: dict[str, list[World]] = {}
     for name, entry in content["worlds"].items():
-        groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry, recipes))
+        groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry, recipes, gpus))
         groups.update({world.name: [world] for world in groups[name]})
     _check_speech(file.name, [world for group in groups.values() for world in group])
     results = {}
     for name, entry in content["results"].items():
         results[name] = _result(f"{file.name}: results.{name}", name, entry, groups)
+    devices = tuple(devices)
+    if devices and len(devices) < gpus:
+        raise UserError(f"a training takes {gpus} GPUs, and devices names {len(devices)}")
     place = Path(work if work is not None else content.get("work") or f"work/{scale}")
     return Plan(
         scale,
@@ -94,6 +106,7 @@ def read_plan(scale: str, home: str | Path = HERE, work: str | Path | None = Non
         home / place,
         {world.name: world for group in groups.values() for world in group},
         results,
+        devices,
     )
 
 
@@ -148,10 +161,15 @@ def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | Non
     return speech
 
 
-def _worlds(where: str, name: str, entry: Any, recipes: Mapping[str, Any]) -> Iterable[World]:
+def _worlds(
+    where: str, name: str, entry: Any, recipes: Mapping[str, Any], gpus: int
+) -> Iterable[World]:
     _check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
     with options_named("", f"{where}: "):
-        shipped.path_of(entry["config"])
+        config: Any = yaml.safe_load(shipped.path_of(entry["config"]).read_text(encoding="utf-8"))
+    on_gpus = 0 if config["common"].get("cpu") else gpus
+    if on_gpus:
+        shipped.overrides_for_gpus(entry["config"], on_gpus)
     corpus = entry.get("corpus")
     if corpus is not None:
         if "speech" in entry:
@@ -182,6 +200,7 @@ def _worlds(where: str, name: str, entry: Any, recipes: Mapping[str, Any]) -> It
             size=str(entry.get("size", "base")),
             hours=float(entry.get("hours", 1.0)),
             corpus=corpus,
+            gpus=on_gpus,
         )
 
 

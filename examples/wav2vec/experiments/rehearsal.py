@@ -68,6 +68,7 @@ def stand_in(ft: FineTuning, folder: Path, smaller: Mapping[str, Any] | None) ->
         ft.world,
         model=str(model),
         test=(),
+        gpus=0,
         overrides=(*ft.world.overrides, *_SHORT),
         **_speech(ft.world, folder),
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import commands, masks
+from experiments import commands, gpus, masks
 from experiments.plan import HERE, IMP, FineTuning, Plan
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
@@ -34,6 +34,7 @@ def train(plan: Plan, name: str) -> None:
         UserError: it failed; the line says why and names its log.
     """
     ft = plan.trained[name]
+    gpus.check_count(plan, name, ft.world.gpus)
     if ft.given_mask is not None:
         masks.read_or_make(plan, ft.given_mask)
     run(plan, ft, commands.training(ft, plan.work), "train")
@@ -163,9 +164,16 @@ def run(plan: Plan, ft: FineTuning, arguments: list[str], what: str) -> None:
     """
     log = _log(plan, ft, what)
     program, *rest = arguments
+    count = ft.world.gpus if what == "train" else min(1, ft.world.gpus)
     # Held by the child too: a workflow that was killed leaves nothing that a second one disturbs.
-    with locked(plan.work / "locks" / ft.name, "another workflow") as lock:
-        child = children.start([children.program(program), *rest], plan.work, log, lock, ONE_THREAD)
+    with (
+        locked(plan.work / "locks" / ft.name, "another workflow") as lock,
+        gpus.taken(plan, count) as seen,
+    ):
+        environment = {**ONE_THREAD, **seen}
+        child = children.start(
+            [children.program(program), *rest], plan.work, log, lock, environment
+        )
         try:
             child.process.wait()
         finally:
