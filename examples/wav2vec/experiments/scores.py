@@ -57,7 +57,8 @@ def read_scores(plan: Plan) -> dict[str, Scored]:
     """Read every score of the plan that is there, by the fine-tuning's name.
 
     Raises:
-        UserError: a file is damaged, or was made with other settings than the plan has now.
+        UserError: a file is damaged, was made with other settings than the plan has now, or from
+            another model of the same name than others were.
     """
     found = {}
     for name, ft in plan.scored.items():
@@ -77,7 +78,24 @@ def read_scores(plan: Plan) -> dict[str, Scored]:
                     f"{plan.scale}.yaml; put it back, or remove the file to train and score again"
                 )
         found[name] = Scored(ft, content)
+    _check_models(plan, found)
     return found
+
+
+def _check_models(plan: Plan, found: Mapping[str, Scored]) -> None:
+    """A model that was made again is another; older scores do not say which theirs was."""
+    first: dict[str, tuple[str, str]] = {}
+    for name, scored in found.items():
+        digest = scored.content.get("model_sha256")
+        if digest is None:
+            continue
+        model = scored.content["settings"]["model"]
+        other, known = first.setdefault(model, (name, digest))
+        if digest != known:
+            raise UserError(
+                f"{plan.scores_file(name)}: its {model} is another file than that of {other}.json; "
+                "remove the scores of one of them, and train and score again"
+            )
 
 
 def settings_of(result: Result, scores: Mapping[str, Scored]) -> list[Setting]:

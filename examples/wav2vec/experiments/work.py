@@ -14,10 +14,12 @@ from typing import Any
 
 from experiments import commands, gpus, masks
 from experiments.plan import HERE, IMP, FineTuning, Plan
+from parp_fairseq.checkpoints.shipped import named_checkpoint
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, write_json
 from parp_fairseq.jobs import children
+from parp_fairseq.masks.making import sha256
 from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
 from parp_fairseq.runs.reading import read_run
 
@@ -81,6 +83,7 @@ def _write(
             "trained_by": "parp demo" if demo.is_file() else "the workflow",
             "commit": commit(),
             "versions": read_run(folder / RUN_FILE).record.get("versions"),
+            "model_sha256": _digest(plan.work / named_checkpoint(ft.world.model)),
             "machine": machine(),
             "minutes": round(_minutes(plan, ft), 2),
             "trainings": ft.trainings,
@@ -90,6 +93,11 @@ def _write(
     )
     for file in _interval_files(folder).values() if ft.trail else ():
         file.unlink()
+
+
+def _digest(model: Path) -> str | None:
+    """None where the model is gone."""
+    return sha256(model) if model.is_file() else None
 
 
 def _follow(plan: Plan, ft: FineTuning) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -152,6 +152,17 @@ def test_stale_and_damaged_scores_are_named(plan):
         read_scores(plan)
 
 
+def test_models_of_one_name_are_one_model(plan):
+    # Scores that do not say which model it was stand beside both.
+    name = "w_parp_0.9_seed1"
+    write_score(plan, name, 65.0, model_sha256="a" * 64)
+    write_score(plan, "w_mpi_0.9_seed1", 65.0, model_sha256="a" * 64)
+    read_scores(plan)
+    write_score(plan, name, 65.0, model_sha256="b" * 64)
+    with pytest.raises(UserError, match=r"parp_0\.9_seed1\.json: its tiny is another file than"):
+        read_scores(plan)
+
+
 def test_cost_counts_what_is_shared_once(plan):
     rows = {line.split()[0]: line.split()[1:] for line in cost_table(plan).splitlines()}
     # OMP takes the dense ones; 9 scores of 3 minutes are there.
