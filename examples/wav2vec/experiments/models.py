@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from experiments.corpora import clone_of
 from experiments.plan import HERE, Plan
 from experiments.work import ONE_THREAD
 from parp_fairseq.errors import UserError
@@ -20,33 +22,50 @@ def recipes(plan: Plan) -> dict[str, Mapping[str, Any]]:
     return {world.model: world.recipe for world in plan.worlds.values() if world.recipe is not None}
 
 
-def making(model: str, recipe: Mapping[str, Any]) -> list[str]:
+def audio_folders(recipe: Mapping[str, Any], corpora: Path | None) -> list[Path]:
+    """Where a recipe's recordings lie: CORPUS/FOLDER in the folder of the clones.
+
+    Raises:
+        UserError: a corpus is not there; the line tells what to clone.
+    """
+    named = (str(one).partition("/") for one in recipe.get("audio", ()))
+    return [clone_of(corpus, corpora) / folder for corpus, _, folder in named]
+
+
+def making(model: str, recipe: Mapping[str, Any], corpora: Path | None = None) -> list[str]:
     """The program and its arguments, started in the work folder.
 
     Args:
         model: where it goes, seen from the work folder.
-        recipe: `languages`, and `speakers`, `rounds` (updates of each) and `seed` where they are
-            not the tool's.
+        recipe: `languages` or `audio` (see `audio_folders`), and `speakers`, `width`, `rounds`
+            (updates of each), `updates` (stop after so many) and `seed` where they are not the
+            tool's.
+        corpora: folder of the clones.
+
+    Raises:
+        UserError: a corpus is not there.
     """
-    arguments = [sys.executable, str(MAKE), "--languages", ",".join(recipe["languages"])]
-    if "speakers" in recipe:
-        arguments += ["--speakers", str(recipe["speakers"])]
-    if "rounds" in recipe:
-        arguments += ["--rounds", ",".join(map(str, recipe["rounds"]))]
-    if "seed" in recipe:
-        arguments += ["--seed", str(recipe["seed"])]
+    arguments = [sys.executable, str(MAKE)]
+    if "languages" in recipe:
+        arguments += ["--languages", ",".join(recipe["languages"])]
+    for folder in audio_folders(recipe, corpora):
+        arguments += ["--audio", str(folder)]
+    for key in ("speakers", "width", "rounds", "updates", "seed"):
+        if key in recipe:
+            values = recipe[key] if key == "rounds" else [recipe[key]]
+            arguments += [f"--{key}", ",".join(map(str, values))]
     return [*arguments, "--work", f"pretraining/{model}", "--out", model]
 
 
-def make_model(plan: Plan, model: str) -> None:
+def make_model(plan: Plan, model: str, corpora: Path | None = None) -> None:
     """Pre-train a model to its end, going on where it was stopped.
 
     Raises:
-        UserError: it failed; the line says why and names its log.
+        UserError: a corpus is not there, or it failed; the line says why and names its log.
     """
     log = plan.work / "logs" / f"{model}.pretrain.log"
     with locked(plan.work / "locks" / model, "another workflow") as lock:
-        arguments = making(model, recipes(plan)[model])
+        arguments = making(model, recipes(plan)[model], corpora)
         child = children.start(arguments, plan.work, log, lock, ONE_THREAD)
         try:
             child.process.wait()

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from experiments import corpora
+from experiments.corpora import KEYS as CORPUS_KEYS
+from experiments.corpora import REPOSITORIES
 from experiments.plan import (
     HERE,
     IMP,
@@ -36,7 +37,7 @@ _WORLD_KEYS = {
     *("size", "hours", "corpus"),
 }
 _SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
-_MODEL_KEYS = {"languages", "speakers", "rounds", "seed"}
+_MODEL_KEYS = {"languages", "speakers", "audio", "width", "rounds", "updates", "seed"}
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why", "paper"}
 _IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why", "paper"}
@@ -86,8 +87,12 @@ def read_plan(
     recipes = content.get("models") or {}
     for name, entry in recipes.items():
         place = f"{file.name}: models.{name}"
-        _check_keys(place, entry, _MODEL_KEYS, ("languages",))
-        _check_languages(place, entry["languages"])
+        _check_keys(place, entry, _MODEL_KEYS, ())
+        if ("languages" in entry) == ("audio" in entry):
+            raise UserError(f"{place} takes languages or audio, one of them")
+        _check_languages(place, entry.get("languages", ()))
+        for folder in entry.get("audio", ()):
+            _check_named(place, {"audio": str(folder).split("/")[0]}, ("audio",), REPOSITORIES)
     groups: dict[str, list[World]] = {}
     for name, entry in content["worlds"].items():
         groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry, recipes, gpus))
@@ -174,9 +179,9 @@ def _worlds(
     if corpus is not None:
         if "speech" in entry:
             raise UserError(f"{where}: corpus and speech exclude each other; remove one")
-        _check_keys(f"{where}.corpus", corpus, corpora.KEYS, ("name",))
-        if corpus["name"] not in corpora.REPOSITORIES:
-            known = ", ".join(corpora.REPOSITORIES)
+        _check_keys(f"{where}.corpus", corpus, CORPUS_KEYS, ("name",))
+        if corpus["name"] not in REPOSITORIES:
+            known = ", ".join(REPOSITORIES)
             raise UserError(f"{where}.corpus: name is {corpus['name']}, none of {known}")
     for each in entry.get("each") or [None]:
         own = name if each is None else f"{name}-{each}"

@@ -79,6 +79,31 @@ def test_a_models_recipe_is_of_those_worlds_that_take_it(tmp_path):
     assert models.MAKE.is_file()
 
 
+def test_a_model_of_recordings_takes_them_from_the_clones(tmp_path):
+    recipe = {"audio": ["mboshi/train"], "width": 192, "updates": 7}
+    (tmp_path / "mboshi").mkdir()
+    command = models.making("m.pt", recipe, tmp_path)
+    assert command[2:6] == ["--audio", str(tmp_path / "mboshi/train"), "--width", "192"]
+    assert command[6:8] == ["--updates", "7"]
+    with pytest.raises(UserError, match=r"git clone .* DIR/mboshi"):
+        models.making("m.pt", recipe)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({}, "models.m.pt takes languages or audio, one of them"),
+        ({"languages": ["nl"], "audio": ["mboshi/x"]}, "takes languages or audio, one of them"),
+        ({"audio": ["timit/x"]}, "models.m.pt: audio is timit; use mboshi, speechocean762"),
+        ({"audio": ["mboshi/x"], "tall": 1}, "models.m.pt: tall has no meaning"),
+    ],
+)
+def test_bad_recipes(tmp_path, recipe, told):
+    with pytest.raises(UserError) as error:
+        plan_of(tmp_path, {**CONTENT, "models": {"m.pt": recipe}})
+    assert told in str(error.value)
+
+
 def test_a_score_knows_its_models_recipe(tmp_path):
     content = copy.deepcopy(CONTENT)
     content["results"]["r"]["worlds"] = ["joint"]
@@ -107,7 +132,7 @@ def languages(*names):
             changed("joint", speech={**languages("nl"), "seed": 3}),
             "worlds one-nl and joint have nl with different speech",
         ),
-        ({**CONTENT, "models": {"m.pt": {}}}, "models.m.pt lacks languages"),
+        ({**CONTENT, "models": {"m.pt": {}}}, "models.m.pt takes languages or audio"),
         ({**CONTENT, "models": {"m.pt": {"languages": ["xx"]}}}, "models.m.pt: there are no words"),
     ],
 )
@@ -125,4 +150,4 @@ def test_the_shipped_joint_worlds_decode_all_their_languages():
         assert world.test == tuple(f"test-{language}" for language in world.languages)
     for world in plan.worlds.values():
         if world.recipe is not None:
-            assert set(world.languages) <= set(world.recipe["languages"])
+            assert set(world.languages) <= set(world.recipe.get("languages", ()))
