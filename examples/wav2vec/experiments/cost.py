@@ -84,8 +84,16 @@ def cost_of(fine_tunings: Iterable[FineTuning], update_hours: float | None = Non
             one = update_hours * updates_and_audio(ft.world)[0]
         hours += ft.trainings * one
         # A series of IMP keeps its last fine-tuning alone.
-        disk += _FILES * _BYTES * _SIZES[ft.world.size][0] / 1e9
+        disk += (_FILES + _of_trail(ft)) * _BYTES * _SIZES[ft.world.size][0] / 1e9
     return Cost(trainings, hours, disk)
+
+
+def _of_trail(ft: FineTuning) -> int:
+    """Checkpoints that are kept until it is scored, so that θ can be."""
+    if ft.trail is None:
+        return 0
+    first, every = ft.trail
+    return len(range(first, updates_and_audio(ft.world)[0] + 1, every))
 
 
 def cost_table(plan: Plan) -> str:
@@ -134,9 +142,11 @@ def cost_table(plan: Plan) -> str:
     else:
         made = (
             f"hours: estimated, {TERAFLOPS:g} TFLOP/s a GPU, nothing measured; GB left: estimated, "
-            f"{_FILES} checkpoints each; GB a GPU: estimated, fp32, four GPUs, without temporaries"
+            f"{_FILES} checkpoints each, and those of trails until they are scored; GB a GPU: "
+            "estimated, fp32, four GPUs, without temporaries"
         )
-    return f"{aligned(header, rows, left=1)}\n{made}"
+    note = "not counted: speaking, pre-training and decoding"
+    return f"{aligned(header, rows, left=1)}\n{made}; {note}"
 
 
 def _needed(result: Result) -> list[FineTuning]:

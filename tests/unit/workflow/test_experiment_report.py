@@ -187,5 +187,10 @@ def test_estimates_of_the_papers_scale():
     assert cost.trainings == 10
     assert cost.hours == pytest.approx(10 * gpu_hours(world))
     assert cost.gigabytes == pytest.approx(3 * 12 * 94.4e6 / 1e9)
+    # Of 12,000 updates every 500th from 2,000 on.
+    (trail,) = [
+        one for one in read_plan("paper").scored.values() if one.sparsity == 0.9 and one.trail
+    ]
+    assert cost_of([trail]).gigabytes == pytest.approx((3 + 21) * 12 * 94.4e6 / 1e9)
     assert gpu_memory(world) == pytest.approx((16 * 94.4e6 + 200 * 39e6) / 1e9)
     assert "nothing measured" in cost_table(read_plan("paper"))
