@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from experiments.checking import check_keys, check_named, check_values
 from experiments.corpora import KEYS as CORPUS_KEYS
 from experiments.corpora import REPOSITORIES
 from experiments.plan import (
@@ -41,6 +42,11 @@ _MODEL_KEYS = {"languages", "speakers", "audio", "width", "rounds", "updates", "
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
 _CLAIM_KEYS = {"says", "fewer", "than", "why", "paper"}
 _IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why", "paper"}
+OPTIONS = {
+    *("initial_sparsity", "rise", "stages", "initial", "interval", "interval_unit", "schedule"),
+    *("granularity", "include", "exclude", "biases", "seed", "rewind_update", "round_updates"),
+}
+"""Of a cell: those under `task.prune`, and parp imp's own."""
 _CELL_KEYS = {"method", "sparsity", "options", "seeds", "trail", "worlds", "from"}
 # Whose masks a cell's fine-tunings begin with: every world's of the same model, all but its own, or
 # its own by the next seed.
@@ -83,16 +89,21 @@ def read_plan(
     except yaml.YAMLError as error:
         raise UserError(f"{file}: {' '.join(str(error).split())}") from error
     known = {"work", "models", "worlds", "results"}
-    _check_keys(file.name, content, known, ("worlds", "results"))
+    check_keys(file.name, content, known, ("worlds", "results"))
+    check_values(file.name, {key: content[key] for key in ("work", "models") if key in content})
+    for key in ("worlds", "results"):
+        if not isinstance(content[key], Mapping):
+            raise UserError(f"{file.name}: {key} must hold keys and values")
     recipes = content.get("models") or {}
     for name, entry in recipes.items():
         place = f"{file.name}: models.{name}"
-        _check_keys(place, entry, _MODEL_KEYS, ())
+        check_keys(place, entry, _MODEL_KEYS, ())
+        check_values(place, entry)
         if ("languages" in entry) == ("audio" in entry):
             raise UserError(f"{place} takes languages or audio, one of them")
         _check_languages(place, entry.get("languages", ()))
         for folder in entry.get("audio", ()):
-            _check_named(place, {"audio": str(folder).split("/")[0]}, ("audio",), REPOSITORIES)
+            check_named(place, {"audio": str(folder).split("/")[0]}, ("audio",), REPOSITORIES)
     groups: dict[str, list[World]] = {}
     for name, entry in content["worlds"].items():
         groups[name] = list(_worlds(f"{file.name}: worlds.{name}", name, entry, recipes, gpus))
@@ -113,17 +124,6 @@ def read_plan(
         results,
         devices,
     )
-
-
-def _check_keys(where: str, entry: Any, known: set[str], wanted: Iterable[str]) -> None:
-    if not isinstance(entry, Mapping):
-        raise UserError(f"{where} must hold keys and values")
-    for key in entry:
-        if key not in known:
-            raise UserError(f"{where}: {key} has no meaning; use {', '.join(sorted(known))}")
-    for key in wanted:
-        if key not in entry:
-            raise UserError(f"{where} lacks {key}")
 
 
 def _check_languages(where: str, languages: Iterable[str]) -> None:
@@ -150,10 +150,13 @@ def _check_speech(file: str, worlds: Iterable[World]) -> None:
 
 def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | None:
     """A world's settings of speech, in the language of its own."""
-    speech = entry.get("speech")
-    if not speech or not {"language", "languages"} & set(speech):
-        return speech  # type: ignore[no-any-return]
-    _check_keys(f"{where}.speech", speech, _SPEECH_KEYS, ())
+    speech: Mapping[str, Any] | None = entry.get("speech")
+    if speech is None:
+        return None
+    check_keys(f"{where}.speech", speech, _SPEECH_KEYS, ())
+    check_values(f"{where}.speech", {k: v for k, v in speech.items() if k != "language"})
+    if not {"language", "languages"} & set(speech):
+        return speech
     if "language" in speech:
         if "data" in entry:
             raise UserError(f"{where}: data does not go with speech.language; leave it out")
@@ -169,7 +172,8 @@ def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | Non
 def _worlds(
     where: str, name: str, entry: Any, recipes: Mapping[str, Any], gpus: int
 ) -> Iterable[World]:
-    _check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
+    check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
+    check_values(where, entry)
     with options_named("", f"{where}: "):
         config: Any = yaml.safe_load(shipped.path_of(entry["config"]).read_text(encoding="utf-8"))
     on_gpus = 0 if config["common"].get("cpu") else gpus
@@ -179,7 +183,7 @@ def _worlds(
     if corpus is not None:
         if "speech" in entry:
             raise UserError(f"{where}: corpus and speech exclude each other; remove one")
-        _check_keys(f"{where}.corpus", corpus, CORPUS_KEYS, ("name",))
+        check_keys(f"{where}.corpus", corpus, CORPUS_KEYS, ("name",))
         if corpus["name"] not in REPOSITORIES:
             known = ", ".join(REPOSITORIES)
             raise UserError(f"{where}.corpus: name is {corpus['name']}, none of {known}")
@@ -210,7 +214,10 @@ def _worlds(
 
 
 def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]) -> Result:
-    _check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
+    check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
+    check_values(where, entry)
+    if ("world" in entry) == ("worlds" in entry):
+        raise UserError(f"{where} takes world or worlds, one of them")
     if entry["kind"] not in KIND_NAMES:
         raise UserError(f"{where}: kind {entry['kind']} is none of {', '.join(KIND_NAMES)}")
     chosen = _chosen(where, entry.get("worlds") or [entry.get("world")], groups)
@@ -218,7 +225,9 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
     found: dict[str, FineTuning] = {}
     for number, cell in enumerate(entry["cells"], start=1):
         place = f"{where}, cell {number}"
-        _check_keys(place, cell, _CELL_KEYS, ("method",))
+        check_keys(place, cell, _CELL_KEYS, ("method",))
+        check_values(place, cell)
+        check_keys(f"{place}.options", cell.get("options", {}), OPTIONS, ())
         if cell["method"] != IMP:
             with options_named("", f"{place}: "):
                 method_named(cell["method"])
@@ -233,16 +242,17 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
     claims: list[Claim | IouClaim] = []
     for number, claim in enumerate(entry.get("claims") or [], start=1):
         place = f"{where}, claim {number}"
+        check_values(place, claim)
         if of_masks:
-            _check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
-            _check_named(place, claim, ("of", "and_of"), settings)
-            _check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
+            check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
+            check_named(place, claim, ("of", "and_of"), settings)
+            check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
             claims.append(IouClaim(**claim))
         else:
-            _check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
+            check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
             groups_or_settings = TRANSFER_GROUPS if entry["kind"] == "transfer" else settings
-            _check_named(place, claim, ("fewer", "than"), groups_or_settings)
-            _check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
+            check_named(place, claim, ("fewer", "than"), groups_or_settings)
+            check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
             claims.append(Claim(**claim))
     return Result(
         name,
@@ -263,15 +273,6 @@ def _chosen(where: str, names: Iterable[Any], groups: Mapping[str, list[World]])
             raise UserError(f"{where}: there is no world {name}; use {', '.join(groups)}")
         found += groups[name]
     return found
-
-
-def _check_named(
-    where: str, claim: Mapping[str, Any], keys: Iterable[str], known: Iterable[str]
-) -> None:
-    """A claim speaks of the result's own settings or, about moved masks, of groups of runs."""
-    for key in keys:
-        if claim[key] not in known:
-            raise UserError(f"{where}: {key} is {claim[key]}; use {', '.join(known)}")
 
 
 def _check_source(where: str, cell: Mapping[str, Any]) -> None:

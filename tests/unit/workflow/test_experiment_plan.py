@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from experiments.kinds import KINDS
 from experiments.plan import HERE, KIND_NAMES, SCALES
-from experiments.reading import read_plan
+from experiments.reading import OPTIONS, read_plan
 
 from parp_fairseq.errors import UserError
 
@@ -56,6 +58,21 @@ def changed(**entries) -> dict:
     return {**SMALL, "results": {"r": {**SMALL["results"]["r"], **entries}}}
 
 
+def world(**entries) -> dict:
+    """SMALL with other keys in its first world."""
+    worlds = {**SMALL["worlds"], "w": {**SMALL["worlds"]["w"], **entries}}
+    return {**SMALL, "worlds": worlds}
+
+
+def test_options_are_those_of_the_task_and_of_parp_imp():
+    from parp_fairseq.tasks.config import FINGERPRINT
+
+    assert (
+        set(FINGERPRINT) - {"method", "sparsity", "mask"} | {"rewind_update", "round_updates"}
+        == OPTIONS
+    )
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_shipped_plans_are_read(scale):
     plan = read_plan(scale)
@@ -100,6 +117,22 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
     assert {ft.world.name for ft in plan.scored.values()} == {"many-nl"}
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("scal=paper", "--config: scal has no meaning; use corpora, demo, devices, gpus, home"),
+        ("gpus=two", "--config: gpus is two, expected a whole number of 1 or more"),
+        ("scale=large", "large.yaml is not there; the scales are small, paper"),
+    ],
+)
+def test_bad_settings_of_the_workflow(tmp_path, config, told):
+    program = Path(sys.executable).with_name("snakemake")
+    command = [program, "-s", HERE / "Snakefile", "-n", "cost", "--config", config]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and told in run.stderr + run.stdout
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -111,7 +144,7 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
         (changed(cells=[{"sparsity": [0.5]}]), "cell 1 lacks method"),
         (changed(claims=[{"says": "x"}]), "claim 1 lacks fewer"),
         (
-            changed(kind="overlap", cells=[], claims=[{"says": "x", "of": "o"}]),
+            changed(kind="overlap", cells=[{"method": "rp"}], claims=[{"says": "x", "of": "o"}]),
             "claim 1 lacks and_of",
         ),
         (
@@ -132,6 +165,27 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
         ),
         (changed(kind="overlap"), "cell 1: a dense model has no mask"),
         ([], "must hold keys and values"),
+        ({**SMALL, "results": None}, "small.yaml: results must hold keys and values"),
+        ({**SMALL, "work": 3}, "small.yaml: work is 3, expected a text"),
+        (changed(seeds=3), "results.r: seeds is 3, expected a list of whole numbers"),
+        (changed(cells=[]), "results.r: cells is [], expected a list of keys and values"),
+        (changed(worlds=["w"]), "results.r takes world or worlds, one of them"),
+        (
+            changed(cells=[{"method": "omp", "sparsity": [90]}]),
+            "cell 1: sparsity is [90], expected a list of numbers in [0, 1]",
+        ),
+        (changed(cells=[{"method": "omp", "sparsity": 0.9}]), "cell 1: sparsity is 0.9, expected"),
+        (changed(cells=[{"method": "omp", "trail": 400}]), "cell 1: trail is 400, expected two"),
+        (
+            changed(cells=[{"method": "parp_p", "options": {"initial_sparsty": 0.5}}]),
+            "cell 1.options: initial_sparsty has no meaning; use biases, exclude",
+        ),
+        (world(test="test"), "worlds.w: test is test, expected a list of texts"),
+        (world(model=None), "worlds.w: model is None, expected a text"),
+        (world(hours="one"), "worlds.w: hours is one, expected a number of 0 or more"),
+        (world(size="huge"), "worlds.w: size is huge, expected tiny, base or large"),
+        (world(speech=3), "worlds.w: speech is 3, expected keys and values"),
+        (world(speech={"sed": 1}), "worlds.w.speech: sed has no meaning; use language"),
     ],
 )
 def test_bad_plans(tmp_path, content, told):

@@ -1,0 +1,112 @@
+"""What a yaml's keys and values may be; each error names the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from parp_fairseq.errors import UserError
+
+
+def check_keys(where: str, entry: Any, known: Iterable[str], wanted: Iterable[str]) -> None:
+    """See that an entry holds known keys alone, and the wanted ones.
+
+    Raises:
+        UserError: it does not, or is no mapping.
+    """
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where} must hold keys and values")
+    for key in entry:
+        if key not in known:
+            raise UserError(f"{where}: {key} has no meaning; use {', '.join(sorted(known))}")
+    for key in wanted:
+        if key not in entry:
+            raise UserError(f"{where} lacks {key}")
+
+
+def check_named(
+    where: str, entry: Mapping[str, Any], keys: Iterable[str], known: Iterable[str]
+) -> None:
+    """See that the values of these keys are known names.
+
+    Raises:
+        UserError: one is not; the line tells those that are.
+    """
+    for key in keys:
+        if entry[key] not in known:
+            raise UserError(f"{where}: {key} is {entry[key]}; use {', '.join(known)}")
+
+
+def check_values(where: str, entry: Mapping[str, Any]) -> None:
+    """See that each value is of the type and in the range that its key asks for.
+
+    Raises:
+        UserError: one is not; the line tells what is expected.
+    """
+    for key, value in entry.items():
+        if key in _VALUES:
+            fits, words = _VALUES[key]
+            if not fits(value):
+                raise UserError(f"{where}: {key} is {value}, expected {words}")
+
+
+def count(where: str, key: str, value: Any) -> int:
+    """A whole number of 1 or more.
+
+    Raises:
+        UserError: `value` is none.
+    """
+    if not _is_whole(value, 1):
+        raise UserError(f"{where}: {key} is {value}, expected {_COUNT[1]}")
+    return int(value)
+
+
+def _is_number(value: Any, least: float, most: float = float("inf")) -> bool:
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return real and least <= value <= most
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _list_of(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(one, value))
+
+
+def _is_trail(value: Any) -> bool:
+    return len(value) == 2 if _list_of(lambda one: _is_whole(one, 1))(value) else False
+
+
+_TEXT = (_is_text, "a text")
+_TEXTS = (_list_of(_is_text), "a list of texts")
+_MAPPING = (_is_mapping, "keys and values")
+_CELLS = _list_of(_is_mapping)
+_COUNT = (lambda value: _is_whole(value, 1), "a whole number of 1 or more")
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("about", "config", "data", "model", "valid", "title", "work"), _TEXT),
+    **dict.fromkeys(("world", "method", "says", "fewer", "than", "of", "and_of", "why"), _TEXT),
+    **dict.fromkeys(("test", "each", "overrides", "worlds", "audio", "languages"), _TEXTS),
+    **dict.fromkeys(("models", "speech", "options"), _MAPPING),
+    **dict.fromkeys(("speakers", "width", "updates", "per_speaker"), _COUNT),
+    "seed": (lambda value: _is_whole(value, 0), "a whole number of 0 or more"),
+    "seeds": (_list_of(lambda one: _is_whole(one, 0)), "a list of whole numbers"),
+    "rounds": (_list_of(lambda one: _is_whole(one, 1)), "a list of whole numbers"),
+    "sparsity": (_list_of(lambda one: _is_number(one, 0, 1)), "a list of numbers in [0, 1]"),
+    "trail": (_is_trail, "two whole numbers: the first update, and every how many"),
+    "hours": (lambda value: _is_number(value, 0), "a number of 0 or more"),
+    "above": (lambda value: _is_number(value, 0, 1), "a number in [0, 1]"),
+    "cells": (_CELLS, "a list of keys and values"),
+    "claims": (lambda value: value == [] or _CELLS(value), "a list of keys and values"),
+    "worlds_differ": (lambda value: isinstance(value, bool), "true or false"),
+    "size": (lambda value: value in ("tiny", "base", "large"), "tiny, base or large"),
+}
+"""Key, wherever it stands → whether a value fits it, and what fits."""
