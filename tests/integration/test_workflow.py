@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -209,6 +211,32 @@ def test_recordings_are_asked_for_before_anything_starts(tmp_path):
     run = snakemake(tmp_path, prepared, config=("corpora=clones",))
     assert run.returncode == 0, run.stderr[-3000:]
     assert (tmp_path / "work/small/data/quick/10min/train.tsv").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
+def test_the_shortest_target_that_ships_killed_on_the_way(tmp_path):
+    """tells_apart without the scores that are committed: six fine-tunings of a minute or two."""
+    (tmp_path / "small.yaml").write_bytes((HERE / "small.yaml").read_bytes())
+    program = Path(sys.executable).with_name("snakemake")
+    command = [program, "-s", HERE / "Snakefile", "-c", "2", "tells_apart", "--config"]
+    first = subprocess.Popen([*command, f"home={tmp_path}"], start_new_session=True, cwd=tmp_path)
+    runs = tmp_path / "work/small/runs"
+    while not (begun := list(runs.glob(f"*/checkpoints/{LAST}"))):
+        assert first.poll() is None
+        time.sleep(1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    # As Snakemake asks for after a kill.
+    assert snakemake(tmp_path, "--unlock").returncode == 0
+    again = snakemake(tmp_path, "-c", "2", "tells_apart")
+    assert again.returncode == 0, again.stderr[-3000:]
+    name = begun[0].parents[1].name
+    log = (tmp_path / f"work/small/logs/{name}.train.log").read_text(encoding="utf-8")
+    assert log.count("$ ") >= 2 and "Loaded checkpoint" in log.split("$ ", 2)[2]
+    assert len(list((tmp_path / "results/small").glob("*.json"))) == 6
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| dense makes fewer errors than RP at 90% | holds | *held* |" in text
 
 
 def test_masks_move_between_worlds(tmp_path, monkeypatch):
