@@ -52,7 +52,9 @@ def series_of(settings: Sequence[Setting]) -> list[Series]:
         members = [setting for setting in settings if setting.first.method == method]
         sparsities = [setting.first.sparsity for setting in members]
         if len(set(sparsities)) == len(sparsities):
-            found.append(Series(method, method_title(method), tuple(members)))
+            first = members[0].first
+            label = method_title(method) if first.source is None else title_of(first)
+            found.append(Series(method, label, tuple(members)))
             continue
         for number, title in enumerate(dict.fromkeys(title_of(one.first) for one in members)):
             alike = tuple(one for one in members if title_of(one.first) == title)

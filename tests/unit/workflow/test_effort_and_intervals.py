@@ -133,3 +133,11 @@ def test_stages_are_a_series_of_their_own(tmp_path):
     lines = series_of(settings_of(plan.results["stages"], read_scores(plan)))
     assert [line.label for line in lines] == ["PARP-P", "PARP-P, stages [0.8]"]
     assert (plan.home / "stages" / "small.png").is_file()
+
+
+def test_a_given_mask_says_whose_it_is(tmp_path):
+    cells = [{"method": "mask", "sparsity": [0.9, 0.5], "from": "another_seed"}]
+    result = {"title": "Given", "kind": "rates", "world": "w", "cells": cells}
+    plan = made_plan(tmp_path, {**CONTENT, "results": {"given": result}})
+    (line,) = series_of(settings_of(plan.results["given"], {}))
+    assert line.label.endswith("from another seed") and len(line.members) == 2
