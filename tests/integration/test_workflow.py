@@ -206,6 +206,15 @@ def test_recordings_are_asked_for_before_anything_starts(tmp_path):
     run = snakemake(tmp_path, "-n", "apart")
     assert run.returncode != 0
     assert "mboshi is recorded speech: git clone" in run.stdout + run.stderr
+    # Data of one's own may be missing to see what would be done.
+    world = {"quick": {**quick, "model": "mine.pt"}}
+    own = yaml.safe_dump({**PLAN, "worlds": world}, sort_keys=False)
+    (tmp_path / "small.yaml").write_text(own, encoding="utf-8")
+    assert snakemake(tmp_path, "-n", "apart").returncode == 0
+    run = snakemake(tmp_path, "apart")
+    assert run.returncode != 0
+    assert "train.tsv: no such file, and world quick needs it" in run.stdout + run.stderr
+    (tmp_path / "small.yaml").write_text(content, encoding="utf-8")
     write_mboshi(tmp_path / "clones" / "mboshi")
     prepared = "work/small/prepared/quick"
     run = snakemake(tmp_path, prepared, config=("corpora=clones",))

@@ -7,7 +7,28 @@ from pathlib import Path
 
 from experiments.corpora import make_manifests, place_model
 from experiments.plan import World
+from parp_fairseq.checkpoints.shipped import named_checkpoint
 from parp_fairseq.demo.plan import UTTERANCES
+from parp_fairseq.errors import UserError
+
+
+def check_given(world: World, work: Path) -> None:
+    """See that the manifests and the checkpoint are there where the workflow makes neither.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    if world.made:
+        return
+    files = [work / world.data / f"{split}.tsv" for split in ("train", *world.splits)]
+    if world.recipe is None:
+        files.append(work / named_checkpoint(world.model))
+    for file in files:
+        if not file.is_file():
+            raise UserError(
+                f"{file}: no such file, and world {world.name} needs it; relative paths of the "
+                "yaml are looked for from the work folder (--config work=DIR)"
+            )
 
 
 def make_data(world: World, work: Path, jobs: int = 1, corpora: Path | None = None) -> None:

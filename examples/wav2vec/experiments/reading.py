@@ -162,11 +162,16 @@ def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | Non
             raise UserError(f"{where}: data does not go with speech.language; leave it out")
         if "languages" in speech:
             raise UserError(f"{where}.speech has language and languages; give one of them")
-        speech = {**speech, "language": str(speech["language"]).format(each=each)}
+        speech = {**speech, "language": _filled(speech["language"], each)}
         _check_languages(f"{where}.speech", [speech["language"]])
     else:
         _check_languages(f"{where}.speech", speech["languages"])
     return speech
+
+
+def _filled(text: str, each: str | None) -> str:
+    """A world's own text, of the text of its group."""
+    return text.replace("{each}", str(each))
 
 
 def _worlds(
@@ -195,9 +200,9 @@ def _worlds(
             data = f"data/languages/{speech['language']}"
         yield World(
             name=own,
-            about=str(entry.get("about", "")).format(each=each),
+            about=_filled(entry.get("about", ""), each),
             config=entry["config"],
-            data=str(data).format(each=each),
+            data=_filled(data, each),
             model=str(entry["model"]),
             valid=str(entry["valid"]),
             test=tuple(entry["test"]),
