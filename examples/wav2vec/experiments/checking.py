@@ -93,7 +93,8 @@ _CELLS = _list_of(_is_mapping)
 _COUNT = (lambda value: _is_whole(value, 1), "a whole number of 1 or more")
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("about", "config", "data", "model", "valid", "title", "work"), _TEXT),
-    **dict.fromkeys(("world", "method", "says", "fewer", "than", "of", "and_of", "why"), _TEXT),
+    **dict.fromkeys(("language", "world", "method", "says", "fewer", "than", "of"), _TEXT),
+    **dict.fromkeys(("and_of", "why"), _TEXT),
     **dict.fromkeys(("test", "each", "overrides", "worlds", "audio", "languages"), _TEXTS),
     **dict.fromkeys(("models", "speech", "options"), _MAPPING),
     **dict.fromkeys(("speakers", "width", "updates", "per_speaker"), _COUNT),

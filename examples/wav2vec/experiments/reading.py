@@ -154,7 +154,7 @@ def _speech(where: str, entry: Any, each: str | None) -> Mapping[str, Any] | Non
     if speech is None:
         return None
     check_keys(f"{where}.speech", speech, _SPEECH_KEYS, ())
-    check_values(f"{where}.speech", {k: v for k, v in speech.items() if k != "language"})
+    check_values(f"{where}.speech", speech)
     if not {"language", "languages"} & set(speech):
         return speech
     if "language" in speech:
