@@ -84,7 +84,7 @@ def _write(
             "commit": commit(),
             "versions": read_run(folder / RUN_FILE).record.get("versions"),
             "model_sha256": _digest(plan.work / named_checkpoint(ft.world.model)),
-            "machine": machine(),
+            "machine": machine(ft.world.gpus),
             "minutes": round(_minutes(plan, ft), 2),
             "trainings": ft.trainings,
             "scores": scores,
@@ -215,12 +215,18 @@ def commit() -> str | None:
     return found.stdout.strip()
 
 
-def machine() -> str:
-    """Processor, cores, and the load now."""
+def machine(gpus: int = 0) -> str:
+    """GPUs of a training, processor, cores, and the load now."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
         name = found[1].strip() if found else name
     load = os.getloadavg()[0]
-    return f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
+    cores = f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
+    if not gpus:
+        return cores
+    import torch
+
+    kind = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "not seen when scored"
+    return f"{gpus} GPUs ({kind}), {cores}"

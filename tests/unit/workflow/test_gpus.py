@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from experiments import commands, gpus
 from experiments.reading import read_plan
+from experiments.work import machine
 
 from parp_fairseq.errors import UserError
 
@@ -35,6 +36,14 @@ def test_counts_that_cannot_be(monkeypatch):
         gpus.check_count(plan, "x", 2)
     gpus.check_count(plan, "x", 1)
     gpus.check_count(replace(plan, devices=("4", "5")), "x", 2)
+
+
+def test_a_score_names_its_gpus(monkeypatch):
+    assert "GPU" not in machine()
+    assert machine(2).startswith("2 GPUs (not seen when scored), ")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: "Kind X")
+    assert machine(4).startswith("4 GPUs (Kind X), ")
 
 
 def test_no_two_trainings_have_a_device(tmp_path, monkeypatch):
