@@ -7,7 +7,7 @@ from typing import Any, Union
 
 from parp_fairseq.checkpoints.finetuned import FineTuned
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
+from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -37,19 +37,10 @@ class Splits:
                 symbols=finetuned.symbols,
                 symbols_from=f"the dictionary of {finetuned.path}",
             )
-            _check_lengths(manifest, self.max_tokens)
+            check_lengths(manifest, self.max_tokens, "max_tokens")
             _check_words(manifest, f"{split}.{finetuned.labels}", joining)
             self._passed[key] = manifest
         return self._passed[key]
-
-
-def _check_lengths(checked: CheckedManifest, max_tokens: int | None) -> None:
-    for number, row in enumerate(checked.manifest.rows, start=2):
-        if max_tokens is not None and row.frames > max_tokens:
-            raise UserError(
-                f"{checked.split}.tsv row {number}: {row.path} has {row.frames} samples, more than "
-                f"a batch may hold (max_tokens {max_tokens}); raise max_tokens"
-            )
 
 
 def _check_words(checked: CheckedManifest, file: str, post_process: str) -> None:

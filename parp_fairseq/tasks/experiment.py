@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
+from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
 from parp_fairseq.masks.making import sha256
 from parp_fairseq.runs.settings import Difference, differences, is_path, listed, refusal
 from parp_fairseq.tasks import config as prune_config
@@ -117,6 +117,10 @@ def _check_manifests(
             training=split == train,
             mask_length=model.mask_length if model.apply_mask else 0,
         )
+        # fairseq ends in an assertion: in the validation set at the first validation.
+        limit = "max_tokens" if split == train else "max_tokens_valid"
+        if split == train or not run.dataset.disable_validation:
+            check_lengths(manifest, run.dataset[limit], f"dataset.{limit}")
         checked.append(("training set" if split == train else "validation set", manifest))
     return checked
 

@@ -188,6 +188,14 @@ PLAIN = {
         ["distributed_training.distributed_world_size=999"],
         ["distributed_training.distributed_world_size", "999"],
     ),
+    "longer than a batch": (
+        ["dataset.max_tokens=20000"],
+        ["train.tsv row", "dataset.max_tokens is 20000", "raise dataset.max_tokens"],
+    ),
+    "longer than a batch of the validation": (
+        ["dataset.max_tokens_valid=20000"],
+        ["dev-other.tsv row", "dataset.max_tokens_valid is 20000"],
+    ),
     "restore_file": (["checkpoint.restore_file=x.pt"], ["checkpoint.restore_file is", "x.pt"]),
 }
 MADE = {

@@ -87,6 +87,27 @@ def check_manifest(
     return read.checked
 
 
+def check_lengths(checked: CheckedManifest, limit: int | None, option: str) -> None:
+    """See that a batch can hold every utterance.
+
+    Args:
+        checked: the split.
+        limit: samples in a batch, padding included; None: no limit.
+        option: what sets the limit.
+
+    Raises:
+        UserError: one is longer; names its row.
+    """
+    if limit is None:
+        return
+    for number, row in enumerate(checked.manifest.rows, start=2):
+        if row.frames > limit:
+            raise UserError(
+                f"{checked.split}.tsv row {number}: {row.path} has {row.frames} samples, more than "
+                f"a batch may hold ({option} is {limit}); raise {option}, or remove the row"
+            )
+
+
 @dataclass(frozen=True)
 class ReadSplit:
     """A split's two files, well formed and as long as each other."""
