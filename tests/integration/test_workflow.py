@@ -223,6 +223,7 @@ def test_recordings_are_asked_for_before_anything_starts(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
 def test_the_shortest_target_that_ships_killed_on_the_way(tmp_path):
     """tells_apart without the scores that are committed: six fine-tunings of a minute or two."""
