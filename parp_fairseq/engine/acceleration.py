@@ -18,7 +18,7 @@ from parp_fairseq.engine.layers import (
     SparseFeedForward,
     SparseLinear,
 )
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 from parp_fairseq.kernels.sparse import count_kept
 
 FRAMES = (100, 500)
@@ -151,7 +151,7 @@ def accelerate(
         differing = sorted(set(choice) ^ {group.key for group in groups})
         raise EngineError(f"the choice is of another model: it differs in {differing[0]}")
     # Asking for the level says once, on standard error, what to install where there is none.
-    compiled = library.level() != library.REFERENCE
+    compiled = native.level() != native.REFERENCE
     chooser = _Chooser(frames)
     decisions = []
     for group in groups:
@@ -168,7 +168,7 @@ def accelerate(
             group.replace()
         dense_ms, sparse_ms = times or (None, None)
         decisions.append(Decision(group.key, group.kind, sparsity, dense_ms, sparse_ms, sparse))
-    return Acceleration(tuple(decisions), library.level(), library.threads())
+    return Acceleration(tuple(decisions), native.level(), native.threads())
 
 
 def _check(model: nn.Module) -> None:

@@ -30,8 +30,8 @@ def run_sparse(model: nn.Module, engine: str) -> int:
     if engine == DENSE:
         return 0
     from parp_fairseq.engine import accelerate
-    from parp_fairseq.kernels import library
+    from parp_fairseq.kernels import native
 
     # What is clear with vectors is not without: there it is measured too.
-    clear = CLEAR if engine == AUTO and library.level() in ("avx2", "avx512") else None
+    clear = CLEAR if engine == AUTO and native.level() in ("avx2", "avx512") else None
     return accelerate(model, clear=clear).replaced

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from parp_fairseq.kernels.library import Kernel, kernel
+from parp_fairseq.kernels.native import Kernel, kernel
 
 # Entries that a thread takes at a time: a multiple of 64, for kernels work on 64 at a time.
 TILE = 1 << 16

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels import batch
-from parp_fairseq.kernels.library import kernel, threads
+from parp_fairseq.kernels.native import kernel, threads
 
 
 def pack(keep: Tensor) -> Tensor:

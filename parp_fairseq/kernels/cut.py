@@ -12,7 +12,7 @@ from torch import Tensor
 
 from parp_fairseq.kernels import bits
 from parp_fairseq.kernels.batch import Batch, addresses, split
-from parp_fairseq.kernels.library import threads
+from parp_fairseq.kernels.native import threads
 from parp_fairseq.kernels.words import words
 
 

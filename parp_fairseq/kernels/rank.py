@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels.batch import Batch, split
-from parp_fairseq.kernels.library import threads
+from parp_fairseq.kernels.native import threads
 from parp_fairseq.kernels.words import infinity, words
 
 DIGITS = 1 << 16

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from parp_fairseq.kernels.library import kernel, threads
+from parp_fairseq.kernels.native import kernel, threads
 
 ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
 """What may follow a layer; gelu is the exact one (by erf)."""

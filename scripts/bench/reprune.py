@@ -23,7 +23,7 @@ from machine import machine
 from memory import peak_extra_bytes
 from torch.nn.utils import prune
 
-from parp_fairseq.kernels.library import level
+from parp_fairseq.kernels.native import level
 from parp_fairseq.pruning import Mask, Pruner, SparsitySchedule
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.table import aligned

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from parp_fairseq.engine import accelerate
 from parp_fairseq.engine.layers import ProjectedAttention
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.pruning.scope import place_of
 from parp_fairseq.table import aligned
@@ -295,7 +295,7 @@ def main() -> None:
         f"faster than dense fp32; - where a shorter input took {HOPELESS} times as long."
     )
     print(
-        f"Kernels: {library.level()}. Largest difference of the engine to dense: {difference:.1e}. "
+        f"Kernels: {native.level()}. Largest difference of the engine to dense: {difference:.1e}. "
         f"Choosing took {choosing:.1f} s for all {len(subnetworks)} models."
     )
     print(machine())
@@ -303,7 +303,7 @@ def main() -> None:
         values = {
             "seconds": {part.__name__: times for part, times in found.items()},
             "clock": clock.__name__,
-            "kernels": library.level(),
+            "kernels": native.level(),
             "difference": difference,
             "machine": machine(),
         }

@@ -19,7 +19,7 @@ from parp_fairseq.inference import transcribe as transcribing
 from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.opening import open_subnetwork
 from parp_fairseq.inference.transcribe import transcribe
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_transcripts_are_those_of_parp_eval(name, engine, models, heard, monkeyp
     code, lines, err = parp(monkeypatch, capsys, *arguments)
     assert code == 0
     assert dict(line.split("\t") for line in lines) == heard
-    if engine == "auto" and library.level() in ("avx2", "avx512"):
+    if engine == "auto" and native.level() in ("avx2", "avx512"):
         assert "groups of layers ran sparse" in err
     assert re.search(r"8 recordings, [\d.]+ s of audio; computed in .*real-time factor", err)
 

@@ -17,9 +17,9 @@ from parp_fairseq.checkpoints.dictionary import dictionary_from
 from parp_fairseq.engine import EngineError, accelerate, acceleration, layers
 from parp_fairseq.engine.groups import activation_named, find_groups
 from parp_fairseq.engine.layers import ProjectedAttention, SharedInput, SparseLinear
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 
-pytestmark = pytest.mark.skipif(not library.available(), reason="no compiled kernels")
+pytestmark = pytest.mark.skipif(not native.available(), reason="no compiled kernels")
 
 
 @pytest.fixture
@@ -146,10 +146,10 @@ def test_dense_layers_stay_dense_whatever_they_are():
 
 
 def test_without_compiled_kernels_all_stays_dense(monkeypatch, always):
-    monkeypatch.setenv(library.VARIABLE, library.REFERENCE)
+    monkeypatch.setenv(native.VARIABLE, native.REFERENCE)
     model = prune(nn.Sequential(nn.Linear(64, 64)))
     found = accelerate(model)
-    assert (found.replaced, found.level) == (0, library.REFERENCE)
+    assert (found.replaced, found.level) == (0, native.REFERENCE)
 
 
 class Odd(torch.Tensor):

@@ -23,7 +23,7 @@ from parp_fairseq.inference.engines import run_sparse
 from parp_fairseq.inference.opening import check_model, open_subnetwork
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.inference.transcribe import transcribe
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 
@@ -204,7 +204,7 @@ def test_engines(models, monkeypatch):
 
     dense = opened()
     assert run_sparse(dense, "dense") == 0
-    if library.level() == library.REFERENCE:
+    if native.level() == native.REFERENCE:
         pytest.skip("without kernels all stays dense")
     # The small model's layers are below what is worth it.
     monkeypatch.setattr("parp_fairseq.engine.acceleration.LEAST_ENTRIES", 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 from parp_fairseq.kernels.words import INTEGERS
 
-LEVELS = [library.REFERENCE, *library.available()]
+LEVELS = [native.REFERENCE, *native.available()]
 DTYPES = list(INTEGERS)
 # Around what kernels take at a time (64) and a thread at a time (64 too, see `small_tiles`).
 SIZES = st.one_of(st.integers(0, 20), st.sampled_from([63, 64, 65, 127, 128, 129, 200, 513]))

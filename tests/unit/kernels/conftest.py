@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from parp_fairseq.kernels import library
+from parp_fairseq.kernels import native
 
 if "LIBRARY_UNDER_TEST" in os.environ:
-    library.LIBRARY = Path(os.environ["LIBRARY_UNDER_TEST"])
-    library._library.cache_clear()
+    native.LIBRARY = Path(os.environ["LIBRARY_UNDER_TEST"])
+    native._library.cache_clear()

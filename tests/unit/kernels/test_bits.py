@@ -9,7 +9,7 @@ from arrays import LEVELS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, bits, library
+from parp_fairseq.kernels import batch, bits, native
 
 anything = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -18,7 +18,7 @@ anything = settings(
 
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
-    monkeypatch.setenv(library.VARIABLE, request.param)
+    monkeypatch.setenv(native.VARIABLE, request.param)
 
 
 @anything

@@ -8,7 +8,7 @@ from arrays import DTYPES, LEVELS, flat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, bits, library
+from parp_fairseq.kernels import batch, bits, native
 from parp_fairseq.kernels.cut import Bound, cut, kept_reference, zero_unset
 from parp_fairseq.kernels.words import infinity, value_of, words
 
@@ -19,7 +19,7 @@ anything = settings(
 
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
-    monkeypatch.setenv(library.VARIABLE, request.param)
+    monkeypatch.setenv(native.VARIABLE, request.param)
     monkeypatch.setattr(batch, "TILE", 64)
 
 

@@ -9,7 +9,7 @@ from arrays import LEVELS, several
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, library
+from parp_fairseq.kernels import batch, native
 from parp_fairseq.kernels.rank import digits, digits_reference, scan
 from parp_fairseq.kernels.words import infinity, value_of, words
 
@@ -20,7 +20,7 @@ anything = settings(
 
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
-    monkeypatch.setenv(library.VARIABLE, request.param)
+    monkeypatch.setenv(native.VARIABLE, request.param)
     monkeypatch.setattr(batch, "TILE", 64)
 
 

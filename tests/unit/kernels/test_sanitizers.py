@@ -53,8 +53,8 @@ def test_nothing_is_read_or_written_beside_the_arrays(tmp_path):
 # A mask that is too short by a byte.
 PROBE = """
 import os, pathlib, torch
-from parp_fairseq.kernels import library
-library.LIBRARY = pathlib.Path(os.environ["LIBRARY_UNDER_TEST"])
+from parp_fairseq.kernels import native
+native.LIBRARY = pathlib.Path(os.environ["LIBRARY_UNDER_TEST"])
 from parp_fairseq.kernels.cut import zero_unset
 zero_unset([torch.ones(128)], [torch.zeros(15, dtype=torch.uint8)])
 """

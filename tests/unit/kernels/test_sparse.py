@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from parp_fairseq.kernels import library, sparse
+from parp_fairseq.kernels import native, sparse
 from parp_fairseq.kernels.sparse import (
     count_kept,
     feed_forward,
@@ -19,12 +19,12 @@ from parp_fairseq.kernels.sparse import (
     tile_frames,
 )
 
-LEVELS = [library.REFERENCE, *library.available()]
+LEVELS = [native.REFERENCE, *native.available()]
 
 
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
-    monkeypatch.setenv(library.VARIABLE, request.param)
+    monkeypatch.setenv(native.VARIABLE, request.param)
     return request.param
 
 
@@ -55,7 +55,7 @@ def close(one, two):
 )
 def test_is_the_dense_layer(frames, rows, inputs, sparsity, biased, activation, name):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(library.VARIABLE, name)
+        patch.setenv(native.VARIABLE, name)
         weight = pruned(rows, inputs, sparsity, frames)
         bias = torch.randn(rows) if biased else None
         x = torch.randn(frames, inputs)
@@ -129,7 +129,7 @@ def test_long_inputs_go_through_in_pieces(level, monkeypatch):
 def test_what_does_not_fit_is_refused(level):
     matrix = sparse_matrix(torch.ones(2, 3))
     for x in (torch.randn(4, 2), torch.randn(4, 3).half(), torch.randn(4, 3, dtype=torch.float64)):
-        if level != library.REFERENCE:
+        if level != native.REFERENCE:
             with pytest.raises(ValueError, match="a sparse layer of 3 inputs takes float32"):
                 sparse_linear(x, matrix)
     for weight in (torch.ones(2), torch.ones(2, 3).half(), torch.ones(2, 3, device="meta")):
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(level):
 )
 def test_what_is_kept_is_what_numpy_finds(rows, inputs, sparsity, name):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(library.VARIABLE, name)
+        patch.setenv(native.VARIABLE, name)
         weight = pruned(inputs, rows, sparsity).t()
         weight[0, 0] = float("nan")
         matrix = sparse_matrix(weight)

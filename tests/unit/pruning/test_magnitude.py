@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import prune
 
-from parp_fairseq.kernels import batch, library
+from parp_fairseq.kernels import batch, native
 from parp_fairseq.kernels.words import infinity, word_of
 from parp_fairseq.pruning import Mask, magnitude, magnitude_mask, random_mask
 from parp_fairseq.pruning.errors import PruningError
@@ -57,7 +57,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(batch, "TILE", 64)
 
 
-@pytest.fixture(params=["reference", *library.available()])
+@pytest.fixture(params=["reference", *native.available()])
 def level(request, monkeypatch):
     """Each code that can run here."""
     monkeypatch.setenv("PARP_KERNELS", request.param)

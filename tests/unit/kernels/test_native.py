@@ -10,13 +10,13 @@ import sys
 import pytest
 import torch
 
-from parp_fairseq.kernels import bits, build, library
+from parp_fairseq.kernels import bits, build, native
 
 CODE = """
 import torch
-from parp_fairseq.kernels import bits, library
+from parp_fairseq.kernels import bits, native
 a = torch.arange(256, dtype=torch.uint8)
-print(library.level(), bits.count_both(a, a.flip(0)), bits.count_both(a, a))
+print(native.level(), bits.count_both(a, a.flip(0)), bits.count_both(a, a))
 """
 
 
@@ -45,20 +45,20 @@ def package(tmp_path):
 
 
 def test_what_this_checkout_runs_on_is_built():
-    assert library.available(), "run python -m parp_fairseq.kernels.build"
+    assert native.available(), "run python -m parp_fairseq.kernels.build"
 
 
-@pytest.mark.parametrize("name", ["reference", *library.available()])
+@pytest.mark.parametrize("name", ["reference", *native.available()])
 def test_a_level_can_be_forced(name, monkeypatch):
     monkeypatch.setenv("PARP_KERNELS", name)
-    assert library.level() == name
+    assert native.level() == name
 
 
 @pytest.mark.parametrize("name", ["fast", "AVX2"])
 def test_an_unknown_level_is_refused(name, monkeypatch):
     monkeypatch.setenv("PARP_KERNELS", name)
-    with pytest.raises(library.KernelsError, match=f"{name}.*use reference, portable"):
-        library.level()
+    with pytest.raises(native.KernelsError, match=f"{name}.*use reference, portable"):
+        native.level()
 
 
 def test_an_unknown_level_ends_in_one_line(package):
@@ -96,8 +96,8 @@ def test_asking_for_the_reference_is_silent(package):
 
 
 def test_a_library_of_other_sources_is_not_used(package):
-    shutil.copy(library.LIBRARY, package / "parp_fairseq" / "kernels")
-    assert program(folder=package).stdout.split()[0] == library.available()[-1]
+    shutil.copy(native.LIBRARY, package / "parp_fairseq" / "kernels")
+    assert program(folder=package).stdout.split()[0] == native.available()[-1]
     with (package / "parp_fairseq/kernels/csrc/bits.cpp").open("a") as source:
         source.write("// changed\n")
     run = program(folder=package)
@@ -121,14 +121,14 @@ def test_a_compiler_that_lacks_a_level_builds_the_others(package):
     code = "from parp_fairseq.kernels import build; print(*build.build())"
     run = program(code, folder=package, CXX=str(old))
     assert run.stdout.split() == [name for name in build.LEVELS if name != "avx512"], run.stderr
-    assert program(folder=package).stdout.split()[0] == library.available()[:2][-1]
+    assert program(folder=package).stdout.split()[0] == native.available()[:2][-1]
 
 
 def test_no_inline_function_is_shared_by_levels():
     """The linker would keep one copy for all, perhaps one that this processor cannot run."""
     if not shutil.which("nm"):
         pytest.skip("needs nm")
-    command = ["nm", "-C", str(library.LIBRARY)]
+    command = ["nm", "-C", str(native.LIBRARY)]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert any("scan_portable" in name for name in names)
     weak = [name for name in names if name[17:18] in "VWu"]
