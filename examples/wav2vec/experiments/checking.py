@@ -24,6 +24,19 @@ def check_keys(where: str, entry: Any, known: Iterable[str], wanted: Iterable[st
             raise UserError(f"{where} lacks {key}")
 
 
+def check_names(where: str, entry: Any) -> None:
+    """See that an entry holds things by name.
+
+    Raises:
+        UserError: it is no mapping, or a name is no text (2026 without quotes is a number).
+    """
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where} must hold keys and values")
+    for name in entry:
+        if not _is_text(name):
+            raise UserError(f"{where}: {name} is no name; quote it")
+
+
 def check_named(
     where: str, entry: Mapping[str, Any], keys: Iterable[str], known: Iterable[str]
 ) -> None:
@@ -32,6 +45,7 @@ def check_named(
     Raises:
         UserError: one is not; the line tells those that are.
     """
+    known = tuple(known)
     for key in keys:
         if entry[key] not in known:
             raise UserError(f"{where}: {key} is {entry[key]}; use {', '.join(known)}")
@@ -82,31 +96,46 @@ def _list_of(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and bool(value) and all(map(one, value))
 
 
+def _mapping_to(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Mapping) and all(map(one, value.values()))
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value, 1)
+
+
+def _is_seed(value: Any) -> bool:
+    return _is_whole(value, 0)
+
+
 def _is_trail(value: Any) -> bool:
-    return len(value) == 2 if _list_of(lambda one: _is_whole(one, 1))(value) else False
+    return _COUNTS(value) and len(value) == 2
 
 
 _TEXT = (_is_text, "a text")
 _TEXTS = (_list_of(_is_text), "a list of texts")
+_SHARE = "a number in [0, 1]"
 _MAPPING = (_is_mapping, "keys and values")
-_CELLS = _list_of(_is_mapping)
-_COUNT = (lambda value: _is_whole(value, 1), "a whole number of 1 or more")
+_MAPPINGS = _list_of(_is_mapping)
+_COUNTS = _list_of(_is_count)
+_COUNT = (_is_count, "a whole number of 1 or more")
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("about", "config", "data", "model", "valid", "title", "work"), _TEXT),
     **dict.fromkeys(("language", "world", "method", "says", "fewer", "than", "of"), _TEXT),
     **dict.fromkeys(("and_of", "why"), _TEXT),
     **dict.fromkeys(("test", "each", "overrides", "worlds", "audio", "languages"), _TEXTS),
-    **dict.fromkeys(("models", "speech", "options"), _MAPPING),
+    **dict.fromkeys(("speech", "options"), _MAPPING),
     **dict.fromkeys(("speakers", "width", "updates", "per_speaker"), _COUNT),
-    "seed": (lambda value: _is_whole(value, 0), "a whole number of 0 or more"),
-    "seeds": (_list_of(lambda one: _is_whole(one, 0)), "a list of whole numbers"),
-    "rounds": (_list_of(lambda one: _is_whole(one, 1)), "a list of whole numbers"),
+    "utterances": (_mapping_to(_is_count), "parts with whole numbers of 1 or more"),
+    "seed": (_is_seed, "a whole number of 0 or more"),
+    "seeds": (_list_of(_is_seed), "a list of whole numbers"),
+    "rounds": (_COUNTS, "a list of whole numbers"),
     "sparsity": (_list_of(lambda one: _is_number(one, 0, 1)), "a list of numbers in [0, 1]"),
     "trail": (_is_trail, "two whole numbers: the first update, and every how many"),
     "hours": (lambda value: _is_number(value, 0), "a number of 0 or more"),
-    "above": (lambda value: _is_number(value, 0, 1), "a number in [0, 1]"),
-    "cells": (_CELLS, "a list of keys and values"),
-    "claims": (lambda value: value == [] or _CELLS(value), "a list of keys and values"),
+    **dict.fromkeys(("above", "valid_share"), (lambda value: _is_number(value, 0, 1), _SHARE)),
+    "cells": (_MAPPINGS, "a list of keys and values"),
+    "claims": (lambda value: value == [] or _MAPPINGS(value), "a list of keys and values"),
     "worlds_differ": (lambda value: isinstance(value, bool), "true or false"),
     "size": (lambda value: value in ("tiny", "base", "large"), "tiny, base or large"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from experiments.checking import check_keys, check_named, check_values
+from experiments.checking import check_keys, check_named, check_names, check_values
 from experiments.corpora import KEYS as CORPUS_KEYS
 from experiments.corpora import REPOSITORIES
 from experiments.plan import (
@@ -90,11 +90,11 @@ def read_plan(
         raise UserError(f"{file}: {' '.join(str(error).split())}") from error
     known = {"work", "models", "worlds", "results"}
     check_keys(file.name, content, known, ("worlds", "results"))
-    check_values(file.name, {key: content[key] for key in ("work", "models") if key in content})
-    for key in ("worlds", "results"):
-        if not isinstance(content[key], Mapping):
-            raise UserError(f"{file.name}: {key} must hold keys and values")
-    recipes = content.get("models") or {}
+    content = {"work": f"work/{scale}", "models": {}, **content}
+    check_values(file.name, {"work": content["work"]})
+    for key in ("models", "worlds", "results"):
+        check_names(f"{file.name}: {key}", content[key])
+    recipes = content["models"]
     for name, entry in recipes.items():
         place = f"{file.name}: models.{name}"
         check_keys(place, entry, _MODEL_KEYS, ())
@@ -113,9 +113,10 @@ def read_plan(
     for name, entry in content["results"].items():
         results[name] = _result(f"{file.name}: results.{name}", name, entry, groups)
     devices = tuple(devices)
-    if devices and len(devices) < gpus:
-        raise UserError(f"a training takes {gpus} GPUs, and devices names {len(devices)}")
-    place = Path(work if work is not None else content.get("work") or f"work/{scale}")
+    needed = max((world.gpus for group in groups.values() for world in group), default=0)
+    if devices and len(devices) < needed:
+        raise UserError(f"a training takes {needed} GPUs, and devices names {len(devices)}")
+    place = Path(work if work is not None else content["work"])
     return Plan(
         scale,
         home,
@@ -189,9 +190,8 @@ def _worlds(
         if "speech" in entry:
             raise UserError(f"{where}: corpus and speech exclude each other; remove one")
         check_keys(f"{where}.corpus", corpus, CORPUS_KEYS, ("name",))
-        if corpus["name"] not in REPOSITORIES:
-            known = ", ".join(REPOSITORIES)
-            raise UserError(f"{where}.corpus: name is {corpus['name']}, none of {known}")
+        check_named(f"{where}.corpus", corpus, ("name",), REPOSITORIES)
+        check_values(f"{where}.corpus", corpus)
     for each in entry.get("each") or [None]:
         own = name if each is None else f"{name}-{each}"
         speech = _speech(where, entry, each)
@@ -221,6 +221,7 @@ def _worlds(
 def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]) -> Result:
     check_keys(where, entry, _RESULT_KEYS, ("title", "kind", "cells"))
     check_values(where, entry)
+    check_names(f"{where}.paper", entry.get("paper", {}))
     if ("world" in entry) == ("worlds" in entry):
         raise UserError(f"{where} takes world or worlds, one of them")
     if entry["kind"] not in KIND_NAMES:
@@ -248,16 +249,15 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
     for number, claim in enumerate(entry.get("claims") or [], start=1):
         place = f"{where}, claim {number}"
         check_values(place, claim)
+        check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
         if of_masks:
             check_keys(place, claim, _IOU_CLAIM_KEYS, ("says", "of", "and_of", "above"))
             check_named(place, claim, ("of", "and_of"), settings)
-            check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
             claims.append(IouClaim(**claim))
         else:
             check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
             groups_or_settings = TRANSFER_GROUPS if entry["kind"] == "transfer" else settings
             check_named(place, claim, ("fewer", "than"), groups_or_settings)
-            check_named(place, {"paper": NOT_ASKED, **claim}, ("paper",), PAPER_SAYS)
             claims.append(Claim(**claim))
     return Result(
         name,

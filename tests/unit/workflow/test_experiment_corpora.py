@@ -91,9 +91,12 @@ def test_a_score_knows_its_corpus(tmp_path):
 @pytest.mark.parametrize(
     ("corpus", "told"),
     [
-        ({"name": "timit"}, "worlds.w.corpus: name is timit, none of mboshi, speechocean762"),
+        ({"name": "timit"}, "worlds.w.corpus: name is timit; use mboshi, speechocean762"),
         ({"name": "mboshi", "hour": 1}, "worlds.w.corpus: hour has no meaning; use hours, name"),
         ({"hours": 1}, "worlds.w.corpus lacks name"),
+        ({"name": []}, "worlds.w.corpus: name is []; use mboshi, speechocean762"),
+        ({"name": "mboshi", "hours": "x"}, "worlds.w.corpus: hours is x, expected a number"),
+        ({"name": "mboshi", "valid_share": 3}, "corpus: valid_share is 3, expected a number in"),
         ("mboshi", "worlds.w.corpus must hold keys and values"),
     ],
 )

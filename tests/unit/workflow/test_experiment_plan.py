@@ -124,6 +124,8 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
         ("scal=paper", "--config: scal has no meaning; use corpora, demo, devices, gpus, home"),
         ("gpus=two", "--config: gpus is two, expected a whole number of 1 or more"),
         ("scale=large", "large.yaml is not there; the scales are small, paper"),
+        # A folder may be called so.
+        ("home=2026", "2026/small.yaml is not there"),
     ],
 )
 def test_bad_settings_of_the_workflow(tmp_path, config, told):
@@ -185,6 +187,10 @@ def test_bad_settings_of_the_workflow(tmp_path, config, told):
         (world(hours="one"), "worlds.w: hours is one, expected a number of 0 or more"),
         (world(size="huge"), "worlds.w: size is huge, expected tiny, base or large"),
         (world(speech=3), "worlds.w: speech is 3, expected keys and values"),
+        (world(speech={"utterances": 3}), "w.speech: utterances is 3, expected parts with whole"),
+        ({**SMALL, "results": {1: SMALL["results"]["r"]}}, "results: 1 is no name; quote it"),
+        ({**SMALL, "models": None}, "small.yaml: models must hold keys and values"),
+        (changed(paper=5), "results.r.paper must hold keys and values"),
         (world(speech={"sed": 1}), "worlds.w.speech: sed has no meaning; use language"),
     ],
 )

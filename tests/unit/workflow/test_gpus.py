@@ -30,6 +30,8 @@ def test_counts_that_cannot_be(monkeypatch):
         read_plan("paper", gpus=3)
     with pytest.raises(UserError, match="takes 2 GPUs, and devices names 1"):
         read_plan("paper", gpus=2, devices=["0"])
+    # Where nothing trains on a GPU there is nothing to share out.
+    assert read_plan("small", devices=["0"]).devices == ("0",)
     plan = read_plan("paper", gpus=2)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(UserError, match="x trains on 2 GPUs, and 1 can be seen here"):
