@@ -196,6 +196,15 @@ PLAIN = {
         ["dataset.max_tokens_valid=20000"],
         ["dev-other.tsv row", "dataset.max_tokens_valid is 20000"],
     ),
+    # What comes after it: no batch is made of a set that nothing validates on.
+    "longer than a batch of no validation": (
+        [
+            "dataset.max_tokens_valid=20000",
+            "dataset.disable_validation=true",
+            "model.w2v_path=x.pt",
+        ],
+        ["x.pt"],
+    ),
     "restore_file": (["checkpoint.restore_file=x.pt"], ["checkpoint.restore_file is", "x.pt"]),
 }
 MADE = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from experiments.figures import draw_points
 from experiments.statistics import CELLS, Estimate, effects, paired
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from scipy import stats
 
 rate = st.floats(0, 200, allow_nan=False)
@@ -64,3 +66,10 @@ def test_differences_are_within_seeds():
     found = paired({1: 10.0, 2: 11.0, 5: 0.0}, {1: 20.0, 2: 21.5, 4: 1.0})
     assert (found.mean, found.count, found.sign) == (-10.25, 2, -1)
     assert paired({1: 1.0}, {2: 2.0}) is None
+
+
+def test_one_seed_is_drawn_without_a_bar():
+    axes = Figure().subplots()
+    draw_points(axes, [0.5, 0.9], [Estimate.of([40.0]), Estimate.of([50.0, 52.0])])
+    _, caps, _ = axes.containers[0]
+    assert [np.isnan(y).tolist() for y in (cap.get_ydata() for cap in caps)] == [[True, False]] * 2

@@ -152,6 +152,17 @@ def test_stale_and_damaged_scores_are_named(plan):
         read_scores(plan)
 
 
+def test_the_rounds_of_imp_are_fine_tunings(tmp_path):
+    cells = [{"method": "dense"}, {"method": "imp", "sparsity": [0.5]}]
+    result = {"title": "Rounds", "kind": "rates", "world": "w", "cells": cells}
+    plan = made_plan(tmp_path, {**CONTENT, "results": {"rounds": result}})
+    for name, told in (("dense", "1 of 7"), ("imp_0.5", "7 of 7")):
+        write_score(plan, f"w_{name}_seed1", 40.0)
+        report(plan.home)
+        text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+        assert f"{told} fine-tunings were run" in text
+
+
 def test_models_of_one_name_are_one_model(plan):
     # Scores that do not say which model it was stand beside both.
     name = "w_parp_0.9_seed1"
