@@ -72,4 +72,5 @@ def test_one_seed_is_drawn_without_a_bar():
     axes = Figure().subplots()
     draw_points(axes, [0.5, 0.9], [Estimate.of([40.0]), Estimate.of([50.0, 52.0])])
     _, caps, _ = axes.containers[0]
-    assert [np.isnan(y).tolist() for y in (cap.get_ydata() for cap in caps)] == [[True, False]] * 2
+    bars = [np.isnan(np.asarray(cap.get_ydata(), float)).tolist() for cap in caps]
+    assert bars == [[True, False]] * 2
