@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -55,13 +58,28 @@ def path_of(name: str) -> Path:
     return path
 
 
+def read(name: str) -> Mapping[str, Any]:
+    """Return what a config says, read once; it is shared, so it is not for changing.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    return _read(path_of(name))
+
+
+@cache
+def _read(path: Path) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
 def summary(name: str) -> ConfigSummary:
     """Return what tells a config from the others."""
     text = path_of(name).read_text(encoding="utf-8")
     title = next(
         line[2:] for line in text.splitlines() if line.startswith("# ") and "@" not in line
     )
-    config = yaml.safe_load(text)
+    config = read(name)
     prune, optimization = config["task"]["prune"], config["optimization"]
     return ConfigSummary(
         name=name,
@@ -78,8 +96,7 @@ def overrides_for_gpus(name: str, gpus: int) -> list[str]:
     Raises:
         UserError: `gpus` is below 1, or does not divide the batch.
     """
-    config = yaml.safe_load(path_of(name).read_text(encoding="utf-8"))
-    pieces = config["optimization"]["update_freq"][0] * GPUS
+    pieces = read(name)["optimization"]["update_freq"][0] * GPUS
     if gpus < 1:
         raise UserError(f"--gpus is {gpus}; it counts from 1")
     if pieces % gpus:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 
 import torch
-import yaml
 from machine import machine
 
 from parp_fairseq.config import shipped
@@ -42,7 +41,7 @@ def model_of(config: str, architecture: dict) -> torch.nn.Module:
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
     from omegaconf import OmegaConf
 
-    given = yaml.safe_load(shipped.path_of(config).read_text(encoding="utf-8"))["model"]
+    given = shipped.read(config)["model"]
     known = {key: given[key] for key in given if hasattr(Wav2Vec2Config, key)}
     values = {**known, "encoder_layerdrop": 0.0, **architecture}
     model = Wav2Vec2Model(OmegaConf.merge(OmegaConf.structured(Wav2Vec2Config), values))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import yaml
 
 from experiments.plan import FineTuning, Plan, Result, World
 from experiments.scores import read_scores
@@ -41,7 +38,7 @@ class Cost:
 
 def updates_and_audio(world: World) -> tuple[int, float]:
     """Updates of a fine-tuning, and seconds of audio in one, the batch of all GPUs together."""
-    config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
+    config = shipped.read(world.config)
     gpus = 1 if config["common"].get("cpu") else shipped.GPUS
     batch = config["dataset"]["max_tokens"] * config["optimization"]["update_freq"][0] * gpus
     updates = config["optimization"]["max_update"]
@@ -63,7 +60,7 @@ def gpu_memory(world: World) -> float:
 
     Temporaries, m⊙θ while it is scored, and what PyTorch holds back come on top.
     """
-    config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
+    config = shipped.read(world.config)
     audio = config["dataset"]["max_tokens"] / _RATE
     return (_TRAINED * _SIZES[world.size][0] + _KEPT[world.size] * audio) / 1e9
 

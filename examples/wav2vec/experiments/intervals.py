@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from experiments.figures import draw_dense, draw_points, legend, make_figure
 from experiments.plan import FineTuning
 from experiments.scores import Setting
@@ -30,7 +28,7 @@ NEVER = "never"
 
 def interval(ft: FineTuning) -> tuple[int, str]:
     """Its n and the unit, "update" or "epoch", of its options or else of its config."""
-    prune = _config(ft)["task"]["prune"]
+    prune = shipped.read(ft.world.config)["task"]["prune"]
     n, unit = (ft.option(key, prune[key]) for key in ("interval", "interval_unit"))
     return int(n), str(unit)
 
@@ -45,7 +43,7 @@ def updates(ft: FineTuning) -> int:
     """How many updates it trains."""
     key = "optimization.max_update="
     given = [one[len(key) :] for one in ft.world.overrides if one.startswith(key)]
-    return int(given[-1] if given else _config(ft)["optimization"]["max_update"])
+    return int(given[-1] if given else shipped.read(ft.world.config)["optimization"]["max_update"])
 
 
 def intervals_tables(settings: Sequence[Setting]) -> list[Table]:
@@ -109,13 +107,6 @@ def intervals_figure(settings: Sequence[Setting]) -> Figure:
     panels[0].set_ylabel(f"{metric_of(settings)} on {split} (%), lower is better")
     legend(figure, panels, "m⊙θ after the last pruning; mean over seeds, bars: 95% t-intervals")
     return figure
-
-
-def _config(ft: FineTuning) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(
-        shipped.path_of(ft.world.config).read_text(encoding="utf-8")
-    )
-    return config
 
 
 def _shown(ft: FineTuning) -> str:

@@ -181,7 +181,7 @@ def _worlds(
     check_keys(where, entry, _WORLD_KEYS, ("config", "model", "valid", "test"))
     check_values(where, entry)
     with options_named("", f"{where}: "):
-        config: Any = yaml.safe_load(shipped.path_of(entry["config"]).read_text(encoding="utf-8"))
+        config = shipped.read(entry["config"])
     on_gpus = 0 if config["common"].get("cpu") else gpus
     if on_gpus:
         shipped.overrides_for_gpus(entry["config"], on_gpus)

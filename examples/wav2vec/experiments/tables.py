@@ -6,9 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import yaml
 
 from experiments.plan import FineTuning, World
 from experiments.scores import Setting
@@ -73,7 +70,7 @@ def metric_of(settings: Sequence[Setting]) -> str:
 
 def _promised(world: World) -> str:
     """By the options of its trainings: PER where the criterion joins no letters into words."""
-    config: Any = yaml.safe_load(shipped.path_of(world.config).read_text(encoding="utf-8"))
+    config = shipped.read(world.config)
     joining = str(config["criterion"]["post_process"])
     for override in world.overrides:
         key, _, value = override.partition("=")
