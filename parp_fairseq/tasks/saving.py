@@ -1,7 +1,8 @@
 """Checkpoints appear whole under their names, whatever becomes of the process that writes them.
 
 fairseq writes one file and copies it to the other names in place, so that a full disk or a kill
-leaves half a `checkpoint_best.pt`.
+leaves half a `checkpoint_best.pt`. And where an update ends an epoch it leaves `checkpoint_E_U.pt`
+out: on ten minutes of speech and four GPUs every update does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 import torch
 from fairseq import checkpoint_utils
 from fairseq import trainer as fairseq_trainer
+from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
 
 from parp_fairseq.errors import UserError, reported
@@ -26,12 +28,15 @@ _MIB = 2**20
 def save_whole() -> None:
     """Let fairseq, in this process, write every checkpoint beside its name and rename it.
 
-    A checkpoint that cannot be written ends the program in one line. Calling it again does
-    nothing new.
+    A checkpoint that cannot be written ends the program in one line. With
+    `checkpoint.keep_interval_updates=-1` and `no_epoch_checkpoints`, every update that
+    `save_interval_updates` names gets its file, those at the end of an epoch too. Calling it again
+    does nothing new.
     """
     if checkpoint_utils.PathManager is not _WholeCopies:
         checkpoint_utils.torch_persistent_save = _save
         checkpoint_utils.PathManager = _WholeCopies
+        checkpoint_utils.save_checkpoint = _save_checkpoint
         fairseq_trainer.NanDetector = _refuse_not_finite
 
 
@@ -47,6 +52,20 @@ class _WholeCopies(PathManager):
 
 
 _fairseq_save = checkpoint_utils.torch_persistent_save
+_fairseq_save_checkpoint = checkpoint_utils.save_checkpoint
+
+
+def _save_checkpoint(cfg: CheckpointConfig, trainer: Any, epoch_itr: Any, *arguments: Any) -> Any:
+    saved = _fairseq_save_checkpoint(cfg, trainer, epoch_itr, *arguments)
+    update, every = trainer.get_num_updates(), cfg.save_interval_updates
+    due = every > 0 and update % every == 0 and cfg.keep_interval_updates == -1
+    left_out = epoch_itr.end_of_epoch() and cfg.no_epoch_checkpoints
+    written = not (cfg.no_save or cfg.no_last_checkpoints)
+    if due and left_out and written and trainer.should_save_checkpoint_on_current_rank:
+        names = ("last", f"{epoch_itr.epoch}_{update}")
+        last, own = (f"checkpoint_{name}{trainer.checkpoint_suffix}.pt" for name in names)
+        _WholeCopies.copy(os.path.join(cfg.save_dir, last), os.path.join(cfg.save_dir, own))
+    return saved
 
 
 def _save(obj: Any, filename: str, async_write: bool = False) -> None:
