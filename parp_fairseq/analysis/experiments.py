@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,7 +117,27 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
     """Keys whose values are not the same in all of these runs, in the config's order."""
     settings = [settings_of(run) for run in runs]
     keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({json.dumps(s.get(key), default=str) for s in settings}) > 1]
+    return [
+        key
+        for key in keys
+        if len({json.dumps(one.get(key), default=str) for one in settings}) > 1
+        and not all(_is_follower(one, key) for one in settings)
+    ]
+
+
+def _is_follower(settings: Mapping[str, Any], key: str) -> bool:
+    """Whether a scheduler's setting says what the optimization's of that name says."""
+    section, _, name = key.partition(".")
+    leader = f"optimization.{name}"
+    return section == "lr_scheduler" and leader in settings and settings[leader] == settings[key]
+
+
+def _short(value: Any, values: Sequence[Any]) -> Any:
+    """A path without the folder that all of these values lie in."""
+    if not all(isinstance(one, str) and os.path.isabs(one) for one in values):
+        return value
+    folder = os.path.commonpath(values)
+    return os.path.relpath(value, os.path.dirname(folder) if folder in values else folder)
 
 
 def title_of(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
@@ -130,7 +151,10 @@ def title_of(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str,
     title = METHODS[run.method].title if run.method in METHODS else run.method
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
     varied = [key for key in differing_keys(alike) if key not in ALWAYS_SHOWN]
-    values = [f"{key.rsplit('.', 1)[-1]}={run.option(key)}" for key in varied]
+    values = [
+        f"{key.rsplit('.', 1)[-1]}={_short(run.option(key), [one.option(key) for one in alike])}"
+        for key in varied
+    ]
     for key, kind in _SOURCES.items():
         source = sources[id(run)][key]
         if source.experiment and len({sources[id(o)][key].experiment for o in alike}) > 1:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ERRORS, LAYERS, TRAINING = PICTURES = ("errors.png", "layers.png", "training.png")
 _MOST_PANELS = 6
 _MOST_COURSES = 9
 _MOST_LABELLED_LAYERS = 12
@@ -65,10 +66,10 @@ def errors_by_sparsity(table: Table, folder: Path) -> Picture | None:
         sparsities.setdefault(row.title, set()).add(row.sparsity)
     curves = any(len(points) >= 3 for points in sparsities.values())
     what = _curves(table, rows) if curves else _bars(table, rows)
-    style.save(what, folder / "errors.png")
+    style.save(what, folder / ERRORS)
     spread = any(len(row.runs) > 1 for row in rows)
     return Picture(
-        "errors.png",
+        ERRORS,
         f"{table.metric} by method and sparsity",
         f"{table.metric} in percent, lower is better."
         + (" Lines on the marks reach from the best to the worst seed." if spread else ""),
@@ -221,10 +222,10 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
         axes.set_visible(False)
     bar = figure.colorbar(image, ax=panels, shrink=0.7, aspect=30, pad=0.015)
     bar.set_label("points above or below\nthe sparsity of all")
-    style.save(figure, folder / "layers.png")
+    style.save(figure, folder / LAYERS)
     left_out = len(rows) - len(maps)
     return Picture(
-        "layers.png",
+        LAYERS,
         "Sparsity by layer and kind of matrix",
         "Zeros in percent of each matrix. Orange matrices are pruned more than the whole, purple "
         "ones less: one threshold for all of them decides."
@@ -299,7 +300,7 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     below.set_xlim(left=0)
     _cut_the_start(below, rates)
     below.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
-    style.save(figure, folder / "training.png")
+    style.save(figure, folder / TRAINING)
     caption = f"{table.metric} on {split}, always of the pruned weights"
     if any(len(row.runs) > 1 for row, _ in rates):
         caption += ", mean and range over seeds"
@@ -310,7 +311,7 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
         )
     if len(shown) < len(table.rows):
         caption += "; each method at its highest sparsity"
-    return Picture("training.png", "How masks and errors moved in training", f"{caption}.")
+    return Picture(TRAINING, "How masks and errors moved in training", f"{caption}.")
 
 
 def _course(row: TableRow, rows_of: Any, key: str) -> list[tuple[float, Spread]]:

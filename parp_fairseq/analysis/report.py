@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from parp_fairseq.analysis.figures import Picture, check_drawing, draw
+from parp_fairseq.analysis.figures import PICTURES, Picture, check_drawing, draw
 from parp_fairseq.analysis.forms import render
 from parp_fairseq.analysis.page import render_page
 from parp_fairseq.analysis.table import Table, build_table
+from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, staged
 from parp_fairseq.runs.reading import find_runs
 
@@ -47,12 +50,15 @@ def make_report(
     `report.json` and the figures, all or none. `notes` are lines to stand below the table,
     `before_commands` stands before each command on the page.
 
+    A report that is in `out` already is made anew.
+
     Raises:
         UserError: no runs, damaged records, no matplotlib (with `out`), or `out` cannot be
-            written.
+            written or holds files of such names and no report.
     """
     if out is not None:
         check_drawing()
+        _check_folder(Path(out))
     table = build_table(find_runs(folders))
     table = replace(table, notes=(*table.notes, *notes))
     if out is None:
@@ -72,3 +78,20 @@ def make_report(
         for form, name in _FILES.items():
             (stage / name).write_text(render(table, form) + "\n", encoding="utf-8")
     return Report(table, tuple(pictures), out / PAGE)
+
+
+def _check_folder(out: Path) -> None:
+    """See that nothing is replaced but an earlier report."""
+    names = (PAGE, *_FILES.values(), *PICTURES)
+    there = [name for name in names if os.path.lexists(out / name)]
+    if there and not _is_report(out / _FILES["json"]):
+        raise UserError(
+            f"--out {out} holds {there[0]}, and no report that it could be of; give another folder"
+        )
+
+
+def _is_report(file: Path) -> bool:
+    try:
+        return {"metric", "rows", "unfinished"} <= set(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False

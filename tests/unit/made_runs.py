@@ -75,6 +75,8 @@ def write_run(
         "criterion": {"_name": "parp_ctc", "post_process": post_process},
         "dataset": {"valid_subset": "dev-other"},
         "optimization": {"max_update": updates, "lr": [lr]},
+        # As fairseq fills them in.
+        "lr_scheduler": {"max_update": float(updates), "lr": [lr]},
         "task": {
             "_name": "parp",
             "data": data,

@@ -100,6 +100,27 @@ def test_runs_of_other_settings_are_never_averaged(tmp_path):
     assert "rows also differ in optimization.lr" in table.notes
 
 
+def test_titles_name_what_differs_once_and_paths_from_where_they_part(tmp_path):
+    for name, updates in (("nl", 400), ("fr", 800)):
+        write_run(tmp_path / name, updates=updates, data=f"/corpora/phones/{name}")
+    titles = [row.title for row in table_of(tmp_path).rows]
+    assert titles == ["PARP (max_update=400, data=nl)", "PARP (max_update=800, data=fr)"]
+
+
+def test_a_report_replaces_nothing_but_a_report(runs, tmp_path):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "table.csv").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"--out .*mine holds table\.csv, and no report that"):
+        make_report([runs], out)
+    assert [file.name for file in out.iterdir()] == ["table.csv"]
+    (out / "table.csv").unlink()
+    (out / "notes.txt").touch()
+    for _ in range(2):
+        make_report([runs], out)
+    assert (out / "table.csv").read_text(encoding="utf-8").startswith("method,")
+
+
 def test_dense_runs_do_not_care_for_pruning_options(tmp_path):
     write_run(tmp_path / "a", "dense", 0.9, seed=1)
     write_run(tmp_path / "b", "dense", 0.0, seed=2)
