@@ -93,8 +93,9 @@ def open_finetuned(
 
     Args:
         checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
-        data: folder with `dict.{labels}.txt`, for a checkpoint that holds no dictionary (default:
-            the folder of data that it was trained on).
+        data: folder with `dict.{labels}.txt`, for a checkpoint that holds no dictionary and has
+            none beside it, where `parp export` leaves it (default: the folder of data that it was
+            trained on).
         labels: ending of the label files (default: what it was trained on).
 
     Raises:
@@ -114,7 +115,8 @@ def open_finetuned(
     if dictionary is None:
         if data is None:
             data = str((plain_settings(state).get("task") or {}).get("data") or "")
-        file = Path(data, f"dict.{labels}.txt")
+        file = path.parent / f"dict.{labels}.txt"
+        file = file if file.is_file() else Path(data, file.name)
         if not file.is_file():
             raise UserError(
                 f"{path} holds no dictionary and {file} is not there; put the dictionary that "

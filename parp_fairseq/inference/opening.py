@@ -120,7 +120,9 @@ def _symbols(
         )
     if SYMBOLS_KEY in saved:
         return Symbols.of_dictionary(saved[SYMBOLS_KEY]["symbols"])
-    file = Path(str((settings.get("task") or {}).get("data") or ""), f"dict.{labels}.txt")
+    file = path.parent / f"dict.{labels}.txt"
+    if not file.is_file():
+        file = Path(str((settings.get("task") or {}).get("data") or ""), file.name)
     if not file.is_file():
         raise UserError(
             f"{path} holds no dictionary and {file} is not there; put the dictionary that the "

@@ -551,6 +551,23 @@ def test_architecture_from_the_pretrained_file_or_an_error(letters, tmp_path):
     assert score.utterances == expected.utterances
 
 
+def test_the_dictionary_beside_a_checkpoint_counts_and_not_another_of_the_datas(letters, tmp_path):
+    data, paths = letters
+    expected = evaluate(paths["no_dict"], data, "test", device="cpu", num_workers=0)
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    lines = (data / "dict.ltr.txt").read_text(encoding="utf-8").splitlines()
+    (other / "dict.ltr.txt").write_text("\n".join(lines[::-1]) + "\n", encoding="utf-8")
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    shutil.copy(paths["no_dict"], exported / "model.pt")
+    wrong = evaluate(exported / "model.pt", other, "test", device="cpu", num_workers=0)
+    assert wrong.rate != expected.rate
+    shutil.copy(data / "dict.ltr.txt", exported)
+    score = evaluate(exported / "model.pt", other, "test", device="cpu", num_workers=0)
+    assert score.rate == expected.rate
+
+
 def test_bad_input(letters, tmp_path):
     import torch
 
