@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ class Inspection:
 
     Attributes:
         path: its file.
-        origin: what it says about its making, title → value; only what it knows.
+        origin: what it says about its making, title → plain value; only what it knows.
         sizes: "file bytes", "parameters", "prunable", in that order.
         tensors: canonical name → magnitudes, for every prunable tensor.
         threshold: the largest |w| that the last pruning took, where the checkpoint keeps it.
@@ -125,7 +126,7 @@ class Inspection:
     """
 
     path: Path
-    origin: Mapping[str, str]
+    origin: Mapping[str, Any]
     sizes: Mapping[str, int]
     tensors: Mapping[str, Magnitudes]
     threshold: float | None
@@ -145,11 +146,11 @@ class Inspection:
             f"{'parameters:':<18}{self.sizes['parameters']:,}, prunable "
             f"{self.sizes['prunable']:,} in {len(self.tensors)} tensors",
             f"{'zeros:':<18}{whole.zeros:,} of the prunable, sparsity {whole.sparsity:.6f}",
-            f"{'magnitudes:':<18}of the others mean {whole.mean:.4g}, smallest "
-            f"{whole.smallest:.4g}, largest {whole.largest:.4g}",
+            f"{'magnitudes:':<18}of the others mean {whole.mean:#.4g}, smallest "
+            f"{whole.smallest:#.4g}, largest {whole.largest:#.4g}",
         ]
         if self.threshold is not None:
-            lines.append(f"{'threshold:':<18}{self.threshold:.4g}, the largest |w| last pruned")
+            lines.append(f"{'threshold:':<18}{self.threshold:#.4g}, the largest |w| last pruned")
         if self.agreement is not None:
             other = self.agreement
             lines.append(
@@ -160,13 +161,13 @@ class Inspection:
         if grid.layers:
             tables = (
                 ("zeros, %", lambda part: f"{100 * part.sparsity:.2f}"),
-                ("mean |w| of what is not zero", lambda part: f"{part.mean:.4g}"),
+                ("mean |w| of what is not zero", lambda part: f"{part.mean:#.4g}"),
             )
             for title, cell in tables:
                 lines += ["", title, grid.render(lambda names, cell=cell: cell(self._over(names)))]
         lines += [
             f"{name}: {100 * self.tensors[name].sparsity:.2f}% zeros, mean |w| "
-            f"{self.tensors[name].mean:.4g}"
+            f"{self.tensors[name].mean:#.4g}"
             for name in grid.others
         ]
         return "\n".join(lines)
@@ -177,8 +178,8 @@ class Inspection:
         other = self.agreement
         return {
             "file": str(self.path),
-            "origin": dict(self.origin),
-            "sizes": dict(self.sizes),
+            "origin": _with_keys(self.origin),
+            "sizes": _with_keys(self.sizes),
             **self.whole.to_json(),
             "threshold": self.threshold,
             "against": None
@@ -307,11 +308,16 @@ def _scope_of(state: Mapping[str, Any]) -> Scope:
     )
 
 
-def _origin(state: Mapping[str, Any], path: Path) -> dict[str, str]:
+def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that a program can write, of titles for people."""
+    return {re.sub(r"\W+", "_", title): value for title, value in titled.items()}
+
+
+def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     info = describe_state(state, path)
     model, task = config_section(state, "model"), config_section(state, "task")
     origin: dict[str, Any] = {
-        "checkpoint": path,
+        "checkpoint": str(path),
         "model": f"{'fine-tuned' if info.finetuned else 'pre-trained'} {info.kind}"
         + (f" ({info.arch})" if info.arch != info.kind else "")
         + f", {info.encoder_layers} layers"
@@ -333,7 +339,7 @@ def _origin(state: Mapping[str, Any], path: Path) -> dict[str, str]:
     record = path.parent / RUN_FILE
     if record.is_file():
         origin.update(_recorded(record))
-    return {title: str(value) for title, value in origin.items() if value not in (None, "")}
+    return {title: value for title, value in origin.items() if value not in (None, "")}
 
 
 def _recorded(record: Path) -> dict[str, Any]:
@@ -352,7 +358,8 @@ def _recorded(record: Path) -> dict[str, Any]:
 
 def _updates(state: Mapping[str, Any]) -> int | None:
     history = state.get("optimizer_history") or [{}]
-    return history[-1].get("num_updates")
+    # A file that was put together, such as one of a folder of transformers, has 0.
+    return history[-1].get("num_updates") or None
 
 
 def _text(section: Any, key: str) -> Any:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_WRITTEN = 12
-# Shown only where it takes seconds.
-_BAR = {"leave": False, "delay": 2.0}
+# Shown only where it takes seconds, on a terminal.
+_BAR = {"leave": False, "delay": 2.0, "disable": None}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ VIEWS = (SUBNETWORK, THETA)
 def check_view(view: str) -> None:
     """Raise UserError for an unknown view."""
     if view not in VIEWS:
-        raise UserError(f"weights {view}: use one of {', '.join(VIEWS)}")
+        raise UserError(f"--weights {view}: use one of {', '.join(VIEWS)}")
 
 
 def viewed(state: Mapping[str, Any], path: PathLike, view: str) -> dict[str, Any]:

@@ -144,10 +144,10 @@ def _check_options(
     max_tokens: int | None, batch_size: int | None, multiple: int, num_workers: int
 ) -> None:
     for name, value, least in (
-        ("max_tokens", max_tokens, 1),
-        ("batch_size", batch_size, 1),
+        ("--max-tokens", max_tokens, 1),
+        ("--batch-size", batch_size, 1),
         ("required_batch_size_multiple", multiple, 1),
-        ("num_workers", num_workers, 0),
+        ("--workers", num_workers, 0),
     ):
         if value is not None and value < least:
             raise UserError(f"{name} is {value}, expected {least} or more")
@@ -180,11 +180,11 @@ def _quiet() -> Iterator[None]:
 def _check_device(wanted: str | None, engine: str) -> None:
     """Check, without torch, what the words mean."""
     if engine not in ENGINES:
-        raise UserError(f"engine {engine}: use one of {', '.join(ENGINES)}")
+        raise UserError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
     if wanted is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
-        raise UserError(f"device {wanted}: use cpu, cuda, or cuda:N for the GPU of that number")
+        raise UserError(f"--device {wanted}: use cpu, cuda, or cuda:N for the GPU of that number")
     if engine == "sparse" and wanted not in (None, "cpu"):
-        raise UserError(f"engine sparse works on the CPU, not on {wanted}; say device cpu")
+        raise UserError(f"--engine sparse works on the CPU, not on {wanted}; say --device cpu")
 
 
 def _device(wanted: str | None, engine: str) -> str:
@@ -197,7 +197,7 @@ def _device(wanted: str | None, engine: str) -> str:
     if wanted is None:
         return "cuda" if gpus else "cpu"
     if not gpus:
-        raise UserError(f"device {wanted}: no GPU can be used here; leave it out or say cpu")
+        raise UserError(f"--device {wanted}: no GPU can be used here; leave it out or say cpu")
     if int(wanted.partition(":")[2] or 0) >= gpus:
-        raise UserError(f"device {wanted}: the GPUs here are 0 to {gpus - 1}; give one of them")
+        raise UserError(f"--device {wanted}: the GPUs here are 0 to {gpus - 1}; give one of them")
     return wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Union
 
 from parp_fairseq.checkpoints.finetuned import FineTuned
@@ -30,6 +31,12 @@ class Splits:
         """
         key = (split, finetuned.labels, joining, tuple(finetuned.symbols))
         if key not in self._passed:
+            file = Path(self.data, f"{split}.{finetuned.labels}")
+            if not file.is_file():
+                raise UserError(
+                    f"{file}: no such label file, and {finetuned.path} is scored on its "
+                    f"{finetuned.labels}; give it data with such labels, or check --labels"
+                )
             manifest = check_manifest(
                 self.data,
                 split,
@@ -37,7 +44,7 @@ class Splits:
                 symbols=finetuned.symbols,
                 symbols_from=f"the dictionary of {finetuned.path}",
             )
-            check_lengths(manifest, self.max_tokens, "max_tokens")
+            check_lengths(manifest, self.max_tokens, "--max-tokens")
             _check_words(manifest, f"{split}.{finetuned.labels}", joining)
             self._passed[key] = manifest
         return self._passed[key]

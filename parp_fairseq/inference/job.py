@@ -93,6 +93,7 @@ def transcribe_all(
 
     subnetwork = open_subnetwork(model)
     sparse = run_sparse(subnetwork.model, engine)
+    _tell_mixed(recordings)
     opened = time.perf_counter()
     done, failed, seconds = _run(subnetwork, recordings, window, sink, progress)
     sink.finish(done)
@@ -125,12 +126,15 @@ def _headers(paths: Sequence[Path]) -> list[Recording]:
         raise UserError(f"{faults[0]}{others if len(faults) > 1 else ''}") from faults[0]
     if any(recording.rate != SAMPLE_RATE for recording in recordings):
         load_soxr()
+    return recordings
+
+
+def _tell_mixed(recordings: Sequence[Recording]) -> None:
     mixed = [recording for recording in recordings if recording.channels > 1]
     if mixed:
         which = mixed[0].path if len(mixed) == 1 else f"{len(mixed):,} recordings"
         have = "has" if len(mixed) == 1 else "have"
         print(f"parp: {which} {have} several channels: they are mixed to one", file=sys.stderr)
-    return recordings
 
 
 def _run(

@@ -584,7 +584,7 @@ def test_bad_input(letters, tmp_path):
     refused(r"valid\.tsv: no such manifest; the splits in .* are: test", split="valid")
     refused(r"test\.phn: no such label file", labels="phn")
     refused(r"no such folder", folder=tmp_path / "nowhere")
-    refused(r"max_tokens is 0", max_tokens=0)
+    refused(r"--max-tokens is 0", max_tokens=0)
     refused(r"test\.tsv row \d+: .* more than a batch may hold", max_tokens=10_000)
     with pytest.raises(UserError, match="engine sparse works on the CPU, not on cuda"):
         evaluate(good, data, "test", device="cuda", engine="sparse")

@@ -43,7 +43,7 @@ def test_a_run_over_time_begins_with_the_mask_made_ahead(train):
     assert set(found.tensors) == set(made)
     assert found.agreement.agreed == found.agreement.pruned == last.numel - last.kept
     assert found.agreement.elsewhere == 0
-    assert found.origin["updates"] == "4" and "sparsity 0.6" in found.origin["pruning"]
+    assert found.origin["updates"] == 4 and "sparsity 0.6" in found.origin["pruning"]
 
 
 @pytest.mark.parametrize("method", ["random", "random_init"])

@@ -98,7 +98,7 @@ class HeaderReader:
         if jobs is None:
             jobs = min(16, 2 * cores())
         if jobs < 1:
-            raise UserError(f"jobs is {jobs}, expected 1 or more")
+            raise UserError(f"--jobs is {jobs}, expected 1 or more")
         show = sys.stderr.isatty() if progress is None else progress
         self.short: list[str] = []
         self._sample_rate = sample_rate

@@ -65,7 +65,8 @@ class Pieces(Letters):
                 model_type="unigram",
                 character_coverage=1.0,
                 normalization_rule_name="identity",
-                max_sentence_length=longest + 1,
+                # Below 10 it takes none, however short all texts are.
+                max_sentence_length=max(longest + 1, 10),
                 num_threads=1,
                 bos_id=-1,
                 eos_id=-1,

@@ -63,7 +63,7 @@ def test_counts_and_magnitudes(tmp_path, finetuned, args):
     assert (whole.smallest, whole.largest) == (float(kept.min()), float(kept.max()))
     assert found.sizes["file bytes"] == path.stat().st_size
     assert found.sizes["parameters"] == everything.numel() + 20
-    assert found.origin["updates"] == "77"
+    assert found.origin["updates"] == 77
     assert ("fine-tuned" if finetuned else "pre-trained") in found.origin["model"]
     assert ("settings as `args`" in found.origin["model"]) == args
     content = json.loads(json.dumps(found.to_json()))
@@ -136,7 +136,7 @@ def test_what_its_own_run_says(tmp_path):
         "encoder.layers.1.fc1.weight",
     ]
     assert found.threshold == 0.25
-    assert found.origin["best wer"] == "12.5"
+    assert found.origin["best wer"] == 12.5
     assert found.origin["command"] == "fairseq-hydra-train a=b"
     assert found.origin["pruning"] == "method parp, sparsity 0.5"
 

@@ -189,7 +189,7 @@ def test_inspect_and_eval_take_it(folder, tmp_path):
 
     seen, file = (inspect_checkpoint(p).to_json() for p in (folder, folder.parent / "c.pt"))
     assert seen["sizes"]["prunable"] == file["sizes"]["prunable"]
-    assert seen["sizes"]["file bytes"] == (folder / "model.safetensors").stat().st_size
+    assert seen["sizes"]["file_bytes"] == (folder / "model.safetensors").stat().st_size
     soundfile.write(tmp_path / "a.flac", 0.1 * np.sin(np.arange(16_000) / 20), 16_000)
     (tmp_path / "test.tsv").write_text(f"{tmp_path}\na.flac\t16000\n")
     (tmp_path / "test.ltr").write_text("E T |\n")

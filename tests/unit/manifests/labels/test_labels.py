@@ -73,6 +73,13 @@ def test_phones_by_espeak(tmp_path):
 
 
 @pytest.mark.legacy
+def test_pieces_of_texts_that_are_all_short(tmp_path):
+    pytest.importorskip("sentencepiece")
+    splits = write(tmp_path, train=["YES", "NO", "YES"])
+    write_labels(tmp_path, splits, make_units("spm", vocab_size=8))
+    assert [joined(line) for line in lines_of(tmp_path / "train.spm")] == ["YES", "NO", "YES"]
+
+
 def test_pieces_join_to_the_texts_again(tmp_path):
     pytest.importorskip("sentencepiece")
     held_out = ["the lazy fox", "ÉÑ zebra?", "\uff21\u00bd … \u200bx"]
