@@ -114,9 +114,9 @@ def test_from_a_plan_to_its_results(tmp_path):
         ("last", "test-clean"),
     ]
     # Prunings after updates 8 and 10; before 8 the first mask's zeros have moved.
+    # An update that ends an epoch, of which fairseq keeps no such file, is among them.
     zeros = {point["update"]: round(point["zeros"], 3) for point in parp["trail"]}
-    assert zeros == {update: 0.9 if update in (8, 10) else 0.0 for update in zeros}
-    assert {7, 8} <= set(zeros)
+    assert zeros == {update: 0.9 if update in (8, 10) else 0.0 for update in range(5, 11)}
     assert {row["checkpoint"] for row in parp["scores"]} == {"last", "kept", "best"}
     assert parp["scores"][0]["zeros"] == pytest.approx(0.9, abs=1e-4)
     text = (home / "RESULTS.md").read_text(encoding="utf-8")
@@ -203,10 +203,11 @@ def test_recordings_are_asked_for_before_anything_starts(tmp_path):
     worlds = {"quick": {**quick, "corpus": {"name": "mboshi", "valid_share": 0.3}}}
     content = yaml.safe_dump({**PLAN, "worlds": worlds}, sort_keys=False)
     (tmp_path / "small.yaml").write_text(content, encoding="utf-8")
-    run = snakemake(tmp_path, "-n", "apart")
+    # To see what would be done, neither a clone nor data of one's own need be there.
+    assert snakemake(tmp_path, "-n", "apart").returncode == 0
+    run = snakemake(tmp_path, "apart")
     assert run.returncode != 0
     assert "mboshi is recorded speech: git clone" in run.stdout + run.stderr
-    # Data of one's own may be missing to see what would be done.
     world = {"quick": {**quick, "model": "mine.pt"}}
     own = yaml.safe_dump({**PLAN, "worlds": world}, sort_keys=False)
     (tmp_path / "small.yaml").write_text(own, encoding="utf-8")
@@ -217,9 +218,14 @@ def test_recordings_are_asked_for_before_anything_starts(tmp_path):
     (tmp_path / "small.yaml").write_text(content, encoding="utf-8")
     write_mboshi(tmp_path / "clones" / "mboshi")
     prepared = "work/small/prepared/quick"
-    run = snakemake(tmp_path, prepared, config=("corpora=clones",))
+    run = snakemake(tmp_path, prepared, config=(f"corpora={tmp_path / 'clones'}",))
     assert run.returncode == 0, run.stderr[-3000:]
     assert (tmp_path / "work/small/data/quick/10min/train.tsv").is_file()
+    # What is there stands for other settings no longer.
+    (tmp_path / "small.yaml").write_text(content.replace("0.3", "0.4"), encoding="utf-8")
+    run = snakemake(tmp_path, "-n", "apart")
+    told = "prepared/quick: corpus was {'name': 'mboshi', 'valid_share': 0.3} when it was made"
+    assert run.returncode != 0 and told in run.stdout + run.stderr
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from parp_fairseq.demo.plan import CONFIG, RUNS, UTTERANCES, PlannedRun, make_pl
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
+from parp_fairseq.masks.making import sha256
 from parp_fairseq.runs.names import CHECKPOINTS, LAST
 
 
@@ -80,8 +80,8 @@ def _is_the_same(run: Path, ft: FineTuning) -> bool:
     def settings(one: PlannedRun) -> dict[str, Any]:
         return {
             "arguments": planned.training(one),
-            "config": _digest(shipped.path_of(CONFIG)),
-            "model": _digest(TINY_MODEL),
+            "config": sha256(shipped.path_of(CONFIG)),
+            "model": sha256(TINY_MODEL),
             "speech": _speech(ft),
             "version": __version__,
             "mask_from": settings(by_name[one.mask_from]) if one.mask_from else None,
@@ -96,10 +96,6 @@ def _speech(ft: FineTuning) -> dict[str, Any]:
         "seed": speech.get("seed", 1),
         "per_speaker": speech.get("per_speaker", 4),
         "utterances": dict(speech.get("utterances") or UTTERANCES),
-        "words": _digest(WORDS_FILE),
+        "words": sha256(WORDS_FILE),
         "version": __version__,
     }
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
@@ -62,6 +63,35 @@ def check_values(where: str, entry: Mapping[str, Any]) -> None:
             fits, words = _VALUES[key]
             if not fits(value):
                 raise UserError(f"{where}: {key} is {value}, expected {words}")
+
+
+def texts(
+    where: str, entry: Mapping[str, Any], keys: Iterable[str], besides: Iterable[str]
+) -> dict[str, str]:
+    """The values of these keys as texts, whatever they were read as.
+
+    Raises:
+        UserError: one is empty.
+    """
+    found = {key: entry[key] for key in keys if key in entry and key not in besides}
+    for key, value in found.items():
+        if value is None or value == "":
+            raise UserError(f"{where}: {key} is empty; give it a value or leave it out")
+    return {key: str(value) for key, value in found.items()}
+
+
+def check_whole_paths(where: str, entry: Mapping[str, str], keys: Iterable[str]) -> None:
+    """See that folders are told from the root: programs start in several folders.
+
+    Raises:
+        UserError: one is not.
+    """
+    for key in keys:
+        if key in entry and not Path(entry[key]).is_absolute():
+            raise UserError(
+                f"{where}: {key} is {entry[key]}; give the whole path, such as "
+                f"{key}=$PWD/{entry[key]}"
+            )
 
 
 def count(where: str, key: str, value: Any) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.plan import IMP, FineTuning
+from experiments.plan import IMP, FineTuning, World
 from parp_fairseq.config import shipped
 
 RUNS = "runs"
@@ -31,6 +31,13 @@ def checkpoints(ft: FineTuning) -> str:
 def mask_file(ft: FineTuning) -> str:
     """Where the mask that it ends with is kept, seen from the work folder."""
     return f"{MASKS}/{ft.name}.safetensors"
+
+
+def updates(world: World) -> int:
+    """Updates of a fine-tuning, `optimization.max_update`."""
+    key = "optimization.max_update="
+    given = [one.removeprefix(key) for one in world.overrides if one.startswith(key)]
+    return int(given[-1] if given else shipped.read(world.config)["optimization"]["max_update"])
 
 
 def series(ft: FineTuning) -> list[tuple[str, int]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from experiments.commands import updates
+from experiments.made import mask_source, trained
+from experiments.overlaps import comparisons, missing_masks
 from experiments.plan import FineTuning, Plan, Result, World
-from experiments.scores import read_scores
+from experiments.scores import Scored, read_scores
 from parp_fairseq.config import shipped
 from parp_fairseq.table import aligned
 
@@ -36,23 +39,18 @@ class Cost:
     gigabytes: float
 
 
-def updates_and_audio(world: World) -> tuple[int, float]:
-    """Updates of a fine-tuning, and seconds of audio in one, the batch of all GPUs together."""
+def audio_of_update(world: World) -> float:
+    """Seconds of audio in an update, the batch of all GPUs together."""
     config = shipped.read(world.config)
     gpus = 1 if config["common"].get("cpu") else shipped.GPUS
     batch = config["dataset"]["max_tokens"] * config["optimization"]["update_freq"][0] * gpus
-    updates = config["optimization"]["max_update"]
-    for override in world.overrides:
-        key, _, value = override.partition("=")
-        updates = int(value) if key == "optimization.max_update" else updates
-    return updates, min(batch / _RATE, world.hours * 3600)
+    return min(batch / _RATE, world.hours * 3600)
 
 
 def gpu_hours(world: World) -> float:
     """Of one fine-tuning: three passes through the transformer, one through the extractor."""
-    updates, audio = updates_and_audio(world)
-    flops = audio * (3 * 2 * _SIZES[world.size][1] * _FRAMES + _EXTRACTOR)
-    return updates * flops / (TERAFLOPS * 1e12) / 3600
+    flops = audio_of_update(world) * (3 * 2 * _SIZES[world.size][1] * _FRAMES + _EXTRACTOR)
+    return updates(world) * flops / (TERAFLOPS * 1e12) / 3600
 
 
 def gpu_memory(world: World) -> float:
@@ -78,7 +76,7 @@ def cost_of(fine_tunings: Iterable[FineTuning], update_hours: float | None = Non
         trainings += ft.trainings
         one = gpu_hours(ft.world)
         if update_hours is not None:
-            one = update_hours * updates_and_audio(ft.world)[0]
+            one = update_hours * updates(ft.world)
         hours += ft.trainings * one
         # A series of IMP keeps its last fine-tuning alone.
         disk += (_FILES + _of_trail(ft)) * _BYTES * _SIZES[ft.world.size][0] / 1e9
@@ -90,7 +88,7 @@ def _of_trail(ft: FineTuning) -> int:
     if ft.trail is None:
         return 0
     first, every = ft.trail
-    return len(range(first, updates_and_audio(ft.world)[0] + 1, every))
+    return len(range(first, updates(ft.world) + 1, every))
 
 
 def cost_table(plan: Plan) -> str:
@@ -100,19 +98,16 @@ def cost_table(plan: Plan) -> str:
     measured = None
     if cpu:
         minutes = [
-            one.content["minutes"]
-            / one.content["trainings"]
-            / updates_and_audio(one.fine_tuning.world)[0]
+            one.content["minutes"] / one.content["trainings"] / updates(one.fine_tuning.world)
             for one in scores.values()
         ]
         measured = sum(minutes) / len(minutes) / 60 if minutes else 0.03 / 800
     rows = []
-    for name, members in [
-        *((result.name, _needed(result)) for result in plan.results.values()),
-        ("all", plan.trained.values()),
+    results = list(plan.results.values())
+    for name, members, left in [
+        *((one.name, _needed(one), _left(plan, [one], scores)) for one in results),
+        ("all", list(plan.trained.values()), _left(plan, results, scores)),
     ]:
-        members = list(members)
-        left = [ft for ft in members if ft.name not in scores]
         whole, rest = cost_of(members, measured), cost_of(left, measured)
         numbers = (whole.hours, rest.hours)
         rows.append(
@@ -144,6 +139,23 @@ def cost_table(plan: Plan) -> str:
         )
     note = "not counted: speaking, pre-training and decoding"
     return f"{aligned(header, rows, left=1)}\n{made}; {note}"
+
+
+def _left(plan: Plan, results: Iterable[Result], scores: Mapping[str, Scored]) -> list[FineTuning]:
+    """What is still to be trained: neither scored, nor in the work folder, and asked for."""
+    wanted: list[FineTuning | None] = []
+    for result in results:
+        wanted += [ft for ft in result.fine_tunings if ft.name not in scores]
+        for comparison in comparisons(result):
+            if not plan.scores_file(comparison.name).is_file():
+                wanted += missing_masks(plan, comparison)
+    found: dict[str, FineTuning] = {}
+    for ft in wanted:
+        if ft is not None and not trained(plan, ft).is_file():
+            for one in (mask_source(plan, ft), ft):
+                if one is not None and not trained(plan, one).is_file():
+                    found.setdefault(one.name, one)
+    return list(found.values())
 
 
 def _needed(result: Result) -> list[FineTuning]:

@@ -88,11 +88,14 @@ def make_language(world: World, language: str, work: Path, jobs: int = 1) -> Non
     from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
 
     given = {key: value for key, value in (world.speech or {}).items() if "language" not in key}
-    release = work / "speech" / "commonvoice"
-    synthesise_release(release, language, **given, jobs=jobs)
-    build_commonvoice(
-        release, language, work / "data" / "languages" / language, jobs=jobs, force=True
-    )
+    spoken, manifests = folders_of(language, work)
+    synthesise_release(spoken.parent, language, **given, jobs=jobs)
+    build_commonvoice(spoken.parent, language, manifests, jobs=jobs, force=True)
+
+
+def folders_of(language: str, work: Path) -> tuple[Path, Path]:
+    """A language's speech and its manifests."""
+    return work / "speech" / "commonvoice" / language, work / "data" / "languages" / language
 
 
 def make_joint(world: World, work: Path) -> None:
@@ -100,5 +103,5 @@ def make_joint(world: World, work: Path) -> None:
     from parp_fairseq.manifests.corpora.joint import build_joint
 
     if len(world.languages) > 1:
-        folders = [str(work / "data" / "languages" / language) for language in world.languages]
+        folders = [str(folders_of(language, work)[1]) for language in world.languages]
         build_joint(folders, work / world.data, force=True)

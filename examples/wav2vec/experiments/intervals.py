@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.commands import updates
 from experiments.figures import draw_dense, draw_points, legend, make_figure
 from experiments.plan import FineTuning
 from experiments.scores import Setting
@@ -36,14 +37,7 @@ def interval(ft: FineTuning) -> tuple[int, str]:
 def is_never(ft: FineTuning) -> bool:
     """Whether nothing is pruned between the first mask and the last update, which always prunes."""
     n, unit = interval(ft)
-    return unit == "update" and n >= updates(ft)
-
-
-def updates(ft: FineTuning) -> int:
-    """How many updates it trains."""
-    key = "optimization.max_update="
-    given = [one[len(key) :] for one in ft.world.overrides if one.startswith(key)]
-    return int(given[-1] if given else shipped.read(ft.world.config)["optimization"]["max_update"])
+    return unit == "update" and n >= updates(ft.world)
 
 
 def intervals_tables(settings: Sequence[Setting]) -> list[Table]:
@@ -118,13 +112,13 @@ def _prunings(ft: FineTuning) -> str:
     n, unit = interval(ft)
     if ft.method == "dense":
         return "0"
-    return str(1 + -(-updates(ft) // n)) if unit == "update" else "-"
+    return str(1 + -(-updates(ft.world) // n)) if unit == "update" else "-"
 
 
 def _place(ft: FineTuning) -> float:
     """On the axis: n, and "never" where pruning comes once in all updates."""
     n = interval(ft)[0]
-    return float(updates(ft) if is_never(ft) else n)
+    return float(updates(ft.world) if is_never(ft) else n)
 
 
 def _order(members: Sequence[Setting]) -> Any:

@@ -54,7 +54,12 @@ def making(model: str, recipe: Mapping[str, Any], corpora: Path | None = None) -
         if key in recipe:
             values = recipe[key] if key == "rounds" else [recipe[key]]
             arguments += [f"--{key}", ",".join(map(str, values))]
-    return [*arguments, "--work", f"pretraining/{model}", "--out", model]
+    return [*arguments, "--work", work_folder(model), "--out", model]
+
+
+def work_folder(model: str) -> str:
+    """Where it is pre-trained, seen from the work folder."""
+    return f"pretraining/{model}"
 
 
 def make_model(plan: Plan, model: str, corpora: Path | None = None) -> None:

@@ -14,12 +14,10 @@ from typing import Any
 
 from experiments import commands, gpus, masks
 from experiments.plan import HERE, IMP, FineTuning, Plan
-from parp_fairseq.checkpoints.shipped import named_checkpoint
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, write_json
 from parp_fairseq.jobs import children
-from parp_fairseq.masks.making import sha256
 from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
 from parp_fairseq.runs.reading import read_run
 
@@ -73,6 +71,7 @@ def _write(
     plan: Plan, ft: FineTuning, scores: list[dict[str, Any]], trail: list[dict[str, Any]]
 ) -> None:
     folder = plan.work / commands.checkpoints(ft)
+    record = read_run(folder / RUN_FILE).record
     demo = plan.work / commands.run_folder(ft) / STAMP
     write_json(
         plan.scores_file(ft.name),
@@ -82,8 +81,8 @@ def _write(
             "command": shlex.join(commands.training(ft, Path())),
             "trained_by": "parp demo" if demo.is_file() else "the workflow",
             "commit": commit(),
-            "versions": read_run(folder / RUN_FILE).record.get("versions"),
-            "model_sha256": _digest(plan.work / named_checkpoint(ft.world.model)),
+            "versions": record.get("versions"),
+            "model_sha256": record["contents"]["model.w2v_path"],
             "machine": machine(ft.world.gpus),
             "minutes": round(_minutes(plan, ft), 2),
             "trainings": ft.trainings,
@@ -95,11 +94,6 @@ def _write(
         file.unlink()
 
 
-def _digest(model: Path) -> str | None:
-    """None where the model is gone."""
-    return sha256(model) if model.is_file() else None
-
-
 def _follow(plan: Plan, ft: FineTuning) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Scores of θ where its errors on the validation set were fewest, and both views' course.
 
@@ -109,6 +103,14 @@ def _follow(plan: Plan, ft: FineTuning) -> tuple[list[dict[str, Any]], list[dict
     folder = plan.work / commands.checkpoints(ft)
     valid = ft.world.valid
     files = _interval_files(folder)
+    first, every = ft.trail or (0, 1)
+    wanted = range(first, commands.updates(ft.world) + 1, every)
+    missing = [str(update) for update in wanted if update not in files]
+    if missing:
+        raise UserError(
+            f"{folder} keeps no checkpoint of update {', '.join(missing)}, which θ is scored at; "
+            "remove its run's folder to train it again"
+        )
     log = read_run(folder / RUN_FILE).log.validation.get(valid, ())
     logged = {int(row["num_updates"]): row["wer"] for row in log}
     rows = decode(plan, [(ft, file.name) for file in files.values()], "theta")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from experiments.intervals import intervals_tables, is_never, updates
+from experiments.commands import updates
+from experiments.intervals import intervals_tables, is_never
 from experiments.plan import FineTuning, Result, World
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
@@ -76,9 +77,9 @@ def test_prunings_are_counted_as_the_pruner_does(plan, interval):
     world = plan.worlds["w"]
     ft = FineTuning(world, "parp", 0.5, 1, options)
     weights = {"a": torch.rand(8)}
-    pruner = Pruner(SparsitySchedule(0.5), interval=interval, total_updates=updates(ft))
+    pruner = Pruner(SparsitySchedule(0.5), interval=interval, total_updates=updates(ft.world))
     pruner.start(weights, magnitude_mask(weights, 0.5))
-    for update in range(1, 1 + updates(ft)):
+    for update in range(1, 1 + updates(ft.world)):
         pruner.end_update(update)
     (table,) = intervals_tables(settings_of(Result("r", "R", "intervals", (ft,)), {}))
     assert table.rows[0][3] == str(1 + pruner.events)
