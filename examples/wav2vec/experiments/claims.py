@@ -71,6 +71,8 @@ def verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> Verdicts:
             found = {one.key: one for one in settings if one.first.world.name == world}
             if claim.fewer not in found or claim.than not in found:
                 continue
+            if not claim.asked_of(world, found[claim.fewer].first.world.group):
+                continue
             metric = metric_of(list(found.values()))
             judged = judge(found[claim.fewer], found[claim.than])
             rows.append(judged.told(claim, world if len(worlds) > 1 else "", metric))

@@ -34,28 +34,30 @@ class Row:
     Attributes:
         first: one of its fine-tunings.
         rates: language → seed → errors in percent; empty where it was not run.
+        languages: all of the group, those too that this setting is not planned in.
         wanted: how many seeds the plan has.
     """
 
     first: FineTuning
     rates: Mapping[str, Mapping[int, float]]
+    languages: Sequence[str]
     wanted: int
 
     def rate(self, language: str) -> float | None:
         """Errors in a language, the mean over seeds; None where it was not run."""
-        found = self.rates[language].values()
+        found = self.rates.get(language, {}).values()
         return sum(found) / len(found) if found else None
 
     @property
     def average(self) -> float | None:
         """The mean over languages, each with the same weight; None unless all were run."""
-        rates = [self.rate(language) for language in self.rates]
+        rates = [self.rate(language) for language in self.languages]
         known = [rate for rate in rates if rate is not None]
         return sum(known) / len(known) if len(known) == len(rates) else None
 
     @property
     def seeds(self) -> int:
-        """Seeds that every language has."""
+        """Seeds that each of its languages has."""
         return min(len(found) for found in self.rates.values())
 
 
@@ -65,19 +67,22 @@ def by_group(settings: Sequence[Setting]) -> dict[str, dict[str, Row]]:
     for setting in settings:
         rows = members.setdefault(setting.first.world.group, {})
         rows.setdefault(setting.key, []).append(setting)
+    return {group: _rows(found) for group, found in members.items()}
+
+
+def _rows(members: Mapping[str, Sequence[Setting]]) -> dict[str, Row]:
+    rates: dict[str, dict[str, Mapping[int, float]]] = {}
+    for key, settings in members.items():
+        for setting in settings:
+            world = setting.first.world
+            for split in world.test:
+                language = world.language or split.partition("-")[2] or split
+                rates.setdefault(key, {})[language] = setting.rates(split)
+    languages = list(dict.fromkeys(one for found in rates.values() for one in found))
     return {
-        group: {key: _row(found) for key, found in rows.items()} for group, rows in members.items()
+        key: Row(settings[0].first, rates[key], languages, min(one.wanted for one in settings))
+        for key, settings in members.items()
     }
-
-
-def _row(settings: Sequence[Setting]) -> Row:
-    rates = {}
-    for setting in settings:
-        world = setting.first.world
-        for split in world.test:
-            language = world.language or split.partition("-")[2] or split
-            rates[language] = setting.rates(split)
-    return Row(settings[0].first, rates, min(setting.wanted for setting in settings))
 
 
 def language_tables(settings: Sequence[Setting]) -> list[Table]:
@@ -85,7 +90,7 @@ def language_tables(settings: Sequence[Setting]) -> list[Table]:
     metric = metric_of(settings)
     tables = []
     for group, rows in by_group(settings).items():
-        languages = list(next(iter(rows.values())).rates)
+        languages = next(iter(rows.values())).languages
         body = [
             [
                 title_of(row.first),
@@ -134,7 +139,7 @@ def language_verdicts(claims: Sequence[Claim], settings: Sequence[Setting]) -> V
     rows = []
     for claim in claims:
         for group, found in groups.items():
-            if claim.fewer not in found or claim.than not in found:
+            if claim.fewer not in found or claim.than not in found or not claim.asked_of(group):
                 continue
             judged = judge_languages(found[claim.fewer], found[claim.than])
             rows.append(judged.told(claim, group if len(groups) > 1 else "", metric))
@@ -155,13 +160,13 @@ def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]
     groups = {name: rows for name, rows in groups.items() if any(map(_was_run, rows.values()))}
     panels: Any = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, (group, rows) in zip(panels, groups.items()):
-        names = list(dict.fromkeys(name for row in rows.values() for name in row.rates))
+        names = next(iter(rows.values())).languages
         sparsities = sorted({row.first.sparsity for row in rows.values()} - {0.0}, reverse=True)
         fills = {0.0: "full", **dict(zip(sparsities, cycle(_FILLS)))}
         for place, row in enumerate(rows.values()):
             if not _was_run(row):
                 continue
-            points = [(x, row.rate(name)) for x, name in enumerate(names) if name in row.rates]
+            points = [(x, row.rate(name)) for x, name in enumerate(names)]
             points.append((len(names) + 0.5, row.average))
             shift = 0.6 * ((place + 0.5) / len(rows) - 0.5)
             known = [(x + shift, rate) for x, rate in points if rate is not None]

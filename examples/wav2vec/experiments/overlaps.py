@@ -12,6 +12,7 @@ from experiments.commands import mask_file
 from experiments.masks import mask_settings, read_or_make
 from experiments.plan import FineTuning, Plan, Result
 from experiments.work import commit
+from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_json
 
@@ -120,8 +121,11 @@ def read(plan: Plan, comparison: Comparison) -> Compared | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = strict_json(file.read_text(encoding="utf-8"))
         before: list[Mapping[str, Any]] = content["masks"]
+        for one in before:
+            if not isinstance(one["name"], str) or not isinstance(one["settings"], dict):
+                raise ValueError("its masks have no name or settings")
         matrix = tuple(tuple(map(float, line)) for line in content["iou"])
         if {len(matrix), *map(len, matrix)} != {len(before)}:
             raise ValueError("its matrix does not fit its masks")

@@ -215,6 +215,7 @@ class Claim:
         than: the other.
         why: the likely reason of what was found, where there is one.
         paper: what the paper says of it, one of PAPER_SAYS.
+        worlds: where it is asked, by world or group; none: in all that have both settings.
     """
 
     says: str
@@ -222,6 +223,11 @@ class Claim:
     than: str
     why: str = ""
     paper: str = NOT_ASKED
+    worlds: tuple[str, ...] = ()
+
+    def asked_of(self, *names: str) -> bool:
+        """Whether it is asked in a world of this name or group."""
+        return not self.worlds or bool(set(names) & set(self.worlds))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from experiments.plan import (
     Result,
     World,
 )
+from experiments.tables import cell_of
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.languages import check_language
 from parp_fairseq.errors import UserError, options_named
@@ -33,6 +34,7 @@ from parp_fairseq.pruning.methods import method_named
 
 # Compare masks, and take no scores.
 _OF_MASKS = ("overlap", "first_mask")
+_OF_ONE_WORLD = ("effects", "views")
 _WORLD_KEYS = {
     *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),
     *("size", "hours", "corpus"),
@@ -40,7 +42,7 @@ _WORLD_KEYS = {
 _SPEECH_KEYS = {"language", "languages", "seed", "per_speaker", "utterances"}
 _MODEL_KEYS = {"languages", "speakers", "audio", "width", "rounds", "updates", "seed"}
 _RESULT_KEYS = {"title", "kind", "world", "worlds", "seeds", "cells", "paper", "claims"}
-_CLAIM_KEYS = {"says", "fewer", "than", "why", "paper"}
+_CLAIM_KEYS = {"says", "fewer", "than", "why", "paper", "worlds"}
 _IOU_CLAIM_KEYS = {"says", "of", "and_of", "above", "worlds_differ", "why", "paper"}
 OPTIONS = {
     *("initial_sparsity", "rise", "stages", "initial", "interval", "interval_unit", "schedule"),
@@ -244,6 +246,10 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
             for source in _sources(world, cell.get("from"), chosen):
                 for ft in _fine_tunings(world, cell, entry.get("seeds") or [1], source):
                     found[ft.name] = ft
+    if entry["kind"] in _OF_ONE_WORLD and len({ft.world.name for ft in found.values()}) > 1:
+        raise UserError(f"{where}: kind {entry['kind']} shows one world; make a result of each")
+    if entry["kind"] == "effects":
+        _check_cells(where, found.values())
     settings = list(dict.fromkeys(ft.setting for ft in found.values()))
     claims: list[Claim | IouClaim] = []
     for number, claim in enumerate(entry.get("claims") or [], start=1):
@@ -258,7 +264,13 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
             check_keys(place, claim, _CLAIM_KEYS, ("says", "fewer", "than"))
             groups_or_settings = TRANSFER_GROUPS if entry["kind"] == "transfer" else settings
             check_named(place, claim, ("fewer", "than"), groups_or_settings)
-            claims.append(Claim(**claim))
+            own = tuple(claim.get("worlds") or ())
+            names = {name for ft in found.values() for name in (ft.world.name, ft.world.group)}
+            if own and entry["kind"] == "transfer":
+                raise UserError(f"{place}: kind transfer asks in all worlds; leave worlds out")
+            for one in own:
+                check_named(place, {"worlds": one}, ("worlds",), sorted(names))
+            claims.append(Claim(**{**claim, "worlds": own}))
     return Result(
         name,
         entry["title"],
@@ -268,6 +280,16 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
         tuple(claims),
         tuple(found.values()) if of_masks else (),
     )
+
+
+def _check_cells(where: str, fine_tunings: Iterable[FineTuning]) -> None:
+    """Each of the four cells is one setting, sparsity by sparsity."""
+    said: dict[tuple[float, str], str] = {}
+    for ft in fine_tunings:
+        cell = cell_of(ft)
+        before = said.setdefault((ft.sparsity, cell), ft.setting) if cell else ft.setting
+        if before != ft.setting:
+            raise UserError(f"{where}: {before} and {ft.setting} are both {cell}; keep one")
 
 
 def _chosen(where: str, names: Iterable[Any], groups: Mapping[str, list[World]]) -> list[World]:
@@ -307,7 +329,7 @@ def _fine_tunings(
     sparsities = [0.0] if cell["method"] == "dense" else cell.get("sparsity") or [0.5]
     varied = [()]
     for key, values in (cell.get("options") or {}).items():
-        values = values if isinstance(values, list) else [values]
+        values = values if isinstance(values, list) and values else [values]
         varied = [(*before, (key, value)) for before in varied for value in values]
     trail = tuple(cell["trail"]) if cell.get("trail") else None
     for sparsity in sparsities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,9 @@ none. They hold for these utterances. A claim "A makes fewer errors than B" is *
 where the interval of the difference within seeds leaves 0 out, else *not told apart*. Where they
 have one seed in common (*one seed*), the bootstrap intervals over utterances decide, if those of
 all seeds that either has are apart; training's own chance is not in them.
-Many claims are asked, and no interval is widened for that.
+Many claims are asked, and no interval is widened for that. Where scores of a result are of two
+kinds of CPU, a run of the other kind ended as if its seed were another
+([DIFFERENT.md](DIFFERENT.md)).
 """
 
 
@@ -118,8 +121,12 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
     """How a result is made, and how much of it was."""
     found = [scores[ft.name].content for ft in result.fine_tunings if ft.name in scores]
     command = f"snakemake -s examples/wav2vec/Snakefile -c 1 {result.name}"
-    if plan.scale != "small":
-        command += f" --config scale={plan.scale}"
+    worlds = {ft.world.name: ft.world for ft in (*result.fine_tunings, *result.masks)}.values()
+    config = [f"scale={plan.scale}"] if plan.scale != "small" else []
+    if any(one.corpus or "audio" in (one.recipe or {}) for one in worlds):
+        config.append("corpora=DIR")
+    if config:
+        command += f" --config {' '.join(config)}"
     lines = [f"`{command}`; [{result.name}/]({result.name}/)  "]
     if result.masks:
         wanted = comparisons(result)
@@ -132,14 +139,21 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
     hours = sum(one["minutes"] for one in found) / 60
     seeds = sorted({one["settings"]["seed"] for one in found})
     by_demo = sum(one["trained_by"] != "the workflow" for one in found)
-    machines = sorted({one["machine"].split(", load")[0] for one in found})
+    machines = Counter(one["machine"].split(", load")[0] for one in found)
     return [
         *lines,
         f"{run} of {_trainings(result)} fine-tunings were run ({by_demo} of them by "
         f"`parp demo`); seeds {', '.join(map(str, seeds))}; {hours:.1f} hours of training on a "
-        f"shared machine ({'; '.join(machines)}); scored at commit "
+        f"shared machine ({_shown(machines)}); scored at commit "
         f"{', '.join(commits)}.",
     ]
+
+
+def _shown(machines: Mapping[str, int]) -> str:
+    """Their names, with how many scores are of which where they are several."""
+    if len(machines) == 1:
+        return next(iter(machines))
+    return "; ".join(f"{machine}: {count} of them" for machine, count in sorted(machines.items()))
 
 
 def _trainings(result: Result) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.plan import FineTuning, Plan, Result
+from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
 
 
@@ -66,20 +67,54 @@ def read_scores(plan: Plan) -> dict[str, Scored]:
         if not file.is_file():
             continue
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            settings = content["settings"]
-        except (ValueError, KeyError, TypeError) as error:
+            content = _checked(strict_json(file.read_text(encoding="utf-8")))
+        except ValueError as error:
             raise UserError(f"{file} is damaged ({error}); remove it to score again") from error
+        settings = content["settings"]
         wanted = json.loads(json.dumps(ft.settings()))
         for key, value in wanted.items():
             if settings.get(key) != value:
                 raise UserError(
                     f"{file}: {key} was {settings.get(key)} when it was scored and is {value} in "
-                    f"{plan.scale}.yaml; put it back, or remove the file to train and score again"
+                    f"{plan.scale}.yaml; put it back, or remove the file, and the training that "
+                    "it is of is asked about next"
                 )
         found[name] = Scored(ft, content)
     _check_models(plan, found)
     return found
+
+
+_NUMBER, _WHOLE, _TEXT = (int, float), int, str
+_HOLDS = {
+    **dict.fromkeys(("machine", "command"), _TEXT),
+    **{"settings": dict, "minutes": _NUMBER, "trainings": _WHOLE, "scores": list, "trail": list},
+}
+_SCORE_HOLDS = {
+    **dict.fromkeys(("split", "checkpoint", "metric"), _TEXT),
+    **dict.fromkeys(("rate", "rate_low", "rate_high"), _NUMBER),
+    "update": _WHOLE,
+}
+_POINT_HOLDS = {"update": _WHOLE, **dict.fromkeys(("theta", "zeros", "subnetwork"), _NUMBER)}
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    """What a file holds, once all that is read of it is there."""
+    _check_holds(content, _HOLDS)
+    for row in content["scores"]:
+        _check_holds(row, _SCORE_HOLDS)
+    for point in content["trail"]:
+        _check_holds(point, _POINT_HOLDS)
+    if content["trainings"] < 1 or not content["scores"]:
+        raise ValueError("it holds no scores")
+    return dict(content)
+
+
+def _check_holds(entry: Any, wanted: Mapping[str, Any]) -> None:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{str(entry)[:40]} is no object")
+    for key, kind in wanted.items():
+        if not isinstance(entry.get(key), kind) or isinstance(entry[key], bool):
+            raise ValueError(f"{key} is {str(entry.get(key))[:40]}")
 
 
 def _check_models(plan: Plan, found: Mapping[str, Scored]) -> None:

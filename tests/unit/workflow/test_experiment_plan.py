@@ -82,7 +82,7 @@ def test_the_shipped_plans_are_read(scale):
         assert ft.needs is None or ft.needs.name in plan.trained
     for result in plan.results.values():
         assert (HERE / result.name / "README.md").is_file()
-        known = {" ".join(c.says.split()) for c in result.claims}
+        known = {(" ".join(c.says.split()), getattr(c, "worlds", ())) for c in result.claims}
         assert len(known) == len(result.claims)
 
 
@@ -125,7 +125,9 @@ def test_a_world_for_each_language_or_one_of_them(tmp_path):
         ("gpus=two", "--config: gpus is two, expected a whole number of 1 or more"),
         ("scale=large", "large.yaml is not there; the scales are small, paper"),
         # A folder may be called so.
-        ("home=2026", "2026/small.yaml is not there"),
+        ("home=/2026", "/2026/small.yaml is not there"),
+        ("work=2026", "--config: work is 2026; give the whole path, such as work=$PWD/2026"),
+        ("corpora=", "--config: corpora is empty; give it a value or leave it out"),
     ],
 )
 def test_bad_settings_of_the_workflow(tmp_path, config, told):
@@ -166,6 +168,24 @@ def test_bad_settings_of_the_workflow(tmp_path, config, told):
             "claim 1: paper is yes; use -, holds, no difference",
         ),
         (changed(kind="overlap"), "cell 1: a dense model has no mask"),
+        (
+            changed(kind="effects", cells=[{"method": "mpi", "worlds": ["w", "many-nl"]}]),
+            "results.r: kind effects shows one world; make a result of each",
+        ),
+        (
+            changed(
+                kind="effects",
+                cells=[{"method": "parp_p", "options": {"initial_sparsity": [0.1, 0.2]}}],
+            ),
+            "results.r: parp_p 0.5 initial_sparsity=0.1 and parp_p 0.5 initial_sparsity=0.2 are "
+            "both climbing, free; keep one",
+        ),
+        (
+            changed(
+                claims=[{"says": "x", "fewer": "dense", "than": "omp 0.9", "worlds": ["many"]}]
+            ),
+            "claim 1: worlds is many; use w",
+        ),
         ([], "must hold keys and values"),
         ({**SMALL, "results": None}, "small.yaml: results must hold keys and values"),
         ({**SMALL, "work": 3}, "small.yaml: work is 3, expected a text"),

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 from experiments.claims import judge
-from experiments.cost import cost_of, cost_table, gpu_hours, gpu_memory, updates_and_audio
+from experiments.commands import updates
+from experiments.cost import audio_of_update, cost_of, cost_table, gpu_hours, gpu_memory
 from experiments.plan import FineTuning, World
 from experiments.reading import read_plan
 from experiments.results import report
@@ -142,14 +143,35 @@ def test_a_scale_without_scores_says_so(tmp_path):
     ).read_text(encoding="utf-8")
 
 
-def test_stale_and_damaged_scores_are_named(plan):
+def test_stale_scores_are_named(plan):
     name = "w_mpi_0.9_seed1"
     write_score(plan, name, 1.0, settings={**plan.scored[name].settings(), "model": "other"})
     with pytest.raises(UserError, match=r"seed1\.json: model was other when .* is tiny in small"):
         read_scores(plan)
-    plan.scores_file(name).write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match=r"seed1\.json is damaged"):
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda text: "{}", "machine is None"),
+        (lambda text: "[]", "[] is no object"),
+        (lambda text: text[:50], "line 1 column 51"),
+        (lambda text: text.replace('"minutes": 3.0', '"minutes": "3"'), "minutes is 3"),
+        (lambda text: text.replace('"rate": 65.0', '"rate": null'), "rate is None"),
+        (lambda text: text.replace('"rate": 65.0', '"rate": NaN'), "NaN"),
+        (lambda text: text.replace('"scores": [', '"scores": ["one", '), "one is no object"),
+        (lambda text: text.replace('"split": "dev", ', ""), "split is None"),
+        (lambda text: text.replace('"settings": {', '"settings": "", "other": {'), "settings is"),
+    ],
+)
+def test_damaged_scores_are_named(plan, damage, told):
+    write_score(plan, "w_mpi_0.9_seed1", 65.0)
+    file = plan.scores_file("w_mpi_0.9_seed1")
+    file.write_text(damage(file.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(UserError) as error:
         read_scores(plan)
+    assert "seed1.json is damaged (" in str(error.value) and told in str(error.value)
+    assert str(error.value).endswith("); remove it to score again")
 
 
 def test_the_rounds_of_imp_are_fine_tunings(tmp_path):
@@ -185,14 +207,14 @@ def test_cost_counts_what_is_shared_once(plan):
 
 def test_estimates_of_the_papers_scale():
     world = World("w", "", "parp_10h", "d", "m", "v", ("t",), size="base", hours=10)
-    assert updates_and_audio(world) == (20_000, 4 * 2 * 3_200_000 / 16_000)
+    assert (updates(world), audio_of_update(world)) == (20_000, 4 * 2 * 3_200_000 / 16_000)
     longer = replace(world, overrides=("task.labels=phn", "optimization.max_update=50"))
-    assert updates_and_audio(longer)[0] == 50
+    assert updates(longer) == 50
     # 1,600 s an update: 80,000 frames, three passes of 2 operations a parameter, and the extractor.
     flops = 80_000 * 6 * 85e6 + 1_600 * 4.8e9
     assert gpu_hours(world) == pytest.approx(20_000 * flops / 8e12 / 3600)
     ten_minutes = World("w", "", "parp_10h", "d", "m", "v", ("t",), size="base", hours=1 / 6)
-    assert updates_and_audio(ten_minutes)[1] == pytest.approx(600)
+    assert audio_of_update(ten_minutes) == pytest.approx(600)
     imp = FineTuning(world, "imp", 0.9, 1)
     cost = cost_of([imp])
     assert cost.trainings == 10

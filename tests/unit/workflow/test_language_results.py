@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from experiments.languages import by_group, draw_languages, judge_languages, language_tables
+from experiments.languages import (
+    by_group,
+    draw_languages,
+    judge_languages,
+    language_tables,
+    language_verdicts,
+)
+from experiments.plan import Claim
 from experiments.reading import read_plan
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
+from experiments.tables import NOT_RUN
 from made_scores import write_score
 from matplotlib.figure import Figure
 from scipy import stats
@@ -121,3 +129,25 @@ def test_the_figure_has_no_average_of_some(plan):
     # Three languages and their average; two of three. Where nothing was run there is no panel.
     assert (drawn["dense"], drawn["OMP 90%"]) == (4, 2)
     assert panel.get_title() == "one"
+
+
+def test_a_setting_of_some_languages_stands_beside_those_of_all(tmp_path):
+    some = [{"method": "rp", "sparsity": [0.9], "worlds": ["one-fr"]}, *CELLS]
+    result = {**CONTENT["results"]["each"], "worlds": ["one"], "seeds": [1], "cells": some}
+    content = {**CONTENT, "results": {"each": result}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    plan = read_plan("small", tmp_path)
+    write_score(plan, "one-fr_rp_0.9_seed1", 79)
+    for language, (rate, _) in DENSE.items():
+        write_score(plan, f"one-{language}_dense_seed1", rate - 1)
+    (table,) = language_tables(settings(plan))
+    assert table.header[2:] == ["fr", "nl", "tr", "average", "seeds"]
+    assert table.rows[0][2:] == ["80.0", NOT_RUN, NOT_RUN, NOT_RUN, "1 of 1"]
+    assert table.rows[1][2:] == ["20.0", "10.0", "30.0", "20.0", "1 of 1"]
+    draw_languages(Figure(), settings(plan))
+
+
+def test_a_claim_is_asked_where_it_says(plan):
+    claims = [Claim("x", "dense", "omp 0.9", worlds=(where,)) for where in ("one", "all")]
+    rows = language_verdicts(claims, settings(plan)).rows
+    assert [row.says for row in rows] == ["x (one)", "x (all)"]
