@@ -270,7 +270,7 @@ def _stem(file: Path) -> str:
 def _stored(path: Path) -> tuple[Mask | None, dict[str, Any]]:
     """The mask that a file keeps, and how it was made; None where its zeros tell the mask."""
     if not path.exists():
-        raise UserError(f"{path}: no such mask, checkpoint or run folder")
+        raise UserError(f"{path}: no such mask, checkpoint or run folder; check the path")
     if path.is_dir() or SPARSE_MODEL.matches(path):
         return None, {}
     if CHECKPOINT.matches(path):

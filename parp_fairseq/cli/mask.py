@@ -117,5 +117,5 @@ def _present(sources: list[Path]) -> list[Path]:
     paths = [named_checkpoint(source) for source in sources]
     for path in paths:
         if not path.exists():
-            raise UserError(f"{path}: no such mask, checkpoint or run folder")
+            raise UserError(f"{path}: no such mask, checkpoint or run folder; check the path")
     return paths

@@ -62,7 +62,7 @@ def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such mask file")
+        raise UserError(f"{path}: no such mask file; check the path")
     try:
         with safe_open(str(path), framework="pt") as handle:
             metadata = handle.metadata() or {}
@@ -81,7 +81,9 @@ def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
             return Mask.from_bits(packed, shapes), about["info"]
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a readable mask file ({reason})") from error
+        raise UserError(
+            f"{path}: not a readable mask file ({reason}); copy or make it again"
+        ) from error
 
 
 def read_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
@@ -94,7 +96,9 @@ def read_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
     try:
         return _canonical(mask), dict(info)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a readable mask file ({error})") from error
+        raise UserError(
+            f"{path}: not a readable mask file ({error}); copy or make it again"
+        ) from error
 
 
 def stored_mask(state: Mapping[str, Any]) -> Mask | None:

@@ -51,7 +51,7 @@ def read_table(path: Path) -> list[TableRow]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such table") from error
+        raise UserError(f"{path}: no such table; check the path") from error
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{path} row {row} is not UTF-8 text; save the table as UTF-8") from error
