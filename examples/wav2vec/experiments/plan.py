@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -295,13 +296,13 @@ class Plan:
     results: Mapping[str, Result]
     devices: tuple[str, ...] = ()
 
-    @property
-    def scored(self) -> dict[str, FineTuning]:
+    @cached_property
+    def scored(self) -> Mapping[str, FineTuning]:
         """The fine-tunings whose scores the results take, by name, in the order of the results."""
         return {ft.name: ft for result in self.results.values() for ft in result.fine_tunings}
 
-    @property
-    def trained(self) -> dict[str, FineTuning]:
+    @cached_property
+    def trained(self) -> Mapping[str, FineTuning]:
         """All that may have to be trained: those, and what they and masks need."""
         found: dict[str, FineTuning] = {}
         for ft in self.scored.values():
@@ -313,8 +314,8 @@ class Plan:
                 found.setdefault(ft.gives_mask.name, ft.gives_mask)
         return found
 
-    @property
-    def masks(self) -> dict[str, FineTuning]:
+    @cached_property
+    def masks(self) -> Mapping[str, FineTuning]:
         """The fine-tunings whose masks the results compare, by name."""
         return {ft.name: ft for result in self.results.values() for ft in result.masks}
 
