@@ -76,7 +76,7 @@ def test_phones_by_espeak(tmp_path):
 def test_pieces_of_texts_that_are_all_short(tmp_path):
     pytest.importorskip("sentencepiece")
     splits = write(tmp_path, train=["YES", "NO", "YES"])
-    write_labels(tmp_path, splits, make_units("spm", vocab_size=8))
+    write_labels(tmp_path, splits, make_units("spm", vocab_size=7))
     assert [joined(line) for line in lines_of(tmp_path / "train.spm")] == ["YES", "NO", "YES"]
 
 
