@@ -17,7 +17,7 @@ from parp_fairseq.kernels.build import LEVELS, NAME, SOURCES, sources_digest
 # What to use instead of the fastest: a level, or "reference" for torch alone.
 VARIABLE = "PARP_KERNELS"
 REFERENCE = "reference"
-LIBRARY = Path(__file__).resolve().parent / NAME
+BINARY = Path(__file__).resolve().parent / NAME
 
 Kernel = Callable[..., int]
 
@@ -107,9 +107,9 @@ def _argument(value: object) -> object:
 def _library() -> ctypes.CDLL | None:
     """The library, or None after a line on standard error that says what to do."""
     try:
-        library = ctypes.CDLL(str(LIBRARY))
+        library = ctypes.CDLL(str(BINARY))
     except OSError:
-        reason = "are not built" if not LIBRARY.exists() else "do not load on this machine"
+        reason = "are not built" if not BINARY.exists() else "do not load on this machine"
         return _without(reason)
     for name in ("parp_supported", "parp_built", "parp_sources"):
         getattr(library, name).restype = ctypes.c_char_p

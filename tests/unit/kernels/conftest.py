@@ -7,6 +7,6 @@ from pathlib import Path
 
 from parp_fairseq.kernels import native
 
-if "LIBRARY_UNDER_TEST" in os.environ:
-    native.LIBRARY = Path(os.environ["LIBRARY_UNDER_TEST"])
+if "KERNELS_UNDER_TEST" in os.environ:
+    native.BINARY = Path(os.environ["KERNELS_UNDER_TEST"])
     native._library.cache_clear()

@@ -96,7 +96,7 @@ def test_asking_for_the_reference_is_silent(package):
 
 
 def test_a_library_of_other_sources_is_not_used(package):
-    shutil.copy(native.LIBRARY, package / "parp_fairseq" / "kernels")
+    shutil.copy(native.BINARY, package / "parp_fairseq" / "kernels")
     assert program(folder=package).stdout.split()[0] == native.available()[-1]
     with (package / "parp_fairseq/kernels/csrc/bits.cpp").open("a") as source:
         source.write("// changed\n")
@@ -128,7 +128,7 @@ def test_no_inline_function_is_shared_by_levels():
     """The linker would keep one copy for all, perhaps one that this processor cannot run."""
     if not shutil.which("nm"):
         pytest.skip("needs nm")
-    command = ["nm", "-C", str(native.LIBRARY)]
+    command = ["nm", "-C", str(native.BINARY)]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert any("scan_portable" in name for name in names)
     weak = [name for name in names if name[17:18] in "VWu"]

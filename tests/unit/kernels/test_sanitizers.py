@@ -31,7 +31,7 @@ def test_nothing_is_read_or_written_beside_the_arrays(tmp_path):
     ).stdout.strip()
     environment = {
         **os.environ,
-        "LIBRARY_UNDER_TEST": str(out),
+        "KERNELS_UNDER_TEST": str(out),
         "LD_PRELOAD": runtime,
         # Python itself never gives everything back.
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
@@ -54,7 +54,7 @@ def test_nothing_is_read_or_written_beside_the_arrays(tmp_path):
 PROBE = """
 import os, pathlib, torch
 from parp_fairseq.kernels import native
-native.LIBRARY = pathlib.Path(os.environ["LIBRARY_UNDER_TEST"])
+native.BINARY = pathlib.Path(os.environ["KERNELS_UNDER_TEST"])
 from parp_fairseq.kernels.cut import zero_unset
 zero_unset([torch.ones(128)], [torch.zeros(15, dtype=torch.uint8)])
 """
