@@ -20,6 +20,8 @@ from parp_fairseq.errors import UserError
 PathLike = Union[str, "os.PathLike[str]"]
 
 LOCK_FILE = ".lock"
+PARTIAL = ".partial-"
+"""What `staged` writes into begins with it; one that is left says that its program was killed."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def staged(out: PathLike) -> Iterator[Path]:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             # Inside out, so that the files need only be renamed.
-            stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
+            stage = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=out))
         yield stage
         with writing(out):
             _move(stage, out)

@@ -129,7 +129,8 @@ def _is_follower(settings: Mapping[str, Any], key: str) -> bool:
     """Whether a scheduler's setting says what the optimization's of that name says."""
     section, _, name = key.partition(".")
     leader = f"optimization.{name}"
-    return section == "lr_scheduler" and leader in settings and settings[leader] == settings[key]
+    both = leader in settings and key in settings
+    return section == "lr_scheduler" and both and settings[leader] == settings[key]
 
 
 def _short(value: Any, values: Sequence[Any]) -> Any:

@@ -13,7 +13,7 @@ from parp_fairseq.analysis.forms import render
 from parp_fairseq.analysis.page import render_page
 from parp_fairseq.analysis.table import Table, build_table
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, staged
+from parp_fairseq.files import PARTIAL, PathLike, staged
 from parp_fairseq.runs.reading import find_runs
 
 PAGE = "report.html"
@@ -84,7 +84,8 @@ def _check_folder(out: Path) -> None:
     """See that nothing is replaced but an earlier report."""
     names = (PAGE, *_FILES.values(), *PICTURES)
     there = [name for name in names if os.path.lexists(out / name)]
-    if there and not _is_report(out / _FILES["json"]):
+    cut_off = any(out.glob(f"{PARTIAL}*"))
+    if there and not cut_off and not _is_report(out / _FILES["json"]):
         raise UserError(
             f"--out {out} holds {there[0]}, and no report that it could be of; give another folder"
         )

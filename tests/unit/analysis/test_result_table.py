@@ -107,6 +107,17 @@ def test_titles_name_what_differs_once_and_paths_from_where_they_part(tmp_path):
     assert titles == ["PARP (max_update=400, data=nl)", "PARP (max_update=800, data=fr)"]
 
 
+def test_a_run_may_lack_a_setting_that_others_have(tmp_path):
+    for name, updates in (("a", 400), ("b", 800)):
+        write_run(tmp_path / name, updates=updates)
+    file = tmp_path / "b" / "checkpoints" / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    del record["config"]["lr_scheduler"]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    titles = [row.title for row in table_of(tmp_path).rows]
+    assert len(set(titles)) == 2 and all("max_update=" in title for title in titles)
+
+
 def test_a_report_replaces_nothing_but_a_report(runs, tmp_path):
     out = tmp_path / "mine"
     out.mkdir()
@@ -118,6 +129,10 @@ def test_a_report_replaces_nothing_but_a_report(runs, tmp_path):
     (out / "notes.txt").touch()
     for _ in range(2):
         make_report([runs], out)
+    # Cut off while its files were moved in, of which this is the last.
+    (out / "report.json").unlink()
+    (out / ".partial-x").mkdir()
+    make_report([runs], out)
     assert (out / "table.csv").read_text(encoding="utf-8").startswith("method,")
 
 
