@@ -236,6 +236,9 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
         check_keys(place, cell, _CELL_KEYS, ("method",))
         check_values(place, cell)
         check_keys(f"{place}.options", cell.get("options", {}), OPTIONS, ())
+        for key, value in cell.get("options", {}).items():
+            if value == []:
+                raise UserError(f"{place}.options: {key} is an empty list; give it values")
         if cell["method"] != IMP:
             with options_named("", f"{place}: "):
                 method_named(cell["method"])
@@ -329,7 +332,7 @@ def _fine_tunings(
     sparsities = [0.0] if cell["method"] == "dense" else cell.get("sparsity") or [0.5]
     varied = [()]
     for key, values in (cell.get("options") or {}).items():
-        values = values if isinstance(values, list) and values else [values]
+        values = values if isinstance(values, list) else [values]
         varied = [(*before, (key, value)) for before in varied for value in values]
     trail = tuple(cell["trail"]) if cell.get("trail") else None
     for sparsity in sparsities:

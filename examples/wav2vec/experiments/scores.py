@@ -76,8 +76,8 @@ def read_scores(plan: Plan) -> dict[str, Scored]:
             if settings.get(key) != value:
                 raise UserError(
                     f"{file}: {key} was {settings.get(key)} when it was scored and is {value} in "
-                    f"{plan.scale}.yaml; put it back, or remove the file, and the training that "
-                    "it is of is asked about next"
+                    f"{plan.scale}.yaml; put it back, or remove the file to make it again (what "
+                    "the work folder still has of it is asked about then)"
                 )
         found[name] = Scored(ft, content)
     _check_models(plan, found)
@@ -86,7 +86,9 @@ def read_scores(plan: Plan) -> dict[str, Scored]:
 
 _NUMBER, _WHOLE, _TEXT = (int, float), int, str
 _HOLDS = {
-    **dict.fromkeys(("machine", "command"), _TEXT),
+    **dict.fromkeys(("name", "machine", "command", "trained_by"), _TEXT),
+    # None outside of a repository.
+    "commit": (str, type(None)),
     **{"settings": dict, "minutes": _NUMBER, "trainings": _WHOLE, "scores": list, "trail": list},
 }
 _SCORE_HOLDS = {
@@ -113,8 +115,10 @@ def _check_holds(entry: Any, wanted: Mapping[str, Any]) -> None:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{str(entry)[:40]} is no object")
     for key, kind in wanted.items():
-        if not isinstance(entry.get(key), kind) or isinstance(entry[key], bool):
-            raise ValueError(f"{key} is {str(entry.get(key))[:40]}")
+        if key not in entry:
+            raise ValueError(f"it lacks {key}")
+        if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
+            raise ValueError(f"{key} is {str(entry[key])[:40]}")
 
 
 def _check_models(plan: Plan, found: Mapping[str, Scored]) -> None:

@@ -82,7 +82,7 @@ def _write(
             "trained_by": "parp demo" if demo.is_file() else "the workflow",
             "commit": commit(),
             "versions": record.get("versions"),
-            "model_sha256": record["contents"]["model.w2v_path"],
+            "model_sha256": record.get("contents", {}).get("model.w2v_path"),
             "machine": machine(ft.world.gpus),
             "minutes": round(_minutes(plan, ft), 2),
             "trainings": ft.trainings,

@@ -202,6 +202,10 @@ def test_bad_settings_of_the_workflow(tmp_path, config, told):
             changed(cells=[{"method": "parp_p", "options": {"initial_sparsty": 0.5}}]),
             "cell 1.options: initial_sparsty has no meaning; use biases, exclude",
         ),
+        (
+            changed(cells=[{"method": "parp", "options": {"interval": []}}]),
+            "cell 1.options: interval is an empty list; give it values",
+        ),
         (world(test="test"), "worlds.w: test is test, expected a list of texts"),
         (world(model=None), "worlds.w: model is None, expected a text"),
         (world(hours="one"), "worlds.w: hours is one, expected a number of 0 or more"),

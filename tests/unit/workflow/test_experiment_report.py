@@ -153,14 +153,16 @@ def test_stale_scores_are_named(plan):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda text: "{}", "machine is None"),
+        (lambda text: "{}", "it lacks name"),
         (lambda text: "[]", "[] is no object"),
         (lambda text: text[:50], "line 1 column 51"),
         (lambda text: text.replace('"minutes": 3.0', '"minutes": "3"'), "minutes is 3"),
         (lambda text: text.replace('"rate": 65.0', '"rate": null'), "rate is None"),
         (lambda text: text.replace('"rate": 65.0', '"rate": NaN'), "NaN"),
         (lambda text: text.replace('"scores": [', '"scores": ["one", '), "one is no object"),
-        (lambda text: text.replace('"split": "dev", ', ""), "split is None"),
+        (lambda text: text.replace('"split": "dev", ', ""), "it lacks split"),
+        (lambda text: text.replace('"commit"', '"commt"'), "it lacks commit"),
+        (lambda text: text.replace('"trained_by"', '"by"'), "it lacks trained_by"),
         (lambda text: text.replace('"settings": {', '"settings": "", "other": {'), "settings is"),
     ],
 )
