@@ -102,6 +102,8 @@ def test_gmp_climbs_and_what_it_pruned_stays_zero(train):
         "dataset.validate_interval_updates=1",
         "checkpoint.save_interval_updates=1",
         "checkpoint.keep_interval_updates=-1",
+        # Each update takes all there is, and ends an epoch.
+        "optimization.update_freq=[1000]",
         "optimization.max_update=6",
         "optimization.lr=[0.01]",
     )
@@ -111,7 +113,7 @@ def test_gmp_climbs_and_what_it_pruned_stays_zero(train):
     at = [0.8 - 0.6 * (1 - update / 4) ** 3 for update in (0, 2)]
     assert climbed == pytest.approx([at[0], at[1], at[1], 0.8, 0.8, 0.8])
     assert {float(row["revived"]) for row in run.meters("train_inner")} == {0.0}
-    # Of every update, those that end an epoch too: fairseq leaves these out.
+    # Of every update, though each ends an epoch: fairseq leaves these out.
     names = sorted((run.folder / "checkpoints").glob("checkpoint_*_*.pt"))
     held = [load_checkpoint(path)["optimizer_history"][-1]["num_updates"] for path in names]
     assert held == [int(path.stem.split("_")[2]) for path in names] == [1, 2, 3, 4, 5, 6]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from parp_fairseq.analysis import masks
 from parp_fairseq.analysis.layers import Grid, place_of, short_kind
 from parp_fairseq.analysis.masks import NamedMask, compare, read_masks, short_names
 from parp_fairseq.errors import UserError
@@ -142,3 +143,10 @@ def test_layers_and_kinds():
     assert len(grid.at(None, None)) == 4
     table = grid.render(lambda names: str(len(names))).splitlines()
     assert table[1].split() == ["0", "1", "1"] and table[-1].split() == ["all", "1", "3", "4"]
+
+
+def test_no_bar_where_nobody_watches(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(masks._BAR, "delay", 0)
+    save_mask(random_mask({"w": torch.rand(4, 4)}, 0.5, 1), tmp_path / "m.safetensors")
+    read_masks([tmp_path / "m.safetensors"] * 2)
+    assert capsys.readouterr().err == ""

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from experiments import commands, work
 from experiments.claims import judge
 from experiments.commands import updates
 from experiments.cost import audio_of_update, cost_of, cost_table, gpu_hours, gpu_memory
@@ -229,3 +230,23 @@ def test_estimates_of_the_papers_scale():
     assert cost_of([trail]).gigabytes == pytest.approx((3 + 21) * 12 * 94.4e6 / 1e9)
     assert gpu_memory(world) == pytest.approx((16 * 94.4e6 + 200 * 39e6) / 1e9)
     assert "nothing measured" in cost_table(read_plan("paper"))
+
+
+def test_the_command_of_recorded_speech_asks_for_its_clones(tmp_path):
+    world = {key: value for key, value in CONTENT["worlds"]["w"].items() if key != "speech"}
+    worlds = {"w": {**world, "corpus": {"name": "mboshi"}}}
+    plan = made_plan(tmp_path, {**CONTENT, "worlds": worlds})
+    write_score(plan, "w_mpi_0.9_seed1", 60.0)
+    report(plan.home)
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "`snakemake -s examples/wav2vec/Snakefile -c 1 four --config corpora=DIR`" in text
+
+
+def test_a_trail_that_lacks_an_update_is_told_of(plan):
+    ft = next(one for one in plan.scored.values() if one.trail)
+    folder = plan.work / commands.checkpoints(ft)
+    folder.mkdir(parents=True)
+    for update in (400, 500, 700, 800):
+        (folder / f"checkpoint_3_{update}.pt").touch()
+    with pytest.raises(UserError, match=r"keeps no checkpoint of update 600, which θ is scored at"):
+        work._follow(plan, ft)

@@ -111,3 +111,15 @@ def test_what_is_left_is_what_would_be_trained(plan):
     train(plan, "w_omp_0.5_seed1")
     train(plan, "w_dense_seed2")
     assert left() == {"curve": "0", "alike": "0", "all": "0"}
+
+
+def test_a_mask_that_is_kept_takes_no_training(tmp_path):
+    cells = [{"method": "mask", "sparsity": [0.5], "from": "another_seed"}]
+    moved = {"title": "M", "kind": "rates", "world": "w", "cells": cells}
+    plan = made_plan(tmp_path, {**PLAN, "results": {"moved": moved}})
+    (ft,) = plan.scored.values()
+    assert made.mask_source(plan, ft).name == "w_dense_seed2"
+    mask = plan.work / commands.mask_file(ft.given_mask)
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    assert made.mask_source(plan, ft) is None
