@@ -48,12 +48,12 @@ def make_figure(columns: int = 1, height: float = 4.4) -> tuple[Figure, Any]:
     return figure, figure.subplots(1, columns, squeeze=False, sharey=True)[0]
 
 
-def draw_dense(axes: Any, dense: Estimate) -> None:
-    """The dense model's errors as a level, and their interval."""
-    colour = METHODS["dense"].colour
-    axes.axhline(dense.mean, color=colour, linestyle="--", label="dense")
-    if dense.half is not None:
-        axes.axhspan(dense.low, dense.high, color=colour, alpha=0.08)
+def draw_level(axes: Any, method: str, level: Estimate, label: str) -> None:
+    """A method's errors as a level where the axis means nothing to it, and their interval."""
+    colour = METHODS[method].colour
+    axes.axhline(level.mean, color=colour, linestyle="--", label=label)
+    if level.half is not None:
+        axes.axhspan(level.low, level.high, color=colour, alpha=0.08)
 
 
 def draw_points(
@@ -88,7 +88,7 @@ def rates_figure(settings: Sequence[Setting]) -> Figure:
                 for setting in series.members
             }
             if series.method == "dense":
-                draw_dense(axes, found[0.0])
+                draw_level(axes, "dense", found[0.0], "dense")
                 continue
             xs = sorted(found)
             draw_points(

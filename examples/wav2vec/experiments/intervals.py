@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.commands import updates
-from experiments.figures import draw_dense, draw_points, legend, make_figure
+from experiments.figures import draw_level, draw_points, legend, make_figure
 from experiments.plan import FineTuning
 from experiments.scores import Setting
 from experiments.series import Series
@@ -20,6 +20,7 @@ from experiments.tables import (
     seeds_shown,
 )
 from parp_fairseq.config import shipped
+from parp_fairseq.pruning.methods import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,12 @@ def interval(ft: FineTuning) -> tuple[int, str]:
     prune = shipped.read(ft.world.config)["task"]["prune"]
     n, unit = (ft.option(key, prune[key]) for key in ("interval", "interval_unit"))
     return int(n), str(unit)
+
+
+def is_pruned_once(method: str) -> bool:
+    """Whether n means nothing to it: dense, or a mask that never changes."""
+    found = METHODS[method]
+    return found.first is None or (found.held and not found.climbs)
 
 
 def is_never(ft: FineTuning) -> bool:
@@ -71,7 +78,8 @@ def intervals_figure(settings: Sequence[Setting]) -> Figure:
         members = [setting for setting in settings if setting.first.world.name == world]
         split = members[0].first.world.test[0]
         ticks: dict[float, str] = {}
-        free = [one for one in members if one.first.method != "dense"]
+        levels = [one for one in members if is_pruned_once(one.first.method)]
+        free = [one for one in members if one not in levels]
         lines = list(dict.fromkeys((one.first.method, one.first.sparsity) for one in free))
         for place, (method, sparsity) in enumerate(lines):
             line = [
@@ -89,9 +97,10 @@ def intervals_figure(settings: Sequence[Setting]) -> Figure:
                 label=label,
                 **Series(method, label, tuple(line), before).look,
             )
-        for setting in members:
-            if setting.first.method == "dense":
-                draw_dense(axes, Estimate.of(list(setting.rates(split).values())))
+        for setting in levels:
+            method, sparsity = setting.first.method, setting.first.sparsity
+            label = method_title(method) + (f", {percent(sparsity)}" if sparsity else "")
+            draw_level(axes, method, Estimate.of(list(setting.rates(split).values())), label)
         axes.set_xscale("log")
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
@@ -104,14 +113,14 @@ def intervals_figure(settings: Sequence[Setting]) -> Figure:
 
 
 def _shown(ft: FineTuning) -> str:
-    return "-" if ft.method == "dense" else NEVER if is_never(ft) else str(interval(ft)[0])
+    return "-" if is_pruned_once(ft.method) else NEVER if is_never(ft) else str(interval(ft)[0])
 
 
 def _prunings(ft: FineTuning) -> str:
     """Of all of training, the first mask included; the last update always prunes."""
     n, unit = interval(ft)
-    if ft.method == "dense":
-        return "0"
+    if is_pruned_once(ft.method):
+        return "0" if ft.method == "dense" else "1"
     return str(1 + -(-updates(ft.world) // n)) if unit == "update" else "-"
 
 

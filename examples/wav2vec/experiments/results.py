@@ -138,8 +138,10 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
     commits = sorted({str(one["commit"])[:7] for one in found})
     hours = sum(one["minutes"] for one in found) / 60
     seeds = sorted({one["settings"]["seed"] for one in found})
-    by_demo = sum(one["trained_by"] != "the workflow" for one in found)
-    machines = Counter(one["machine"].split(", load")[0] for one in found)
+    by_demo = sum(one["trainings"] for one in found if one["trained_by"] != "the workflow")
+    machines: Counter[str] = Counter()
+    for one in found:
+        machines[one["machine"].split(", load")[0]] += one["trainings"]
     return [
         *lines,
         f"{run} of {_trainings(result)} fine-tunings were run ({by_demo} of them by "
@@ -150,7 +152,7 @@ def _made(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> list[str]
 
 
 def _shown(machines: Mapping[str, int]) -> str:
-    """Their names, with how many scores are of which where they are several."""
+    """Their names, with how many fine-tunings are of which where they are several."""
     if len(machines) == 1:
         return next(iter(machines))
     return "; ".join(f"{machine}: {count} of them" for machine, count in sorted(machines.items()))

@@ -23,12 +23,13 @@ CELLS = [
     {"method": "parp_p", "sparsity": [0.9]},
     {"method": "parp_p", "sparsity": [0.5], "options": {"initial_sparsity": 0.2}},
 ]
+MPI = {"method": "mpi", "sparsity": [0.9]}
 RESULT = {"title": "T", "world": "w", "seeds": [1, 2], "cells": CELLS}
 PLAN = {
     "worlds": CONTENT["worlds"],
     "results": {
         "effort": {**RESULT, "kind": "effort"},
-        "often": {**RESULT, "kind": "intervals", "cells": [CELLS[0], *CELLS[3:6]]},
+        "often": {**RESULT, "kind": "intervals", "cells": [CELLS[0], MPI, *CELLS[3:6]]},
     },
 }
 
@@ -42,19 +43,30 @@ def test_the_time_of_omp_has_its_dense_fine_tuning_in_it(plan):
     write_score(plan, "w_dense_seed1", 40.0, minutes=2.0)
     write_score(plan, "w_omp_0.9_seed1", 50.0, minutes=3.0)
     write_score(plan, "w_omp_0.9_seed2", 52.0, minutes=1.0)
-    write_score(plan, "w_imp_0.5_seed1", 45.0, minutes=12.5, machine="a CPU, load 7.6 at the end")
+    write_score(
+        plan,
+        "w_imp_0.5_seed1",
+        45.0,
+        minutes=12.5,
+        machine="another CPU, load 7.6 at the end",
+        trained_by="parp demo",
+    )
     write_score(plan, "w_parp_0.9_seed1", 60.0, minutes=2.5)
     report(plan.home)
     text = (plan.home / "RESULTS.md").read_text(encoding="utf-8")
     assert "| dense | 0% | 1 | 2.0 | 2.0 | 1 to 1 | 41.0 | 1 |" in text
     # Of the second seed the dense one was not timed.
     assert "| OMP | 90% | 2 | 5.0 | 5.0 | 1 to 1 | 52.0 ± 12.7 | 1 |" in text
+    # IMP's rounds are fine-tunings each, on a machine and by a program.
+    assert "10 of 22 fine-tunings were run (6 of them by `parp demo`)" in text
+    assert "(a CPU, 2 cores: 4 of them; another CPU: 6 of them)" in text
     assert "| IMP | 50% | 6 | 12.5 | 12.5 | 8 to 8 | 46.0 | 1 |" in text
     assert "| OMP | 50% | 2 | not run | not run | - | not run | 0 |" in text
     assert (plan.home / "effort" / "small.png").is_file()
 
 
 def test_n_of_the_config_or_the_option_and_never(plan):
+    write_score(plan, "w_mpi_0.9_seed1", 61.0)
     write_score(plan, "w_parp_0.9_seed1", 60.0)
     write_score(plan, "w_parp_0.9_interval1_seed1", 59.0)
     write_score(plan, "w_parp_0.9_interval1000_seed2", 99.0)
@@ -62,6 +74,7 @@ def test_n_of_the_config_or_the_option_and_never(plan):
     assert table.header == ["method", "sparsity", "n", "prunings", "WER dev", "WER test", "seeds"]
     assert [row[:4] + row[5:] for row in table.rows] == [
         ["dense", "0%", "-", "0", "not run", "0 of 2"],
+        ["MPI", "90%", "-", "1", "62.0", "1 of 2"],
         ["PARP", "90%", "1", "801", "60.0", "1 of 2"],
         ["PARP", "90%", "25", "33", "61.0", "1 of 2"],
         ["PARP", "90%", "never", "2", "100.0", "1 of 2"],
