@@ -26,7 +26,7 @@ where the interval of the difference within seeds leaves 0 out, else *not told a
 have one seed in common (*one seed*), the bootstrap intervals over utterances decide, if those of
 all seeds that either has are apart; training's own chance is not in them.
 Many claims are asked, and no interval is widened for that. Where scores of a result are of two
-kinds of CPU, a run of the other kind ended as if its seed were another
+kinds of CPU, a run of the other kind may end as if its seed were another
 ([DIFFERENT.md](DIFFERENT.md)).
 """
 
