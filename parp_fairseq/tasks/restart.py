@@ -49,7 +49,7 @@ def check_restart(checkpoint: DictConfig) -> Restart:
 
     Raises:
         UserError: a file is missing, holds code, is no checkpoint, or is damaged and has no whole
-            sibling.
+            sibling to go on from.
     """
     own = _own(Path(checkpoint.save_dir).absolute())
     given = checkpoint.restore_file
@@ -97,11 +97,16 @@ def _own(folder: Path) -> dict[str, Any] | None:
     try:
         state = load_checkpoint(last)
     except DamagedCheckpoint as error:
-        siblings = _whole(folder, but=LAST)
+        siblings = {
+            name: state
+            for name, state in _whole(folder, but=LAST).items()
+            # What holds weights alone (`task.keep_update`) would begin again at update 0.
+            if state.get("last_optimizer_state")
+        }
         if not siblings:
             raise UserError(
-                f"{last} is damaged and no other checkpoint beside it is whole; remove it to "
-                "begin this run anew"
+                f"{last} is damaged and no other checkpoint beside it is whole and holds an "
+                "optimizer's state; remove it to begin this run anew"
             ) from error
         newest = max(siblings, key=lambda name: (updates_of(siblings[name]), name))
         logger.warning(f"{last} is damaged (a save was interrupted); {newest} replaces it")

@@ -10,13 +10,14 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.tasks.restart import check_restart
 
 
-def checkpoint(path, updates, score=None):
+def checkpoint(path, updates, score=None, optimizer=True):
     state = {
         "args": None,
         "cfg": {"model": {}},
         "model": {"w": torch.full((1000,), float(updates))},
         "optimizer_history": [{"num_updates": updates}],
         "extra_state": {"val_loss": score, "best": 10.0},
+        "last_optimizer_state": {"state": {}, "parp": {"version": 1}} if optimizer else None,
     }
     torch.save(state, path)
 
@@ -46,6 +47,23 @@ def test_the_newest_whole_sibling_replaces_a_damaged_last(tmp_path):
         "checkpoint_best.pt",
         "checkpoint_last.pt",
     ]
+
+
+def test_weights_alone_replace_no_damaged_last(tmp_path):
+    last, kept = tmp_path / "checkpoint_last.pt", tmp_path / "checkpoint_update_6.pt"
+    for path in (last, tmp_path / "checkpoint_2_6.pt"):
+        checkpoint(path, 6)
+    checkpoint(kept, 6, optimizer=False)
+    cut_off(last)
+    restart = check_restart(section(tmp_path))
+    assert restart.weights["last_optimizer_state"]
+    assert last.read_bytes() == (tmp_path / "checkpoint_2_6.pt").read_bytes()
+    (tmp_path / "checkpoint_2_6.pt").unlink()
+    cut_off(last)
+    half = last.read_bytes()
+    with pytest.raises(UserError, match="holds an optimizer's state; remove it to begin"):
+        check_restart(section(tmp_path))
+    assert last.read_bytes() == half
 
 
 def test_a_whole_last_is_left_alone(tmp_path):
