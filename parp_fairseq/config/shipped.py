@@ -20,12 +20,14 @@ GPUS = 4  # what `optimization.update_freq` of every yaml is for (the authors' s
 
 def _is_config(path: Path) -> bool:
     try:
-        return isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
-    except yaml.YAMLError:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, RecursionError):
         return False
+    task = content.get("task") if isinstance(content, dict) else None
+    return isinstance(task, dict) and task.get("_name") == "parp"
 
 
-CONFIG = Kind("a config", _is_config)
+CONFIG = Kind("a config of task parp", _is_config)
 
 
 @dataclass(frozen=True)

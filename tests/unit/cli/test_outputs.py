@@ -162,6 +162,15 @@ def test_a_folder_for_transformers(folder, parp):
 
 def test_a_config(folder, parp):
     refused(parp, folder, "configs cp parp_1h mine.yaml --force", "mine.yaml is there and is not")
+    for name, text in (
+        ("compose", "services: {web: {image: nginx}}\n"),
+        ("other", "# @package _global_\ntask: {_name: audio_finetuning}\n"),
+        ("bare", "task: parp\n"),
+        ("deep", "[" * 5000 + "]" * 5000),
+    ):
+        (folder / f"{name}.yaml").write_text(text)
+        error = f"{name}.yaml is there and is not a config of task parp"
+        refused(parp, folder, f"configs cp parp_1h {name}.yaml --force", error)
     own = shipped.path_of("parp_1h")
     refused(parp, folder, f"configs cp parp_1h {own} --force", "is also an input")
     assert parp("configs", "cp", "parp_1h", "copy.yaml")[0] == 0
