@@ -60,6 +60,8 @@ def configs_cp(
 ) -> None:
     """Copy a config, to change it: fairseq-hydra-train --config-dir FOLDER --config-name NAME.
 
+    The copy's runs go into runs/NAME, so give it a name of its own.
+
     Example: parp configs cp parp_10min configs/my_10min.yaml
     """
     print(configs.copy(name, to, force))

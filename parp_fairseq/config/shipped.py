@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,8 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import Kind, check_output, write_bytes
 
 FOLDER = Path(__file__).parent
+_NAME = re.compile(r"\w[\w.-]*")
+_RUNS = re.compile(r"^( +dir: runs/)[\w-]+", re.MULTILINE)  # hydra.run.dir and hydra.sweep.dir
 GPUS = 4  # what `optimization.update_freq` of every yaml is for (the authors' scripts)
 
 
@@ -116,12 +119,21 @@ def overrides_for_gpus(name: str, gpus: int) -> list[str]:
 def copy(name: str, to: Path, force: bool = False) -> Path:
     """Copy a config to a file or into a folder, for changes of one's own; return the copy.
 
+    Its runs go into a folder of the copy's name.
+
     Raises:
-        UserError: the copy is there already (unless `force`), another file is, or it cannot be
-            written.
+        UserError: the copy is there already (unless `force`), another file is, its name is none
+            for a folder of runs, or it cannot be written.
     """
     source = path_of(name)
     target = to / source.name if to.is_dir() or to.suffix not in (".yaml", ".yml") else to
+    if not _NAME.fullmatch(target.stem):
+        # It stands in the yaml as it is.
+        raise UserError(
+            f"the copy {target} is also the folder of its runs; name it with letters, digits, -, _ "
+            "and . alone"
+        )
     check_output(target, CONFIG, inputs=[source], force=force, option="the copy")
-    write_bytes(target, source.read_bytes())
+    text = source.read_text(encoding="utf-8")
+    write_bytes(target, _RUNS.sub(rf"\g<1>{target.stem}", text).encode())
     return target

@@ -176,7 +176,9 @@ def test_a_config(folder, parp):
     assert parp("configs", "cp", "parp_1h", "copy.yaml")[0] == 0
     refused(parp, folder, "configs cp parp_1h copy.yaml", "there already; give another name or")
     assert parp("configs", "cp", "parp_10h", "copy.yaml", "--force")[0] == 0
-    assert (folder / "copy.yaml").read_bytes() == shipped.path_of("parp_10h").read_bytes()
+    own = shipped.path_of("parp_10h").read_text()
+    assert (folder / "copy.yaml").read_text() == own.replace("runs/parp_10h", "runs/copy")
+    refused(parp, folder, "configs cp parp_1h c:d.yaml", "copy c:d.yaml is also the folder of its")
 
 
 def test_a_checkpoint_of_old_torch_counts_as_one(folder, parp):

@@ -105,10 +105,26 @@ def test_summary_and_copy(tmp_path):
     assert found.title.startswith("wav2vec 2.0 base on 10 hours")
     assert (found.updates, found.interval) == (20000, "5 epochs")
     copy = configs.copy("parp_10h", tmp_path / "new" / "mine.yaml")
-    assert copy.read_bytes() == configs.path_of("parp_10h").read_bytes()
+    assert copy == tmp_path / "new" / "mine.yaml" and copy.is_file()
     assert configs.copy("parp_1h", tmp_path) == tmp_path / "parp_1h.yaml"
     with pytest.raises(UserError, match=r"parp_1h\.yaml is there already"):
         configs.copy("parp_1h", tmp_path)
     configs.copy("parp_1h", tmp_path, force=True)
     with pytest.raises(UserError, match="did you mean parp_10h"):
         configs.copy("parp_10hh", tmp_path)
+
+
+@pytest.mark.parametrize("name", configs.names())
+def test_a_copys_runs_go_into_a_folder_of_its_name(name, tmp_path):
+    copy = yaml.safe_load(configs.copy(name, tmp_path / "my.v2.yaml").read_text())
+    hydra = copy["hydra"]
+    # Where a single run goes and where one of several goes is the same place.
+    run, sweep = hydra["run"]["dir"], hydra["sweep"]["dir"]
+    assert (run, sweep) == (f"runs/my.v2/{hydra['sweep']['subdir']}", "runs/my.v2")
+    own = load(name)
+    assert own["hydra"]["sweep"]["dir"] == f"runs/{name}"
+    assert {**copy, "hydra": None} == {**own, "hydra": None}
+    assert configs.copy(name, tmp_path).read_bytes() == configs.path_of(name).read_bytes()
+    for odd in ("my run", "a: b", "${seed}", "..", "-m"):
+        with pytest.raises(UserError, match="is also the folder of its runs"):
+            configs.copy(name, tmp_path / f"{odd}.yaml")
