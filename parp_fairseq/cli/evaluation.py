@@ -73,7 +73,7 @@ def evaluate(
     With 95% bootstrap intervals over utterances. Files are written when all is decoded (transcripts
     when their split is); after Ctrl-C the table shows what was done.
 
-    Example: parp eval runs/*/checkpoints/checkpoint_best.pt --data data/10min
+    Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
     --split test-clean,test-other --json scores.json
     """
     scores: list[Score] = []

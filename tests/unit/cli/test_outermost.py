@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path, PurePath
 
 import pytest
+import yaml
 
 from parp_fairseq import cli
 from parp_fairseq.cli.commands import app
 from parp_fairseq.config import shipped
 
+ROOT = Path(__file__).resolve().parents[3]
 PARP = [sys.executable, "-c", "from parp_fairseq.cli import main; main()"]
 
 
@@ -124,6 +128,15 @@ def commands(group, path=()):
 @pytest.mark.parametrize(("path", "help_text"), commands(app))
 def test_every_command_has_an_example(path, help_text):
     assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "
+
+
+@pytest.mark.parametrize(
+    "page", ["parp_fairseq/cli/evaluation.py", "docs/evaluation.md", "README.md"]
+)
+def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
+    (pattern,) = re.findall(r"parp eval (\S+checkpoint_best\.pt)", (ROOT / page).read_text())
+    hydra = yaml.safe_load(shipped.path_of("parp_10min").read_text())["hydra"]
+    assert PurePath(hydra["run"]["dir"], "checkpoints", "checkpoint_best.pt").match(pattern)
 
 
 @pytest.mark.parametrize("module", ["parp_fairseq.cli.outermost", "typer", "parp_fairseq.pruning"])
