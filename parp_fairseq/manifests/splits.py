@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
-_KINDS = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
+_KINDS = {"valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
 
 
 def kind_of(split: str) -> str:
     """`train`, `valid`, `test`, or the name itself where it does not tell.
 
-    What stands before the first mark counts: `dev-other` and `valid_nl` are for validation.
+    What begins with `train` is for training. Of others, what stands before the first mark counts:
+    `dev-other` and `valid_nl` are for validation, `validated` tells nothing.
     """
-    return _KINDS.get(re.split(r"[^A-Za-z]", split, maxsplit=1)[0].lower(), split)
+    word = re.split(r"[^A-Za-z]", split, maxsplit=1)[0].lower()
+    return "train" if word.startswith("train") else _KINDS.get(word, split)
 
 
 def is_training(split: str) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -138,6 +139,16 @@ def test_validation_is_a_seeded_choice_of_speakers(tmp_path):
     # Less than one speaker: the shortest.
     assert chosen("d", valid_share=0.01) == {"0"}
     assert len(chosen("e")) == 1
+
+
+def test_a_split_whose_name_begins_with_train_is_trained_on(corpus, tmp_path):
+    names = [split.replace("train", "training") for split in SPLITS]
+    summary = build_table(save(corpus, rows_of(corpus, split=names)), tmp_path / "out")
+    (line,) = summary.overrides
+    assert "dataset.train_subset=training dataset.valid_subset=valid" in line
+    counts = dict(line.split() for line in lines_of(tmp_path / "out/dict.ltr.txt"))
+    labels = " ".join(lines_of(tmp_path / "out/training.ltr")).split()
+    assert {s: int(n) for s, n in counts.items() if n != "0"} == Counter(labels)
 
 
 def test_phones_that_are_given_and_phones_by_espeak(corpus, tmp_path):
