@@ -152,7 +152,10 @@ def refused(error: Exception, argv: list[str]) -> str:
     """
     message = str(error)
     if "Could not load 'hydra/launcher/submitit" in message:
-        return "hydra/launcher: submitit is missing; pip install 'parp-fairseq[slurm]'"
+        return (
+            "hydra/launcher: submitit is missing; in the clone of parp-fairseq: "
+            "pip install '.[slurm]'"
+        )
     unknown = re.search(
         r"Could not (?:override|delete) '([^']+)'|Key '([^']+)' is not in struct", message
     )

@@ -39,7 +39,8 @@ def check_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"--format onnx needs {' and '.join(missing)}; pip install 'parp-fairseq[onnx]'"
+            f"--format onnx needs {' and '.join(missing)}; in the clone of parp-fairseq: "
+            "pip install '.[onnx]'"
         )
 
 

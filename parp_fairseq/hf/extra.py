@@ -25,5 +25,6 @@ def needs_transformers(what: str) -> Iterator[None]:
         if error.name not in ("transformers", "accelerate"):
             raise
         raise UserError(
-            f"{what} needs {error.name}, which is not installed; pip install 'parp-fairseq[hf]'"
+            f"{what} needs {error.name}, which is not installed; in the clone of parp-fairseq: "
+            "pip install '.[hf]'"
         ) from error

@@ -153,7 +153,8 @@ def load_soxr() -> Any:
         import soxr
     except ImportError as error:
         raise UserError(
-            "soxr, which resamples audio, is missing; pip install 'parp-fairseq[audio]'"
+            "soxr, which resamples audio, is missing; in the clone of parp-fairseq: "
+            "pip install '.[audio]'"
         ) from error
     return soxr
 

@@ -307,8 +307,8 @@ def test_without_the_packages(missing, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 2
-    line = f"parp: error: --format onnx needs {missing}; pip install 'parp-fairseq[onnx]'\n"
-    assert done.stderr == line
+    todo = "in the clone of parp-fairseq: pip install '.[onnx]'"
+    assert done.stderr == f"parp: error: --format onnx needs {missing}; {todo}\n"
 
 
 def test_the_config_says_what_it_is(tmp_path):

@@ -123,5 +123,7 @@ def test_without_soxr(tmp_path, monkeypatch):
 
     soundfile.write(tmp_path / "a.wav", noise(1, 8_000), 8_000)
     monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(UserError, match="soxr, which resamples audio, is missing"):
+    with pytest.raises(
+        UserError, match=r"is missing; in the clone of .*: pip install '\.\[audio\]'"
+    ):
         samples(tmp_path / "a.wav")

@@ -29,7 +29,8 @@ ARGV = ["fairseq-hydra-train", "--config-name", "parp_demo", "common.user_dir=pa
         ("mismatched input '<EOF>' expecting ID\nSee …", "mismatched input '<EOF>' expecting ID"),
         (
             "In 'hydra/launcher/parp_slurm': Could not load 'hydra/launcher/submitit_slurm'",
-            "hydra/launcher: submitit is missing; pip install 'parp-fairseq[slurm]'",
+            "hydra/launcher: submitit is missing; in the clone of parp-fairseq: "
+            "pip install '.[slurm]'",
         ),
         ("", "ValueError"),
     ],

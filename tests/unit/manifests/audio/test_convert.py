@@ -189,7 +189,7 @@ def test_an_interrupt_leaves_whole_files_only(tmp_path, monkeypatch):
 
 def test_without_soxr(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(UserError, match=r"soxr.*parp-fairseq\[audio\]"):
+    with pytest.raises(UserError, match=r"soxr.*pip install '\.\[audio\]'"):
         convert_all([], jobs=1)
 
 

@@ -377,7 +377,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         "test",
     ]
     monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
-    with pytest.raises(UserError, match=r"parp-fairseq\[phones\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[phones\]'"):
         app([*base, "--force"], standalone_mode=False)
 
 

@@ -39,7 +39,7 @@ def test_common_voices_codes():
 
 def test_without_phonemizer(monkeypatch):
     monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
-    with pytest.raises(UserError, match=r"phonemizer.*parp-fairseq\[phones\]"):
+    with pytest.raises(UserError, match=r"phonemizer.*pip install '\.\[phones\]'"):
         Phonemizer("nl")
 
 
