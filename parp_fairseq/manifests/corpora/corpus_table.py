@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
 
 COLUMNS = ("path", "text", "split", "speaker")
@@ -44,7 +44,8 @@ def read_table(path: Path) -> list[TableRow]:
     end in CRLF, a byte order mark is passed over, and so are blank lines.
 
     Raises UserError naming file and row: another format, text that is not UTF-8, a missing
-    column, a row of another length, an empty cell, an audio file that stands there twice.
+    column, a row of another length, an empty cell, a NUL, an audio file that stands there twice, a
+    line of JSON that `strict_json` refuses.
     """
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
@@ -73,6 +74,8 @@ def read_table(path: Path) -> list[TableRow]:
         for name in sorted(columns):
             if not record.get(name, "").strip():
                 raise UserError(f"{path} row {number} has no {name}; fill it or remove the row")
+            if "\0" in record[name]:
+                raise UserError(f"{path} row {number}: a NUL stands in its {name}; take it out")
         if "split" in cells and not _SPLIT.fullmatch(cells["split"]):
             raise UserError(
                 f"{path} row {number}: the split {cells['split']!r} is no name for a file: "
@@ -146,9 +149,12 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         if not line.strip():
             continue
         try:
-            record: Any = json.loads(line)
+            # An id may be of 128 bits.
+            record: Any = strict_json(line, digits=40)
         except ValueError as error:
-            raise UserError(f"{path} row {number} is no JSON: {error}") from error
+            raise UserError(
+                f"{path} row {number} cannot be read as JSON ({error}); mend the row"
+            ) from error
         if not isinstance(record, dict):
             raise UserError(f'{path} row {number}: expected {{"path": …, "text": …}}')
         for name in COLUMNS:

@@ -211,6 +211,7 @@ def bad_tables():
         "boundary": (cell(1, "text", "a|b"), r"row 3: the text holds '\|'"),
         "split": (cell(1, "split", "../x"), r"row 3: the split '\.\./x' is no name for a file"),
         "no split": (cell(1, "split", ""), r"row 3 has no split"),
+        "nul": (cell(1, "path", "a\0.flac"), r"row 3: a NUL stands in its path; take it out"),
         "tab": (cell(1, "text", "a\tb"), r"row 3 has 4 columns, expected 3"),
         "line end": (cell(1, "text", "a\nb"), r"row 3 has 2 columns, expected 3"),
         "latin 1": (lambda b: b.replace("é".encode(), b"\xe9", 1), r"row 2 is not UTF-8"),
@@ -247,8 +248,13 @@ def test_bad_tables(corpus, tmp_path, name):
     [
         ('{"path": "a.flac"}', r"row 1 has no text"),
         ('{"path": "a.flac", "text": "a"}\n[1]', r"row 2: expected \{"),
-        ('{"path": "a.flac", "text": "a"}\n{"path', r"row 2 is no JSON"),
+        ('{"path": "a.flac", "text": "a"}\n{"path', r"row 2 cannot be read as JSON \(Unt"),
         ('{"path": "a.flac", "text": ["a"]}', r"row 1: text is \['a'\], expected text"),
+        ('{"path": "a\\u0000.flac", "text": "a"}', r"row 1: a NUL stands in its path"),
+        ('{"path": "a.flac", "text": "a\\u0000"}', r"row 1: a NUL stands in its text"),
+        ('{"path": "a.flac", "text": "a \\ud800"}', r"row 1 cannot .*surrogates not allowed"),
+        ('{"path": "a.flac", "text": "a", "text": "b"}', r"row 1 cannot .*'text' stands there tw"),
+        ('{"path": "a.flac", "text": ' + "[" * 9999 + "]" * 9999 + "}", r"row 1 cannot .*too deep"),
         (
             '{"path": "a.flac", "text": "a"}\n\n{"path": "b.wav", "text": "b", "split": "x"}',
             "row 3",
@@ -258,8 +264,9 @@ def test_bad_tables(corpus, tmp_path, name):
 def test_bad_json_lines(corpus, tmp_path, text, message):
     table = corpus[0] / "t.jsonl"
     table.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"t\.jsonl {message}"):
         build_table(table, tmp_path / "out", force=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_csv_counts_lines_of_the_file(corpus, tmp_path):
