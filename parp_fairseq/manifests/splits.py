@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_KINDS = {"valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
+_KINDS = {**dict.fromkeys(("valid", "validation", "val", "dev"), "valid"), "test": "test"}
 
 
 def kind_of(split: str) -> str:

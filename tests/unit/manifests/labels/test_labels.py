@@ -157,7 +157,7 @@ def test_order_of_a_dictionary(counts):
 def test_kinds_of_splits():
     kinds = {"train-clean-100": "train", "dev_nl": "valid", "valid": "valid", "val": "valid"}
     kinds |= {"test-other": "test", "validated": "validated", "strain": "strain", "x": "x"}
-    kinds |= {"training": "train", "Train2": "train"}
+    kinds |= {"training": "train", "Train2": "train", "validation": "valid"}
     assert {name: kind_of(name) for name in kinds} == kinds
     assert is_training("train") and not is_training("dev-train")
 
