@@ -109,7 +109,7 @@ def read_hf_folder(folder: PathLike) -> dict[str, Any]:
     config = {**_DEFAULTS, **read_object(folder / CONFIG_FILE)}
     _check_kind(config, folder)
     network = _network(config, folder)
-    normalize = _normalize(folder)
+    normalize = read_normalize(folder)
     weights = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in read_hf_weights(folder, strict=True).items()
@@ -198,8 +198,13 @@ def _network(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _normalize(folder: Path) -> bool:
-    """Whether the waveform is normalised, from either file that a processor writes."""
+def read_normalize(folder: PathLike) -> bool:
+    """Say whether a folder's waveforms are normalised, from either file that a processor writes.
+
+    Raises:
+        UserError: neither is there, or it is damaged, does not say, or is of another rate.
+    """
+    folder = Path(folder)
     if (folder / AUDIO_FILE).is_file():
         name, about = AUDIO_FILE, read_object(folder / AUDIO_FILE)
     elif (folder / PROCESSOR_FILE).is_file():

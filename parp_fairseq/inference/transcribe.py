@@ -89,6 +89,6 @@ def _path(subnetwork: Subnetwork, window: Window, recording: Recording) -> np.nd
     with torch.inference_mode():
         source = torch.from_numpy(np.ascontiguousarray(window.samples))
         if subnetwork.normalize:
-            source = functional.layer_norm(source, source.shape, eps=subnetwork.eps)
+            source = functional.layer_norm(source, source.shape)
         path = subnetwork.model(source[None])[0].argmax(-1)
     return path.numpy().astype(np.int32)

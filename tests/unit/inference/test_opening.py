@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import soundfile
 import torch
 from fairseq.data import Dictionary
+from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, random_state, save
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
@@ -68,7 +68,7 @@ def test_all_forms_are_the_same_model(name, models, state):
     opened = open_subnetwork(models[name])
     assert opened.symbols == Symbols.of_dictionary(SYMBOLS)
     assert (opened.symbols.blank, opened.symbols.joining) == (0, "letter")
-    assert opened.normalize is False and opened.eps == 1e-5
+    assert opened.normalize is False
     expected = open_subnetwork(models["c.pt"]).model(sound())
     assert torch.equal(opened.model(sound()), expected)
 
@@ -119,22 +119,37 @@ def changed_folder(models, tmp_path, name, **changes):
 
 
 def test_folders_of_transformers(models, tmp_path):
-    """Another program's folder: its own words for blank, delimiter and special symbols."""
-    folder = changed_folder(models, tmp_path, "config.json", written_by="me", pad_token_id=5)
-    vocabulary = {symbol: number for number, symbol in enumerate("abcde")}
-    vocabulary.update({"[PAD]": 5, "[UNK]": 6, " ": 7})
+    """Another order of rows, and other words for blank, delimiter and special symbols."""
+    order = [*range(4, 17), 3, 2, 1, 0]
+    # What transformers keeps of an export's config.json says nothing.
+    folder = changed_folder(
+        models, tmp_path, "config.json", written_by="parp-fairseq", pad_token_id=16
+    )
+    weights = load_file(folder / "model.safetensors")
+    for name in ("lm_head.weight", "lm_head.bias"):
+        weights[name] = weights[name][order].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    special = {"unk_token": {"content": "[UNK]"}, "pad_token": "[PAD]", "word_delimiter_token": "_"}
+    names = ["_", *SYMBOLS[1:], "[UNK]", "</s>", "<s>", "[PAD]"]
+    vocabulary = {name: number for number, name in enumerate(names) if name != "</s>"}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    tokens = {
-        "word_delimiter_token": "a",
-        "unk_token": {"content": "[UNK]"},
-        "pad_token": "[PAD]",
-        "bos_token": "<s>",
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokens), encoding="utf-8")
-    (folder / "added_tokens.json").write_text(json.dumps({"<s>": 8}), encoding="utf-8")
-    opened = open_subnetwork(folder)
-    assert opened.eps == 1e-7
-    assert opened.symbols.text(np.array([1, 5, 2, 0, 0, 3, 6, 8, 4, 12])) == "bc de"
+    (folder / "tokenizer_config.json").write_text(json.dumps(special), encoding="utf-8")
+    (folder / "added_tokens.json").write_text(json.dumps({"</s>": 14}), encoding="utf-8")
+    opened, expected = open_subnetwork(folder), open_subnetwork(models["c.pt"])
+    assert opened.symbols == expected.symbols
+    assert torch.equal(opened.model(sound()), expected.model(sound()))
+
+
+def test_a_processor_in_one_file(models, tmp_path):
+    """transformers 5 writes processor_config.json alone."""
+    folder = changed_folder(models, tmp_path, "preprocessor_config.json", do_normalize=True)
+    about = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(UserError, match=r"lacks preprocessor_config\.json, which says"):
+        check_model(folder)
+    (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": about}))
+    assert check_model(folder) == folder
+    assert open_subnetwork(folder).normalize is True
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "vocab.json"])
@@ -147,10 +162,10 @@ def test_folders_that_lack_a_file(missing, models, tmp_path):
 
 def test_folders_that_are_damaged(models, tmp_path):
     cases = [
-        ("config.json", {"model_type": "hubert"}, "model_type=hubert"),
+        ("config.json", {"model_type": "hubert"}, "holds a 'hubert' of transformers"),
         ("config.json", {"add_adapter": True}, "add_adapter=True"),
         ("config.json", {"num_hidden_layers": 3}, "lacks w2v_encoder.*layers.2"),
-        ("config.json", {"written_by": "", "pad_token_id": 99}, "CTC's blank, is 99"),
+        ("config.json", {"pad_token_id": 99}, "the CTC blank, is 99"),
         ("preprocessor_config.json", {"sampling_rate": 8000}, "8000 samples a second"),
         ("vocab.json", {"en": {"a": 0}}, "one language"),
     ]
@@ -160,7 +175,7 @@ def test_folders_that_are_damaged(models, tmp_path):
             open_subnetwork(folder)
         shutil.copy(models["hf"] / name, folder / name)
     (folder / "vocab.json").write_text("[1]", encoding="utf-8")
-    with pytest.raises(UserError, match=r"vocab\.json holds no mapping"):
+    with pytest.raises(UserError, match=r"vocab\.json holds no JSON object"):
         open_subnetwork(folder)
     (folder / "vocab.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"vocab\.json cannot be read as JSON"):
