@@ -1,4 +1,4 @@
-"""What a network is made of, from fairseq's settings or those of `transformers`."""
+"""What a network is made of, from fairseq's settings."""
 
 from __future__ import annotations
 
@@ -27,13 +27,7 @@ _ONLY = {
     "crop_seq_to_multiple": 1,
     "quantize_input": False,
 }
-_ONLY_TRANSFORMERS = {
-    "model_type": "wav2vec2",
-    "add_adapter": False,
-    "adapter_attn_dim": None,
-    "feat_extract_activation": "gelu",
-}
-_NORMS = {"default": "group", "layer_norm": "layer", "group": "group", "layer": "layer"}
+_NORMS = {"default": "group", "layer_norm": "layer"}
 _ACTIVATIONS = ("gelu", "relu")
 
 
@@ -57,7 +51,6 @@ class Architecture:
         position_depth: how many there are.
         symbols: of the head.
         blank_weight, blank_mode: "add" adds the weight to the blank's logit, "set" puts it there.
-        eps: of the transformer's norms.
     """
 
     convolutions: tuple[tuple[int, int, int], ...]
@@ -76,7 +69,6 @@ class Architecture:
     symbols: int
     blank_weight: float = 0.0
     blank_mode: str = "add"
-    eps: float = 1e-5
 
     @property
     def stride(self) -> int:
@@ -151,47 +143,6 @@ def of_fairseq(
     )
 
 
-def of_transformers(
-    config: Mapping[str, Any], weights: Mapping[str, Tensor], path: PathLike
-) -> Architecture:
-    """The architecture of a Wav2Vec2ForCTC.
-
-    Args:
-        config: its config.json.
-        weights: its tensors, under fairseq's names.
-        path: the folder, for the errors.
-
-    Raises:
-        UserError: a setting is missing or of a network that this is not.
-    """
-    _check({**_ONLY_TRANSFORMERS, **config}, _ONLY_TRANSFORMERS, path)
-    shapes = [config.get(f"conv_{part}") for part in ("dim", "kernel", "stride")]
-    shapes = [
-        default if shape is None else shape
-        for shape, default in zip(
-            shapes, ([512] * 7, [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
-        )
-    ]
-    return _made(
-        path,
-        convolutions=tuple(zip(*shapes)),
-        norm=config.get("feat_extract_norm", "group"),
-        conv_bias=config.get("conv_bias", False),
-        projected=f"{NETWORK}post_extract_proj.weight" in weights,
-        width=config.get("hidden_size", 768),
-        hidden=config.get("intermediate_size", 3072),
-        layers=config.get("num_hidden_layers", 12),
-        heads=config.get("num_attention_heads", 12),
-        activation=config.get("hidden_act", "gelu"),
-        layer_norm_first=config.get("do_stable_layer_norm", False),
-        position_kernel=config.get("num_conv_pos_embeddings", 128),
-        position_groups=config.get("num_conv_pos_embedding_groups", 16),
-        position_depth=1,
-        symbols=_rows(weights, "w2v_encoder.proj.weight", path),
-        eps=config.get("layer_norm_eps", 1e-5),
-    )
-
-
 def _check(settings: Mapping[str, Any], only: Mapping[str, Any], path: PathLike) -> None:
     for key, value in only.items():
         if settings[key] != value:
@@ -235,7 +186,6 @@ def _made(path: PathLike, **values: Any) -> Architecture:
             if values[whole] % values[parts]:
                 raise ValueError(f"{whole} {values[whole]} does not divide by {parts}")
         values["blank_weight"] = float(values.get("blank_weight", 0.0))
-        values["eps"] = float(values.get("eps", 1e-5))
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: its settings are damaged ({error}); copy it again") from error
     if values.get("blank_mode", "add") not in ("add", "set"):

@@ -56,13 +56,7 @@ class Wav2Vec2Ctc(nn.Module):
         Raises:
             UserError: its network is none of this kind, or its weights do not fit.
         """
-        return cls.with_weights(of_fairseq(model, weights, path), weights, path)
-
-    @classmethod
-    def with_weights(
-        cls, architecture: Architecture, weights: Mapping[str, Tensor], path: PathLike
-    ) -> Wav2Vec2Ctc:
-        """Build an architecture with these weights; `from_finetuned` says how."""
+        architecture = of_fairseq(model, weights, path)
         # Without memory: random numbers that are replaced at once would take seconds.
         with torch.device("meta"):
             built = cls(architecture)
@@ -132,7 +126,7 @@ class Network(nn.Module):
         channels = architecture.convolutions[-1][0]
         self.convolutions = architecture.convolutions
         self.feature_extractor = FeatureExtractor(architecture)
-        self.layer_norm = nn.LayerNorm(channels, eps=architecture.eps)
+        self.layer_norm = nn.LayerNorm(channels, eps=_EPS)
         self.post_extract_proj = (
             nn.Linear(channels, architecture.width) if architecture.projected else None
         )
@@ -189,7 +183,7 @@ class Encoder(nn.Module):
         self.layer_norm_first = architecture.layer_norm_first
         self.pos_conv = _positions(architecture)
         self.layers = nn.ModuleList(Layer(architecture) for _ in range(architecture.layers))
-        self.layer_norm = nn.LayerNorm(architecture.width, eps=architecture.eps)
+        self.layer_norm = nn.LayerNorm(architecture.width, eps=_EPS)
 
     def forward(self, x: Tensor, padded: Tensor | None = None) -> Tensor:
         """Run it; `padded` (batch, frames) is True for frames that are not seen."""
@@ -215,10 +209,10 @@ class Layer(nn.Module):
         self.layer_norm_first = architecture.layer_norm_first
         self.activation_fn: Any = getattr(functional, architecture.activation)
         self.self_attn = SelfAttention(width, architecture.heads)
-        self.self_attn_layer_norm = nn.LayerNorm(width, eps=architecture.eps)
+        self.self_attn_layer_norm = nn.LayerNorm(width, eps=_EPS)
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
-        self.final_layer_norm = nn.LayerNorm(width, eps=architecture.eps)
+        self.final_layer_norm = nn.LayerNorm(width, eps=_EPS)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Run it; `mask` is True where a frame is seen."""
