@@ -6,18 +6,19 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import Kind, PathLike, check_not_input, check_output
+from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, write_json
+from parp_fairseq.masks.making import sha256
 
-# What tells an export from a folder that another program wrote.
-MARK, WRITER = "written_by", "parp-fairseq"
+RECORD_FILE = "parp_export.json"
+"""Says what an export wrote, by content. A mark inside of config.json would not do: transformers
+keeps it when it saves another model."""
 
 
 def check_folder(
     folder: PathLike,
     files: Iterable[str],
-    model_type: str,
+    form: str,
     *,
     inputs: Iterable[PathLike] = (),
     force: bool = False,
@@ -26,41 +27,56 @@ def check_folder(
 
     Args:
         folder: the folder to write.
-        files: names of the files that will be written.
-        model_type: what the export's config.json says under that name.
+        files: names of the files that will be written, the record among them.
+        form: the export's format.
         inputs: files and folders that are read.
-        force: replace the files of an earlier export of this kind; others there stay.
+        force: replace the files of an earlier export of this kind; others there stay. A file
+            that was changed since is not replaced.
 
     Returns:
         `folder` as a Path.
 
     Raises:
-        UserError: it is an input, holds anything but an export of this kind, is there (without
-            `force`) or cannot be written.
+        UserError: it is an input, holds anything but an export of this kind as it was written, is
+            there (without `force`) or cannot be written.
     """
-    folder, inputs = Path(folder), list(inputs)
+    folder, files, inputs = Path(folder), list(files), list(inputs)
     check_not_input(folder, inputs)
     for name in files:
         kind = Kind("a file of an export", Path.is_file)
         check_output(folder / name, kind, inputs=inputs, force=True)
     if folder.is_dir() and any(folder.iterdir()):
-        if not _is_export(folder, model_type):
+        written = _record(folder, form)
+        if written is None:
             raise UserError(
-                f"--out {folder} is there and is no export of parp of this format; give another "
-                "folder"
+                f"--out {folder} is there and is no export of parp of this format (no "
+                f"{RECORD_FILE} says so); give another folder, or remove it first"
             )
         if not force:
             raise UserError(f"--out {folder} is there already; give another name or --force")
+        for name in files:
+            file = folder / name
+            if name != RECORD_FILE and file.exists() and written.get(name) != sha256(file):
+                raise UserError(
+                    f"--out {folder}: {name} is not as the export wrote it; give another folder, "
+                    "or move it away"
+                )
     return folder
 
 
-def _is_export(folder: Path, model_type: str) -> bool:
+def write_record(stage: Path, form: str) -> None:
+    """Write the record of the files that lie in `stage`."""
+    files = {file.name: sha256(file) for file in sorted(stage.iterdir())}
+    write_json(stage / RECORD_FILE, {"format": form, "files": files})
+
+
+def _record(folder: Path, form: str) -> dict[str, str] | None:
+    """What an export of this format wrote into a folder: name → SHA-256. None where none did."""
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (
-        isinstance(config, dict)
-        and config.get(MARK) == WRITER
-        and config.get("model_type") == model_type
-    )
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or record.get("format") != form:
+        return None
+    files = record.get("files")
+    return files if isinstance(files, dict) else None

@@ -17,7 +17,7 @@ from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE, to_transformers
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.folders import MARK, WRITER, check_folder
+from parp_fairseq.export.folders import RECORD_FILE, check_folder, write_record
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
     "vocab.json",
+    RECORD_FILE,
 )
 
-MODEL_TYPE = "wav2vec2"
+FORM, MODEL_TYPE = "hf", "wav2vec2"
 
 # fairseq's defaults, for keys that a checkpoint leaves out.
 _DEFAULTS: dict[str, Any] = {
@@ -80,7 +81,7 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
             Wav2Vec2ForCTC lacks), or the folder is there (without
             `force`), holds something else or cannot be written.
     """
-    out = check_folder(out, FILES, MODEL_TYPE, inputs=[checkpoint], force=force)
+    out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
 
     from safetensors.torch import save
@@ -101,8 +102,9 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
             (stage / name).write_text(text, encoding="utf-8")
         # safetensors lets nobody else read what it writes.
         shutil.copymode(stage / CONFIG_FILE, stage / WEIGHTS_FILE)
+        write_record(stage, FORM)
     return {
-        "format": "hf",
+        "format": FORM,
         "out": str(out),
         "files": list(FILES),
         "bytes": sum((out / name).stat().st_size for name in FILES),
@@ -141,7 +143,6 @@ def _config(
     return {
         "architectures": ["Wav2Vec2ForCTC"],
         "model_type": MODEL_TYPE,
-        MARK: WRITER,
         "dtype": "float32",
         "torch_dtype": "float32",  # The same, for transformers 4.
         "vocab_size": len(source.dictionary),

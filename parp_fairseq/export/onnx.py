@@ -18,12 +18,12 @@ from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.folders import MARK, WRITER, check_folder
+from parp_fairseq.export.folders import RECORD_FILE, check_folder, write_record
 from parp_fairseq.files import PathLike
 
 MODEL_FILE, VOCABULARY_FILE = "model.onnx", "vocab.txt"
-FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE)
-MODEL_TYPE = "wav2vec2-ctc"
+FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE, RECORD_FILE)
+FORM, MODEL_TYPE = "onnx", "wav2vec2-ctc"
 
 CLOSE = 1e-4
 """How far log probabilities may lie from torch's."""
@@ -63,7 +63,7 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
             written.
     """
     check_packages()
-    out = check_folder(out, FILES, MODEL_TYPE, inputs=[checkpoint], force=force)
+    out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
 
     from parp_fairseq.export.onnx_graph import Graph, difference, write_graph
@@ -83,7 +83,6 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
     graph = Graph(network, bool(source.info.normalize), symbols.blank)
     config = {
         "model_type": MODEL_TYPE,
-        MARK: WRITER,
         "subsampling_factor": network.architecture.stride,
         "sample_rate": 16_000,
         "labels": source.labels,
@@ -99,8 +98,9 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
         (stage / VOCABULARY_FILE).write_text("".join(vocabulary), encoding="utf-8")
         (stage / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(stage / CONFIG_FILE, stage / MODEL_FILE)
+        write_record(stage, FORM)
     return {
-        "format": "onnx",
+        "format": FORM,
         "out": str(out),
         "files": list(FILES),
         "bytes": sum((out / name).stat().st_size for name in FILES),

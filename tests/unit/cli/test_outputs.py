@@ -148,11 +148,23 @@ def test_a_folder_for_transformers(folder, parp):
     assert after == before
     refused(parp, folder, f"{command} data --force", "data is there and is no export of parp")
     refused(parp, folder, f"{command} notes.txt --force", "notes.txt is a file")
-    (folder / "theirs").mkdir()
-    config = json.loads((folder / "new" / "hf" / "config.json").read_text())
-    written = {key: value for key, value in config.items() if "parp" not in f"{key}{value}"}
-    (folder / "theirs" / "config.json").write_text(json.dumps(written))
-    refused(parp, folder, f"{command} theirs --force", "theirs is there and is no export of parp")
+    shutil.copytree(folder / "new" / "hf", folder / "old")
+    (folder / "old" / "parp_export.json").unlink()
+    refused(parp, folder, f"{command} old --force", "old is there and is no export of parp")
+    shutil.copytree(folder / "new" / "hf", folder / "theirs")
+    with (folder / "theirs" / "model.safetensors").open("ab") as handle:
+        handle.write(b"tuned")
+    refused(
+        parp, folder, f"{command} theirs --force", "theirs: model.safetensors is not as the export"
+    )
+    (folder / "theirs" / "model.safetensors").unlink()
+    assert parp(*command.split(), "theirs", "--force")[0] == 0
+    # Of a name that an export writes, but not by this one.
+    record = folder / "theirs" / "parp_export.json"
+    content = json.loads(record.read_text())
+    del content["files"]["vocab.json"]
+    record.write_text(json.dumps(content))
+    refused(parp, folder, f"{command} theirs --force", "theirs: vocab.json is not as the export")
     (folder / "new" / "hf" / "model.pt").write_bytes((folder / "c.pt").read_bytes())
     inside = "export new/hf/model.safetensors --format hf -o new/hf --force"
     refused(parp, folder, inside, "is also an input")

@@ -243,6 +243,18 @@ def test_what_is_refused(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_what_transformers_saved_is_not_replaced(tmp_path):
+    build(tmp_path / "c.pt")
+    export_hf(tmp_path / "c.pt", tmp_path / "hf")
+    model = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "hf")
+    for place in ("mine", "hf"):
+        model.save_pretrained(tmp_path / place)
+        before = {path: path.read_bytes() for path in (tmp_path / place).iterdir()}
+        with pytest.raises(UserError, match=r"is no export of parp|is not as the export wrote it"):
+            export_hf(tmp_path / "c.pt", tmp_path / place, force=True)
+        assert {path: path.read_bytes() for path in (tmp_path / place).iterdir()} == before
+
+
 def test_writing_needs_no_transformers(tmp_path):
     import subprocess
     import sys
