@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.kinds import CHECKPOINT
 from parp_fairseq.checkpoints.settings import keep_audio_keys
@@ -36,16 +37,23 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
         {"format", "out", "dictionary", "bytes"}.
 
     Raises:
-        UserError: the checkpoint cannot be exported, another dictionary lies beside `out`, or
-            nothing can be written there.
+        UserError: the checkpoint cannot be exported, another dictionary (or a damaged one) lies
+            beside `out`, or nothing can be written there.
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
+    beside = out.parent / f"dict.{source.labels}.txt"
+    # The same symbols with other counts stay: the file may be the data's own.
+    keep = beside.exists()
+    if keep and read_dictionary(beside) != source.symbols:
+        raise UserError(
+            f"{beside} is another dictionary than the one of {source.path}; write {out.name} into "
+            "a folder of its own"
+        )
     import torch
     from fairseq.data import Dictionary
 
     folder = out.parent.absolute()
-    beside = out.parent / f"dict.{source.labels}.txt"
     state = {
         "args": None,
         "cfg": _stock_settings(source.complete_settings(), folder),
@@ -72,13 +80,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
                 f"{source.path}: its dictionary cannot be written as {beside.name} and read back "
                 "the same (a symbol stands there twice); use the format sparse"
             )
-        if beside.exists() and beside.read_bytes() != written.read_bytes():
-            if Dictionary.load(str(beside)).symbols != read.symbols:
-                raise UserError(
-                    f"{beside} is another dictionary than the one of {source.path}; write "
-                    f"{out.name} into a folder of its own"
-                )
-            # The same symbols with other counts: the file may be the data's own.
+        if keep:
             written.unlink()
         torch.save(state, stage / out.name)
     return {
