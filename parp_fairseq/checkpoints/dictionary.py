@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from parp_fairseq.files import PathLike
 
 SYMBOLS_KEY = "parp_symbols"
 """Where the task `parp` keeps its dictionary in `task_state`, as plain lists."""
+
+DIGEST_KEY = "dictionary_sha256"
+"""Where `parp export` keeps `symbols_digest` in `extra_state`, which fairseq passes over."""
 
 # What fairseq puts before every dictionary's own symbols.
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -45,6 +49,58 @@ def saved_dictionary(state: Mapping[str, Any]) -> Any:
     if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
         return dictionary_from(saved[SYMBOLS_KEY])
     return saved.get("target_dictionary")
+
+
+def symbols_digest(symbols: Sequence[str]) -> str:
+    """The SHA-256 of a dictionary's own symbols in their order."""
+    return hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+
+
+def dictionary_file(
+    state: Mapping[str, Any],
+    path: PathLike,
+    labels: str | None,
+    trained: PathLike,
+    data: PathLike | None = None,
+) -> Path:
+    """The text file with the dictionary of a checkpoint that holds none.
+
+    Args:
+        state: what `load_checkpoint` returned.
+        path: its file; a dictionary beside it comes first.
+        labels: ending of the label files.
+        trained: the folder of data that it was trained on.
+        data: a folder that was given in place of it.
+
+    Raises:
+        UserError: there is no such file or it is damaged, it is not what the checkpoint was
+            exported with, or nothing tells which of two is.
+    """
+    beside = Path(path).parent / f"dict.{labels}.txt"
+    there = Path(trained if data is None else data, beside.name)
+    file = beside if beside.is_file() else there
+    if not file.is_file():
+        raise UserError(
+            f"{path} holds no dictionary and {file} is not there; put the dictionary that the "
+            "model was trained with in that place"
+        )
+    symbols = read_dictionary(file)
+    extra = state.get("extra_state")
+    digest = extra.get(DIGEST_KEY) if isinstance(extra, Mapping) else None
+    if digest is not None:
+        if digest != symbols_digest(symbols):
+            raise UserError(
+                f"{file} is not the dictionary that {path} was exported with (other symbols, or "
+                "another order); put that one in its place, or export the model again"
+            )
+    elif data is not None and file is beside and there.is_file():
+        others = read_dictionary(there)
+        if len(others) == len(symbols) and others != symbols:
+            raise UserError(
+                f"{beside} and {there} number the symbols differently, and {path} does not say "
+                "which is its own; move the wrong one away"
+            )
+    return file
 
 
 def load_dictionary(path: PathLike) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from parp_fairseq.checkpoints.describe import PretrainedInfo, describe_state
 from parp_fairseq.checkpoints.dictionary import (
     SPECIAL_SYMBOLS,
+    dictionary_file,
     load_dictionary,
     saved_dictionary,
 )
@@ -100,7 +101,7 @@ def open_finetuned(
 
     Raises:
         UserError: it is missing, damaged, of another kind, pre-trained only, has weights that are
-            no numbers, or no dictionary or one that does not fit its head.
+            no numbers, or no dictionary or one that is not its own, as far as that can be told.
     """
     path = Path(checkpoint)
     state = read_state(path)
@@ -113,15 +114,10 @@ def open_finetuned(
         )
     dictionary, name = saved_dictionary(state), "its dictionary"
     if dictionary is None:
+        trained = ""
         if data is None:
-            data = str((plain_settings(state).get("task") or {}).get("data") or "")
-        file = path.parent / f"dict.{labels}.txt"
-        file = file if file.is_file() else Path(data, file.name)
-        if not file.is_file():
-            raise UserError(
-                f"{path} holds no dictionary and {file} is not there; put the dictionary that "
-                "the model was trained with in that place"
-            )
+            trained = str((plain_settings(state).get("task") or {}).get("data") or "")
+        file = dictionary_file(state, path, labels, trained, data)
         dictionary, name = load_dictionary(file), f"the dictionary {file}"
     rows = info.shapes[_HEAD][0]
     if len(dictionary) != rows:

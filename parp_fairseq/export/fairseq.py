@@ -2,8 +2,9 @@
 
 fairseq pickles its Dictionary into a checkpoint, and torch's safe loader (the default since 2.6,
 in fairseq's own calls too) then refuses the file. So the dictionary lies beside the checkpoint as
-`dict.LABELS.txt`, where the task looks for it, and the checkpoint holds plain values alone. When
-the two are moved, `load_model_ensemble_and_task([FILE], arg_overrides={"data": FOLDER})` finds it.
+`dict.LABELS.txt`, where the task looks for it, and the checkpoint holds plain values alone, among
+them a digest of the symbols in their order. When the two are moved,
+`load_model_ensemble_and_task([FILE], arg_overrides={"data": FOLDER})` finds it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.checkpoints.dictionary import read_dictionary
+from parp_fairseq.checkpoints.dictionary import DIGEST_KEY, read_dictionary, symbols_digest
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.kinds import CHECKPOINT
 from parp_fairseq.checkpoints.settings import keep_audio_keys
@@ -68,7 +69,10 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
             }
         ],
         "task_state": {},
-        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "extra_state": {
+            "train_iterator": {"epoch": 1, "iterations_in_epoch": 0},
+            DIGEST_KEY: symbols_digest(source.symbols),
+        },
         "last_optimizer_state": None,
     }
     with output(out) as stage:

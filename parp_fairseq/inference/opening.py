@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS, SYMBOLS_KEY, read_dictionary
+from parp_fairseq.checkpoints.dictionary import (
+    SPECIAL_SYMBOLS,
+    SYMBOLS_KEY,
+    dictionary_file,
+    read_dictionary,
+)
 from parp_fairseq.checkpoints.finetuned import check_finetuned
 from parp_fairseq.checkpoints.forms import check_form, read_state
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE
@@ -108,14 +113,8 @@ def _symbols(
         )
     if SYMBOLS_KEY in saved:
         return Symbols.of_dictionary(saved[SYMBOLS_KEY]["symbols"])
-    file = path.parent / f"dict.{labels}.txt"
-    if not file.is_file():
-        file = Path(str((settings.get("task") or {}).get("data") or ""), file.name)
-    if not file.is_file():
-        raise UserError(
-            f"{path} holds no dictionary and {file} is not there; put the dictionary that the "
-            "model was trained with in that place"
-        )
+    trained = str((settings.get("task") or {}).get("data") or "")
+    file = dictionary_file(state, path, labels, trained)
     return Symbols.of_dictionary(read_dictionary(file))
 
 

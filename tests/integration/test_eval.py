@@ -18,6 +18,7 @@ from stock_infer import run_fairseq_infer
 from parp_fairseq import cli
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, evaluate
+from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.opening import open_subnetwork
 from parp_fairseq.inference.transcribe import transcribe
@@ -564,8 +565,17 @@ def test_the_dictionary_beside_a_checkpoint_counts_and_not_another_of_the_datas(
     wrong = evaluate(exported / "model.pt", other, "test", device="cpu", num_workers=0)
     assert wrong.rate != expected.rate
     shutil.copy(data / "dict.ltr.txt", exported)
-    score = evaluate(exported / "model.pt", other, "test", device="cpu", num_workers=0)
+    # Nothing says which of the two it is.
+    with pytest.raises(
+        UserError, match=r"exported/dict\.ltr\.txt and .*other/dict\.ltr\.txt number"
+    ):
+        evaluate(exported / "model.pt", other, "test", device="cpu", num_workers=0)
+    export_fairseq(paths["finetuned"], exported / "again.pt")
+    score = evaluate(exported / "again.pt", other, "test", device="cpu", num_workers=0)
     assert score.rate == expected.rate
+    (exported / "dict.ltr.txt").unlink()
+    with pytest.raises(UserError, match=r"other/dict\.ltr\.txt is not the dictionary that .*again"):
+        evaluate(exported / "again.pt", other, "test", device="cpu", num_workers=0)
 
 
 def test_bad_input(letters, tmp_path):

@@ -15,6 +15,7 @@ from parp_fairseq.evaluation.load import load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.inference.opening import open_subnetwork
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,30 @@ def test_large_numbers_are_numbers(state, tmp_path):
     finetuned = open_finetuned(save(large, tmp_path / "c.pt"))
     assert finetuned.symbols == SYMBOLS
     assert (finetuned.labels, finetuned.updates) == ("ltr", 7)
+
+
+def test_another_order_of_an_exports_dictionary_is_refused(state, tmp_path):
+    out = tmp_path / "stock" / "model.pt"
+    export_fairseq(save(state, tmp_path / "c.pt"), out)
+    beside = out.parent / "dict.ltr.txt"
+    lines = beside.read_text().splitlines()
+    # Counts are not the symbols'.
+    beside.write_text("".join(f"{line.split()[0]} 1\n" for line in lines))
+    assert open_finetuned(out).symbols == list(open_subnetwork(out).symbols.names[4:]) == SYMBOLS
+    beside.write_text("\n".join(lines[::-1]) + "\n")
+    for read in (open_finetuned, open_subnetwork):
+        with pytest.raises(UserError, match=f"{beside} is not the dictionary that {out} was expor"):
+            read(out)
+    # A file of stock fairseq's says nothing of its own.
+    stock = torch.load(out, weights_only=True)
+    del stock["extra_state"]["dictionary_sha256"]
+    save(stock, out)
+    assert open_finetuned(out).symbols == SYMBOLS[::-1]
+    (tmp_path / "dict.ltr.txt").write_text("A 1\n")
+    assert open_finetuned(out, tmp_path).symbols == SYMBOLS[::-1]
+    (tmp_path / "dict.ltr.txt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=f"{beside} and {tmp_path / 'dict.ltr.txt'} number the sym"):
+        open_finetuned(out, tmp_path)
 
 
 @pytest.mark.legacy
