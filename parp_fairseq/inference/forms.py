@@ -120,6 +120,9 @@ def _clock(seconds: float) -> str:
 
 
 def _is_text(path: Path) -> bool:
+    # Any prose is text: only the ending tells a transcript from it.
+    if path.suffix.lower() != ".txt":
+        return False
     with path.open("rb") as handle:
         start = handle.read(4096)
     # A character may be cut in two at the end.
@@ -144,7 +147,7 @@ def _is_srt(path: Path) -> bool:
 
 
 KINDS = {
-    TEXT: Kind("a text file", _is_text),
+    TEXT: Kind("a text file that ends in .txt", _is_text),
     JSONL: Kind("JSON lines of this command", _is_jsonl),
     CTM: Kind("a CTM file", _is_ctm),
     SRT: Kind("an SRT file", _is_srt),

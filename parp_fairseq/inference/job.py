@@ -15,7 +15,7 @@ from parp_fairseq.inference import forms
 from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, find_recordings, read_recording
 from parp_fairseq.inference.engines import AUTO, ENGINES, run_sparse
 from parp_fairseq.inference.opening import check_model, open_subnetwork
-from parp_fairseq.inference.sinks import Sink, check_outputs, make_sink
+from parp_fairseq.inference.sinks import Sink, check_dictionary, check_outputs, make_sink
 from parp_fairseq.inference.transcribe import transcribe
 from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS
 from parp_fairseq.manifests.audio.convert import load_soxr
@@ -92,6 +92,8 @@ def transcribe_all(
     recordings = _headers(paths)
 
     subnetwork = open_subnetwork(model)
+    # Which file it is, only an opened model tells.
+    check_dictionary(sink, subnetwork.dictionary, paths)
     sparse = run_sparse(subnetwork.model, engine)
     _tell_mixed(recordings)
     opened = time.perf_counter()

@@ -45,12 +45,14 @@ class Subnetwork:
         model: its network, in evaluation mode.
         symbols: what the rows of its head stand for.
         normalize: whether a waveform is brought to mean 0 and variance 1, as fairseq does it.
+        dictionary: the text file that names the symbols, where the model does not hold them.
     """
 
     path: Path
     model: Wav2Vec2Ctc = field(repr=False)
     symbols: Symbols = field(repr=False)
     normalize: bool
+    dictionary: Path | None = None
 
 
 def check_model(path: PathLike) -> Path:
@@ -97,25 +99,24 @@ def open_subnetwork(path: PathLike) -> Subnetwork:
         warnings.simplefilter("ignore")
         settings = plain_settings(state)
     model = Wav2Vec2Ctc.from_finetuned(settings["model"], state["model"], path)
-    symbols = _symbols(state, settings, info.labels, path)
+    symbols, dictionary = _symbols(state, settings, info.labels, path)
     _check_rows(symbols, model, path)
-    return Subnetwork(path, model, symbols, bool(info.normalize))
+    return Subnetwork(path, model, symbols, bool(info.normalize), dictionary)
 
 
 def _symbols(
     state: Mapping[str, Any], settings: Mapping[str, Any], labels: str | None, path: Path
-) -> Symbols:
-    """The dictionary, without fairseq where it is kept as lists or text."""
+) -> tuple[Symbols, Path | None]:
+    """The dictionary, without fairseq where it is kept as lists or text, and its file if any."""
     saved = state.get("task_state") or {}
     if saved.get("target_dictionary") is not None:
-        return Symbols.of_dictionary(
-            saved["target_dictionary"].symbols[len(SPECIAL_SYMBOLS) :],
-        )
+        own = saved["target_dictionary"].symbols[len(SPECIAL_SYMBOLS) :]
+        return Symbols.of_dictionary(own), None
     if SYMBOLS_KEY in saved:
-        return Symbols.of_dictionary(saved[SYMBOLS_KEY]["symbols"])
+        return Symbols.of_dictionary(saved[SYMBOLS_KEY]["symbols"]), None
     trained = str((settings.get("task") or {}).get("data") or "")
     file = dictionary_file(state, path, labels, trained)
-    return Symbols.of_dictionary(read_dictionary(file))
+    return Symbols.of_dictionary(read_dictionary(file)), file
 
 
 def _check_rows(symbols: Symbols, model: Wav2Vec2Ctc, path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, check_output, write_lines
+from parp_fairseq.files import PathLike, check_not_input, check_output, write_lines
 from parp_fairseq.inference import forms
 from parp_fairseq.inference.transcribe import Transcript
 
@@ -74,10 +74,19 @@ def make_sink(
 
 def check_outputs(sink: Sink, model: Path, paths: Sequence[Path], force: bool) -> None:
     """Raise UserError, before any work, where a file may not be written."""
-    if sink.output is None:
-        return
     inputs = [*paths, *(model.iterdir() if model.is_dir() else [model])]
-    files = [sink.file(path) for path in paths] if sink.folder else [sink.output]
-    kind = forms.KINDS[sink.form]
-    for file in files:
-        check_output(file, kind, inputs=inputs, force=force, option="--output")
+    for file in _files(sink, paths):
+        check_output(file, forms.KINDS[sink.form], inputs=inputs, force=force, option="--output")
+
+
+def check_dictionary(sink: Sink, dictionary: Path | None, paths: Sequence[Path]) -> None:
+    """Raise UserError where a file would be written over the dictionary that the model needs."""
+    for file in _files(sink, paths):
+        check_not_input(file, [] if dictionary is None else [dictionary], "--output")
+
+
+def _files(sink: Sink, paths: Sequence[Path]) -> list[Path]:
+    """What will be written for these recordings."""
+    if sink.output is None:
+        return []
+    return [sink.file(path) for path in paths] if sink.folder else [sink.output]

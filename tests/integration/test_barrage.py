@@ -26,6 +26,7 @@ from small_model import random_state, save
 from small_sparse import about, file_of
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.export.fairseq import export_fairseq
 
 
 def write(path: Path, text: str) -> None:
@@ -188,7 +189,9 @@ def world(tmp_path_factory):
     (root / "bits.safetensors").write_bytes(file_of(header=file_of()[8:-8]))
     write(root / "notes.json", '{"mine": 1}\n')
     write(root / "notes.txt", "mine\n")
+    write(root / "notes.md", "mine\n")
     write(root / "mine.csv", "my,table\n")
+    export_fairseq(root / "good.pt", root / "stock" / "model.pt")
     write(root / "exported" / "config.json", '{"mine": 1}\n')
     write(root / "hubert" / "config.json", '{"model_type": "hubert"}\n')
     shutil.copy(root / "plain.safetensors", root / "hubert" / "model.safetensors")
@@ -470,6 +473,8 @@ CASES = {
     f"{HEAR} audio/a.flac -o audio/a.flac --force": r"also an input",
     f"{HEAR} audio/a.flac -o good.pt --force": r"also an input",
     f"{HEAR} audio/a.flac -o audio/b.flac --force": r"b\.flac is there and is not a text file",
+    f"{HEAR} audio/a.flac -o notes.md --force": r"notes\.md is there and is not a text file that ends in",
+    "transcribe stock/model.pt audio/a.flac -o stock/dict.ltr.txt --force": r"dict\.ltr\.txt is also an input",
     f"{HEAR} audio/a.flac -o notes.txt": r"notes\.txt is there already",
     f"{HEAR} audio/a.flac -o notes.json --force --format jsonl": r"notes\.json is there and is not",
     f"{HEAR} audio/a.flac -o notes.txt --force --format ctm": r"notes\.txt is there and is not a CTM",

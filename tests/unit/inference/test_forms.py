@@ -128,11 +128,13 @@ def test_kinds(tmp_path):
         "ctm": forms.ctm_lines(made, "é"),
         "srt": forms.srt_lines(made),
     }
+    (tmp_path / "notes.md").write_text("mine\n", encoding="utf-8")
+    assert not any(kind.matches(tmp_path / "notes.md") for kind in forms.KINDS.values())
     for name, lines in written.items():
-        path = tmp_path / name
+        path = tmp_path / f"{name}.txt"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         kinds = [kind for kind in forms.KINDS if forms.KINDS[kind].matches(path)]
         assert kinds == (["text"] if name == "text" else ["text", name])
     for content in (b"RIFF\0\0\0", b"\x80\x02 a pickle"):
-        (tmp_path / "binary").write_bytes(content)
-        assert not any(kind.matches(tmp_path / "binary") for kind in forms.KINDS.values())
+        (tmp_path / "binary.txt").write_bytes(content)
+        assert not any(kind.matches(tmp_path / "binary.txt") for kind in forms.KINDS.values())
