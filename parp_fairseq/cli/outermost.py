@@ -15,6 +15,8 @@ CLOSED_PIPE = 1
 """The exit code when whoever reads standard output has left, as `head` does."""
 
 _STANDARD_OUTPUT = "standard output"
+# Characters that are shown on either side of one that cannot be written.
+_AROUND = 80
 
 
 def run(program: Callable[[], object]) -> int:
@@ -29,10 +31,7 @@ def run(program: Callable[[], object]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except UnicodeEncodeError as error:
-            text = error.object[error.start : error.end]
-            code = _end(
-                f"parp: error: {text!r} cannot be written as {error.encoding}; set PYTHONUTF8=1"
-            )
+            code = _end(f"parp: error: {_not_encoded(error)}")
         except OSError as error:
             if error.strerror is None:
                 raise
@@ -90,6 +89,16 @@ def _patient_streams() -> Iterator[None]:
             if sys.stdout is not before:
                 sys.stdout.close()
         sys.stdout = before
+
+
+def _not_encoded(error: UnicodeEncodeError) -> str:
+    """Say what cannot be written and what to do about it."""
+    if error.encoding.lower() not in ("utf-8", "utf8"):
+        text = error.object[error.start : error.end]
+        return f"{text!r} cannot be written as {error.encoding}; set PYTHONUTF8=1"
+    # Bytes of a file's name, which Python holds as half surrogate pairs.
+    around = error.object[max(0, error.start - _AROUND) : error.end + _AROUND]
+    return f"{around!r} cannot be written as UTF-8; rename the file if it is the name of one"
 
 
 def _refused(error: OSError) -> int:

@@ -59,7 +59,7 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
     Hidden files and folders inside of a folder are left out.
 
     Raises:
-        UserError: a path is not there, or a folder holds no audio file.
+        UserError: a path is not there or not UTF-8, or a folder holds no audio file.
     """
     unique: dict[str, Path] = {}
     for path in map(Path, given):
@@ -71,8 +71,18 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
                 f"{path} holds no audio file ({', '.join(ENDINGS)}); name another folder, or a file"
             )
         for file in files:
+            _check_utf8(file)
             unique.setdefault(os.path.realpath(file), file)
     return list(unique.values())
+
+
+def _check_utf8(path: Path) -> None:
+    """Raise UserError for a path that no library and no transcript can name."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{name}: its name is not UTF-8; rename it") from error
 
 
 def _walk(folder: Path) -> list[Path]:

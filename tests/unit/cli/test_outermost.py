@@ -98,6 +98,13 @@ def test_a_name_that_cannot_be_encoded(parp, monkeypatch):
     assert (code, said) == (2, "")
     assert "'ï' cannot be written as ascii" in error.replace("\\xef", "ï")
     assert "PYTHONUTF8=1" in error and error.count("\n") == 1
+    for encoding in ("utf-8", "UTF8"):
+        name = UnicodeEncodeError(encoding, "a/caf\udce9.wav", 5, 6, "surrogates not allowed")
+        fails_with(monkeypatch, name)
+        code, said, error = parp("configs", "ls")
+        assert (code, said) == (2, "") and error.count("\n") == 1
+        assert r"'a/caf\udce9.wav' cannot be written as UTF-8; rename the file" in error
+        assert "PYTHONUTF8" not in error
 
 
 @pytest.mark.parametrize("bug", [ValueError("a bug"), OSError("no errno")])

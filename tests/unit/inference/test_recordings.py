@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -58,6 +60,19 @@ def test_folders_are_walked_in_order_and_files_come_once(tmp_path):
         find_recordings([tmp_path / "empty"])
     with pytest.raises(UserError, match="no such file or folder"):
         find_recordings([tmp_path / "gone"])
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9.wav")
+    try:
+        with open(odd, "wb") as handle:
+            handle.write(b"x")
+    except OSError:
+        pytest.skip("names are UTF-8 on this file system")
+    for given in (tmp_path, os.fsdecode(odd)):
+        with pytest.raises(UserError, match=r"/caf\\xe9\.wav: its name is not UTF-8; rename it"):
+            find_recordings([given])
 
 
 def test_headers_that_are_refused(tmp_path):
