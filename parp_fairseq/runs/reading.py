@@ -25,7 +25,8 @@ class Run:
         record: what `run.json` holds: command, versions, resolved config.
         log: the meters.
         sparsity_report: what `sparsity.json` holds; None for a dense run.
-        scores: split → the score of `parp eval --json`, of the last checkpoint where several are.
+        scores: split → the subnetwork's score by `parp eval --json`, of the last checkpoint where
+            several are.
     """
 
     folder: Path
@@ -158,6 +159,9 @@ def _scores(folder: Path) -> dict[str, Mapping[str, Any]]:
                 float(score["rate"]), str(score["metric"])
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{file} is not a score: write it with parp eval --json") from error
+            # θ's are not the subnetwork's; before there was a choice, no score said which.
+            if score.get("weights", "subnetwork") != "subnetwork":
+                continue
             if split not in scores or is_last:
                 scores[split] = score
     return scores

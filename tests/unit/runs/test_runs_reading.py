@@ -52,6 +52,19 @@ def test_the_last_checkpoint_is_the_one_reported(tmp_path):
     assert read_run(folder / "checkpoints" / "run.json").scores["dev-other"]["rate"] == 50.0
 
 
+def test_a_score_of_theta_is_not_the_subnetworks(tmp_path):
+    folder = write_run(tmp_path / "a", scores={"dev-other": 65.1})
+    of_theta = json.loads((folder / "eval" / "dev-other.json").read_text())[0]
+    of_theta.update(rate=40.0, weights="theta")
+    lone = {**of_theta, "split": "test-other"}
+    (folder / "eval" / "dev-other_theta.json").write_text(json.dumps([of_theta, lone]))
+    rates = {s: v["rate"] for s, v in read_run(folder / "checkpoints/run.json").scores.items()}
+    assert rates == {"dev-other": 65.1}
+    ours = {**of_theta, "rate": 64.0, "weights": "subnetwork"}
+    (folder / "eval" / "z.json").write_text(json.dumps([ours]))
+    assert read_run(folder / "checkpoints" / "run.json").scores["dev-other"]["rate"] == 64.0
+
+
 def test_omp_costs_the_dense_run_too(tmp_path):
     write_run(tmp_path / "dense", method="dense", minutes=3.0)
     mask = "dense/checkpoints/checkpoint_last.pt"
