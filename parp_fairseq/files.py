@@ -55,7 +55,6 @@ def begins_with(*starts: bytes) -> Callable[[Path], bool]:
     return is_one
 
 
-JSON = Kind("a JSON file", begins_with(b"{", b"["))
 PNG = Kind("a PNG picture", begins_with(b"\x89PNG"))
 
 

@@ -12,9 +12,11 @@ from parp_fairseq.cli.options import Force, listed
 from parp_fairseq.cli.outermost import INTERRUPTED
 
 if TYPE_CHECKING:
+    from parp_fairseq.files import Kind
     from parp_fairseq.glue.outcome import Outcome
     from parp_fairseq.glue.runs import GlueRuns
     from parp_fairseq.glue.settings import Settings
+    from parp_fairseq.glue.store import Store
 
 app = typer.Typer(
     no_args_is_help=True, help="Prune and fine-tune BERT, XLNet and their like on GLUE."
@@ -153,7 +155,9 @@ def glue_run(
     _check_mask(mask)
     chosen = _seeds(seed, seeds)
     specs = [spec_of(t, method, sparsity, s, mask, options) for t in tasks for s in chosen]
-    _check_json(as_json, [file for file in (mask,) if file], force)
+    from parp_fairseq.glue.store import RUNS_JSON, Store
+
+    _check_json(as_json, RUNS_JSON, Store(out), [file for file in (mask,) if file], force)
     runs = _runs(model, data, out, settings, imp_of)
 
     from parp_fairseq.glue.tables import runs_table
@@ -251,10 +255,10 @@ def glue_transfer(
     )
     chosen = _tasks(tasks)
     _check_sparsity(sparsity)
-    _check_outputs(as_json, markdown, png, force)
-    seed_list, methods = _seeds(seed, seeds), listed(alone)
     from parp_fairseq.glue.store import Store
 
+    _check_outputs(Store(out), as_json, markdown, png, force)
+    seed_list, methods = _seeds(seed, seeds), listed(alone)
     runs = None if report else _runs(model, data, out, settings, imp_of)
     if report:
         Store(out).settings()
@@ -367,20 +371,31 @@ def _runs(
     return GlueRuns(out, model, data, settings, imp_of=imp_of)
 
 
-def _check_json(as_json: Optional[Path], inputs: list[Path], force: bool) -> None:
+def _check_json(
+    as_json: Optional[Path], kind: "Kind", store: "Store", inputs: list[Path], force: bool
+) -> None:
     if as_json is not None and as_json != Path("-"):
-        from parp_fairseq.files import JSON, check_output
+        from parp_fairseq.files import check_output
 
-        check_output(as_json, JSON, inputs=inputs, force=force, option="--json")
+        store.check_other(as_json, "--json")
+        check_output(as_json, kind, inputs=inputs, force=force, option="--json")
 
 
 def _check_outputs(
-    as_json: Optional[Path], markdown: Optional[Path], png: Optional[Path], force: bool
+    store: "Store",
+    as_json: Optional[Path],
+    markdown: Optional[Path],
+    png: Optional[Path],
+    force: bool,
 ) -> None:
     from parp_fairseq.cli.options import check_picture
     from parp_fairseq.files import Kind, begins_with, check_output
+    from parp_fairseq.glue.store import TRANSFER_JSON
 
-    _check_json(as_json, [], force)
+    for option, file in (("--markdown", markdown), ("--png", png)):
+        if file is not None:
+            store.check_other(file, option)
+    _check_json(as_json, TRANSFER_JSON, store, [], force)
     if markdown is not None:
         kind = Kind("a file of tables", begins_with(b"## Scores by target task"))
         check_output(markdown, kind, force=force, option="--markdown")

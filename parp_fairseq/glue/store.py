@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_json
+from parp_fairseq.files import Kind, PathLike, begins_with, write_json
 from parp_fairseq.glue.settings import Settings
 from parp_fairseq.glue.specs import Source, Spec
+from parp_fairseq.glue.tasks import TASKS
 from parp_fairseq.runs.settings import flat
 
 EXPERIMENT = "glue.json"
@@ -19,6 +21,11 @@ RUN = "run.json"
 RESULT = "result.json"
 MODEL = "model"
 MASK = "mask.safetensors"
+MASKS = "masks"
+OVERLAP = "overlap_"
+
+RUNS_JSON = Kind("a file of GLUE runs", begins_with(b'[\n {\n  "task":'))
+TRANSFER_JSON = Kind("a file of a GLUE transfer", begins_with(b'{\n "tasks": ['))
 
 
 class Store:
@@ -35,7 +42,14 @@ class Store:
     def mask(self, source: Source, sparsity: float, seed: int) -> Path:
         """The file of the mask that a task's fine-tuning led to."""
         name = f"{source.task}_{source.kind}_{sparsity:g}_seed{seed}.safetensors"
-        return self.root / "masks" / name
+        return self.root / MASKS / name
+
+    def check_other(self, path: PathLike, option: str) -> None:
+        """Raise UserError where `path` is, or will be, a file that runs leave in the folder."""
+        root, place = os.path.realpath(self.root), os.path.realpath(path)
+        first = os.path.relpath(place, root).split(os.sep)[0]
+        if first in (EXPERIMENT, MASKS, *TASKS) or first.startswith(OVERLAP):
+            raise UserError(f"{option} {path} is for the runs in {self.root}; give another name")
 
     def check(self, settings: Settings, model: str) -> dict[str, Any]:
         """See that the folder is new or this experiment's own; return what describes that.

@@ -10,7 +10,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_json
 from parp_fairseq.glue.runs import GlueRuns
 from parp_fairseq.glue.specs import SOURCES, PruningOptions, Source, Spec, spec_of
-from parp_fairseq.glue.store import Store, read_object
+from parp_fairseq.glue.store import OVERLAP, Store, read_object
 from parp_fairseq.glue.tasks import Task
 
 REGULAR, PARP = "regular", "parp"
@@ -118,7 +118,7 @@ def write_overlap(plan: Plan, runs: GlueRuns, seed: int) -> None:
 
 def overlap_file(store: Store, plan: Plan, seed: int) -> Path:
     """Where the overlap of a plan's masks is written."""
-    return store.root / f"overlap_{plan.kind}_{plan.sparsity:g}_seed{seed}.json"
+    return store.root / f"{OVERLAP}{plan.kind}_{plan.sparsity:g}_seed{seed}.json"
 
 
 def names_of(plan: Plan) -> list[str]:

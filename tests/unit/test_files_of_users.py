@@ -10,8 +10,9 @@ import pytest
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import (
-    JSON,
     PNG,
+    Kind,
+    begins_with,
     check_output,
     locked,
     replacing,
@@ -19,6 +20,8 @@ from parp_fairseq.files import (
     write_json,
     write_lines,
 )
+
+JSON = Kind("a JSON file", begins_with(b"{", b"["))
 
 
 def test_an_input_is_never_an_output_under_any_name(tmp_path):

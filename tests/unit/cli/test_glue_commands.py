@@ -73,3 +73,7 @@ def test_runs_reports_and_goes_on_after_ctrl_c(world, glue, monkeypatch):
     assert (world / "t.md").read_text().startswith("## Scores by target task\n")
     code, _, err = glue(report)
     assert code == 2 and "--force" in err
+    # Beside the runs, and again.
+    for line in (f"{report} --json out/t.json --force", f"{run} --json out/r.json --force") * 2:
+        code, _, err = glue(line)
+        assert code == 0, err
