@@ -48,10 +48,14 @@ def report(
     form: Annotated[
         str, typer.Option("--format", help="Of what is printed: text, markdown, csv or json.")
     ] = "text",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a report that was changed.")
+    ] = False,
 ) -> None:
     """Table, figures and a page about runs, from what training and parp eval wrote.
 
-    Scores are read from eval/*.json in a run's folder (parp eval --json RUN/eval/SPLIT.json).
+    Scores are read from eval/*.json in a run's folder (parp eval --json RUN/eval/SPLIT.json). A
+    report in --out is made anew, and nothing else there is replaced.
 
     Example: parp report runs --out report
     """
@@ -59,4 +63,4 @@ def report(
     from parp_fairseq.analysis.forms import check_format
 
     check_format(form)
-    print(make_report(folders, out).render(form))
+    print(make_report(folders, out, force=force).render(form))

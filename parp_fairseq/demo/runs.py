@@ -87,6 +87,7 @@ def run_demo(out: Path, plan: Plan, *, clean: bool = False, jobs: int | None = N
             introduction=_introduction(plan, min(jobs, len(plan.runs))),
             notes=[_cross_check(work, plan)],
             before_commands=" ".join(f"{k}={v}" for k, v in ONE_THREAD.items()),
+            force=True,
         )
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 
 import pytest
 from made_runs import write_run
@@ -129,11 +130,61 @@ def test_a_report_replaces_nothing_but_a_report(runs, tmp_path):
     (out / "notes.txt").touch()
     for _ in range(2):
         make_report([runs], out)
-    # Cut off while its files were moved in, of which this is the last.
-    (out / "report.json").unlink()
-    (out / ".partial-x").mkdir()
-    make_report([runs], out)
     assert (out / "table.csv").read_text(encoding="utf-8").startswith("method,")
+
+
+def test_a_report_that_was_cut_off_while_it_was_moved_goes_on(runs, tmp_path):
+    out, partial = tmp_path / "out", tmp_path / "out" / ".partial-x"
+    make_report([runs], out)
+    whole = {file.name: file.read_bytes() for file in out.iterdir()}
+    for moved in (1, 3, 4):
+        # Files are moved by name; report.json is the fourth.
+        shutil.rmtree(out)
+        partial.mkdir(parents=True)
+        for number, (name, content) in enumerate(sorted(whole.items())):
+            ((out if number < moved else partial) / name).write_bytes(content)
+        make_report([runs], out)
+        assert {name: (out / name).read_bytes() for name in whole} == whole
+    # What another command left half written tells nothing, nor what was not moved yet.
+    shutil.rmtree(out)
+    partial.mkdir(parents=True)
+    (out / "table.csv").write_text("mine", encoding="utf-8")
+    for name in ("model.safetensors", *sorted(whole)):
+        (partial / name).write_bytes(whole.get(name, b"x"))
+        for force in (False, True):
+            with pytest.raises(UserError, match=r"holds table\.csv, and no report that"):
+                make_report([runs], out, force=force)
+    assert (out / "table.csv").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_report_that_was_changed_needs_force(runs, tmp_path):
+    out = tmp_path / "out"
+    make_report([runs], out)
+    made = (out / "table.csv").read_text(encoding="utf-8")
+    (out / "table.csv").write_text(f"{made}mine\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"holds table\.csv, which may have been changed.*--force"):
+        make_report([runs], out)
+    assert (out / "table.csv").read_text(encoding="utf-8") == f"{made}mine\n"
+    make_report([runs], out, force=True)
+    assert (out / "table.csv").read_text(encoding="utf-8") == made
+    # One of before there were digests cannot tell.
+    record = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    del record["files"]
+    (out / "report.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(UserError, match="may have been changed"):
+        make_report([runs], out)
+    make_report([runs], out, force=True)
+    make_report([runs], out)
+
+
+def test_no_figure_of_other_runs_stays_beside_a_report(runs, tmp_path):
+    out = tmp_path / "out"
+    make_report([runs], out)
+    assert (out / "layers.png").is_file()
+    write_run(tmp_path / "other" / "begun", done=10)
+    for _ in range(2):
+        make_report([tmp_path / "other"], out)
+        assert not list(out.glob("*.png"))
 
 
 def test_dense_runs_do_not_care_for_pruning_options(tmp_path):
