@@ -15,7 +15,14 @@ from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, replacing, write_json
 from parp_fairseq.jobs import children
-from parp_fairseq.jobs.imp_plan import PLAN_FILE, Plan, check_config, check_folder
+from parp_fairseq.jobs.imp_plan import (
+    KEEP,
+    PLAN_FILE,
+    Plan,
+    begun_keeping,
+    check_config,
+    check_folder,
+)
 from parp_fairseq.jobs.progress import Clock, Progress, epochs_done, updates_done
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
@@ -44,7 +51,7 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
         plan: what to run.
         folder: a folder of its own; rounds, masks and the final run go there.
         keep_checkpoints: keep the rounds' checkpoints, which are removed as soon as their mask is
-            made.
+            made; a series that began so does, whatever a later call says.
 
     Raises:
         UserError: the folder is another series', or a fine-tuning failed (its log is named).
@@ -59,7 +66,8 @@ def run_imp(plan: Plan, folder: Path, keep_checkpoints: bool = False) -> Result:
     clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
     with locked(folder, "another parp imp") as lock, Progress(clock) as progress:
         check_folder(plan, folder)
-        write_json(folder / PLAN_FILE, asdict(plan))
+        keep_checkpoints = keep_checkpoints or begun_keeping(folder)
+        write_json(folder / PLAN_FILE, {**asdict(plan), KEEP: keep_checkpoints})
         run = _Fairseq(plan, folder, lock, progress, len(masks) + 1)
         for number, sparsity in _count(sparsities):
             mask = masks[number - 1]

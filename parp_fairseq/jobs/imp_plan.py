@@ -18,6 +18,8 @@ from parp_fairseq.runs.names import CHECKPOINTS
 from parp_fairseq.runs.settings import flat
 
 PLAN_FILE = "imp.json"
+KEEP = "keep_checkpoints"
+"""What stands there beside the plan: it decides no outcome."""
 # What this program decides itself.
 _OURS = (
     "task.prune.method",
@@ -146,12 +148,23 @@ def check_folder(plan: Plan, folder: Path) -> None:
         begun = _begun(file)
         if _has_trained(folder):
             _check_same(plan, begun, folder)
-        elif set(begun) != set(asdict(plan)):
+        elif set(begun) - {KEEP} != set(asdict(plan)):
             raise UserError(f"{file} is no series of IMP; give a new folder as --out")
         return
     # What is there before the plan is written.
     if folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise UserError(f"{folder} holds something else; give a new folder as --out")
+
+
+def begun_keeping(folder: Path) -> bool:
+    """Whether a series that has trained was to keep its rounds' checkpoints.
+
+    Raises:
+        UserError: its record cannot be read.
+    """
+    file = folder / PLAN_FILE
+    # A series of before this was noted has no such key.
+    return file.is_file() and _has_trained(folder) and _begun(file).get(KEEP) is True
 
 
 def _has_trained(folder: Path) -> bool:

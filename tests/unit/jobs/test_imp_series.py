@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import sys
 from dataclasses import replace
@@ -28,7 +29,7 @@ if options["fake"] == "fail":
 if options["fake"] == "sleep":
     time.sleep(99)
 checkpoints = Path(options["hydra.run.dir"].strip("'"), "checkpoints")
-checkpoints.mkdir(parents=True)
+checkpoints.mkdir(parents=True, exist_ok=True)
 prune = {{"include": ["encoder.layers.*.fc1"], "exclude": [], "biases": False}}
 prune["granularity"] = "global"
 length = {{"max_update": 0, "max_epoch": 2}}
@@ -86,6 +87,29 @@ def test_a_series_that_has_trained_forbids_another(program, tmp_path):
     (out / "imp.json").write_text("{")
     with pytest.raises(UserError, match=r"imp\.json cannot be read"):
         run_imp(PLAN, out)
+
+
+def test_what_a_series_began_to_keep_stays(program, tmp_path):
+    out = tmp_path / "out"
+    kept = out / "round_01" / "checkpoints" / "checkpoint_last.pt"
+    with pytest.raises(UserError, match="round_01 failed"):
+        # Trained nothing, so it binds nobody.
+        run_imp(replace(PLAN, overrides=("+fake=fail",)), out, keep_checkpoints=True)
+    run_imp(PLAN, out)
+    assert not kept.exists()
+
+    shutil.rmtree(out)
+    run_imp(PLAN, out, keep_checkpoints=True)
+    (out / "rewind.pt").touch()
+    for _ in range(2):
+        run_imp(PLAN, out)
+        assert kept.is_file() and (out / "rewind.pt").is_file()
+    # As series of before this was noted.
+    plan = json.loads((out / "imp.json").read_text())
+    assert plan.pop("keep_checkpoints") is True
+    (out / "imp.json").write_text(json.dumps(plan))
+    run_imp(PLAN, out)
+    assert not kept.exists() and not (out / "rewind.pt").exists()
 
 
 def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(program, tmp_path):
