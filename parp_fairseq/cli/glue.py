@@ -113,7 +113,7 @@ def glue_run(
     micro_batch: MicroBatch = 8,
     precision: Precision = "fp32",
     save_model: Annotated[
-        bool, typer.Option(help="Keep each run's weights, in the folder model.")
+        bool, typer.Option(help="Keep the weights of each run made now, in its model/.")
     ] = True,
     as_json: AsJsonFile = None,
     force: Force = False,
@@ -121,7 +121,8 @@ def glue_run(
     """Fine-tune and prune on tasks of GLUE, and score at the end (paper, section 4.5).
 
     The settings are BERT-Ticket's. Each run leaves OUT/TASK/METHOD/seedN with result.json,
-    mask.safetensors and the model, m⊙θ. A finished run is not made again, a stopped one goes on.
+    mask.safetensors and the model, m⊙θ. A stopped run goes on, a finished one is not made again
+    (unless a mask is to be made of weights that it did not keep).
 
     Example: parp glue run --task mrpc --model bert-base-uncased --data glue_data --method parp
     --sparsity 0.7 --seeds 3
@@ -223,8 +224,8 @@ def glue_transfer(
 ) -> None:
     """The mask of every task, fine-tuned on every task: held, and with PARP (paper, table 4).
 
-    Runs are those of parp glue run and share its folder; none is made twice. Dense fine-tunings
-    and same-task masks come first, methods alone last.
+    Runs are those of parp glue run and share its folder; as there, a finished one is not made
+    again. Dense fine-tunings and same-task masks come first, methods alone last.
 
     Example: parp glue transfer --tasks cola,mrpc,rte,sts-b --model bert-base-uncased
     --data glue_data --sparsity 0.7 --markdown table4.md --png table4.png

@@ -1,4 +1,4 @@
-"""Runs on GLUE: each fine-tunes once, scores at its end, and is never made twice."""
+"""Runs on GLUE: each fine-tunes and scores once, unless a mask needs weights that it left out."""
 
 from __future__ import annotations
 
@@ -88,19 +88,20 @@ class GlueRuns:
                     round_sparsities(spec.sparsity, of=self.imp_of)
         check_model(self.model, specs, self.settings.max_length)
 
-    def run(self, spec: Spec, keep_model: bool = True) -> dict[str, Any]:
+    def run(self, spec: Spec, keep_model: bool = True, to_prune: bool = False) -> dict[str, Any]:
         """Return what a run found; fine-tune first where that was not done before.
 
         Args:
             spec: the run.
-            keep_model: leave the weights, in the folder `model`.
+            keep_model: leave the weights, in the folder `model`, where it fine-tunes.
+            to_prune: the weights are needed; a finished run that left none fine-tunes again.
 
         Raises:
             UserError: data, model or mask cannot be used, or the folder is another experiment's.
         """
         found = self.store.result(spec, self._about(spec))
         folder = self.store.folder(spec)
-        if found is not None and (not keep_model or (folder / MODEL / _WEIGHTS).is_file()):
+        if found is not None and (not to_prune or (folder / MODEL / _WEIGHTS).is_file()):
             return found
         mask = spec.file
         if spec.source is not None:
@@ -142,7 +143,7 @@ class GlueRuns:
             source=before,
             file=None,
         )
-        self.run(spec)
+        self.run(spec, to_prune=True)
         folder = self.store.folder(spec)
         self._write_mask(spec, folder / MODEL, sparsity, source, file)
         if before:

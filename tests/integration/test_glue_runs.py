@@ -1,8 +1,9 @@
-"""Runs on GLUE with small models: what they leave, and that none is made twice."""
+"""Runs on GLUE with small models: what they leave, and that none is made twice for nothing."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -215,6 +216,22 @@ def test_a_finished_run_is_not_made_again_and_another_experiment_is_refused(
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds something else"):
         runs_in(world, tmp_path / "mine")
+
+
+def test_a_run_that_kept_no_weights_is_made_again_for_a_mask_alone(world, tmp_path, monkeypatch):
+    runs = runs_in(world, tmp_path, settings=replace(SETTINGS, epochs=1, limit_train=16))
+    dense, source = spec_of(COLA, "dense", 0.0, 1), Source("cola", "omp")
+    result = json.loads(json.dumps(runs.run(dense, keep_model=False)))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", no_training)
+        for keep in (True, False):
+            assert runs.run(dense, keep_model=keep) == result
+    file = runs.mask(source, 0.7, 1, dense)
+    assert (runs.store.folder(dense) / "model" / "model.safetensors").is_file()
+    shutil.rmtree(runs.store.folder(dense) / "model")
+    monkeypatch.setattr(training, "train", no_training)
+    assert runs.mask(source, 0.7, 1, dense) == file
+    assert runs.run(dense)["scores"] == result["scores"]
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(world, tmp_path):
