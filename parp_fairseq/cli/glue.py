@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from parp_fairseq.glue.settings import Settings
     from parp_fairseq.glue.store import Store
 
+_MOST_SEEDS = 1000
+
 app = typer.Typer(
     no_args_is_help=True, help="Prune and fine-tune BERT, XLNet and their like on GLUE."
 )
@@ -321,10 +323,10 @@ def _tasks(names: list[str]) -> list[Any]:
 def _seeds(first: int, count: int) -> list[int]:
     from parp_fairseq.errors import UserError
 
-    if count < 1:
-        raise UserError(f"--seeds is {count}; give 1 or more")
+    if not 1 <= count <= _MOST_SEEDS:
+        raise UserError(f"--seeds is {count}; give 1 to {_MOST_SEEDS}")
     if not 0 <= first < 2**31:
-        raise UserError(f"--seed is {first}; give 0 or more")
+        raise UserError(f"--seed is {first}; give 0 to {2**31 - 1}")
     return list(range(first, first + count))
 
 

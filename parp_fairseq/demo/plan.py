@@ -174,10 +174,10 @@ def make_plan(*, fast: bool = False, seeds: int = 1) -> Plan:
         seeds: every method with the seeds 1 to this.
 
     Raises:
-        UserError: fewer seeds than one.
+        UserError: fewer seeds than one, or more than a thousand.
     """
-    if seeds < 1:
-        raise UserError(f"--seeds is {seeds}; it counts from 1")
+    if not 1 <= seeds <= 1000:
+        raise UserError(f"--seeds is {seeds}; give 1 to 1000")
     runs = []
     for seed in range(1, seeds + 1):
         dense = PlannedRun("dense", 0.0, seed)

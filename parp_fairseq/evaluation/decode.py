@@ -27,6 +27,9 @@ from parp_fairseq.manifests.check.split import manifest_file
 MAX_TOKENS = 3_000_000
 """Samples in a batch by default, as in infer's own configuration."""
 
+# fairseq counts in 64 bits.
+_MOST = 2**63 - 1
+
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
     """Score one checkpoint on one split; `options` and errors are those of `evaluate_all`."""
@@ -151,6 +154,8 @@ def _check_options(
     ):
         if value is not None and value < least:
             raise UserError(f"{name} is {value}, expected {least} or more")
+        if value is not None and value > _MOST:
+            raise UserError(f"{name} is {value}, expected {_MOST} or less")
 
 
 def _check_distinct(what: str, values: Sequence[str]) -> None:

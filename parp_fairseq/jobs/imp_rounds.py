@@ -6,6 +6,7 @@ from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning.checks import check_sparsity
 
 SHARES = ("original", "remaining")
+LEAST_STEP = 0.001
 
 
 def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> list[float]:
@@ -13,7 +14,7 @@ def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> 
 
     Args:
         target: the sparsity to reach, above 0 and below 1.
-        step: the share of weights that a round prunes, above 0 and at most 1.
+        step: the share of weights that a round prunes, from LEAST_STEP to 1.
         of: "original" (a share of all weights: nine rounds to 90%, as the paper's count of
             fine-tunings says) or "remaining" (a share of what is left, as its section 2.3 says: 22
             rounds).
@@ -27,8 +28,8 @@ def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> 
         raise UserError(
             f"--sparsity is {target:g}; rounds of pruning need more than 0, less than 1"
         )
-    if not 0.0 < step <= 1.0:
-        raise UserError(f"--step is {step:g}; it is a share above 0 and at most 1 (10% is 0.1)")
+    if not LEAST_STEP <= step <= 1.0:
+        raise UserError(f"--step is {step:g}; it is a share of {LEAST_STEP} to 1 (10% is 0.1)")
     if of not in SHARES:
         raise UserError(f"--of is {of!r}; use {' or '.join(SHARES)}")
     sparsities: list[float] = []

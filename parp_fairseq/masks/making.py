@@ -15,7 +15,7 @@ from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike, check_output
-from parp_fairseq.pruning.checks import check_granularity, check_sparsity
+from parp_fairseq.pruning.checks import check_granularity, check_seed, check_sparsity
 from parp_fairseq.pruning.methods import FIRST_MASKS
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def make_mask(
             script for RP does; this one imports fairseq and builds the network.
         granularity: "global" or "tensor"; not for "random".
         scope: what may be pruned (default: the paper's).
-        seed: of "random" and "random_init".
+        seed: of "random" and "random_init"; any integer from -2^63 to 2^64 - 1.
 
     Returns:
         The mask, under canonical names, and the info to save with it.
 
     Raises:
-        UserError: an unknown method, a sparsity out of range, an unreadable checkpoint, a scope
-            that does not fit it, weights that cannot be ranked.
+        UserError: an unknown method, a sparsity or seed out of range, an unreadable checkpoint, a
+            scope that does not fit it, weights that cannot be ranked.
     """
-    check_options(checkpoint, sparsity, method, granularity)
+    check_options(checkpoint, sparsity, method, granularity, seed)
 
     from parp_fairseq.pruning import Mask, Scope, magnitude_mask, random_mask
     from parp_fairseq.pruning.scope import canonical_name
@@ -110,7 +110,7 @@ def write_mask(
         UserError: what `make_mask` raises, or `out` cannot be written.
     """
     out = check_output(out, MASK_FILE, inputs=[checkpoint], force=force)
-    check_options(checkpoint, sparsity, method, granularity)
+    check_options(checkpoint, sparsity, method, granularity, seed)
 
     from parp_fairseq.masks.files import save_mask
     from parp_fairseq.pruning import Scope
@@ -123,13 +123,16 @@ def write_mask(
     return mask
 
 
-def check_options(checkpoint: PathLike, sparsity: float, method: str, granularity: str) -> None:
+def check_options(
+    checkpoint: PathLike, sparsity: float, method: str, granularity: str, seed: int
+) -> None:
     """Check, without torch, what `make_mask` is asked for; raise what it raises."""
     if method not in FIRST_MASKS:
         raise UserError(f"--method is {method!r}; use {', '.join(FIRST_MASKS)}")
     with options_named("--"):
         check_granularity(granularity)
         check_sparsity(sparsity)
+        check_seed(seed)
     check_readable(checkpoint)
 
 
@@ -187,7 +190,7 @@ def random_weights(
         state: what `load_checkpoint` returned.
         path: its file, for the errors.
         weights: name → tensor of the checkpoint: which weights to return.
-        seed: any integer.
+        seed: as for `make_mask`.
 
     Raises:
         UserError: the checkpoint does not hold its architecture, or another one.

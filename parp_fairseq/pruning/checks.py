@@ -13,6 +13,12 @@ def check_sparsity(sparsity: float, argument: str = "sparsity") -> None:
         raise PruningError(problem, argument)
 
 
+def check_seed(seed: int) -> None:
+    """Raise PruningError unless torch's generators take `seed`."""
+    if not -(2**63) <= seed < 2**64:
+        raise PruningError(f"is {seed}; give one from -2^63 to 2^64 - 1, such as 1", "seed")
+
+
 def check_granularity(granularity: str) -> None:
     """Raise PruningError unless `granularity` is one of GRANULARITIES."""
     if granularity not in GRANULARITIES:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from parp_fairseq.pruning.checks import check_sparsity
+from parp_fairseq.pruning.checks import check_seed, check_sparsity
 from parp_fairseq.pruning.mask import Mask
 
 
@@ -20,12 +20,13 @@ def random_mask(tensors: Mapping[str, Tensor], sparsity: float, seed: int) -> Ma
     Args:
         tensors: name → tensor; only names, shapes and devices count.
         sparsity: share of entries to prune, in [0, 1].
-        seed: any integer.
+        seed: any integer from -2^63 to 2^64 - 1.
 
     Raises:
-        PruningError: sparsity out of range.
+        PruningError: sparsity or seed out of range.
     """
     check_sparsity(sparsity)
+    check_seed(seed)
     names = sorted(tensors)
     sizes = [tensors[name].numel() for name in names]
     total = sum(sizes)

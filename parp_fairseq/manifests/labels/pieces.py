@@ -16,6 +16,9 @@ from parp_fairseq.manifests.tsv import stream_lines
 MODEL = "spm.model"
 """Name of the model's file beside the manifests."""
 
+MOST_PIECES = 1_000_000
+"""Far above what is of use; near 2^31 sentencepiece finds no end."""
+
 _SPACE = "\u2581"  # How sentencepiece, and fairseq's post_process, mark the start of a word.
 
 
@@ -36,8 +39,8 @@ class Pieces(Letters):
             raise UserError(
                 "sentencepiece is missing; pip install sentencepiece, or use --units letters"
             ) from error
-        if vocab_size < 2:
-            raise UserError(f"--vocab-size is {vocab_size}, expected 2 or more")
+        if not 2 <= vocab_size <= MOST_PIECES:
+            raise UserError(f"--vocab-size is {vocab_size}, expected 2 to {MOST_PIECES}")
         self._library = sentencepiece
         self._vocab_size = vocab_size
         self._model = b""

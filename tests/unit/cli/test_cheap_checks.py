@@ -32,6 +32,9 @@ print(json.dumps(results))
 
 BAD = {
     "mask make tiny --sparsity 2 -o OUT": "--sparsity is 2.0",
+    "mask make tiny --sparsity 0.5 --method random --seed 18446744073709551616 -o OUT": (
+        "--seed is 18446744073709551616; give one from -2^63 to 2^64 - 1"
+    ),
     "mask make tiny --sparsity half -o OUT": "Invalid value for '--sparsity'",
     "mask make tiny --sparsity 0.5 --method x -o OUT": "--method is 'x'",
     "mask make tiny --sparsity 0.5 --granularity x -o OUT": "--granularity is 'x'",
@@ -61,9 +64,16 @@ BAD = {
     "eval tiny.pt --data data --split a --engine x": "engine x: use one of",
     "eval tiny.pt --data data --split a --engine sparse --device cuda": "works on the CPU",
     "eval tiny.pt --data data --split a --max-tokens 0": "--max-tokens is 0",
+    "eval tiny.pt --data data --split a --max-tokens 9223372036854775808": (
+        "--max-tokens is 9223372036854775808, expected 9223372036854775807 or less"
+    ),
+    "eval tiny.pt --data data --split a --batch-size 99999999999999999999999": "--batch-size is 99",
     "eval tiny.pt --data data --split a --workers -1": "--workers is -1",
     "eval tiny.pt --data data --split a --w2v-path none.pt": "none.pt: no such checkpoint",
     "eval tiny.pt --data data --split a --json notes.txt": "notes.txt is there and is not",
+    "glue run --task cola --seeds 99999999999": "--seeds is 99999999999; give 1 to 1000",
+    "glue transfer --tasks cola,rte --seeds 1001": "--seeds is 1001; give 1 to 1000",
+    "glue run --task cola --seed 2147483648": "--seed is 2147483648; give 0 to 2147483647",
     "configs show parp_10mni": "did you mean parp_10min",
     "configs show parp_10min --gpus 3": "--gpus 3",
 }

@@ -80,5 +80,6 @@ def test_decoding_scores_the_last_checkpoint_on_both_sets():
 
 
 def test_seeds_count_from_one():
-    with pytest.raises(UserError, match="--seeds is 0"):
-        make_plan(seeds=0)
+    for seeds in (0, 99_999_999_999):
+        with pytest.raises(UserError, match=f"--seeds is {seeds}; give 1 to 1000"):
+            make_plan(seeds=seeds)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.jobs.imp_rounds import round_sparsities
+from parp_fairseq.jobs.imp_rounds import LEAST_STEP, round_sparsities
 
 
 def test_nine_rounds_of_a_tenth_make_ninety_percent():
@@ -30,6 +30,11 @@ def test_rounds_climb_to_the_target(target, step, of):
     assert all(a < b for a, b in zip(found, found[1:]))
 
 
+@pytest.mark.parametrize("of", ["original", "remaining"])
+def test_the_smallest_step_comes_to_an_end(of):
+    assert round_sparsities(1 - 1e-9, LEAST_STEP, of)[-1] == 1 - 1e-9
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -38,6 +43,7 @@ def test_rounds_climb_to_the_target(target, step, of):
         ((90.0,), "--sparsity"),
         ((0.9, 0.0), "--step"),
         ((0.9, 10.0), "--step"),
+        ((0.5, 1e-9), "--step is 1e-09; it is a share of 0.001 to 1"),
         ((0.9, 0.1, "all"), "--of"),
     ],
 )

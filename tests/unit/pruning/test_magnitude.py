@@ -230,6 +230,15 @@ def test_an_event_refused_changes_nothing():
     assert torch.equal(weights["a"], torch.ones(100))
 
 
+def test_a_seed_that_torch_does_not_take_is_refused():
+    weights = {"a": torch.ones(10)}
+    for seed in (-(2**63), 2**64 - 1):
+        assert random_mask(weights, 0.5, seed).kept == 5
+    for seed in (-(2**63) - 1, 2**64):
+        with pytest.raises(PruningError, match=f"seed is {seed}; give one from"):
+            random_mask(weights, 0.5, seed)
+
+
 def test_autograd_sees_that_weights_have_changed():
     weight = torch.ones(200, requires_grad=True)
     product = (weight * weight).sum()

@@ -139,7 +139,9 @@ def test_pieces_that_cannot_be_learnt(tmp_path, monkeypatch):
         ({"name": "spm"}, "needs --vocab-size"),
         ({"name": "letters", "vocab_size": 9}, "--vocab-size goes with --units spm"),
         ({"name": "letters", "lang": "nl"}, "--lang goes with --units phones"),
-        ({"name": "spm", "vocab_size": 1}, "expected 2 or more"),
+        ({"name": "spm", "vocab_size": 1}, "--vocab-size is 1, expected 2 to 1000000"),
+        ({"name": "spm", "vocab_size": 2**31 - 1}, "--vocab-size is 2147483647, expected 2 to"),
+        ({"name": "spm", "vocab_size": 10**20}, "expected 2 to 1000000"),
     ],
 )
 def test_options_that_do_not_go_together(options, message):
