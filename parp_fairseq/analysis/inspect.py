@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
 _MOST_LABELLED_LAYERS = 12
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,14 @@ class Magnitudes:
             sum(part.entries for part in parts),
             sum(part.zeros for part in parts),
             math.fsum(part.total for part in parts),
-            min((part.smallest for part in parts if part.zeros < part.entries), default=0.0),
-            max((part.largest for part in parts), default=0.0),
+            _of(min, [part.smallest for part in parts if part.zeros < part.entries]),
+            _of(max, [part.largest for part in parts]),
         )
+
+    @property
+    def finite(self) -> bool:
+        """Whether no weight is NaN or infinite."""
+        return math.isfinite(self.total)
 
     @property
     def sparsity(self) -> float:
@@ -82,14 +88,14 @@ class Magnitudes:
         return self.total / (self.entries - self.zeros) if self.entries > self.zeros else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As plain values; None for what is not finite."""
         return {
             "entries": self.entries,
             "zeros": self.zeros,
             "sparsity": self.sparsity,
-            "mean_kept": self.mean,
-            "smallest_kept": self.smallest,
-            "largest": self.largest,
+            "mean_kept": _finite(self.mean),
+            "smallest_kept": _finite(self.smallest),
+            "largest": _finite(self.largest),
         }
 
 
@@ -137,6 +143,11 @@ class Inspection:
         """All prunable weights together."""
         return Magnitudes.over(self.tensors.values())
 
+    @property
+    def not_finite(self) -> list[str]:
+        """Names of the tensors that hold NaN or infinity."""
+        return [name for name, part in self.tensors.items() if not part.finite]
+
     def render(self) -> str:
         """Lines and tables for people."""
         whole, grid = self.whole, Grid.over(self.tensors)
@@ -149,6 +160,11 @@ class Inspection:
             f"{'magnitudes:':<18}of the others mean {whole.mean:#.4g}, smallest "
             f"{whole.smallest:#.4g}, largest {whole.largest:#.4g}",
         ]
+        if self.not_finite:
+            rest = len(self.not_finite) - _MOST_NAMED
+            named = ", ".join(self.not_finite[:_MOST_NAMED])
+            more = f" and {rest} more tensors" if rest > 0 else ""
+            lines.append(f"{'not finite:':<18}NaN or infinity in {named}{more}")
         if self.threshold is not None:
             lines.append(f"{'threshold:':<18}{self.threshold:#.4g}, the largest |w| last pruned")
         if self.agreement is not None:
@@ -173,15 +189,16 @@ class Inspection:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values, with every tensor."""
+        """The same as plain values, with every tensor; None for a number that is not finite."""
         grid = Grid.over(self.tensors)
         other = self.agreement
         return {
             "file": str(self.path),
-            "origin": _with_keys(self.origin),
+            "origin": {k: _finite(value) for k, value in _with_keys(self.origin).items()},
             "sizes": _with_keys(self.sizes),
             **self.whole.to_json(),
-            "threshold": self.threshold,
+            "not_finite": self.not_finite,
+            "threshold": _finite(self.threshold),
             "against": None
             if other is None
             else {
@@ -306,6 +323,18 @@ def _scope_of(state: Mapping[str, Any]) -> Scope:
         tuple(prune.get("exclude", default.exclude)),
         bool(prune.get("biases", default.biases)),
     )
+
+
+def _of(pick: Callable[[list[float]], float], values: list[float]) -> float:
+    """The smallest or largest; 0.0 of none, NaN where one is, wherever it stands."""
+    if any(map(math.isnan, values)):
+        return math.nan
+    return pick(values) if values else 0.0
+
+
+def _finite(value: Any) -> Any:
+    """The value, or None for a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,30 @@ def test_half_precision_and_empty_tensors():
     assert Magnitudes.over([]).sparsity == 0.0
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(tmp_path, bad):
+    tensors = weights_of()
+    names = sorted(tensors)
+    for name in names[-5:]:
+        tensors[name][0, 0] = bad
+    best = {"best": float("nan")}
+    path = save(tmp_path / "c.pt", tensors, extra_state=best)
+    found = inspect_checkpoint(path)
+    assert found.not_finite == names[-5:]
+    assert f"NaN or infinity in {', '.join(names[-5:-2])} and 2 more tensors\n" in found.render()
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert content["not_finite"] == names[-5:]
+    assert content["mean_kept"] is None and content["largest"] is None
+    assert content["tensors"][names[-1]]["mean_kept"] is None
+    assert content["tensors"][names[0]]["mean_kept"] == found.tensors[names[0]].mean
+    assert content["origin"]["best_score"] is None
+    # Whatever stands first: the smallest of numbers with NaN among them is none.
+    assert (content["smallest_kept"] is None) == (bad != bad)
+    found.draw(tmp_path / "a.png")
+    sound = inspect_checkpoint(save(tmp_path / "sound.pt", weights_of()))
+    assert sound.not_finite == [] and "finite" not in sound.render()
+
+
 def test_against_a_mask_and_against_a_checkpoint(tmp_path):
     tensors = weights_of()
     path = save(tmp_path / "c.pt", tensors)
