@@ -146,7 +146,7 @@ def spec_of(
         return Spec(task, "mask", sparsity, seed, Source(task.name, method), None, options)
     if method not in METHODS:
         with options_named("--"):
-            method_named(method)
+            method_named(method, (IMP,))
     how = METHODS[method]
     if method == "dense":
         _no_mask(method, mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -168,16 +169,17 @@ METHODS: dict[str, Method] = {
 """By name, in the order of tables."""
 
 
-def method_named(name: str) -> Method:
-    """Return a method.
+def method_named(name: str, others: Sequence[str] = ()) -> Method:
+    """Return a method; `others` are names that the caller takes beside, for the error.
 
     Raises:
         PruningError: there is none of that name.
     """
     if name not in METHODS:
-        close = get_close_matches(str(name), METHODS, n=1)
+        names = (*METHODS, *others)
+        close = get_close_matches(str(name), names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise PruningError(f"is {name!r}; {hint}use one of {', '.join(METHODS)}", "method")
+        raise PruningError(f"is {name!r}; {hint}use one of {', '.join(names)}", "method")
     return METHODS[name]
 
 

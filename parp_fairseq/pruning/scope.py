@@ -77,8 +77,11 @@ class Scope:
             names: parameter names as `model.named_parameters()` gives them.
 
         Raises:
-            PruningError: a pattern of `include` matches no parameter, or nothing is left.
+            PruningError: `include` is empty or has a pattern that matches no parameter, or nothing
+                is left.
         """
+        if not self.include:
+            raise PruningError("is empty; name a preset or pattern, such as wav2vec2", "include")
         modules: dict[str, str] = {}
         kinds = (".weight", ".bias") if self.biases else (".weight",)
         for name in names:

@@ -206,6 +206,7 @@ def test_bad_input_ends_in_one_line(tmp_path, parp):
         ((*make, "0.5", "--granularity", "row"), "--granularity is 'row'"),
         ((*make, "0.5", "--include", "fc9"), "c.pt: --include 'fc9' matches no weight"),
         ((*make, "0.5", "--include", "final_proj"), "matches no weight"),
+        ((*make, "0.5", "--include", ","), "--include is empty; name a preset"),
         ((*make, "0.5", "--exclude", "*"), "leaves nothing of include to prune"),
         ((*make, "0.5", "--method", "random_init"), "is not in the network that this checkpoint"),
         (

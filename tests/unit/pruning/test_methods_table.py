@@ -58,6 +58,8 @@ def test_options_that_do(method, initial, mask):
 def test_an_unknown_method_gets_the_nearest_one():
     with pytest.raises(PruningError, match=r"^method is 'prap'; did you mean parp\?"):
         method_named("prap")
+    with pytest.raises(PruningError, match=r"use one of dense, .*, parp, parp_p, imp$"):
+        method_named("foo", ["imp"])
 
 
 def test_the_table_is_read_without_torch():

@@ -46,6 +46,11 @@ def test_a_pattern_that_matches_nothing_is_an_error(pattern):
         Scope(include=["wav2vec2", pattern]).select(NAMES)
 
 
+def test_nothing_included_is_an_error_of_include():
+    with pytest.raises(PruningError, match="include is empty; name a preset or pattern"):
+        Scope(include=[], exclude=["*"]).select(NAMES)
+
+
 def test_excluding_everything_is_an_error():
     with pytest.raises(PruningError, match="leaves nothing of include to prune"):
         Scope(exclude=["*"]).select(NAMES)
