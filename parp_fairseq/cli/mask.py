@@ -9,7 +9,10 @@ import typer
 
 from parp_fairseq.cli.options import AsJson, Force, check_picture, listed
 
-_SOURCES = "Mask files, checkpoints, exports, or folders of runs (their masks over time)."
+_SOURCES = (
+    "Mask files, checkpoints, exports (fairseq, sparse or hf), or folders of runs (their masks "
+    "over time)."
+)
 
 app = typer.Typer(no_args_is_help=True, help="Make, describe and compare pruning masks.")
 

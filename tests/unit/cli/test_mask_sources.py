@@ -36,6 +36,13 @@ def test_an_export_has_the_mask_of_its_checkpoint(made, parp, form):
     assert code == 0 and "9,830 of 16,384 entries pruned in 12 tensors" in said
 
 
+def test_help_promises_these_forms_of_an_export(parp):
+    *some, last = FORMS
+    for command in ("info", "iou"):
+        said = " ".join(parp("mask", command, "--help")[1].split())
+        assert f"exports ({', '.join(some)} or {last})" in said
+
+
 def test_tiny_is_the_model_that_ships(parp, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "m.safetensors"
