@@ -164,7 +164,10 @@ def refused(error: Exception, argv: list[str]) -> str:
     )
     if unknown:
         key = unknown[1] or unknown[2]
-        close = difflib.get_close_matches(key, list(_known_options(argv)), n=1)
+        known = list(_known_options(argv))
+        # A name that is right in the wrong place comes before one that is spelt like it.
+        named = [one for one in known if one.endswith(f".{key.rpartition('.')[2]}")]
+        close = difflib.get_close_matches(key, named or known, n=1, cutoff=0.0 if named else 0.6)
         hint = f"did you mean {close[0]}?" if close else f"to add it all the same write +{key}=…"
         return f"{key}: there is no such option; {hint}"
     merging = re.match(r"Error merging override (.*)", first)

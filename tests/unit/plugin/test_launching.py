@@ -18,6 +18,10 @@ ARGV = ["fairseq-hydra-train", "--config-name", "parp_demo", "common.user_dir=pa
             "task.prune.sparsty: there is no such option; did you mean task.prune.sparsity?",
         ),
         (
+            "Could not override 'max_update'.\nKey 'max_update' is not in struct",
+            "max_update: there is no such option; did you mean optimization.max_update?",
+        ),
+        (
             "Could not override 'whatever'.\nKey 'whatever' is not in struct",
             "whatever: there is no such option; to add it all the same write +whatever=…",
         ),
