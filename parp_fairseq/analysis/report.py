@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from parp_fairseq.analysis.page import render_page
 from parp_fairseq.analysis.table import Table, build_table
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PARTIAL, PathLike, staged, write_json
+from parp_fairseq.masks.making import sha256
 from parp_fairseq.runs.reading import find_runs
 
 PAGE = "report.html"
@@ -126,6 +126,6 @@ def _digests(record: Path) -> dict[str, str] | None:
 
 def _digest(file: Path) -> str | None:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return sha256(file)
     except OSError:
         return None

@@ -50,7 +50,7 @@ def make_figure(columns: int = 1, height: float = 4.4) -> tuple[Figure, Any]:
 
 def draw_level(axes: Any, method: str, level: Estimate, label: str) -> None:
     """A method's errors as a level where the axis means nothing to it, and their interval."""
-    colour = METHODS[method].colour
+    colour, _ = look_of(method)
     axes.axhline(level.mean, color=colour, linestyle="--", label=label)
     if level.half is not None:
         axes.axhspan(level.low, level.high, color=colour, alpha=0.08)

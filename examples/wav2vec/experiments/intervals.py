@@ -36,9 +36,10 @@ def interval(ft: FineTuning) -> tuple[int, str]:
 
 
 def is_pruned_once(method: str) -> bool:
-    """Whether n means nothing to it: dense, or a mask that never changes."""
-    found = METHODS[method]
-    return found.first is None or (found.held and not found.climbs)
+    """Whether n means nothing to it: dense, or a mask that is held."""
+    found = METHODS.get(method)
+    # IMP is no method of one fine-tuning; its masks are held in each round.
+    return found is None or found.first is None or (found.held and not found.climbs)
 
 
 def is_never(ft: FineTuning) -> bool:
@@ -120,7 +121,7 @@ def _prunings(ft: FineTuning) -> str:
     """Of all of training, the first mask included; the last update always prunes."""
     n, unit = interval(ft)
     if is_pruned_once(ft.method):
-        return "0" if ft.method == "dense" else "1"
+        return {"dense": "0", "imp": "-"}.get(ft.method, "1")
     return str(1 + -(-updates(ft.world) // n)) if unit == "update" else "-"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from experiments.commands import updates
-from experiments.intervals import intervals_tables, is_never
+from experiments.intervals import intervals_figure, intervals_tables, is_never
 from experiments.plan import FineTuning, Result, World
 from experiments.results import report
 from experiments.scores import read_scores, settings_of
@@ -24,12 +24,13 @@ CELLS = [
     {"method": "parp_p", "sparsity": [0.5], "options": {"initial_sparsity": 0.2}},
 ]
 MPI = {"method": "mpi", "sparsity": [0.9]}
+IMP = {"method": "imp", "sparsity": [0.9]}
 RESULT = {"title": "T", "world": "w", "seeds": [1, 2], "cells": CELLS}
 PLAN = {
     "worlds": CONTENT["worlds"],
     "results": {
         "effort": {**RESULT, "kind": "effort"},
-        "often": {**RESULT, "kind": "intervals", "cells": [CELLS[0], MPI, *CELLS[3:6]]},
+        "often": {**RESULT, "kind": "intervals", "cells": [CELLS[0], MPI, IMP, *CELLS[3:6]]},
     },
 }
 
@@ -67,6 +68,7 @@ def test_the_time_of_omp_has_its_dense_fine_tuning_in_it(plan):
 
 def test_n_of_the_config_or_the_option_and_never(plan):
     write_score(plan, "w_mpi_0.9_seed1", 61.0)
+    write_score(plan, "w_imp_0.9_seed1", 45.0)
     write_score(plan, "w_parp_0.9_seed1", 60.0)
     write_score(plan, "w_parp_0.9_interval1_seed1", 59.0)
     write_score(plan, "w_parp_0.9_interval1000_seed2", 99.0)
@@ -75,6 +77,7 @@ def test_n_of_the_config_or_the_option_and_never(plan):
     assert [row[:4] + row[5:] for row in table.rows] == [
         ["dense", "0%", "-", "0", "not run", "0 of 2"],
         ["MPI", "90%", "-", "1", "62.0", "1 of 2"],
+        ["IMP", "90%", "-", "-", "46.0", "1 of 2"],
         ["PARP", "90%", "1", "801", "60.0", "1 of 2"],
         ["PARP", "90%", "25", "33", "61.0", "1 of 2"],
         ["PARP", "90%", "never", "2", "100.0", "1 of 2"],
@@ -82,6 +85,12 @@ def test_n_of_the_config_or_the_option_and_never(plan):
     ]
     report(plan.home)
     assert (plan.home / "often" / "small.png").is_file()
+    run = [one for one in settings_of(plan.results["often"], read_scores(plan)) if one.by_seed]
+    (axes,) = intervals_figure(run).axes
+    levels = {line.get_label(): line.get_ydata()[0] for line in axes.get_lines()}
+    # Where n means nothing: a level, no point.
+    assert (levels["MPI, 90%"], levels["IMP, 90%"]) == (62.0, 46.0)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "25", "never"]
 
 
 @pytest.mark.parametrize("interval", [1, 7, 25, 800, 1000])
