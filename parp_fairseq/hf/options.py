@@ -8,7 +8,7 @@ from typing import Any
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
-from parp_fairseq.pruning.checks import check_granularity, check_shape, check_sparsity
+from parp_fairseq.pruning.checks import check_granularity, check_seed, check_shape, check_sparsity
 from parp_fairseq.pruning.methods import Method, method_named
 from parp_fairseq.pruning.schedule import climb
 
@@ -44,6 +44,7 @@ class PruningOptions:
             check_sparsity(self.sparsity)
             check_sparsity(self.initial_sparsity, "initial_sparsity")
             check_granularity(self.granularity)
+            check_seed(self.seed)
             check_shape(self._shape)
             self.how.check(self.initial, None if self.mask is None else str(self.mask))
         climbing = [self.initial_sparsity, *self.stages, self.sparsity]

@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
-from parp_fairseq.pruning.checks import check_granularity, check_shape, check_sparsity
+from parp_fairseq.pruning.checks import check_granularity, check_seed, check_shape, check_sparsity
 from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
 from parp_fairseq.pruning.schedule import climb
 
@@ -103,6 +103,7 @@ def check(cfg: Any) -> None:
         check_sparsity(cfg.initial_sparsity, "initial_sparsity")
         check_shape(_shape(cfg))
         check_granularity(cfg.granularity)
+        check_seed(cfg.seed)
         method.check(cfg.initial, cfg.mask)
     if not 0.0 <= cfg.rise <= 1.0:
         raise UserError(f"task.prune.rise is {cfg.rise}; it is a share of all updates, 0 to 1")

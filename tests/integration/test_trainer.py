@@ -357,6 +357,7 @@ def test_a_part_in_evaluation_mode_stays_with_theta(tmp_path):
     [
         ({"method": "prap"}, "did you mean parp"),
         ({"sparsity": 1.5}, "sparsity is 1.5"),
+        ({"seed": 2**64}, "seed is 18446744073709551616; give one from"),
         ({"interval": 0}, "interval is 0"),
         ({"interval_unit": "step"}, "interval_unit is 'step'"),
         ({"method": "omp"}, "mask is missing"),

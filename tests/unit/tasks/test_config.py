@@ -72,6 +72,7 @@ def test_a_climb_must_know_its_end(method, total):
     [
         ({"method": "prap"}, r"task\.prune\.method is 'prap'; did you mean parp\?"),
         ({"sparsity": 90}, r"task\.prune\.sparsity is 90; .*\(90% is 0\.9\)"),
+        ({"seed": 2**64}, r"task\.prune\.seed is 18446744073709551616; give one from"),
         ({"initial_sparsity": -0.1}, r"task\.prune\.initial_sparsity is -0\.1"),
         ({"granularity": "layer"}, r"task\.prune\.granularity is 'layer'"),
         ({"schedule": "step"}, r"task\.prune\.schedule is 'step'; use linear or cubic"),
