@@ -367,12 +367,12 @@ def _cut_the_start(
 def _moves(method: str) -> bool:
     """Whether the mask of a run changes while it trains."""
     known = METHODS.get(method)
-    return known is None or (known.first is not None and (known.climbs or not known.held))
+    return known is None or (known.first is not None and (known.ramps or not known.static))
 
 
 def _climbs(method: str) -> bool:
     known = METHODS.get(method)
-    return known is not None and known.climbs
+    return known is not None and known.ramps
 
 
 def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:

@@ -28,7 +28,7 @@ from parp_fairseq.masks.files import (
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.runs.names import CHECKPOINTS, FIRST_MASK_FILE
+from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE
 from parp_fairseq.runs.record import sparsity_report
 from parp_fairseq.table import aligned
 
@@ -295,12 +295,12 @@ def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
         # "best" and "last" are copies of what was saved at the same update.
         by_update.setdefault(int(history[-1].get("num_updates", 0)), file)
     masks = [(f"update {update}", by_update[update]) for update in sorted(by_update)]
-    first = inside / FIRST_MASK_FILE
+    first = inside / INITIAL_MASK_FILE
     if first.is_file():
         masks.insert(0, ("first", first))
     if not masks:
         raise UserError(
-            f"{folder} holds no masks: a run's folder has {CHECKPOINTS}/{FIRST_MASK_FILE} and "
+            f"{folder} holds no masks: a run's folder has {CHECKPOINTS}/{INITIAL_MASK_FILE} and "
             "checkpoints/*.pt"
         )
     return masks

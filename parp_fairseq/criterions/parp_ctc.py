@@ -15,7 +15,7 @@ class ParpCtcCriterion(CtcCriterion):
         pruner = getattr(self.task, "pruner", None)
         if pruner is not None:
             if mode:
-                pruner.leave_view()
+                pruner.restore_weights()
             else:
-                pruner.enter_view()
+                pruner.apply_mask()
         return super().train(mode)

@@ -8,7 +8,7 @@ from typing import Any
 
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.glue.tasks import Task
-from parp_fairseq.pruning.methods import FIRST_MASKS, METHODS, method_named
+from parp_fairseq.pruning.methods import INITIAL_MASKS, METHODS, method_named
 
 OMP, IMP = "omp", "imp"
 SOURCES = (OMP, IMP)
@@ -102,12 +102,12 @@ class Spec:
         if self.file is None or self.method != "mask":
             # Of the mask that magnitudes give: the run's own, or the one of its source.
             settings.update(granularity=options.granularity)
-        if not method.held:
+        if not method.static:
             settings.update(interval=options.interval, interval_unit=options.interval_unit)
-        if method.climbs:
+        if method.ramps:
             first = options.initial_sparsity
             if first is None:
-                first = 0.0 if method.held else max(0.0, round(self.sparsity - 0.1, 6))
+                first = 0.0 if method.static else max(0.0, round(self.sparsity - 0.1, 6))
             settings.update(
                 initial_sparsity=first,
                 rise=options.rise,
@@ -158,10 +158,10 @@ def spec_of(
     if mask is not None and options.initial:
         raise UserError("--initial and --mask both name the first mask; give one of them")
     if options.initial:
-        if options.initial not in FIRST_MASKS:
+        if options.initial not in INITIAL_MASKS:
             raise UserError(
-                f"--initial is {options.initial!r}; use {', '.join(FIRST_MASKS)}, or --mask for a "
-                "mask file"
+                f"--initial is {options.initial!r}; use {', '.join(INITIAL_MASKS)}, or --mask for "
+                "a mask file"
             )
         with options_named("--"):
             how.check(options.initial, None)

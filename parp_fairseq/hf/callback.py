@@ -19,7 +19,7 @@ from transformers import (
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf import sidecar
-from parp_fairseq.hf.first import first_mask
+from parp_fairseq.hf.first import initial_mask
 from parp_fairseq.hf.options import PruningOptions
 from parp_fairseq.hf.refusals import check_training
 from parp_fairseq.hf.scopes import prunable_parameters
@@ -232,7 +232,7 @@ class PruningCallback(TrainerCallback):
             self.mask = self._mask_of(best)
         else:
             self._check_workers()
-            self.mask = self.pruner.view_mask()
+            self.mask = self.pruner.current_mask()
         if self._climbing:
             logger.warning(
                 "training ended at update %d, before the sparsity had climbed to %g: the model is "
@@ -262,7 +262,7 @@ class PruningCallback(TrainerCallback):
     def _let_go(self) -> None:
         """End an interrupted training: the weights hold θ."""
         if self.pruner is not None and self._view is not None:
-            self.pruner.leave_view()
+            self.pruner.restore_weights()
             self._view.end()
             self._view = None
 
@@ -272,7 +272,7 @@ class PruningCallback(TrainerCallback):
             prunable_parameters(model, self.options.include, self.options.exclude)
 
     def _begin(self, pruner: Pruner, model: nn.Module) -> None:
-        first, threshold = first_mask(
+        first, threshold = initial_mask(
             self.options.how,
             model,
             self._weights,

@@ -18,12 +18,12 @@ from parp_fairseq.masks.files import nonzero_mask
 from parp_fairseq.masks.first import fitted, mask_in, matching
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
-from parp_fairseq.pruning.methods import FILE, FINETUNED, FIRST_MASKS, RANDOM, RANDOM_INIT, Method
+from parp_fairseq.pruning.methods import FILE, FINETUNED, INITIAL_MASKS, RANDOM, RANDOM_INIT, Method
 
 _FAIRSEQ = "w2v_encoder.w2v_model."
 
 
-def first_mask(
+def initial_mask(
     method: Method,
     model: nn.Module,
     weights: Mapping[str, Tensor],
@@ -54,7 +54,7 @@ def first_mask(
     if kind == RANDOM:
         with options_named(""):
             return random_mask(weights, sparsity, seed), 0.0
-    if kind == FILE or kind not in (*FIRST_MASKS, FINETUNED):
+    if kind == FILE or kind not in (*INITIAL_MASKS, FINETUNED):
         path = str(mask or initial)
         return fitted(_stored(path, weights), path, sparsity, weights, "").to(weights), 0.0
     ranked = weights
@@ -72,7 +72,7 @@ def _stored(path: str, weights: Mapping[str, Tensor]) -> Mask:
     if Path(path).is_dir():
         return nonzero_mask(matching(read_tensors(path), weights, path, "mask"))
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such mask file; use {', '.join(FIRST_MASKS)} or a mask file")
+        raise UserError(f"{path}: no such mask file; use {', '.join(INITIAL_MASKS)} or a mask file")
     mask = mask_in(path, weights)
     if set(mask) == set(weights):
         return mask

@@ -7,10 +7,10 @@ from typing import Any
 
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
-from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
+from parp_fairseq.pruning import Pruner, SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.checks import check_granularity, check_seed, check_shape, check_sparsity
 from parp_fairseq.pruning.methods import Method, method_named
-from parp_fairseq.pruning.schedule import climb
+from parp_fairseq.pruning.schedule import ramp
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class PruningOptions:
             check_shape(self._shape)
             self.how.check(self.initial, None if self.mask is None else str(self.mask))
         climbing = [self.initial_sparsity, *self.stages, self.sparsity]
-        if self.stages and not self.how.climbs:
+        if self.stages and not self.how.ramps:
             raise UserError(f"stages has no meaning for method {self.method}")
-        if self.how.climbs and climbing != sorted(climbing):
+        if self.how.ramps and climbing != sorted(climbing):
             raise UserError(
                 f"the sparsity climbs from initial_sparsity ({self.initial_sparsity}) over stages "
                 f"({list(self.stages)}) to sparsity ({self.sparsity}); put them in that order"
@@ -93,13 +93,13 @@ class PruningOptions:
                 interval=self.interval,
                 unit=self.interval_unit,
                 total_updates=total_updates,
-                held=self.how.held,
+                static=self.how.static,
                 granularity=self.granularity,
                 settings=self._settings(total_updates),
             )
 
-    def _schedule(self, total_updates: int) -> SparsitySchedule | SparsityChain:
-        if not self.how.climbs:
+    def _schedule(self, total_updates: int) -> SparsitySchedule | StagedSchedule:
+        if not self.how.ramps:
             return SparsitySchedule(final=self.sparsity)
         if total_updates < 1:
             raise UserError(
@@ -107,13 +107,13 @@ class PruningOptions:
                 "known; give the Trainer max_steps or num_train_epochs"
             )
         sparsities = [self.initial_sparsity, *self.stages, self.sparsity]
-        return climb(sparsities, total_updates, self.rise, self._shape)
+        return ramp(sparsities, total_updates, self.rise, self._shape)
 
     def _settings(self, total_updates: int) -> dict[str, Any]:
         """What a resumed training must share, as plain values."""
         plain = {key: _plain(value) for key, value in asdict(self).items()}
         plain["schedule"] = self._shape
-        return {**plain, "max_steps": total_updates} if self.how.climbs else plain
+        return {**plain, "max_steps": total_updates} if self.how.ramps else plain
 
     @property
     def _shape(self) -> str:

@@ -60,12 +60,12 @@ class SubnetworkView:
 
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if self._model.training:
-            self._pruner.leave_view()
+            self._pruner.restore_weights()
         else:
             self._enter()
 
     def _enter(self) -> None:
-        if self._pruner.covered:
+        if self._pruner.mask_applied:
             return
         if not torch.equal(self._sample(), self._before):
             raise UserError(
@@ -73,10 +73,10 @@ class SubnetworkView:
                 "moving average, EMA or SWA?), so the subnetwork would be that of other weights; "
                 "take that callback out, or prune without it"
             )
-        self._pruner.enter_view()
+        self._pruner.apply_mask()
 
     def _before_loading(self, *_: Any) -> None:
-        self._pruner.leave_view()
+        self._pruner.restore_weights()
 
     def _masked(self, names: Mapping[str, str]) -> Any:
         """A hook that puts m⊙θ into a module's part of a state dictionary."""

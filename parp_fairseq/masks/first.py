@@ -16,7 +16,7 @@ from parp_fairseq.masks.files import load_mask, nonzero_mask, stored_mask
 from parp_fairseq.masks.making import random_weights
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
-from parp_fairseq.pruning.methods import FINETUNED, FIRST_MASKS, RANDOM, RANDOM_INIT
+from parp_fairseq.pruning.methods import FINETUNED, INITIAL_MASKS, RANDOM, RANDOM_INIT
 from parp_fairseq.pruning.scope import canonical_name
 
 # A file's sparsity and the option may differ by rounding, not by more.
@@ -25,7 +25,7 @@ _TOLERANCE = 0.005
 PREFIX = "task.prune."
 
 
-class FirstMask:
+class InitialMask:
     """Reads and checks its sources at once, before training; `make` gives the mask."""
 
     def __init__(
@@ -43,7 +43,7 @@ class FirstMask:
         """Read what the first mask comes from.
 
         Args:
-            kind: one of FIRST_MASKS, FINETUNED, or the path of a file that `mask_in` reads.
+            kind: one of INITIAL_MASKS, FINETUNED, or the path of a file that `mask_in` reads.
             sparsity: the first mask's sparsity, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
             granularity: "global" or "tensor", where magnitudes decide.
@@ -68,7 +68,7 @@ class FirstMask:
         elif kind == RANDOM_INIT:
             path = Path(pretrained)
             self._others = random_weights(load_checkpoint(path), path, weights, seed)
-        elif kind not in FIRST_MASKS:
+        elif kind not in INITIAL_MASKS:
             self._mask = self._read(kind, weights, option)
 
     def make(self, weights: Mapping[str, Tensor]) -> tuple[Mask, float]:
@@ -90,7 +90,7 @@ class FirstMask:
 
     def _read(self, path: str, weights: Mapping[str, Tensor], option: str) -> Mask:
         if not os.path.isfile(path):
-            names = f"{', '.join(FIRST_MASKS)} or " if option.endswith("initial") else ""
+            names = f"{', '.join(INITIAL_MASKS)} or " if option.endswith("initial") else ""
             raise UserError(f"{option} is {path!r}: no such file; give {names}a mask file")
         return fitted(mask_in(path, weights), path, self.sparsity, weights)
 

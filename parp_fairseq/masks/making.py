@@ -16,7 +16,7 @@ from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, pla
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike, check_output
 from parp_fairseq.pruning.checks import check_granularity, check_seed, check_sparsity
-from parp_fairseq.pruning.methods import FIRST_MASKS
+from parp_fairseq.pruning.methods import INITIAL_MASKS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,8 +127,8 @@ def check_options(
     checkpoint: PathLike, sparsity: float, method: str, granularity: str, seed: int
 ) -> None:
     """Check, without torch, what `make_mask` is asked for; raise what it raises."""
-    if method not in FIRST_MASKS:
-        raise UserError(f"--method is {method!r}; use {', '.join(FIRST_MASKS)}")
+    if method not in INITIAL_MASKS:
+        raise UserError(f"--method is {method!r}; use {', '.join(INITIAL_MASKS)}")
     with options_named("--"):
         check_granularity(granularity)
         check_sparsity(sparsity)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from parp_fairseq.pruning.magnitude import magnitude_mask
     from parp_fairseq.pruning.mask import Mask, iou
     from parp_fairseq.pruning.pruner import Pruner
-    from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
+    from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
     from parp_fairseq.pruning.scope import Scope
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "Pruner",
     "PruningError",
     "Scope",
-    "SparsityChain",
     "SparsitySchedule",
+    "StagedSchedule",
     "iou",
     "magnitude_mask",
     "random_mask",
@@ -31,7 +31,7 @@ _HOMES = {
     "Pruner": "pruner",
     "PruningError": "errors",
     "Scope": "scope",
-    "SparsityChain": "schedule",
+    "StagedSchedule": "schedule",
     "SparsitySchedule": "schedule",
     "iou": "mask",
     "magnitude_mask": "magnitude",

@@ -87,13 +87,13 @@ class Event:
         mask: what is kept now.
         threshold: the largest magnitude that was pruned, 0.0 where nothing was.
         kept_of_previous: how many entries the mask before keeps too.
-        kept_of_first: how many entries the first mask keeps too.
+        kept_of_initial: how many entries the first mask keeps too.
     """
 
     mask: Mask
     threshold: float
     kept_of_previous: int
-    kept_of_first: int
+    kept_of_initial: int
 
 
 def prune_(

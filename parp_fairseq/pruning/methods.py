@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from parp_fairseq.pruning.errors import PruningError
 
 MAGNITUDE, RANDOM, RANDOM_INIT = "magnitude", "random", "random_init"
-FIRST_MASKS = (MAGNITUDE, RANDOM, RANDOM_INIT)
+INITIAL_MASKS = (MAGNITUDE, RANDOM, RANDOM_INIT)
 """First masks that have a name: magnitudes of the weights that training starts from, entries drawn
 at random, magnitudes of the same network with random weights."""
 
@@ -24,12 +24,12 @@ class Method:
     Attributes:
         name: in options.
         title: in tables.
-        first: its first mask, one of `FIRST_MASKS`, `FINETUNED` or `FILE`; None: it never prunes.
+        first: its first mask, one of `INITIAL_MASKS`, `FINETUNED` or `FILE`; None: it never prunes.
         others: further first masks that the option `initial` may name; with `any_file` it may be
             a mask file too.
         any_file: see `others`.
-        held: what is pruned is set back to zero after every update.
-        climbs: the sparsity rises over the updates.
+        static: what is pruned is set back to zero after every update.
+        ramps: the sparsity rises over the updates.
         schedule: how it rises by default, "linear" or "cubic".
         fine_tunings: how many it takes, with the one that its mask comes from; None: it depends.
         about: a line about it.
@@ -42,8 +42,8 @@ class Method:
     first: str | None
     others: tuple[str, ...] = ()
     any_file: bool = False
-    held: bool = False
-    climbs: bool = False
+    static: bool = False
+    ramps: bool = False
     schedule: str = "linear"
     fine_tunings: int | None = 1
     about: str = ""
@@ -68,12 +68,12 @@ class Method:
             )
         if initial is None:
             return
-        if self.first not in FIRST_MASKS:
+        if self.first not in INITIAL_MASKS:
             raise PruningError(f"has no meaning for method {self.name}", "initial")
         known = (self.first, *self.others)
-        if initial in FIRST_MASKS and initial not in known:
+        if initial in INITIAL_MASKS and initial not in known:
             raise PruningError(f"is {initial}; method {self.name} takes {_or(known)}", "initial")
-        if initial not in FIRST_MASKS and not self.any_file:
+        if initial not in INITIAL_MASKS and not self.any_file:
             raise PruningError(f"is {initial!r}; method {self.name} takes {_or(known)}", "initial")
 
 
@@ -93,7 +93,7 @@ METHODS: dict[str, Method] = {
             "RP",
             RANDOM,
             others=(RANDOM_INIT,),
-            held=True,
+            static=True,
             about="random pruning: a random mask, held during fine-tuning",
             colour="#D55E00",
             marker="v",
@@ -102,7 +102,7 @@ METHODS: dict[str, Method] = {
             "mpi",
             "MPI",
             MAGNITUDE,
-            held=True,
+            static=True,
             about="the smallest weights of the pre-trained model pruned once, mask held",
             colour="#E69F00",
             marker="s",
@@ -111,7 +111,7 @@ METHODS: dict[str, Method] = {
             "omp",
             "OMP",
             FINETUNED,
-            held=True,
+            static=True,
             fine_tunings=2,
             about="one-shot magnitude pruning: fine-tune densely, take the mask from the result, "
             "fine-tune the pre-trained model again with that mask held",
@@ -122,7 +122,7 @@ METHODS: dict[str, Method] = {
             "mask",
             "given mask",
             FILE,
-            held=True,
+            static=True,
             fine_tunings=None,
             about="a mask that was given, held",
             colour="#56B4E9",
@@ -134,8 +134,8 @@ METHODS: dict[str, Method] = {
             MAGNITUDE,
             others=(RANDOM, RANDOM_INIT),
             any_file=True,
-            held=True,
-            climbs=True,
+            static=True,
+            ramps=True,
             schedule="cubic",
             about="gradual magnitude pruning (Zhu and Gupta, 2017): the sparsity climbs to the "
             "target, and what is pruned stays zero",
@@ -159,7 +159,7 @@ METHODS: dict[str, Method] = {
             MAGNITUDE,
             others=(RANDOM, RANDOM_INIT),
             any_file=True,
-            climbs=True,
+            ramps=True,
             about="PARP that begins at a lower sparsity and climbs to the target",
             colour="#009E73",
             marker="^",

@@ -15,7 +15,7 @@ from parp_fairseq.pruning.errors import PruningError
 from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
 from parp_fairseq.pruning.mask import Mask, kept_by_both
 from parp_fairseq.pruning.nesting import nested
-from parp_fairseq.pruning.schedule import SparsityChain, SparsitySchedule
+from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.theta import Theta
 
 VERSION = 2
@@ -44,12 +44,12 @@ class Pruner:
 
     def __init__(
         self,
-        schedule: SparsitySchedule | SparsityChain,
+        schedule: SparsitySchedule | StagedSchedule,
         *,
         interval: int = 1,
         unit: str = "update",
         total_updates: int = 0,
-        held: bool = False,
+        static: bool = False,
         granularity: str = "global",
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Pruner:
             interval: n of algorithm 1, at least 1.
             unit: what `interval` counts, "update" or "epoch".
             total_updates: N; update N ends in an event. 0: unknown.
-            held: zero what is pruned after every update.
+            static: zero what is pruned after every update.
             granularity: "global" or "tensor".
             settings: option → plain value; a run is restored only under the same ones.
 
@@ -75,7 +75,7 @@ class Pruner:
         self.interval = interval
         self.unit = unit
         self.total_updates = total_updates
-        self.held = held
+        self.static = static
         self.granularity = granularity
         self.settings = dict(settings or {})
         self.threshold = 0.0
@@ -106,19 +106,19 @@ class Pruner:
     @property
     def at_target(self) -> bool:
         """Whether the present sparsity is the final one."""
-        if not self.schedule.climbs:
+        if not self.schedule.ramps:
             return True
         return self.started and self.sparsity >= self.schedule.final
 
     @property
-    def covered(self) -> bool:
-        """Whether the weights hold m⊙θ at present, inside of `subnetwork` or `enter_view`."""
+    def mask_applied(self) -> bool:
+        """Whether the weights hold m⊙θ at present, inside of `subnetwork` or `apply_mask`."""
         return self._theta.cover is not None
 
     @property
     def _free(self) -> bool:
         """Whether θ is something else than m⊙θ."""
-        return self._moved and not self.held
+        return self._moved and not self.static
 
     @property
     def names(self) -> list[str]:
@@ -126,7 +126,7 @@ class Pruner:
         return list(self._theta.tensors)
 
     @property
-    def first_mask(self) -> Mask:
+    def initial_mask(self) -> Mask:
         """The mask that the run began with."""
         assert self._first is not None, "start or restore first"
         return self._first
@@ -165,7 +165,7 @@ class Pruner:
             epochs_done: epochs that are complete.
             update: updates done so far.
         """
-        self.leave_view()
+        self.restore_weights()
         if self.unit == "epoch" and not self._keeps_first:
             due = epochs_done // self.interval > self._epochs // self.interval
             self._epochs = epochs_done
@@ -179,7 +179,7 @@ class Pruner:
             update: the number of updates done, this one included.
         """
         self._update, self._moved, self._fresh = update, True, None
-        if self.held:
+        if self.static:
             self._theta.zero_(self.mask)
         if self._keeps_first:
             return
@@ -187,7 +187,7 @@ class Pruner:
         if due or update == self.total_updates:
             self._event(update)
 
-    def view_mask(self) -> Mask:
+    def current_mask(self) -> Mask:
         """Return m: the mask of the present subnetwork m⊙θ."""
         if not self._free:
             return self.mask
@@ -208,21 +208,21 @@ class Pruner:
 
         A block inside another changes nothing.
         """
-        covered = self.covered
-        self.enter_view()
+        mask_applied = self.mask_applied
+        self.apply_mask()
         try:
-            yield self.view_mask()
+            yield self.current_mask()
         finally:
-            if not covered:
-                self.leave_view()
+            if not mask_applied:
+                self.restore_weights()
 
-    def enter_view(self) -> None:
+    def apply_mask(self) -> None:
         """Begin what `subnetwork` does, for programs that are told of begin and end apart."""
-        if self._free and not self.covered:
-            self._theta.lay_over(self.view_mask())
+        if self._free and not self.mask_applied:
+            self._theta.lay_over(self.current_mask())
 
-    def leave_view(self) -> None:
-        """End what `enter_view` began: the weights hold θ again, bit by bit."""
+    def restore_weights(self) -> None:
+        """End what `apply_mask` began: the weights hold θ again, bit by bit."""
         self._theta.take_off()
 
     @torch.no_grad()
@@ -233,10 +233,10 @@ class Pruner:
             name: a name that `start` was given.
             tensor: (…) that weight, or the model's own copy of it; it is not changed.
         """
-        if name not in self._theta.tensors or not self._free or self.covered:
+        if name not in self._theta.tensors or not self._free or self.mask_applied:
             return tensor
         saved = tensor.detach().clone()
-        zero_unset([saved], [self.view_mask().packed[name]])
+        zero_unset([saved], [self.current_mask().packed[name]])
         return saved
 
     def state_dict(self) -> dict[str, Any]:
@@ -247,10 +247,10 @@ class Pruner:
         """
         if not self.started:
             raise RuntimeError("a Pruner without weights has no state")
-        masks = {"first": self.first_mask, "last": self.mask}
+        masks = {"first": self.initial_mask, "last": self.mask}
         shadow: dict[str, Tensor] = {}
         if self._free:
-            masks["view"] = self.view_mask()
+            masks["view"] = self.current_mask()
             shadow = self._theta.hidden_by(masks["view"])
         return {
             "version": VERSION,
@@ -326,15 +326,15 @@ class Pruner:
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
-        before, first, sparsity_before = self.mask, self.first_mask, self._sparsity
+        before, first, sparsity_before = self.mask, self.initial_mask, self._sparsity
         self._sparsity = self.schedule.at(update)
         hint = self.threshold if self._sparsity == sparsity_before else 0.0
         weights = self._theta.tensors
         event = prune_(weights, self._sparsity, self.granularity, before, first, hint)
         self._mask, self.threshold = event.mask, event.threshold
         self._theta.update_copies()
-        kept, of_previous, of_first = event.mask.kept, event.kept_of_previous, event.kept_of_first
-        if self.held and of_previous < kept:
+        kept, of_previous, of_first = event.mask.kept, event.kept_of_previous, event.kept_of_initial
+        if self.static and of_previous < kept:
             self._mask = nested(event.mask, before, weights, self.granularity)
             of_previous = kept_by_both(self._mask, before)
             of_first = kept_by_both(self._mask, first)
@@ -348,4 +348,4 @@ class Pruner:
     @property
     def _keeps_first(self) -> bool:
         """Whether the first mask is the last one too."""
-        return self.held and not self.schedule.climbs
+        return self.static and not self.schedule.ramps

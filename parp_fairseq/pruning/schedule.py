@@ -37,7 +37,7 @@ class SparsitySchedule:
         check_shape(self.shape)
 
     @property
-    def climbs(self) -> bool:
+    def ramps(self) -> bool:
         """Whether the sparsity changes over the updates."""
         return self.rise > 0 and self.initial < self.final
 
@@ -52,46 +52,46 @@ class SparsitySchedule:
 
 
 @dataclass(frozen=True)
-class SparsityChain:
+class StagedSchedule:
     """Schedules one after the other, each for the same number of updates.
 
     The chain 60 → 80 → 90 of the paper's table 1 took two runs, each climbing and then holding its
     sparsity; this is both in one.
 
     Attributes:
-        legs: the schedules, each beginning where the one before ends.
-        length: updates in a leg, at least 1.
+        phases: the schedules, each beginning where the one before ends.
+        length: updates in a phase, at least 1.
     """
 
-    legs: tuple[SparsitySchedule, ...]
+    phases: tuple[SparsitySchedule, ...]
     length: int
 
     @property
     def final(self) -> float:
         """The target sparsity."""
-        return self.legs[-1].final
+        return self.phases[-1].final
 
     @property
-    def climbs(self) -> bool:
+    def ramps(self) -> bool:
         """Whether the sparsity changes over the updates."""
-        return self.legs[0].initial < self.final
+        return self.phases[0].initial < self.final
 
     def at(self, update: int) -> float:
         """Return the sparsity after `update` updates (0 or more), in [0, 1]."""
-        leg = min(update // self.length, len(self.legs) - 1)
-        return self.legs[leg].at(update - leg * self.length)
+        phase = min(update // self.length, len(self.phases) - 1)
+        return self.phases[phase].at(update - phase * self.length)
 
 
-def climb(
+def ramp(
     sparsities: Sequence[float], total_updates: int, rise: float = 0.5, shape: str = "linear"
-) -> SparsitySchedule | SparsityChain:
-    """Return the schedule that climbs over a run, in one leg or in stages.
+) -> SparsitySchedule | StagedSchedule:
+    """Return the schedule that climbs over a run, in one phase or in stages.
 
     Args:
         sparsities: the one to begin with, those on the way, and the one to reach; each is reached
             and held for an equal share of all updates, like a run of its own.
         total_updates: N, the last update of the run, at least 1.
-        rise: the share of a leg's updates over which it climbs, in [0, 1].
+        rise: the share of a phase's updates over which it climbs, in [0, 1].
         shape: "linear" or "cubic".
 
     Raises:
@@ -100,8 +100,8 @@ def climb(
     if not 0.0 <= rise <= 1.0:
         raise PruningError(f"is {rise}; it is a share of all updates, 0 to 1", "rise")
     length = total_updates // (len(sparsities) - 1)
-    legs = tuple(
+    phases = tuple(
         SparsitySchedule(end, begin, round(rise * length), shape)
         for begin, end in zip(sparsities, sparsities[1:])
     )
-    return legs[0] if len(legs) == 1 else SparsityChain(legs, max(1, length))
+    return phases[0] if len(phases) == 1 else StagedSchedule(phases, max(1, length))

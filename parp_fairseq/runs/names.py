@@ -13,7 +13,7 @@ BEST = "checkpoint_best.pt"
 CRASH = "crash.pt"  # fairseq's, of a run that died of an error
 RUN_FILE = "run.json"
 MASK_FILE = "mask.safetensors"
-FIRST_MASK_FILE = "mask_first.safetensors"
+INITIAL_MASK_FILE = "mask_first.safetensors"
 SPARSITY_FILE = "sparsity.json"
 
 

@@ -20,7 +20,7 @@ from parp_fairseq.files import write_json
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 from parp_fairseq.pruning.scope import canonical_name, place_of
-from parp_fairseq.runs.names import FIRST_MASK_FILE, MASK_FILE, RUN_FILE, SPARSITY_FILE
+from parp_fairseq.runs.names import INITIAL_MASK_FILE, MASK_FILE, RUN_FILE, SPARSITY_FILE
 
 
 def sparsity_report(mask: Mask) -> dict[str, Any]:
@@ -144,6 +144,6 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
 def write_mask(folder: Path, mask: Mask, info: Mapping[str, Any], first: bool = False) -> None:
     """Write a mask, and for the present one (`first` unset) its report, into a run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_mask(mask, folder / (FIRST_MASK_FILE if first else MASK_FILE), info)
+    save_mask(mask, folder / (INITIAL_MASK_FILE if first else MASK_FILE), info)
     if not first:
         write_json(folder / SPARSITY_FILE, {**sparsity_report(mask), "run": dict(info)})

@@ -8,10 +8,10 @@ from typing import Any, List, Optional, Union  # noqa: UP035
 from fairseq.dataclass import FairseqDataclass
 
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.pruning import Pruner, SparsityChain, SparsitySchedule
+from parp_fairseq.pruning import Pruner, SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.checks import check_granularity, check_seed, check_shape, check_sparsity
 from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
-from parp_fairseq.pruning.schedule import climb
+from parp_fairseq.pruning.schedule import ramp
 
 # Options that decide how a run goes; resuming it under others is refused.
 FINGERPRINT = (
@@ -107,7 +107,7 @@ def check(cfg: Any) -> None:
         method.check(cfg.initial, cfg.mask)
     if not 0.0 <= cfg.rise <= 1.0:
         raise UserError(f"task.prune.rise is {cfg.rise}; it is a share of all updates, 0 to 1")
-    if cfg.stages and not method.climbs:
+    if cfg.stages and not method.ramps:
         raise UserError(f"task.prune.stages has no meaning for task.prune.method={cfg.method}")
     climb = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
     if cfg.stages and climb != sorted(climb):
@@ -117,15 +117,15 @@ def check(cfg: Any) -> None:
         )
 
 
-def first_mask_kind(cfg: Any) -> str:
-    """Return what the first mask is: one of FIRST_MASKS, FINETUNED, or the path of a mask file."""
+def initial_mask_kind(cfg: Any) -> str:
+    """Return the initial mask: one of INITIAL_MASKS, FINETUNED, or a mask file's path."""
     first = METHODS[cfg.method].first
     if first == FILE:
         return cfg.mask
     return first if first == FINETUNED else cfg.initial or first
 
 
-def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityChain]:
+def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, StagedSchedule]:
     """Return the sparsity over updates that the options ask for.
 
     Args:
@@ -137,7 +137,7 @@ def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityCh
             whose length is not known.
     """
     method = METHODS[cfg.method]
-    if not method.climbs:
+    if not method.ramps:
         return SparsitySchedule(final=cfg.sparsity)
     if total_updates < 1:
         raise UserError(
@@ -146,7 +146,7 @@ def schedule(cfg: Any, total_updates: int) -> Union[SparsitySchedule, SparsityCh
         )
     sparsities = [cfg.initial_sparsity, *cfg.stages, cfg.sparsity]
     with options_named(PREFIX):
-        return climb(sparsities, total_updates, cfg.rise, _shape(cfg))
+        return ramp(sparsities, total_updates, cfg.rise, _shape(cfg))
 
 
 def make_pruner(cfg: Any, total_updates: int) -> Optional[Pruner]:
@@ -168,7 +168,7 @@ def make_pruner(cfg: Any, total_updates: int) -> Optional[Pruner]:
             interval=cfg.interval,
             unit=cfg.interval_unit,
             total_updates=total_updates,
-            held=method.held,
+            static=method.static,
             granularity=cfg.granularity,
             settings=fingerprint(cfg, total_updates),
         )
@@ -185,7 +185,7 @@ def fingerprint(cfg: Any, total_updates: int) -> dict[str, Any]:
     options = {
         f"{PREFIX}{key}": list(value) if key in _LISTS else value for key, value in plain.items()
     }
-    if METHODS[cfg.method].climbs:
+    if METHODS[cfg.method].ramps:
         options["optimization.max_update"] = total_updates
     return options
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, options_named, reported
-from parp_fairseq.masks.first import FirstMask
+from parp_fairseq.masks.first import InitialMask
 from parp_fairseq.masks.making import sha256
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
@@ -72,7 +72,7 @@ class ParpTask(AudioFinetuningTask):
         super().__init__(cfg)
         self.pruner: Optional[Pruner] = None
         self._model: Optional[torch.nn.Module] = None
-        self._first: Optional[FirstMask] = None
+        self._first: Optional[InitialMask] = None
         self._epochs_done = 0
         self._seen_update = -1
         self._micro_batch = 0
@@ -100,8 +100,8 @@ class ParpTask(AudioFinetuningTask):
                 weights = dict(model.named_parameters())
                 with options_named(prune_config.PREFIX):
                     weights = {name: weights[name] for name in scope.select(weights)}
-                self._first = FirstMask(
-                    prune_config.first_mask_kind(prune),
+                self._first = InitialMask(
+                    prune_config.initial_mask_kind(prune),
                     pruner.schedule.at(0),
                     weights,
                     granularity=prune.granularity,
@@ -207,7 +207,7 @@ class ParpTask(AudioFinetuningTask):
         super().begin_valid_epoch(epoch, model)
         if self.pruner is None or not self.pruner.started:
             return
-        self.pruner.enter_view()
+        self.pruner.apply_mask()
         self._write_mask()
         save = checkpoint_utils.save_checkpoint
         maximize = self.cfg._get_root().checkpoint.maximize_best_checkpoint_metric
@@ -333,7 +333,7 @@ class ParpTask(AudioFinetuningTask):
         if self._source is None:
             path = Path(self.cfg._get_root().model.w2v_path)
             self._source = {"file": path.name, "sha256": sha256(path)}
-        mask = self.pruner.first_mask if first else self.pruner.view_mask()
+        mask = self.pruner.initial_mask if first else self.pruner.current_mask()
         info = {
             "method": self.cfg.prune.method,
             "sparsity": mask.sparsity,

@@ -49,7 +49,7 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             f"checkpoint.checkpoint_suffix={checkpoint.checkpoint_suffix}: a run is found again by "
             "the plain names; leave it empty and take another checkpoint.save_dir"
         )
-    if not METHODS[method].climbs:
+    if not METHODS[method].ramps:
         # A climb needs max_update, which is told where its schedule is made.
         _refuse_an_end_unsaved(run)
     flat = run.common.fp16 and not (
@@ -78,7 +78,7 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             f"distributed_training.ddp_backend={backend}: weights are not whole on every worker; "
             "set distributed_training.ddp_backend=legacy_ddp"
         )
-    if METHODS[method].climbs and run.checkpoint.patience > 0:
+    if METHODS[method].ramps and run.checkpoint.patience > 0:
         raise UserError(
             f"checkpoint.patience: WER rises while task.prune.method={method} climbs, so stopping "
             "early would stop it before the target sparsity; set checkpoint.patience=-1"

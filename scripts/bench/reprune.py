@@ -107,7 +107,7 @@ class HeldMask:
     """What a held mask (MPI, OMP, …) costs after every update."""
 
     def __init__(self, weights: Weights, sparsity: float) -> None:
-        self.pruner = Pruner(SparsitySchedule(final=sparsity), held=True)
+        self.pruner = Pruner(SparsitySchedule(final=sparsity), static=True)
         self.pruner.start(weights, select_smallest(weights, sparsity).mask(weights))
 
     def __call__(self, weights: Weights, sparsity: float, threshold: float) -> None:

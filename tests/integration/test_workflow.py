@@ -24,7 +24,7 @@ from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import read_mask
 from parp_fairseq.pruning import iou, magnitude_mask
-from parp_fairseq.runs.names import FIRST_MASK_FILE, LAST, MASK_FILE
+from parp_fairseq.runs.names import INITIAL_MASK_FILE, LAST, MASK_FILE
 
 PLAN = {
     "worlds": {
@@ -127,7 +127,7 @@ def test_from_a_plan_to_its_results(tmp_path):
     compared = json.loads(plan.scores_file("masks_alike_tiny_0.9").read_text(encoding="utf-8"))
     assert [one["name"].split("_")[1] for one in compared["masks"]] == ["omp", "mpi", "rp", "parp"]
     run = plan.work / "runs" / "quick_parp_0.9_interval8_seed1_trail" / "checkpoints"
-    first, last = (read_mask(run / name)[0] for name in (FIRST_MASK_FILE, MASK_FILE))
+    first, last = (read_mask(run / name)[0] for name in (INITIAL_MASK_FILE, MASK_FILE))
     assert compared["iou"][1][3] == pytest.approx(iou(first, last), abs=1e-6)
     # A few updates under a small learning rate move few entries, or none.
     assert 0.9 < compared["iou"][1][3] <= 1
@@ -277,7 +277,7 @@ def test_masks_move_between_worlds(tmp_path, monkeypatch):
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     plan = read_plan("small", tmp_path)
     chosen = {"other_mask_0.5_from-quick_seed1": MASK_FILE}
-    chosen["quick_parp_0.5_from-other_seed1"] = FIRST_MASK_FILE
+    chosen["quick_parp_0.5_from-other_seed1"] = INITIAL_MASK_FILE
     for world in plan.worlds.values():
         make_data(world, plan.work)
     for name, file in chosen.items():

@@ -91,6 +91,6 @@ KINDS: dict[str, Kind] = {
     "effort": Kind(effort.effort_tables, effort.effort_figure, effort.verdicts),
     "transfer": Kind(transfer.transfer_tables, transfer.transfer_figure, transfer.verdicts),
     "overlap": Kind(overlap.overlap_tables, overlap.overlap_figure, overlap.verdicts),
-    "first_mask": Kind(overlap.first_tables, overlap.first_figure, overlap.verdicts),
+    "initial_mask": Kind(overlap.first_tables, overlap.first_figure, overlap.verdicts),
 }
 """By the name that a yaml gives."""

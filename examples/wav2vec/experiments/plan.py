@@ -15,7 +15,7 @@ IMP = "imp"
 # What is made of each stands in `kinds`.
 KIND_NAMES = (
     *("rates", "effects", "views", "languages", "effort", "intervals"),
-    *("transfer", "overlap", "first_mask"),
+    *("transfer", "overlap", "initial_mask"),
 )
 # What a claim of kind transfer compares: whose mask, and whether it is held or PARP's first one.
 TRANSFER_GROUPS = tuple(

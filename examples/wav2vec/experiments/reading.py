@@ -33,7 +33,7 @@ from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning.methods import method_named
 
 # Compare masks, and take no scores.
-_OF_MASKS = ("overlap", "first_mask")
+_OF_MASKS = ("overlap", "initial_mask")
 _OF_ONE_WORLD = ("effects", "views")
 _WORLD_KEYS = {
     *("about", "config", "data", "speech", "model", "valid", "test", "each", "overrides"),

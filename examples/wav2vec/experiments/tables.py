@@ -115,9 +115,9 @@ def rates_tables(settings: Sequence[Setting]) -> list[Table]:
 def cell_of(ft: FineTuning) -> str | None:
     """Which of the four cells a fine-tuning is; None for GMP's own cubic climb."""
     method = METHODS[ft.method]
-    if method.climbs and ft.option("schedule", method.schedule) != "linear":
+    if method.ramps and ft.option("schedule", method.schedule) != "linear":
         return None
-    return CELLS[2 * method.climbs + (not method.held)]
+    return CELLS[2 * method.ramps + (not method.static)]
 
 
 def by_cell(settings: Sequence[Setting], split: str) -> dict[float, dict[str, dict[int, float]]]:

@@ -53,7 +53,7 @@ def saved(pruner, model, path):
 @pytest.mark.parametrize("updates", [0, 1, 2, 3, 5, 6])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_is_bit_by_bit_what_the_run_had(tmp_path, dtype, updates, held):
-    pruner, model = run(dtype, updates, held=held)
+    pruner, model = run(dtype, updates, static=held)
     theta = {name: tensor.clone() for name, tensor in model.items()}
     state = saved(pruner, model, tmp_path / "last.pt")
     before = {name: tensor.clone() for name, tensor in state["model"].items()}

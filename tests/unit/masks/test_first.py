@@ -8,7 +8,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.sparse import export_sparse
 from parp_fairseq.masks.files import save_mask
-from parp_fairseq.masks.first import FirstMask
+from parp_fairseq.masks.first import InitialMask
 from parp_fairseq.pruning import Mask, Pruner, Scope, SparsitySchedule, magnitude_mask
 
 
@@ -29,13 +29,13 @@ def expected(state, weights):
     return Mask({name: state["model"][name] != 0 for name in weights})
 
 
-def first_mask(path, weights, sparsity=0.75, option="task.prune.mask"):
-    return FirstMask(str(path), sparsity, weights, option=option).make(weights)[0]
+def initial_mask(path, weights, sparsity=0.75, option="task.prune.mask"):
+    return InitialMask(str(path), sparsity, weights, option=option).make(weights)[0]
 
 
 def test_a_mask_file(tmp_path, weights, expected):
     save_mask(expected, tmp_path / "m.safetensors")
-    assert first_mask(tmp_path / "m.safetensors", weights).equal(expected)
+    assert initial_mask(tmp_path / "m.safetensors", weights).equal(expected)
 
 
 def test_a_checkpoint_of_a_pruning_run_gives_the_mask_that_it_keeps(tmp_path, state, weights):
@@ -45,7 +45,7 @@ def test_a_checkpoint_of_a_pruning_run_gives_the_mask_that_it_keeps(tmp_path, st
     pruner.start(theta, stored)
     whole = {**state, "last_optimizer_state": {"parp": pruner.state_dict()}}
     path = save(whole, tmp_path / "checkpoint_last.pt")
-    assert first_mask(path, weights).equal(stored)
+    assert initial_mask(path, weights).equal(stored)
 
 
 @pytest.mark.parametrize("form", ["fairseq", "sparse"])
@@ -53,24 +53,24 @@ def test_an_export_gives_the_mask_of_its_zeros(tmp_path, state, weights, expecte
     path = save(state, tmp_path / "checkpoint_last.pt")
     out = tmp_path / ("m.pt" if form == "fairseq" else "m.safetensors")
     (export_fairseq if form == "fairseq" else export_sparse)(path, out)
-    assert first_mask(out, weights).equal(expected)
+    assert initial_mask(out, weights).equal(expected)
 
 
 def test_a_dense_checkpoint_is_told_to_be_one(tmp_path, state, weights):
     dense = {**state, "model": {name: t + 1.0 for name, t in state["model"].items()}}
     path = save(dense, tmp_path / "dense.pt")
     with pytest.raises(UserError, match=r"dense\.pt .* no mask and has no zeros.*method=omp"):
-        first_mask(path, weights)
+        initial_mask(path, weights)
 
 
 def test_another_sparsity_and_another_model_are_named(tmp_path, state, weights, expected):
     path = save(state, tmp_path / "checkpoint_last.pt")
     with pytest.raises(UserError, match=r"sparsity 0\.7500 and the run begins at 0\.5000"):
-        first_mask(path, weights, 0.5)
+        initial_mask(path, weights, 0.5)
     fewer = {name: t for name, t in state["model"].items() if name != next(iter(weights))}
     path = save({**state, "model": fewer}, tmp_path / "checkpoint_last.pt")
     with pytest.raises(UserError, match=r"has no mask for .*encoder\.layers\.0"):
-        first_mask(path, weights)
+        initial_mask(path, weights)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_another_sparsity_and_another_model_are_named(tmp_path, state, weights, 
 )
 def test_a_missing_file_names_its_option(tmp_path, weights, option, advice):
     with pytest.raises(UserError, match=advice):
-        first_mask(tmp_path / "none", weights, option=option)
+        initial_mask(tmp_path / "none", weights, option=option)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"{}", b"RIFF, a sound"])
@@ -90,5 +90,5 @@ def test_other_files_are_refused_in_one_line(tmp_path, weights, content):
     path = tmp_path / "other"
     path.write_bytes(content)
     with pytest.raises(UserError, match="other") as caught:
-        first_mask(path, weights)
+        initial_mask(path, weights)
     assert "\n" not in str(caught.value)

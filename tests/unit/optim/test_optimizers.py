@@ -134,7 +134,7 @@ def test_a_held_mask_stays_zero_through_steps(kind, monkeypatch):
     training = Training(kind, monkeypatch)
     updated, copies = training.weights
     mask = random_mask(updated, 0.6, seed=2)
-    pruner = Pruner(SparsitySchedule(final=0.6), held=True)
+    pruner = Pruner(SparsitySchedule(final=0.6), static=True)
     pruner.start(updated, mask, copies=copies)
     for update in range(4):
         pruner.begin_update(0, update)
@@ -156,10 +156,10 @@ def test_looking_changes_neither_masters_nor_model(kind, monkeypatch):
     pruner.end_update(1)
     theta = {name: weight.clone() for name, weight in updated.items()}
     model = {name: weight.data.clone() for name, weight in training.prunable.items()}
-    pruner.enter_view()
+    pruner.apply_mask()
     shown = sum(int((weight == 0).sum()) for weight in training.prunable.values())
     assert shown == round(0.5 * 66)
-    pruner.leave_view()
+    pruner.restore_weights()
     for name, weight in training.prunable.items():
         assert torch.equal(updated[name], theta[name])
         assert torch.equal(weight.data, model[name])
@@ -182,12 +182,12 @@ def test_a_resumed_run_has_its_masters(kind, monkeypatch):
     parp_optimizer(training.optimizer).attach(pruner, masters=True)
     pruner.start(updated, magnitude_mask(updated, 0.5), copies=copies)
     play(training, pruner, range(4))
-    pruner.enter_view()
+    pruner.apply_mask()
     model = {name: p.data.clone() for name, p in training.parameters.items()}
     state = training.optimizer.state_dict()
     # What a file would hold.
     state = torch.load(saved(state), weights_only=True)
-    pruner.leave_view()
+    pruner.restore_weights()
     play(training, pruner, range(4, 6))
 
     again, after = begin()

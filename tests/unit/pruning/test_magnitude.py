@@ -213,7 +213,7 @@ def test_an_event_is_selection_zeros_mask_and_meters(
     assert event.mask.kept == sum(int(keep.sum()) for keep in expected.values())
     for name, tensor in own.items():
         assert torch.equal(tensor, named[name].masked_fill(~expected[name], 0))
-    for kept, other in ((event.kept_of_previous, previous), (event.kept_of_first, first)):
+    for kept, other in ((event.kept_of_previous, previous), (event.kept_of_initial, first)):
         assert kept == sum(int((expected[name] & other[name]).sum()) for name in named)
     if granularity == "global":
         assert expected.equal(brute_force(named, sparsity))

@@ -69,4 +69,4 @@ def test_the_table_is_read_without_torch():
 
 def test_what_reads_no_table_agrees_with_it():
     """The Hydra plugin reads these settings alone, before this package may be imported."""
-    assert set(CLIMBING) == {name for name, method in METHODS.items() if method.climbs}
+    assert set(CLIMBING) == {name for name, method in METHODS.items() if method.ramps}

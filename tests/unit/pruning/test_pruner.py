@@ -78,14 +78,14 @@ def test_is_algorithm_1_and_looking_changes_nothing(interval, final, initial, ri
         pruner.end_update(update + 1)
         if looks[update]:
             theta = run.copy()
-            pruner.enter_view()
+            pruner.apply_mask()
             fresh = magnitude_mask(theta, pruner.sparsity)
             if pruner._moved:
-                assert pruner.view_mask().equal(fresh)
-            assert equal(run.copy(), {n: w * pruner.view_mask()[n] for n, w in theta.items()})
+                assert pruner.current_mask().equal(fresh)
+            assert equal(run.copy(), {n: w * pruner.current_mask()[n] for n, w in theta.items()})
             pruner.state_dict()
             if update % 2:
-                pruner.leave_view()
+                pruner.restore_weights()
                 assert equal(run.copy(), theta)
     expected = written_out(schedule, interval)
     assert equal(run.copy(), expected)
@@ -96,14 +96,14 @@ def test_is_algorithm_1_and_looking_changes_nothing(interval, final, initial, ri
 def test_a_held_mask_stays_and_its_zeros_too():
     run = Run()
     mask = random_mask(run.weights, 0.6, seed=1)
-    pruner = Pruner(SparsitySchedule(final=0.6), interval=3, total_updates=9, held=True)
+    pruner = Pruner(SparsitySchedule(final=0.6), interval=3, total_updates=9, static=True)
     pruner.start(run.weights, mask)
     for update in range(9):
         pruner.begin_update(update, update)
         run.update()
         pruner.end_update(update + 1)
         assert all(bool((w[~mask[name]] == 0).all()) for name, w in run.weights.items())
-        assert pruner.view_mask() is mask
+        assert pruner.current_mask() is mask
     assert pruner.mask_iou == 1.0
 
 
@@ -140,7 +140,7 @@ def test_epochs_prune_before_the_first_update_of_the_next():
 @given(st.integers(1, UPDATES - 1), st.integers(1, 5), st.booleans(), st.booleans())
 def test_resuming_changes_nothing(stop, interval, held, progressive):
     schedule = SparsitySchedule(final=0.7, initial=0.2, rise=8 if progressive else 0)
-    options = {"interval": interval, "total_updates": UPDATES, "held": held}
+    options = {"interval": interval, "total_updates": UPDATES, "static": held}
 
     def play(run, pruner, first, last):
         for update in range(first, last):
@@ -166,7 +166,7 @@ def test_resuming_changes_nothing(stop, interval, held, progressive):
     after.restore(again.weights, state)
     play(again, after, stop, UPDATES)
     assert equal(again.copy(), whole.copy())
-    assert after.view_mask().equal(pruner.view_mask())
+    assert after.current_mask().equal(pruner.current_mask())
     assert (after.revived, after.mask_iou, after.sparsity) == (
         pruner.revived,
         pruner.mask_iou,
@@ -214,9 +214,9 @@ def test_mask_is_that_of_the_start_before_any_update():
     mask = random_mask(weights, 0.5, seed=3)
     pruner = Pruner(SparsitySchedule(final=0.5))
     pruner.start(weights, mask)
-    pruner.enter_view()
-    assert isinstance(pruner.view_mask(), Mask)
-    assert pruner.view_mask().equal(mask)
+    pruner.apply_mask()
+    assert isinstance(pruner.current_mask(), Mask)
+    assert pruner.current_mask().equal(mask)
 
 
 def gradual(updates, interval, schedule):
@@ -237,7 +237,7 @@ def gradual(updates, interval, schedule):
 def test_a_held_mask_that_climbs_is_gradual_magnitude_pruning(interval):
     schedule = SparsitySchedule(final=0.8, initial=0.1, rise=8, shape="cubic")
     run = Run()
-    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES, held=True)
+    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES, static=True)
     pruner.start(run.weights, magnitude_mask(run.weights, 0.1))
     masks = [pruner.mask]
     for update in range(UPDATES):
@@ -245,7 +245,7 @@ def test_a_held_mask_that_climbs_is_gradual_magnitude_pruning(interval):
         run.update()
         pruner.end_update(update + 1)
         assert all(bool((w[~pruner.mask[n]] == 0).all()) for n, w in run.weights.items())
-        assert pruner.view_mask() is pruner.mask
+        assert pruner.current_mask() is pruner.mask
         if pruner.mask is not masks[-1]:
             masks.append(pruner.mask)
     expected, steps = gradual(UPDATES, interval, schedule)
@@ -270,7 +270,7 @@ def test_what_gradual_pruning_took_stays_pruned_beside_other_zeros(
     """Weights that are kept and zero tie with those that were pruned, which go first."""
     weights = {"a": torch.tensor(values[:8]).view(2, 4), "b": torch.tensor(values[8:])}
     schedule = SparsitySchedule(final=0.75, initial=begin, rise=4)
-    pruner = Pruner(schedule, total_updates=5, held=True, granularity=granularity)
+    pruner = Pruner(schedule, total_updates=5, static=True, granularity=granularity)
     first = (
         random_mask(weights, begin, seed)
         if granularity == "global"
@@ -293,7 +293,7 @@ def test_what_gradual_pruning_took_stays_pruned_beside_other_zeros(
             after = torch.cat([pruner.mask[name].flatten() for name in group])
             assert (~after).nonzero().flatten().tolist() == sorted(pruned)
         assert pruner.revived == 0.0
-        assert pruner.mask_iou == iou(pruner.first_mask, pruner.mask)
+        assert pruner.mask_iou == iou(pruner.initial_mask, pruner.mask)
         assert all(bool((w[~pruner.mask[n]] == 0).all()) for n, w in weights.items())
 
 

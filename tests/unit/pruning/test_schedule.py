@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.pruning import SparsityChain, SparsitySchedule
+from parp_fairseq.pruning import SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.errors import PruningError
 
 
@@ -52,9 +52,9 @@ def test_refuses_what_makes_no_sense(options, message):
 
 
 def test_a_chain_is_its_legs_one_after_the_other():
-    """60 → 80 → 90 in one run: each leg of 10 updates climbs for 5 and holds."""
-    legs = (SparsitySchedule(0.8, 0.6, rise=5), SparsitySchedule(0.9, 0.8, rise=5))
-    chain = SparsityChain(legs, 10)
+    """60 → 80 → 90 in one run: each phase of 10 updates climbs for 5 and holds."""
+    phases = (SparsitySchedule(0.8, 0.6, rise=5), SparsitySchedule(0.9, 0.8, rise=5))
+    chain = StagedSchedule(phases, 10)
     seen = [round(chain.at(update), 4) for update in (0, 1, 5, 9, 10, 11, 15, 19, 20, 999)]
     assert seen == [0.6, 0.64, 0.8, 0.8, 0.8, 0.82, 0.9, 0.9, 0.9, 0.9]
     assert chain.final == 0.9

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import SparsityChain, SparsitySchedule
+from parp_fairseq.pruning import SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.tasks import config
 from parp_fairseq.tasks.config import PruneConfig
@@ -38,7 +38,7 @@ def test_a_pruner_for_every_method(method):
     shape = "cubic" if method == "gmp" else "linear"
     expected = SparsitySchedule(0.8, 0.2, 50, shape) if climbs else SparsitySchedule(0.8)
     assert pruner.schedule == expected
-    assert pruner.held == (method in ("rp", "mpi", "omp", "mask", "gmp"))
+    assert pruner.static == (method in ("rp", "mpi", "omp", "mask", "gmp"))
     assert (pruner.interval, pruner.total_updates) == (3, 100)
 
 
@@ -49,7 +49,7 @@ def test_the_shape_of_a_climb_can_be_chosen():
 
 def test_stages_share_the_updates():
     chain = config.schedule(options(method="gmp", stages=[0.5], **CLIMB), 100)
-    assert isinstance(chain, SparsityChain)
+    assert isinstance(chain, StagedSchedule)
     assert [chain.at(update) for update in (0, 25, 49, 50, 75, 99)] == [
         0.2,
         0.5,

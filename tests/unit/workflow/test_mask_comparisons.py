@@ -44,7 +44,7 @@ MASKS = {
         },
         "first": {
             "title": "First",
-            "kind": "first_mask",
+            "kind": "initial_mask",
             "world": "w",
             "seeds": [1, 2],
             "cells": [
