@@ -164,7 +164,7 @@ def glue_run(
     runs = _runs(model, data, out, settings, imp_of)
 
     from parp_fairseq.glue.tables import runs_table
-    from parp_fairseq.jobs.progress import Clock, Progress
+    from parp_fairseq.runs.progress import Clock, Progress
 
     runs.check(specs)
     results: list[dict[str, Any]] = []
@@ -268,7 +268,7 @@ def glue_transfer(
 
     from parp_fairseq.glue.outcome import read_outcome
     from parp_fairseq.glue.transfer import plan_of, run_transfer
-    from parp_fairseq.jobs.progress import Clock, Progress
+    from parp_fairseq.runs.progress import Clock, Progress
 
     plan = plan_of(chosen, sparsity, source, seed_list, methods, options)
     if runs is not None:
@@ -352,7 +352,7 @@ def _runs(
     """Check model and data cheaply, then what transformers needs."""
     from parp_fairseq.errors import UserError
     from parp_fairseq.glue.folders import check_model_folder
-    from parp_fairseq.jobs.imp_rounds import SHARES
+    from parp_fairseq.runs.imp import SHARES
 
     if model is None:
         raise UserError("--model is missing; give a local folder of transformers")

@@ -23,8 +23,8 @@ from parp_fairseq.demo.plan import CONFIG, DATA, Plan, PlannedRun
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import LOGS, REPORT, SPEECH, WorkFolder
 from parp_fairseq.errors import INTERRUPTED, UserError
-from parp_fairseq.jobs import children
-from parp_fairseq.jobs.progress import Clock, Progress, updates_done
+from parp_fairseq.runs import children
+from parp_fairseq.runs.progress import Clock, Progress, updates_done
 from parp_fairseq.machine import cores
 from parp_fairseq.runs.names import LOG_FILE
 

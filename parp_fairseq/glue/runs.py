@@ -21,10 +21,10 @@ from parp_fairseq.glue.specs import IMP, Source, Spec
 from parp_fairseq.glue.store import MASK, MODEL, RESULT, RUN, Store
 from parp_fairseq.glue.surroundings import machine, quiet_transformers, versions
 from parp_fairseq.glue.tasks import TASKS, Task
-from parp_fairseq.jobs.imp_rounds import round_sparsities
+from parp_fairseq.runs.imp import round_sparsities
 
 if TYPE_CHECKING:
-    from parp_fairseq.jobs.progress import Progress
+    from parp_fairseq.runs.progress import Progress
     from parp_fairseq.pruning import Mask
 
 _WEIGHTS = "model.safetensors"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import parp_fairseq.jobs.progress as progress_module
+import parp_fairseq.runs.progress as progress_module
 from parp_fairseq.errors import UserError
-from parp_fairseq.jobs import children
-from parp_fairseq.jobs.progress import Clock, Progress, duration, updates_done
+from parp_fairseq.runs import children
+from parp_fairseq.runs.progress import Clock, Progress, duration, updates_done
 
 SLEEPER = "print('up', flush=True); import time; time.sleep(99)"
 
@@ -79,7 +79,7 @@ def test_a_child_dies_with_its_parent(tmp_path):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from parp_fairseq.jobs import children
+from parp_fairseq.runs import children
 folder = Path({str(tmp_path)!r})
 lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
 command = [sys.executable, "-c", {SLEEPER!r}]

@@ -17,12 +17,12 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 
 def updates_done(log: Path) -> int:
-    """The number of updates that a run's JSON log tells last; 0 where there is none."""
+    """The last number of updates in a run's JSON log; 0 if there is none."""
     return int(_last(_UPDATES, log))
 
 
 def epochs_done(log: Path) -> float:
-    """The epochs, parts of them too, that a run's JSON log tells last; 0 where there is none."""
+    """The last number of epochs, with parts of them, in a run's JSON log; 0 if there is none."""
     return float(_last(_EPOCHS, log))
 
 
@@ -47,12 +47,7 @@ class Clock:
     """Estimates the time left from the work that was done while it was watched."""
 
     def __init__(self, total: float, done: float) -> None:
-        """Begin.
-
-        Args:
-            total: all work, in any unit.
-            done: how much of it was there before.
-        """
+        """Begin: `total` work, in any unit, of which `done` was done before."""
         self.total = total
         self._first = done
         self._begun = time.monotonic()
@@ -71,7 +66,7 @@ class Clock:
 
 
 class Progress:
-    """Shows what runs; nothing in a thread of its own, since its users start processes."""
+    """Shows what runs; it has no thread of its own, since its users start processes."""
 
     def __init__(self, clock: Clock) -> None:
         """Begin to show, on standard error."""
@@ -120,7 +115,7 @@ class Progress:
 
         Args:
             done: work done, in the clock's unit.
-            running: what runs now → its own work done, and all of it.
+            running: what runs now → how much of it is done, of how much.
         """
         left = self.clock.left(done)
         remaining = "" if left is None else f"about {duration(left)} left"

@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.jobs import children, imp
-from parp_fairseq.jobs.imp import run_imp
-from parp_fairseq.jobs.imp_plan import Plan, check_config
-from parp_fairseq.jobs.progress import epochs_done
+from parp_fairseq.runs import children, imp
+from parp_fairseq.runs.imp import LEAST_STEP, Series, check_config, round_sparsities, run_imp
+from parp_fairseq.runs.progress import epochs_done
 
-PLAN = Plan("parp_demo", ("+fake=train",), sparsity=0.5, step=0.5)
+SERIES = Series("parp_demo", ("+fake=train",), sparsity=0.5, step=0.5)
 
 PROGRAM = """#!{python}
 import json, shutil, sys, time
@@ -52,7 +53,7 @@ def program(tmp_path, monkeypatch):
 
 
 def test_a_round_and_the_subnetwork_s_own_training(program, tmp_path):
-    result = run_imp(PLAN, tmp_path / "out")
+    result = run_imp(SERIES, tmp_path / "out")
     assert [share for share, mask in result.masks if mask.is_file()] == [0.5]
     assert (result.final / "checkpoints" / "checkpoint_last.pt").is_file()
 
@@ -73,20 +74,20 @@ def test_a_call_that_trained_nothing_does_not_forbid_the_corrected_one(
     with monkeypatch.context() as patch, pytest.raises((UserError, KeyboardInterrupt)) as error:
         if ending == "sleep":
             patch.setattr(imp.time, "sleep", interrupt)
-        run_imp(replace(PLAN, overrides=(f"+fake={ending}",), step=0.1), out)
+        run_imp(replace(SERIES, overrides=(f"+fake={ending}",), step=0.1), out)
     if ending == "fail":
         assert "round_01 failed: task.data is missing" in str(error.value)
-    assert run_imp(PLAN, out).final.is_dir()
+    assert run_imp(SERIES, out).final.is_dir()
 
 
 def test_a_series_that_has_trained_forbids_another(program, tmp_path):
     out = tmp_path / "out"
-    run_imp(PLAN, out)
+    run_imp(SERIES, out)
     with pytest.raises(UserError, match=r"step was 0\.5 when this series began and is now 0\.1"):
-        run_imp(replace(PLAN, step=0.1), out)
+        run_imp(replace(SERIES, step=0.1), out)
     (out / "imp.json").write_text("{")
-    with pytest.raises(UserError, match=r"imp\.json cannot be read"):
-        run_imp(PLAN, out)
+    with pytest.raises(UserError, match=r"imp\.json is not a record of IMP"):
+        run_imp(SERIES, out)
 
 
 def test_what_a_series_began_to_keep_stays(program, tmp_path):
@@ -94,21 +95,21 @@ def test_what_a_series_began_to_keep_stays(program, tmp_path):
     kept = out / "round_01" / "checkpoints" / "checkpoint_last.pt"
     with pytest.raises(UserError, match="round_01 failed"):
         # Trained nothing, so it binds nobody.
-        run_imp(replace(PLAN, overrides=("+fake=fail",)), out, keep_checkpoints=True)
-    run_imp(PLAN, out)
+        run_imp(replace(SERIES, overrides=("+fake=fail",)), out, keep_checkpoints=True)
+    run_imp(SERIES, out)
     assert not kept.exists()
 
     shutil.rmtree(out)
-    run_imp(PLAN, out, keep_checkpoints=True)
+    run_imp(SERIES, out, keep_checkpoints=True)
     (out / "rewind.pt").touch()
     for _ in range(2):
-        run_imp(PLAN, out)
+        run_imp(SERIES, out)
         assert kept.is_file() and (out / "rewind.pt").is_file()
     # As series of before this was noted.
     plan = json.loads((out / "imp.json").read_text())
     assert plan.pop("keep_checkpoints") is True
     (out / "imp.json").write_text(json.dumps(plan))
-    run_imp(PLAN, out)
+    run_imp(SERIES, out)
     assert not kept.exists() and not (out / "rewind.pt").exists()
 
 
@@ -116,13 +117,13 @@ def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(program, tmp_p
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").touch()
     with pytest.raises(UserError, match="holds something else"):
-        run_imp(PLAN, tmp_path / "out")
+        run_imp(SERIES, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
 def test_where_epochs_decide_progress_counts_epochs(program, tmp_path):
     out = tmp_path / "out"
-    run_imp(PLAN, out)
+    run_imp(SERIES, out)
     assert imp._course(out / "final") == (0, 2)
     log = out / "final" / "hydra_train.log"
     log.write_text(json.dumps({"epoch": 2, "update": 1.25, "num_updates": "7"}))
@@ -147,7 +148,7 @@ def test_where_epochs_decide_progress_counts_epochs(program, tmp_path):
     ],
 )
 def test_what_can_be_told_before_a_series_begins(overrides, rewind, named):
-    plan = replace(PLAN, overrides=overrides, rewind_update=rewind)
+    plan = replace(SERIES, overrides=overrides, rewind_update=rewind)
     if named is None:
         check_config(plan)
     else:
@@ -158,4 +159,40 @@ def test_what_can_be_told_before_a_series_begins(overrides, rewind, named):
 @pytest.mark.parametrize("text", ["defaults: [base]\n", "- a\n", "{", "optimization: 3\n"])
 def test_a_config_of_the_user_s_that_only_hydra_understands(tmp_path, text):
     (tmp_path / "own.yaml").write_text(text)
-    check_config(replace(PLAN, config_name="own", config_dir=str(tmp_path), rewind_update=9))
+    check_config(replace(SERIES, config_name="own", config_dir=str(tmp_path), rewind_update=9))
+
+
+@pytest.mark.parametrize("of", ["original", "remaining"])
+@given(target=st.floats(0.01, 0.999), step=st.floats(0.01, 1.0))
+def test_rounds_ramp_to_the_target(of, target, step):
+    found = round_sparsities(target, step, of)
+    assert found[-1] == target
+    assert all(a < b for a, b in zip(found, found[1:]))
+
+
+def test_rounds_as_the_paper_counts_them():
+    assert round_sparsities(0.9) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert round_sparsities(0.25) == [0.1, 0.2, 0.25]
+    found = round_sparsities(0.9, of="remaining")
+    assert (len(found), found[:3]) == (22, [0.1, 0.19, 0.271])
+    for of in ("original", "remaining"):
+        assert round_sparsities(1 - 1e-9, LEAST_STEP, of)[-1] == 1 - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"sparsity": 0.0}, r"--sparsity must be above 0 and below 1 for IMP \(got 0\)"),
+        ({"sparsity": 90.0}, "--sparsity"),
+        ({"step": 1e-9}, "--step must be a share from 0.001 to 1"),
+        ({"step": 10.0}, "--step must be"),
+        ({"of": "all"}, "--of must be original or remaining"),
+        ({"round_updates": 0}, r"--round-updates must be at least 1 \(got 0\)"),
+        ({"rewind_update": -1}, "--rewind-update must be at least 0"),
+        ({"overrides": ("task.prune.method=parp",)}, "parp imp sets task.prune.method itself"),
+        ({"overrides": ("lr",)}, "'lr' is no override"),
+    ],
+)
+def test_what_is_out_of_range_is_named(options, named):
+    with pytest.raises(UserError, match=named):
+        replace(SERIES, **options)
