@@ -108,9 +108,9 @@ def synthesise_corpus(
         *utterances.items(),
     ]:
         if count < 1:
-            raise UserError(f"{name} is {count}: it must be at least 1")
+            raise UserError(f"{name} is {count}; must be at least 1")
     if seed < 0:
-        raise UserError(f"seed is {seed}: it must be at least 0")
+        raise UserError(f"seed is {seed}; must be at least 0")
     chapters = _plan(seed, utterances, per_speaker)
 
     def write(partial: Path) -> None:

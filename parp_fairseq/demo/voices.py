@@ -21,7 +21,7 @@ SAMPLE_RATE = 16_000
 
 _LANGUAGES = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
 _FAR_LANGUAGES = ("en-gb-scotland", "en-029")
-_PLAIN = (
+_PLAIN = [
     "m1",
     "m2",
     "m3",
@@ -69,8 +69,8 @@ _PLAIN = (
     "travis",
     "victor",
     "zac",
-)
-_ODD = (
+]
+_ODD = [
     "croak",
     "klatt",
     "klatt2",
@@ -93,7 +93,7 @@ _ODD = (
     "caleb",
     "Jacky",
     "gustave",
-)
+]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from parp_fairseq.demo.commonvoice import synthesise_release
-from parp_fairseq.demo.languages import words_of
+from parp_fairseq.demo.spoken_release import synthesise_release
+from parp_fairseq.demo.sentences import words_of
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
 
@@ -109,7 +109,7 @@ def test_bad_settings_leave_nothing(tmp_path, changes, told):
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
-    import parp_fairseq.demo.commonvoice as commonvoice
+    import parp_fairseq.demo.spoken_release as commonvoice
 
     def fail(speaker, texts):
         raise UserError("espeak-ng does not speak")

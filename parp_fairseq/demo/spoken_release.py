@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from parp_fairseq.demo.languages import LANGUAGES, check_language, phrase, words_file
+from parp_fairseq.demo.sentences import LANGUAGES, check_language, phrase, words_file
 from parp_fairseq.demo.voices import SAMPLE_RATE, Speaker, draw_speakers, espeak_paths, speak
 from parp_fairseq.demo.whole import make_whole
 from parp_fairseq.errors import UserError
