@@ -24,8 +24,8 @@ from parp_fairseq.glue.tasks import TASKS, Task
 from parp_fairseq.runs.imp import round_sparsities
 
 if TYPE_CHECKING:
-    from parp_fairseq.runs.progress import Progress
     from parp_fairseq.pruning import Mask
+    from parp_fairseq.runs.progress import Progress
 
 _WEIGHTS = "model.safetensors"
 

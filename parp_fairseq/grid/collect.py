@@ -27,7 +27,7 @@ from parp_fairseq.report.tidy import (
     write_mask_pairs,
     write_scores,
 )
-from parp_fairseq.runs.names import CHECKPOINTS, LAST, RUN_FILE
+from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
 from parp_fairseq.runs.reading import read_run
 from parp_fairseq.table import aligned
 
@@ -75,9 +75,7 @@ def rows_of(run: Run, work: Path) -> list[Score]:
     scores = []
     for row in _json(work / lines.scores(run)):
         last = Path(row["checkpoint"]).name == LAST
-        update = (
-            updates if last else _updates_of(work / lines.checkpoint(run, "checkpoint_best.pt"))
-        )
+        update = updates if last else _updates_of(work / lines.checkpoint(run, BEST))
         scores.append(_score(common, row, "last" if last else "best", update))
     if not run.checkpoints:
         return scores

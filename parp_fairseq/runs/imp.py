@@ -1,4 +1,4 @@
-"""IMP (paper, section 2.3): rounds of fine-tuning and pruning, then the subnetwork's fine-tuning."""
+"""IMP (paper, section 2.3): rounds of fine-tuning and pruning, then the subnetwork is trained."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ import torch
 from machine import machine
 from reprune import SIZES, HeldMask, OurEvent, make_weights
 
-from parp_fairseq.runs.children import program
 from parp_fairseq.manifests.labels.units import ENGLISH_LETTERS
+from parp_fairseq.runs.children import program
 from parp_fairseq.table import aligned
 
 SECONDS = 12.0

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from parp_fairseq.demo.spoken_release import synthesise_release
 from parp_fairseq.demo.sentences import words_of
+from parp_fairseq.demo.spoken_release import synthesise_release
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 
-import pytest
-
 import parp_fairseq.demo.work as work_module
+import pytest
 from parp_fairseq.demo.work import WorkFolder
+
 from parp_fairseq.errors import UserError
 
 

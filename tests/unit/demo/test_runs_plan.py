@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from parp_fairseq.demo.plan import FAST_UPDATES, make_plan, with_updates
 
 from parp_fairseq.config import shipped as configs
-from parp_fairseq.demo.plan import FAST_UPDATES, make_plan, with_updates
 from parp_fairseq.errors import UserError
 
 
