@@ -57,11 +57,11 @@ def settings(grid: Grid) -> dict[str, Mapping[str, Any]]:
             raise UserError(f"two setups make {path} from different settings; rename one")
 
     for setup in grid.setups.values():
-        speech = dict(setup.speech or {})
         if setup.corpus is not None:
             add(setup.data, "corpus", setup.corpus)
         elif setup.speech is not None:
-            add(setup.data, "speech", speech)
+            add(setup.data, "speech", setup.speech)
+        speech = dict(setup.speech or {})
         for language in speech.pop("languages", ()):
             add(language_folder(language), "speech", {"language": language, **speech})
         if setup.model in grid.models:
