@@ -249,7 +249,7 @@ def test_imp_is_a_series_with_its_own_options(tmp_path):
 def test_masks_that_parp_mask_make_would_not_make(tmp_path):
     content = setup(overrides=["task.prune.granularity=tensor"])
     run = grid_of(tmp_path, content).scored["s_omp_0.9_seed1"]
-    with pytest.raises(UserError, match="setup s: masks of overrides of task.prune"):
+    with pytest.raises(UserError, match=r"setup s: masks of overrides of task\.prune"):
         lines.making_mask(run)
     assert lines.making_mask(grid_of(tmp_path).scored["s_omp_0.9_seed1"])[:4] == [
         *("parp", "mask", "make", "runs/s_dense_seed1/checkpoints/checkpoint_last.pt"),
