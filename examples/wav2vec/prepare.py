@@ -6,14 +6,17 @@ Paths are relative to the work folder. A note next to each, PATH.json, says what
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.shipped import named_checkpoint
+from parp_fairseq.config import shipped
 from parp_fairseq.demo.sentences import check_language
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import replacing, write_json
@@ -31,6 +34,46 @@ _KEYS = {
     "corpus": ("name", "hours", "units", "valid_share", "seed"),
     "model": ("languages", "speakers", "audio", "width", "rounds", "updates", "seed"),
 }
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `--config` says: the grid's file, folders, and GPUs of a training."""
+
+    grid: Path
+    work: Path
+    results: Path
+    corpora: Path | None
+    gpus: int
+
+
+def read_options(config: Mapping[str, Any]) -> Options:
+    """Read Snakemake's --config.
+
+    Raises:
+        UserError: a key is unknown, a folder is not a whole path, or gpus is no number.
+    """
+    given = {key: str(value) for key, value in config.items()}
+    known = [field.name for field in fields(Options)]
+    for key, value in given.items():
+        if key not in known:
+            raise UserError(f"--config: unknown {key}; use {', '.join(known)}")
+        if key in ("work", "results", "corpora") and not Path(value).is_absolute():
+            raise UserError(f"--config {key}={value}: give the whole path, {key}=$PWD/{value}")
+    gpus = given.get("gpus", str(shipped.GPUS))
+    if not re.fullmatch("[1-9][0-9]*", gpus):
+        raise UserError(f"--config gpus must be at least 1 (got {gpus})")
+    grid = given.get("grid", "small")
+    file = Path(grid) if grid.endswith(".yaml") else HERE / "grids" / f"{grid}.yaml"
+    # The tables of the small grid are those that are committed.
+    results = HERE / "results" / ("" if grid == "small" else file.stem)
+    return Options(
+        file,
+        Path(given.get("work", HERE / "work" / file.stem)),
+        Path(given.get("results", results)),
+        Path(given["corpora"]) if "corpora" in given else None,
+        int(gpus),
+    )
 
 
 def note(path: str | Path) -> str:
@@ -74,18 +117,26 @@ def language_folder(language: str) -> str:
     return f"data/languages/{language}"
 
 
-def check_note(work: Path, path: str, wanted: Mapping[str, Any]) -> None:
-    """See that what is there was made from these settings.
+def languages_of(wanted: Mapping[str, Any]) -> list[str]:
+    """The manifests that joint ones are made of."""
+    return [language_folder(language) for language in wanted.get("speech", {}).get("languages", ())]
+
+
+def notes(work: Path, made: Mapping[str, Mapping[str, Any]], paths: Iterable[str]) -> list[str]:
+    """The notes of those paths that are made here, compared with what the grid has now.
 
     Raises:
-        UserError: it was made from others.
+        UserError: what is there was made from other settings.
     """
-    file = work / note(path)
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise UserError(
-            f"{work / path} was made from other settings than the grid has now (see {file}); put "
-            f"them back, or remove both, and speech that it was made from, to make it again"
-        )
+    found = [path for path in paths if path in made]
+    for path in found:
+        file = work / note(path)
+        if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != made[path]:
+            raise UserError(
+                f"{work / path} was made from other settings than the grid has now (see {file}); "
+                "put them back, or remove both, and speech that it was made from, to make it again"
+            )
+    return [note(path) for path in found]
 
 
 def check_given(setup: Setup, work: Path, made: Mapping[str, Any]) -> None:
@@ -121,6 +172,13 @@ def clone(name: str, corpora: Path | None) -> Path:
             f"DIR/{corpus}, then pass --config corpora=DIR"
         )
     return corpora / name
+
+
+def check_clones(wanted: Mapping[str, Any], corpora: Path | None) -> None:
+    """See that the recorded corpora that data or a model is made of are there."""
+    name = wanted.get("corpus", {}).get("name")
+    for folder in [name] if name else wanted.get("model", {}).get("audio", ()):
+        clone(folder, corpora)
 
 
 def make_data(folder: str, wanted: Mapping[str, Any], corpora: Path | None, jobs: int = 1) -> None:

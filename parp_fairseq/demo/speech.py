@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from parp_fairseq.demo.voices import (
     espeak_paths,
     speak,
 )
-from parp_fairseq.demo.whole import make_whole
+from parp_fairseq.demo.whole import check_numbers, make_whole
 from parp_fairseq.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,15 +52,9 @@ def part_folder(part: str) -> Path:
     Raises:
         UserError: no such part.
     """
-    pieces = part.split("/")
-    kinds = ("clean", "other")
-    if part in {f"{split}-{kind}" for split in ("dev", "test") for kind in kinds}:
+    if re.fullmatch("(dev|test)-(clean|other)", part):
         return Path("LibriSpeech") / part
-    one_hour = (
-        len(pieces) == 3 and pieces[0] == "1h" and pieces[1] in "012345" and len(pieces[1]) == 1
-    )
-    nine_hours = len(pieces) == 2 and pieces[0] == "9h"
-    if (one_hour or nine_hours) and pieces[-1] in kinds:
+    if re.fullmatch("(1h/[0-5]|9h)/(clean|other)", part):
         return Path("librispeech_finetuning") / part
     raise UserError(
         f"unknown part {part!r}: use 1h/<0-5>/<clean|other>, 9h/<clean|other>, "
@@ -102,15 +97,7 @@ def synthesise_corpus(
         "utterances": dict(utterances),
         "words_crc32": zlib.crc32(WORDS_FILE.read_bytes()),
     }
-    for name, count in [
-        ("per_speaker", per_speaker),
-        ("jobs", jobs),
-        *utterances.items(),
-    ]:
-        if count < 1:
-            raise UserError(f"{name} is {count}; must be at least 1")
-    if seed < 0:
-        raise UserError(f"seed is {seed}; must be at least 0")
+    check_numbers(seed, per_speaker=per_speaker, jobs=jobs, **utterances)
     chapters = _plan(seed, utterances, per_speaker)
 
     def write(partial: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parp_fairseq.demo.sentences import LANGUAGES, check_language, phrase, words_file
 from parp_fairseq.demo.voices import SAMPLE_RATE, Speaker, draw_speakers, espeak_paths, speak
-from parp_fairseq.demo.whole import make_whole
+from parp_fairseq.demo.whole import check_numbers, make_whole
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
 
@@ -67,11 +67,7 @@ def synthesise_release(
     counts = {**(UTTERANCES if utterances is None else utterances)}
     if set(counts) != set(SPLITS):
         raise UserError(f"utterances are of {', '.join(counts)}, expected {', '.join(SPLITS)}")
-    for name, count in [("per_speaker", per_speaker), ("jobs", jobs), *counts.items()]:
-        if count < 1:
-            raise UserError(f"{name} is {count}: it must be at least 1")
-    if seed < 0:
-        raise UserError(f"seed is {seed}: it must be at least 0")
+    check_numbers(seed, per_speaker=per_speaker, jobs=jobs, **counts)
     settings = {
         "format": _FORMAT,
         "language": language,

@@ -22,7 +22,6 @@ from parp_fairseq.pruning.checks import check_sparsity
 from parp_fairseq.runs import children
 from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
 from parp_fairseq.runs.progress import Clock, Progress, epochs_done, updates_done
-from parp_fairseq.runs.settings import flat
 
 SHARES = ("original", "remaining")
 LEAST_STEP = 0.001
@@ -35,11 +34,6 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 _OURS = (
     *("task.prune.method", "task.prune.sparsity", "task.prune.mask", "task.prune.initial"),
     *("hydra.run.dir", "checkpoint.save_dir", "checkpoint.finetune_from_model"),
-)
-# What ends a fine-tuning, other than optimization.max_update.
-_OTHER_ENDS = (
-    *("optimization.max_epoch", "optimization.stop_time_hours", "optimization.stop_min_lr"),
-    "checkpoint.patience",
 )
 
 
@@ -168,8 +162,7 @@ def check_config(series: Series) -> None:
     """Check what the config tells before anything is trained.
 
     Raises:
-        UserError: there is no such config, nothing in it ends a fine-tuning, or it ends before the
-            update to rewind to.
+        UserError: there is no such config, or it ends before the update to rewind to.
     """
     if series.config_dir:
         file = Path(series.config_dir, f"{series.config_name}.yaml")
@@ -177,13 +170,7 @@ def check_config(series: Series) -> None:
         file = shipped.path_of(series.config_name)
     if not file.is_file():
         raise UserError(f"{file}: no such config; check --config-dir and --config-name")
-    settings = _settings(file, series.overrides)
-    updates = settings.get("optimization.max_update")
-    if updates == 0 and not any(_may_end(settings.get(key)) for key in _OTHER_ENDS):
-        raise UserError(
-            "optimization.max_update is 0 and nothing else ends a fine-tuning; set it, or "
-            "optimization.max_epoch"
-        )
+    updates = _max_update(file, series.overrides)
     updates = series.round_updates or updates
     if isinstance(updates, int) and 0 < updates <= series.rewind_update:
         raise UserError(
@@ -192,24 +179,16 @@ def check_config(series: Series) -> None:
         )
 
 
-def _settings(file: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The options that a config and overrides give, by full key; {} where only Hydra can say."""
+def _max_update(file: Path, overrides: Sequence[str]) -> Any:
+    """`optimization.max_update` as a config and overrides say; None where only Hydra can tell."""
+    key = "optimization.max_update"
+    given = [one for one in overrides if one.lstrip("+~").partition("=")[0] == key]
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or "defaults" in config:
-            return {}
-        settings = flat(config)
-        for override in overrides:
-            key, _, value = override.lstrip("+~").partition("=")
-            settings[key] = None if override.startswith("~") else yaml.safe_load(value)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return settings
-
-
-def _may_end(value: Any) -> bool:
-    """Whether an option's value, maybe one that only Hydra resolves, ends a fine-tuning."""
-    return isinstance(value, str) or (value is not None and value > 0)
+        if given:
+            return yaml.safe_load(given[-1].partition("=")[2])
+        return yaml.safe_load(file.read_text(encoding="utf-8"))["optimization"]["max_update"]
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return None
 
 
 def _check_folder(series: Series, folder: Path) -> dict[str, Any]:

@@ -97,9 +97,9 @@ def test_what_is_there_already(release):
     [
         ({"language": "en"}, "no words of 'en'"),
         ({"utterances": {"train": 2}}, "utterances are of train, expected train, dev, test"),
-        ({"utterances": {**UTTERANCES, "dev": 0}}, "dev is 0"),
-        ({"per_speaker": 0}, "per_speaker is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"utterances": {**UTTERANCES, "dev": 0}}, "dev must be at least"),
+        ({"per_speaker": 0}, "per_speaker must be at least"),
+        ({"seed": -1}, "seed must be at least"),
     ],
 )
 def test_bad_settings_leave_nothing(tmp_path, changes, told):

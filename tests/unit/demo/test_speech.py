@@ -147,10 +147,10 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     [
         ({"utterances": {"1h/6/clean": 1}}, "unknown part '1h/6/clean'"),
         ({"utterances": {"train-clean": 1}}, "unknown part 'train-clean'"),
-        ({"utterances": {"9h/clean": 0}}, "9h/clean is 0"),
-        ({"per_speaker": 0}, "per_speaker is 0"),
-        ({"jobs": 0}, "jobs is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"utterances": {"9h/clean": 0}}, "9h/clean must be at least"),
+        ({"per_speaker": 0}, "per_speaker must be at least"),
+        ({"jobs": 0}, "jobs must be at least"),
+        ({"seed": -1}, "seed must be at least"),
     ],
 )
 def test_bad_settings_are_named(tmp_path, settings, message):

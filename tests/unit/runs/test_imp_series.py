@@ -134,11 +134,6 @@ def test_where_epochs_decide_progress_counts_epochs(program, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "rewind", "named"),
     [
-        (("optimization.max_update=0",), 0, "max_update is 0 and nothing else ends"),
-        (("optimization.max_update=0", "checkpoint.patience=-1"), 0, "nothing else ends"),
-        (("optimization.max_update=0", "optimization.max_epoch=3"), 4, None),
-        (("optimization.max_update=0", "+checkpoint.patience=3"), 4, None),
-        (("optimization.max_update=0", "optimization.max_epoch=${x}"), 4, None),
         (("optimization.max_update=9", "optimization.max_update=4"), 4, "ends at update 4"),
         (("optimization.max_update=5",), 4, None),
         (("~optimization.max_update", "~lr_scheduler.phase_ratio"), 4, None),
