@@ -204,12 +204,11 @@ def make_data(folder: str, wanted: Mapping[str, Any], corpora: Path | None, jobs
         synthesise_release(spoken, **options, jobs=jobs)
         build_commonvoice(spoken, options["language"], Path(folder), jobs=jobs, force=True)
     else:
-        from parp_fairseq.demo.demo import UTTERANCES
         from parp_fairseq.demo.speech import synthesise_corpus
 
         out = Path(folder)
         spoken = Path("speech", out.parent.name)
-        synthesise_corpus(spoken, **{"utterances": UTTERANCES, **options}, jobs=jobs)
+        synthesise_corpus(spoken, **options, jobs=jobs)
         parts = (spoken / "librispeech_finetuning", spoken / "LibriSpeech")
         build_librilight(*parts, out.parent, sets=[out.name], force=True)
     write_json(note(folder), wanted)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from parp_fairseq.demo.speech import UTTERANCES, synthesise_corpus
 from parp_fairseq.errors import INTERRUPTED, UserError
 from parp_fairseq.files import LOCK_FILE, locked, write_json
 from parp_fairseq.grid import command_lines as lines
@@ -30,13 +31,6 @@ from parp_fairseq.runs.progress import updates_done
 GRID_FILE = Path(__file__).with_name("demo.yaml")
 MARKER = "parp-demo.json"
 SPEECH, DATA, LOGS, REPORT = "speech", "data", "logs", "report"
-
-# Utterances of about three seconds: not quite an hour to train on. The manifest builder asks for
-# dev-other. Multiples of 8 for what is decoded: fairseq's infer may leave the rest of a batch out.
-UTTERANCES: Mapping[str, int] = {
-    **{f"1h/{fold}/clean": 200 for fold in range(6)},
-    **{"dev-other": 8, "dev-clean": 96, "test-clean": 96},
-}
 
 # What starting fairseq and decoding a set cost, in updates: only for the time left.
 _START_UPDATES = 60
@@ -226,7 +220,6 @@ def _introduction(demo: Demo, side_by_side: int) -> str:
 
 
 def _prepare_data(out: Path, demo: Demo, jobs: int) -> None:
-    from parp_fairseq.demo.speech import synthesise_corpus
     from parp_fairseq.manifests.corpora.librilight import build_librilight
 
     if not (out / SPEECH).is_dir():

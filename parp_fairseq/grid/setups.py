@@ -29,7 +29,7 @@ _RUN = {
     **{"method": str, "sparsity": list, "options": dict, "from": str, "seeds": list},
     **{"setups": list, "checkpoints": list},
 }
-_WORDS = {str: "text", list: "a list", dict: "keys and values"}
+_WORDS: dict[type, str] = {str: "text", list: "a list", dict: "keys and values"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from parp_fairseq.demo.speech import DEFAULT_UTTERANCES, part_folder, synthesise_corpus
+from parp_fairseq.demo.speech import part_folder, synthesise_corpus
 from parp_fairseq.errors import UserError
 
 soundfile = pytest.importorskip("soundfile")
@@ -179,17 +179,3 @@ def test_a_voice_that_espeak_does_not_know_is_named():
     speaker = Speaker("xx-nowhere", 50, 50, 170, None, 1)
     with pytest.raises(UserError, match="no voice xx-nowhere"):
         speak(speaker, ["A WORD"])
-
-
-def test_default_parts_cover_all_of_librilight_and_librispeech():
-    assert {part.split("/")[0] for part in DEFAULT_UTTERANCES} == {
-        "1h",
-        "9h",
-        "dev-clean",
-        "dev-other",
-        "test-clean",
-        "test-other",
-    }
-    assert {part for part in DEFAULT_UTTERANCES if part.startswith("1h")} == {
-        f"1h/{fold}/{kind}" for fold in range(6) for kind in ("clean", "other")
-    }
