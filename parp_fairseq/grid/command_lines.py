@@ -22,6 +22,13 @@ WITHOUT_TRAINING = ("mpi", "rp", "omp")
 """Methods whose mask is made of a checkpoint that is there, whatever their own run does."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 _INTERVAL_FILES = "checkpoint_[0-9]*_*.pt"
+# With fewer GPUs than processes fairseq waits for the missing ones without a word.
+_CHECK_GPUS = """
+import sys, torch
+found = torch.cuda.device_count()
+if found < {0}:
+    sys.exit(f"the run needs {0} GPUs and {{found}} can be seen; --config gpus=N keeps its batch")
+"""
 
 
 def folder(run: Run) -> str:
@@ -131,6 +138,8 @@ def script(run: Run) -> str:
     lines.append(shlex.join(scoring(run)))
     if run.checkpoints:
         lines.append(f"rm {_glob(run)}")
+    if run.setup.gpus:
+        lines.insert(0, shlex.join(["python", "-c", _CHECK_GPUS.format(run.setup.gpus)]))
     variables = " ".join(f"{key}={value}" for key, value in ONE_THREAD.items())
     return f"export {variables}\n" + " &&\n".join(lines)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import shlex
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -194,15 +197,24 @@ def test_missing_and_broken_files(tmp_path):
         read_grid(tmp_path / "g.yaml")
 
 
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "PATH": PATH}
 BATCH = {4: "optimization.update_freq=[2]", 1: "optimization.update_freq=[8]"}
 
 
 @pytest.mark.parametrize("count", [4, 1])
-def test_the_batch_stays_on_any_number_of_gpus(count):
+def test_the_batch_stays_on_any_number_of_gpus(tmp_path, count):
     run = read_grid(HERE / "grids/paper.yaml", gpus=count).runs["base-10h_dense_seed2337"]
     command = lines.training(run)
     assert f"distributed_training.distributed_world_size={count}" in command
     assert BATCH[count] in command and "--device" not in lines.scoring(run)
+    # It asks for its GPUs before it trains.
+    shell = ["bash", "-euc", lines.script(run)]
+    done = subprocess.run(
+        shell, cwd=tmp_path, env={**os.environ, **HIDDEN}, capture_output=True, text=True
+    )
+    said = f"the run needs {count} GPUs and 0 can be seen; --config gpus=N keeps its batch\n"
+    assert (done.returncode, done.stderr) == (1, said)
     small = read_grid(HERE / "grids/small.yaml", gpus=count)
     assert {setup.gpus for setup in small.setups.values()} == {0}
     with pytest.raises(UserError, match="does not divide by 3"):
