@@ -20,7 +20,7 @@ from parp_fairseq.cli import (
     mask,
     transcribe,
 )
-from parp_fairseq.cli.outermost import interrupted
+from parp_fairseq.cli.entry_point import interrupted
 from parp_fairseq.errors import EXIT_CODE, UserError
 
 

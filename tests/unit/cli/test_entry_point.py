@@ -146,7 +146,7 @@ def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
     assert PurePath(hydra["run"]["dir"], "checkpoints", "checkpoint_best.pt").match(pattern)
 
 
-@pytest.mark.parametrize("module", ["parp_fairseq.cli.outermost", "typer", "parp_fairseq.pruning"])
+@pytest.mark.parametrize("module", ["parp_fairseq.cli.entry_point", "typer", "parp_fairseq.pruning"])
 def test_ctrl_c_while_modules_are_imported(module):
     code = (
         "import sys\n"
