@@ -1,4 +1,4 @@
-"""All commands of `parp`. Each is a module that parses options and calls; it loads when it is used."""
+"""All commands of `parp`: modules that parse options and call; each loads when it is used."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
 import importlib
