@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from machine import machine
+from measuring import machine
 
 from parp_fairseq.config import shipped
 from parp_fairseq.table import aligned

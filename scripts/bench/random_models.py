@@ -66,15 +66,14 @@ def fine_tuned(sparsity: float, quick: bool) -> dict[str, Any]:
 
     torch.manual_seed(1)
     network = {"_name": "wav2vec2", "encoder_layers": 12, "encoder_embed_dim": 768}
-    arguments = {
-        "model": {**network, **(QUICK if quick else {})},
-        "task": {"_name": "audio_pretraining", **READING},
-    }
+    pretraining = {"_name": "audio_pretraining", **READING}
+    arguments = {"model": {**network, **(QUICK if quick else {})}, "task": pretraining}
+    model = {"_name": "wav2vec_ctc", "w2v_path": "pretrained.pt", **READING}
     cfg = {
         "common": {"tpu": False, "seed": 1},
         "distributed_training": {"ddp_backend": "legacy_ddp"},
         "task": {"_name": "audio_finetuning", "labels": "ltr", **READING},
-        "model": {"_name": "wav2vec_ctc", "w2v_path": "", "w2v_args": arguments, **READING},
+        "model": {**model, "w2v_args": arguments},
     }
     dictionary = Dictionary()
     for symbol, count in ENGLISH_LETTERS:

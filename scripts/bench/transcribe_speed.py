@@ -1,86 +1,40 @@
 #!/usr/bin/env python3
 """Time `parp transcribe` as whole processes, on a wav2vec 2.0 base with random weights at 90%.
 
-    .venv/bin/python scripts/bench/transcribe.py
+    .venv/bin/python scripts/bench/transcribe_speed.py
 
-First a recording of ten seconds: from the start of the process to its text, with `import torch`
-alone beside it, in turn. Then a long one: the real-time factor that the program reports, and how
-much memory it took at most. Random weights make no words, which costs the same.
+First a recording of ten seconds: from the start of the process to its text, and `import torch`
+only, in turn. Then long ones: the real-time factor that the program reports, and its peak memory.
+Random weights make no words, which costs the same. On a machine that others use, `--one-thread`
+makes processor time comparable.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
 import os
 import re
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import soundfile
+from measuring import PARP, in_own_process, in_turn, machine, parser, run, times
 
 from parp_fairseq.table import aligned
 
-PARP = Path(sys.executable).with_name("parp")
-CONVOLUTIONS = ((512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2)
 RATE = 16_000
 
 
-def make_model(folder: Path, sparsity: float) -> None:
-    """Write a sparse file of base's size; its transformer's matrices have this sparsity."""
+def make_model(folder: Path, sparsity: float, quick: bool) -> None:
+    """Write a sparse file whose prunable matrices have this sparsity together."""
     import torch
+    from random_models import fine_tuned
 
     from parp_fairseq.export.sparse import export_sparse
-    from parp_fairseq.inference.architecture import Architecture
-    from parp_fairseq.inference.network import Wav2Vec2Ctc
-    from parp_fairseq.manifests.labels.letters import ENGLISH_LETTERS
-    from parp_fairseq.pruning import Scope, magnitude_mask
 
-    torch.manual_seed(1)
-    symbols = [symbol for symbol, _ in ENGLISH_LETTERS]
-    base = Architecture(
-        convolutions=CONVOLUTIONS,
-        norm="group",
-        conv_bias=False,
-        projected=True,
-        width=768,
-        hidden=3072,
-        layers=12,
-        heads=12,
-        activation="gelu",
-        layer_norm_first=False,
-        position_kernel=128,
-        position_groups=16,
-        position_depth=1,
-        symbols=len(symbols) + 4,
-    )
-    weights = {name: tensor.detach() for name, tensor in Wav2Vec2Ctc(base).state_dict().items()}
-    for name in Scope().select(weights):
-        kept = magnitude_mask({name: weights[name]}, sparsity)[name]
-        weights[name].masked_fill_(~kept, 0.0)
-    task = {"_name": "audio_finetuning", "data": "", "labels": "ltr", "normalize": False}
-    pretraining = {"_name": "audio_pretraining", "data": "", "normalize": False}
-    model = {
-        "_name": "wav2vec_ctc",
-        "normalize": False,
-        "w2v_args": {"model": {"_name": "wav2vec2"}, "task": pretraining},
-    }
-    state = {
-        "args": None,
-        "cfg": {"model": model, "task": task},
-        "model": weights,
-        "task_state": {"parp_symbols": {"symbols": symbols, "counts": [1] * len(symbols)}},
-    }
-    torch.save(state, folder / "checkpoint.pt")
+    torch.save(fine_tuned(sparsity, quick), folder / "checkpoint.pt")
     export_sparse(folder / "checkpoint.pt", folder / "model.safetensors")
-    (folder / "checkpoint.pt").unlink()
 
 
 def make_audio(path: Path, seconds: float) -> Path:
@@ -94,107 +48,49 @@ def make_audio(path: Path, seconds: float) -> Path:
     return path
 
 
-def run(*command: str | Path) -> tuple[float, float, int, str]:
-    """Seconds that passed, seconds of processors, peak memory in bytes, and standard error."""
-    with tempfile.TemporaryFile() as errors:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.DEVNULL, stderr=errors
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        taken = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        told = errors.read().decode()
-    if process.returncode:
-        raise SystemExit(told)
-    return taken, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss, told
-
-
-def starts(commands: dict[str, list[str | Path]], rounds: int) -> str:
-    """A table of whole processes, in turn."""
-    found: dict[str, list[tuple[float, float, int, str]]] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            found[name].append(run(*command))
-    rows = []
-    for name, runs in found.items():
-        passed = [each[0] for each in runs]
-        rows.append(
-            [
-                name,
-                f"{min(passed):.2f}",
-                f"{statistics.median(passed):.2f}",
-                f"{max(passed):.2f}",
-                f"{min(each[1] for each in runs):.2f}",
-                f"{max(each[2] for each in runs) / 2**20:,.0f}",
-            ]
-        )
-    header = ("process", "fastest s", "median s", "slowest s", "least CPU s", "peak MiB")
-    return aligned(header, rows)
-
-
-def long_ones(model: Path, recordings: list[Path], engines: list[str]) -> str:
-    """A table of long recordings."""
-    rows = []
-    for path in recordings:
-        for engine in engines:
-            _, cpu, peak, told = run(PARP, "transcribe", model, path, "--engine", engine)
-            match = re.search(r"computed in ([\d.,]+) s \(real-time factor ([\d.]+)\)", told)
-            assert match, told
-            rows.append(
-                [path.stem, engine, match[1], match[2], f"{cpu:.1f}", f"{peak / 2**20:,.0f}"]
-            )
-    header = ("recording", "engine", "computed s", "real-time factor", "CPU s", "peak MiB")
-    return aligned(header, rows, left=2)
-
-
 def main() -> None:
     """Print two tables and the machine."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sparsity", type=float, default=0.9)
-    parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10])
-    parser.add_argument("--engines", nargs="+", default=["auto", "dense"])
-    parser.add_argument(
-        "--one-thread",
-        action="store_true",
-        help="for a machine that others use: the processor time of one thread says most then",
-    )
-    options = parser.parse_args()
-    if options.one_thread:
+    options = parser(__doc__, 5, "a small model, once, and no long recording")
+    options.add_argument("--sparsity", type=float, default=0.9)
+    options.add_argument("--minutes", type=float, nargs="*", default=[1, 10])
+    options.add_argument("--engines", nargs="+", default=["auto", "dense"])
+    options.add_argument("--one-thread", action="store_true")
+    given = options.parse_args()
+    if given.quick:
+        given.rounds, given.minutes = 1, []
+    if given.one_thread:
         os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # In a process of its own: a child's peak memory counts what this one had at its start.
-        maker = multiprocessing.get_context("spawn").Process(
-            target=make_model, args=(folder, options.sparsity)
-        )
-        maker.start()
-        maker.join()
-        model = folder / "model.safetensors"
+        in_own_process(make_model, folder, given.sparsity, given.quick)
+        command = (PARP, "transcribe", folder / "model.safetensors", "--engine")
         short = make_audio(folder / "10 seconds.wav", 10)
-        commands: dict[str, list[str | Path]] = {
-            "import torch": [sys.executable, "-c", "import torch"]
-        }
-        for engine in options.engines:
-            commands[f"parp transcribe --engine {engine}"] = [
-                *(PARP, "transcribe", model, short),
-                *("--engine", engine),
-            ]
-        print(
-            f"Ten seconds of audio, base at {options.sparsity:.0%}, from start to end of process:"
-        )
-        print(starts(commands, options.rounds))
-        recordings = [
-            make_audio(folder / f"{minutes:g} minutes.wav", 60 * minutes)
-            for minutes in options.minutes
-        ]
-        if recordings:
-            print(f"\n{long_ones(model, recordings, options.engines)}")
-    from machine import machine
-
-    print(f"\n{options.rounds} rounds, in turn. {machine()}")
+        ways = {"import torch": lambda: run([sys.executable, "-c", "import torch"])}
+        for engine in given.engines:
+            line = (*command, engine, short)
+            ways[f"parp transcribe --engine {engine}"] = lambda line=line: run(line)
+        rows = []
+        for way, runs in in_turn(ways, given.rounds).items():
+            cpu = min(each.cpu_seconds for each in runs)
+            peak = max(each.peak_bytes for each in runs) / 2**20
+            cells = times([each.seconds for each in runs])
+            rows.append([way, *cells, f"{cpu:.2f}", f"{peak:,.0f}"])
+        print(f"Ten seconds of audio, {given.sparsity:.0%}, from start to end of process:")
+        header = ("process", "median s", "fastest", "slowest", "least CPU s", "peak MiB")
+        print(aligned(header, rows))
+        rows = []
+        for minutes in given.minutes:
+            path = make_audio(folder / f"{minutes:g} minutes.wav", 60 * minutes)
+            for engine in given.engines:
+                used = run((*command, engine, path))
+                pattern = r"computed in ([\d.,]+) s \(real-time factor ([\d.]+)\)"
+                computed, factor = re.search(pattern, used.errors).groups()
+                cells = f"{used.cpu_seconds:.1f}", f"{used.peak_bytes / 2**20:,.0f}"
+                rows.append([path.stem, engine, computed, factor, *cells])
+        header = ("recording", "engine", "computed s", "real-time factor", "CPU s", "peak MiB")
+        if rows:
+            print(f"\n{aligned(header, rows, left=2)}")
+    print(f"\n{given.rounds} rounds, in turn. {machine()}")
 
 
 if __name__ == "__main__":
