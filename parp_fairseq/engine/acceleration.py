@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parp_fairseq.engine.groups import Group, find_groups
-from parp_fairseq.engine.layers import (
+from parp_fairseq.engine.sparse_modules import (
     SharedInput,
     SparseFeedForward,
     SparseLinear,
 )
 from parp_fairseq.kernels import native
-from parp_fairseq.kernels.sparse import count_kept
+from parp_fairseq.kernels.sparse_linear import count_kept
 
 FRAMES = (100, 500)
 """Lengths that are measured by default (speech models make 50 frames a second)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parp_fairseq.engine.layers import (
+from parp_fairseq.engine.sparse_modules import (
     ProjectedAttention,
     SharedInput,
     SharedLinear,

@@ -26,7 +26,7 @@ from random_models import linears, pretrained
 from torch import nn
 
 from parp_fairseq.engine import accelerate
-from parp_fairseq.engine.layers import ProjectedAttention
+from parp_fairseq.engine.sparse_modules import ProjectedAttention
 from parp_fairseq.kernels import native
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.pruning.scope import place_of

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.utils import prune as prune_hooks
 
 from parp_fairseq.checkpoints.dictionary import dictionary_from
-from parp_fairseq.engine import EngineError, accelerate, acceleration, layers
+from parp_fairseq.engine import EngineError, accelerate, acceleration, sparse_modules
 from parp_fairseq.engine.groups import activation_named, find_groups
-from parp_fairseq.engine.layers import ProjectedAttention, SharedInput, SparseLinear
+from parp_fairseq.engine.sparse_modules import ProjectedAttention, SharedInput, SparseLinear
 from parp_fairseq.kernels import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no compiled kernels")
@@ -217,8 +217,8 @@ def shared(sparsity=0.5):
 def test_a_shared_input_is_computed_once(monkeypatch):
     linears, together = shared()
     calls = []
-    run = layers.sparse_linear
-    monkeypatch.setattr(layers, "sparse_linear", lambda *a: (calls.append(1), run(*a))[1])
+    run = sparse_modules.sparse_linear
+    monkeypatch.setattr(sparse_modules, "sparse_linear", lambda *a: (calls.append(1), run(*a))[1])
     for _ in range(2):
         x = torch.randn(3, 7, 8)
         # The same memory seen as before, though not the same object.

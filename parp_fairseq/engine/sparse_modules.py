@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parp_fairseq.kernels.sparse import SparseMatrix, feed_forward, sparse_linear, sparse_matrix
+from parp_fairseq.kernels.sparse_linear import (
+    SparseMatrix,
+    feed_forward,
+    sparse_linear,
+    sparse_matrix,
+)
 
 
 class SparseLinear(nn.Module):

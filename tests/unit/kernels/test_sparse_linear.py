@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from parp_fairseq.kernels import native, sparse
-from parp_fairseq.kernels.sparse import (
+from parp_fairseq.kernels import native
+from parp_fairseq.kernels import sparse_linear as sparse
+from parp_fairseq.kernels.sparse_linear import (
     count_kept,
     feed_forward,
     sparse_linear,
