@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
 import importlib
 import sys
-from collections.abc import Iterator, MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -33,42 +32,24 @@ COMMANDS = {
 }
 
 
-class LoadedWhenUsed(MutableMapping[str, Any]):
-    """The commands by name; a command's module is imported when the command is looked up."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._loaded:
-            module, attribute, line = COMMANDS[name]
-            found = getattr(importlib.import_module(f"parp_fairseq.cli.{module}"), attribute)
-            self._loaded[name] = _click_command(name, found, line)
-        return self._loaded[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._loaded[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
-
-    def __len__(self) -> int:
-        return len(COMMANDS)
-
-
 class Commands(TyperGroup):
     """The `parp` command; Ctrl-C and wrong options end in one line, whichever typer runs it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = LoadedWhenUsed()
+        self.commands: Any = dict.fromkeys(COMMANDS)  # None: its module is not loaded.
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, without loading a module."""
         return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command, whose module is loaded now, or None."""
+        if cmd_name in COMMANDS and self.commands[cmd_name] is None:
+            module, attribute, line = COMMANDS[cmd_name]
+            found = getattr(importlib.import_module(f"parp_fairseq.cli.{module}"), attribute)
+            self.commands[cmd_name] = _click_command(cmd_name, found, line)
+        return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands in the help, without loading a module."""

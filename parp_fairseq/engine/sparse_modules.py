@@ -1,4 +1,4 @@
-"""Modules that stand in for linears: the same outputs over the kept weights alone."""
+"""Modules that replace linears: the same outputs, computed from the kept weights only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SparseLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out, in), made anew: for a model that reads it."""
+        """The dense weight (out, in), computed when a model reads it."""
         return self.matrix.dense()
 
     def extra_repr(self) -> str:
@@ -44,7 +44,7 @@ class SparseLinear(nn.Module):
 
 
 class SharedInput:
-    """Linears that a model calls one after the other with the same tensor: q, k and v.
+    """Linears that a model calls in turn with the same tensor: q, k and v.
 
     The first call computes all of them; the others take what is theirs. A model that turns out to
     call them with different tensors gets each computed by itself from then on.
@@ -122,7 +122,7 @@ class SharedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out, in), made anew: for a model that reads it."""
+        """The dense weight (out, in), computed when a model reads it."""
         return self.shared.weight(self.number)
 
     @property
@@ -201,9 +201,9 @@ class ProjectedAttention(nn.Module):
 
 
 class WavLMProjections:
-    """What a transformers `WavLMAttention` does between its bias and its output, likewise.
+    """Replaces the method `torch_multi_head_self_attention` of a transformers `WavLMAttention`.
 
-    It stands in for the method `torch_multi_head_self_attention`.
+    It calls the projections as modules, as `ProjectedAttention` does.
     """
 
     def __init__(self, attention: Any) -> None:

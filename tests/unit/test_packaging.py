@@ -81,7 +81,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Not optimised, and without the levels that take longest.
     fast = folder / "c++"
     fast.write_text(
-        '#!/bin/sh\ncase "$*" in *mavx*) echo "error: no AVX" >&2; exit 1;; esac\nexec c++ "$@" -O0\n'
+        '#!/bin/sh\ncase "$*" in *mavx*) echo "error: no AVX" >&2; exit 1;; esac\n'
+        'exec c++ "$@" -O0\n'
     )
     fast.chmod(0o755)
     source = copy_of_the_sources(folder / "source")

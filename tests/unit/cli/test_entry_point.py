@@ -124,7 +124,8 @@ def test_usage(parp):
 
 def commands(group, path=()):
     """Every command's path and help."""
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:

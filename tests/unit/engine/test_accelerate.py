@@ -15,7 +15,7 @@ from torch.nn.utils import prune as prune_hooks
 
 from parp_fairseq.checkpoints.dictionary import dictionary_from
 from parp_fairseq.engine import EngineError, accelerate, acceleration, sparse_modules
-from parp_fairseq.engine.groups import activation_named, find_groups
+from parp_fairseq.engine.groups import Group, activation_named, find_groups
 from parp_fairseq.engine.sparse_modules import ProjectedAttention, SharedInput, SparseLinear
 from parp_fairseq.kernels import native
 
@@ -381,8 +381,8 @@ def test_close_times_are_measured_more_often(monkeypatch, seconds, calls):
 
         return lambda group: run
 
-    monkeypatch.setattr(acceleration, "_dense", taking(0))
-    monkeypatch.setattr(acceleration, "_sparse", taking(1))
+    monkeypatch.setattr(Group, "dense", taking(0))
+    monkeypatch.setattr(Group, "sparse", taking(1))
     monkeypatch.setattr(acceleration.time, "perf_counter", lambda: clock[0])
     (group,) = find_groups(nn.Sequential(nn.Linear(2, 2)))
     found = acceleration._time(group, 3)
