@@ -120,7 +120,8 @@ def copy(name: str, to: Path, force: bool = False) -> Path:
     if not _NAME.fullmatch(target.stem):
         # The yaml holds it as it is.
         raise UserError(
-            f"the copy {target} is also the folder of its runs; use letters, digits, -, _ and . only"
+            f"the name of the copy {target} is also the folder of its runs; use only letters, "
+            "digits, -, _ and ."
         )
     check_output(target, CONFIG, inputs=[source], force=force, option="the copy")
     text = source.read_text(encoding="utf-8")
