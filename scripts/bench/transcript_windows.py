@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare `parp transcribe` with `parp eval`, and windows of long recordings, on a demo's data.
 
-    .venv/bin/python scripts/bench/compare_transcripts.py DEMO_FOLDER
+    .venv/bin/python scripts/bench/transcript_windows.py DEMO_FOLDER
 
 DEMO_FOLDER is one that `parp demo` (or scripts/demo.sh) has filled. Each run's last checkpoint
 becomes a sparse file, which transcribes every recording of the test set; then all of them, one

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time `parp transcribe` as whole processes, on a wav2vec 2.0 base with random weights at 90%.
 
-    .venv/bin/python scripts/bench/transcribe_speed.py
+    .venv/bin/python scripts/bench/transcription_speed.py
 
 First a recording of ten seconds: from the start of the process to its text, and `import torch`
 only, in turn. Then long ones: the real-time factor that the program reports, and its peak memory.
