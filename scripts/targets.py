@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+TINY = ROOT / "parp_fairseq" / "checkpoints" / "tiny.pt"
 PRODUCT = ("parp_fairseq", "hydra_plugins", "examples", "tools", "scripts")
 SOURCES = (".py", ".cpp", ".h", ".sh", "Snakefile")
 OPTIONS = {"interval", "initial", "schedule", "granularity", "include", "exclude"}
@@ -80,8 +81,6 @@ def walk() -> dict[Path, set[int]]:
     import numpy as np
     import soundfile
 
-    from parp_fairseq.checkpoints.shipped import TINY_MODEL
-
     with tempfile.TemporaryDirectory() as name:
         folder, noted = Path(name), Path(name, "called")
         noted.mkdir()
@@ -93,7 +92,7 @@ def walk() -> dict[Path, set[int]]:
             (folder / f"{split}.ltr").write_text("N O | Y E S |\n")
         (folder / "dict.ltr.txt").write_text("".join(f"{letter} 1\n" for letter in "|ENOSY"))
         train = f"--config-name parp_demo common.user_dir=parp_fairseq hydra.run.dir={name}/run "
-        train += f"task.data={name} model.w2v_path={TINY_MODEL} optimization.max_update=2 "
+        train += f"task.data={name} model.w2v_path={TINY} optimization.max_update=2 "
         train += "task.prune.interval=1 common.cpu=true dataset.valid_subset=dev"
         score = f"eval {name}/run/checkpoints/checkpoint_last.pt --data {name} --split dev"
         environment = {**os.environ, "PYTHONPATH": name, "PARP_WALK": str(noted)}
