@@ -1,6 +1,6 @@
 """All commands of `parp`: modules that parse options and call; each loads when it is used."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 import importlib
 import sys
 from typing import Annotated, Any

@@ -1,6 +1,6 @@
 """`parp configs`: the yaml files."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional

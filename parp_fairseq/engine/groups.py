@@ -1,4 +1,4 @@
-"""Linears of a model that can be replaced, alone or together, whatever library it is of."""
+"""Linears of any torch model that can be replaced, singly or together."""
 
 from __future__ import annotations
 

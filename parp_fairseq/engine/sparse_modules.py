@@ -60,12 +60,12 @@ class SharedInput:
         ]
         biased = any(bias is not None for bias in self.biases)
         self.bias: Tensor | None = torch.cat(parts) if biased else None
-        self._apart: list[SparseMatrix] | None = None
+        self._separate: list[SparseMatrix] | None = None
 
     def output(self, number: int, x: Tensor) -> Tensor:
         """What linear `number` makes of `x`."""
         waiting = _waiting()
-        entry = None if self._apart else waiting.pop(self, None)
+        entry = None if self._separate else waiting.pop(self, None)
         if entry is not None:
             shared, left = entry
             if number in left and _is_same(shared, x):
@@ -73,9 +73,9 @@ class SharedInput:
                 if left:
                     waiting[self] = shared, left
                 return output
-            self._apart = [sparse_matrix(self.weight(each)) for each in range(len(self.widths))]
-        if self._apart:
-            return sparse_linear(x, self._apart[number], self.biases[number])
+            self._separate = [sparse_matrix(self.weight(each)) for each in range(len(self.widths))]
+        if self._separate:
+            return sparse_linear(x, self._separate[number], self.biases[number])
         left = dict(enumerate(sparse_linear(x, self.matrix, self.bias).split(self.widths, dim=-1)))
         output = left.pop(number)
         if left:

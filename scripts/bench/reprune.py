@@ -114,7 +114,7 @@ def measure(size: str, device: str, sparsity: float, rounds: int, slow: int) -> 
 
 
 def peak_bytes(way: Callable[[], object], device: str) -> int:
-    """Memory that a way takes beside the weights."""
+    """Memory that a way takes in addition to the weights."""
     if device == "cpu":
         return peak_extra_bytes(way)
     before = torch.cuda.memory_allocated()

@@ -1,7 +1,7 @@
-// A linear layer whose weight is mostly zeros: y = x Wᵀ + b over the kept weights alone.
+// A linear layer whose weight is mostly zeros: y = x Wᵀ + b from the kept weights only.
 //
 // Frames are taken kWidth * kVectors at a time, transposed ("packed"): all frames' values of one
-// input stand side by side. Then each kept weight is one number, broadcast, times a few vectors. The
+// input are side by side. Then each kept weight is one number, broadcast, times a few vectors. The
 // inputs are cut into blocks that stay in the first cache; a row's sums wait in its packed output
 // from one block to the next.
 

@@ -251,7 +251,7 @@ def test_threads_do_not_mix_shared_inputs():
         for x, outputs in zip(inputs, pool.map(run, inputs)):
             for linear, output in zip(linears, outputs):
                 torch.testing.assert_close(output, linear(x))
-    assert together._apart is None
+    assert together._separate is None
 
 
 class Layer(nn.Module):
