@@ -49,7 +49,7 @@ def data_files() -> list[str]:
 
 
 class BuildWithKernels(build_py):
-    """Compiles the kernels too: into the wheel, or for an editable install next to their sources."""
+    """Compiles the kernels too: into the wheel; for an editable install, next to their sources."""
 
     def run(self) -> None:
         """Build; without a compiler, build no kernels; the program says so when it runs."""
