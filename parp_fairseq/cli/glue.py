@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from parp_fairseq.cli.entry_point import INTERRUPTED
 from parp_fairseq.cli.options import Force, listed
-from parp_fairseq.cli.outermost import INTERRUPTED
 
 if TYPE_CHECKING:
     from parp_fairseq.files import Kind

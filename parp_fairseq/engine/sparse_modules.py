@@ -1,4 +1,4 @@
-"""Modules that stand in for linears: the same outputs over the kept weights alone."""
+"""Modules that replace linears: the same outputs, computed from the kept weights only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parp_fairseq.kernels.sparse import SparseMatrix, feed_forward, sparse_linear, sparse_matrix
+from parp_fairseq.kernels.sparse_linear import (
+    SparseMatrix,
+    feed_forward,
+    sparse_linear,
+    sparse_matrix,
+)
 
 
 class SparseLinear(nn.Module):
@@ -30,7 +35,7 @@ class SparseLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out, in), made anew: for a model that reads it."""
+        """The dense weight (out, in), computed when a model reads it."""
         return self.matrix.dense()
 
     def extra_repr(self) -> str:
@@ -39,7 +44,7 @@ class SparseLinear(nn.Module):
 
 
 class SharedInput:
-    """Linears that a model calls one after the other with the same tensor: q, k and v.
+    """Linears that a model calls in turn with the same tensor: q, k and v.
 
     The first call computes all of them; the others take what is theirs. A model that turns out to
     call them with different tensors gets each computed by itself from then on.
@@ -55,12 +60,12 @@ class SharedInput:
         ]
         biased = any(bias is not None for bias in self.biases)
         self.bias: Tensor | None = torch.cat(parts) if biased else None
-        self._apart: list[SparseMatrix] | None = None
+        self._separate: list[SparseMatrix] | None = None
 
     def output(self, number: int, x: Tensor) -> Tensor:
         """What linear `number` makes of `x`."""
         waiting = _waiting()
-        entry = None if self._apart else waiting.pop(self, None)
+        entry = None if self._separate else waiting.pop(self, None)
         if entry is not None:
             shared, left = entry
             if number in left and _is_same(shared, x):
@@ -68,9 +73,9 @@ class SharedInput:
                 if left:
                     waiting[self] = shared, left
                 return output
-            self._apart = [sparse_matrix(self.weight(each)) for each in range(len(self.widths))]
-        if self._apart:
-            return sparse_linear(x, self._apart[number], self.biases[number])
+            self._separate = [sparse_matrix(self.weight(each)) for each in range(len(self.widths))]
+        if self._separate:
+            return sparse_linear(x, self._separate[number], self.biases[number])
         left = dict(enumerate(sparse_linear(x, self.matrix, self.bias).split(self.widths, dim=-1)))
         output = left.pop(number)
         if left:
@@ -117,7 +122,7 @@ class SharedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out, in), made anew: for a model that reads it."""
+        """The dense weight (out, in), computed when a model reads it."""
         return self.shared.weight(self.number)
 
     @property
@@ -196,9 +201,9 @@ class ProjectedAttention(nn.Module):
 
 
 class WavLMProjections:
-    """What a transformers `WavLMAttention` does between its bias and its output, likewise.
+    """Replaces the method `torch_multi_head_self_attention` of a transformers `WavLMAttention`.
 
-    It stands in for the method `torch_multi_head_self_attention`.
+    It calls the projections as modules, as `ProjectedAttention` does.
     """
 
     def __init__(self, attention: Any) -> None:

@@ -1,4 +1,4 @@
-"""The outermost frame of `parp`: what no command should have to think of ends in one line."""
+"""How `parp` starts and ends: bad input, Ctrl-C and failing streams end in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from parp_fairseq.errors import EXIT_CODE, INTERRUPTED, reported
 
 CLOSED_PIPE = 1
-"""The exit code when whoever reads standard output has left, as `head` does."""
+"""The exit code when the reader of standard output has left, as `head` does."""
 
 _STANDARD_OUTPUT = "standard output"
 # Characters that are shown on either side of one that cannot be written.
@@ -40,7 +40,7 @@ def run(program: Callable[[], object]) -> int:
 
 
 def _ended(program: Callable[[], object]) -> int:
-    """Run a program to its own end, well or not; return its exit code."""
+    """Run a program to its end; return its exit code."""
     try:
         with reported():
             program()
@@ -57,7 +57,7 @@ def interrupted() -> int:
 
 
 class _StandardOutput(io.FileIO):
-    """Standard output whose errors tell that they are its own."""
+    """Standard output whose errors say that they are its own."""
 
     def write(self, data: Any) -> int:
         try:
@@ -69,7 +69,7 @@ class _StandardOutput(io.FileIO):
 
 @contextlib.contextmanager
 def _patient_streams() -> Iterator[None]:
-    """Streams that write what their encoding lacks as \\u escapes, for terminals of ASCII."""
+    """Streams that write what their encoding lacks as \\u escapes, for ASCII terminals."""
     before = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -102,7 +102,7 @@ def _not_encoded(error: UnicodeEncodeError) -> str:
 
 
 def _refused(error: OSError) -> int:
-    """Tell what the operating system refused; return the exit code."""
+    """Report what the operating system refused; return the exit code."""
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
     if error.filename == _STANDARD_OUTPUT:
@@ -112,7 +112,7 @@ def _refused(error: OSError) -> int:
 
 
 def _end(line: str, code: int = EXIT_CODE) -> int:
-    # Standard error may be a full disk as well: the exit code then says it alone.
+    # Standard error may be on a full disk as well: then only the exit code says it.
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
     return code

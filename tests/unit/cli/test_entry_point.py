@@ -10,9 +10,10 @@ from pathlib import Path, PurePath
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from parp_fairseq import cli
-from parp_fairseq.cli.commands import app
+from parp_fairseq.cli.commands import COMMANDS, app
 from parp_fairseq.config import shipped
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,18 +124,35 @@ def test_usage(parp):
 
 def commands(group, path=()):
     """Every command's path and help."""
-    for command in group.registered_commands:
-        yield (
-            (*path, command.name or command.callback.__name__),
-            command.help or command.callback.__doc__,
-        )
-    for inner in group.registered_groups:
-        yield from commands(inner.typer_instance, (*path, inner.name))
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command.help
 
 
-@pytest.mark.parametrize(("path", "help_text"), commands(app))
+@pytest.mark.parametrize(("path", "help_text"), commands(get_command(app)))
 def test_every_command_has_an_example(path, help_text):
     assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_the_list_of_commands_is_whole_and_loads_none_of_them(columns):
+    code = (
+        "import sys; from parp_fairseq.cli.entry_point import run\n"
+        "from parp_fairseq.cli.commands import COMMANDS, app\n"
+        "sys.argv = ['parp', '--help']; run(app)\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    environment = {**os.environ, "COLUMNS": columns}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
+    for name, (_, _, line) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.M)
+    own = [name for name in done.stderr.split() if name.startswith("parp_fairseq.cli.")]
+    assert own == ["parp_fairseq.cli.entry_point", "parp_fairseq.cli.commands"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +164,9 @@ def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
     assert PurePath(hydra["run"]["dir"], "checkpoints", "checkpoint_best.pt").match(pattern)
 
 
-@pytest.mark.parametrize("module", ["parp_fairseq.cli.outermost", "typer", "parp_fairseq.pruning"])
+@pytest.mark.parametrize(
+    "module", ["parp_fairseq.cli.entry_point", "typer", "parp_fairseq.pruning"]
+)
 def test_ctrl_c_while_modules_are_imported(module):
     code = (
         "import sys\n"

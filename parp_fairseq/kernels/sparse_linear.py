@@ -1,4 +1,4 @@
-"""Linear layers whose weights are mostly zeros, run over the kept weights alone."""
+"""Linear layers whose weights are mostly zeros, computed from the kept weights only."""
 
 from __future__ import annotations
 

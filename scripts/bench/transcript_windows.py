@@ -1,25 +1,22 @@
 #!/usr/bin/env python3
-"""What `parp transcribe` hears beside `parp eval`, and in long recordings, on a demo's data.
+"""Compare `parp transcribe` with `parp eval`, and windows of long recordings, on a demo's data.
 
-    .venv/bin/python scripts/bench/transcripts.py DEMO_FOLDER
+    .venv/bin/python scripts/bench/transcript_windows.py DEMO_FOLDER
 
 DEMO_FOLDER is one that `parp demo` (or scripts/demo.sh) has filled. Each run's last checkpoint
 becomes a sparse file, which transcribes every recording of the test set; then all of them, one
-behind the other with 0.3 s between, as one recording, in windows of several lengths.
+after the other with 0.3 s between, as one recording, in windows of several lengths.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import numpy as np
 import soundfile
-from machine import machine
+from measuring import machine
 
 from parp_fairseq.evaluation import evaluate
 from parp_fairseq.evaluation.edits import edit_counts
