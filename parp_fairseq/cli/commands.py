@@ -13,7 +13,6 @@ from parp_fairseq.cli import (
     demo,
     evaluation,
     export,
-    glue,
     imp,
     inspect,
     manifest,
@@ -76,7 +75,6 @@ app.command("report")(demo.report)
 app.command("export")(export.export)
 app.command("transcribe")(transcribe.transcribe)
 app.command("repair")(export.repair)
-app.add_typer(glue.app, name="glue")
 app.add_typer(configs.app, name="configs")
 
 

@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_glue import bert_folder, glue_folder
 from small_model import random_state, save
 from small_sparse import about, file_of
 
@@ -200,35 +199,7 @@ def world(tmp_path_factory):
     write(root / "impfolder" / "imp.json", '{"config_name": "other"}')
     write(root / "impfolder" / "masks" / "01_0.1.safetensors", "of its first round")
     write(root / "full" / "something", "x")
-    glue_world(root)
     return root
-
-
-def glue_world(root: Path) -> None:
-    """GLUE folders and folders of transformers, good and bad."""
-    glue_folder(root / "glue", train=4, dev=4)
-    header = "index\tsentence1\tsentence2\tlabel\n"
-    bad = {
-        "glue_short": f"{header}0\tthe tea\n",
-        "glue_column": "index\tsentence1\tsentence2\n0\ta\tb\n",
-        "glue_label": f"{header}0\ta\tb\tperhaps\n",
-        "glue_rows": header,
-    }
-    for name, text in bad.items():
-        write(root / name / "RTE" / "train.tsv", text)
-        shutil.copy(root / "glue" / "RTE" / "dev.tsv", root / name / "RTE")
-    bert_folder(root / "bert")
-    for name in ("bert_cut", "bert_words", "bert_type", "gpt"):
-        shutil.copytree(root / "bert", root / name)
-    weights = root / "bert_cut" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5_000])
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (root / "bert_words" / name).unlink()
-    write(root / "bert_type" / "config.json", '{"model_type": "nosuch"}')
-    write(
-        root / "gpt" / "config.json",
-        '{"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2}',
-    )
 
 
 def snapshot(root: Path) -> dict[str, str]:
@@ -241,9 +212,6 @@ def snapshot(root: Path) -> dict[str, str]:
     }
 
 
-GLUE = "glue run --task rte --model bert --out new --data"
-GLUE_MODEL = "glue run --task rte --data glue --out new --model"
-TRANSFER = "glue transfer --tasks cola,rte --model bert --data glue --out new"
 EVAL = "eval good.pt --data data --split valid"
 HEAR = "transcribe good.pt"
 TABLE = "manifest table table_a.flac.tsv --out new"
@@ -523,62 +491,6 @@ CASES = {
     "imp --out full task.data=data model.w2v_path=tiny.pt": r"full",
     "imp --out new task.prune.method=dense": r"task\.prune\.method",
     "imp --out new nonsense": r"nonsense",
-    # glue
-    "glue run --task mrcp --model bert --data glue --out new": r"did you mean mrpc",
-    "glue run --task , --model bert --data glue --out new": r"no task",
-    "glue run --task rte --model bert": r"--data",
-    "glue run --task rte --data glue": r"--model",
-    f"{GLUE} gone": r"gone: no such folder",
-    f"{GLUE} emptycorpus": r"RTE/train\.tsv: no such file",
-    f"{GLUE} glue_short": r"RTE/train\.tsv row 2 has 2 columns",
-    f"{GLUE} glue_column": r"row 1: no column 'label'",
-    f"{GLUE} glue_label": r"row 2: the label is 'perhaps'",
-    f"{GLUE} glue_rows": r"holds no example",
-    f"{GLUE_MODEL} gone": r"gone: no such model folder",
-    f"{GLUE_MODEL} notes.txt": r"notes\.txt: no such model folder",
-    f"{GLUE_MODEL} audio": r"audio is no folder of transformers",
-    f"{GLUE_MODEL} exported": r"exported/config\.json names no model_type",
-    f"{GLUE_MODEL} bert_cut": r"bert_cut/model\.safetensors: not a readable model",
-    f"{GLUE_MODEL} bert_words": r"bert_words has no tokenizer",
-    f"{GLUE_MODEL} bert_type": r"bert_type.*config.*nosuch",
-    f"{GLUE_MODEL} gpt": r"no scope is known for a model of type 'gpt2'.*include",
-    f"{GLUE} glue --sparsity 1.5": r"--sparsity is 1\.5",
-    f"{GLUE} glue --sparsity nan": r"--sparsity",
-    f"{GLUE} glue --method magic": r"--method.*magic",
-    f"{GLUE} glue --method pary": r"did you mean parp",
-    f"{GLUE} glue --method mask": r"--mask is missing",
-    f"{GLUE} glue --method mpi --mask mask.safetensors": r"--mask goes with",
-    f"{GLUE} glue --method mask --mask gone.safetensors": r"--mask gone\.safetensors: no such file",
-    f"{GLUE} glue --method mask --mask mask.safetensors": r"mask\.safetensors.*no mask for",
-    f"{GLUE} glue --method mask --mask plain.safetensors": r"plain\.safetensors.*not a mask",
-    f"{GLUE} glue --method omp --initial random": r"--initial.*omp",
-    f"{GLUE} glue --method parp --initial nothing": r"--initial is 'nothing'; use magnitude",
-    f"{GLUE} glue --method imp --sparsity 1": r"--sparsity is 1",
-    f"{GLUE} glue --method imp --imp-of half": r"--imp-of",
-    f"{GLUE} glue --interval 0": r"interval is 0",
-    f"{GLUE} glue --interval-unit year": r"year",
-    f"{GLUE} glue --granularity layer": r"granularity is 'layer'",
-    f"{GLUE} glue --method parp_p --initial-sparsity 0.9": r"initial_sparsity",
-    f"{GLUE} glue --include encoder.blocks.*": r"encoder\.blocks",
-    f"{GLUE} glue --seeds 0": r"--seeds is 0",
-    f"{GLUE} glue --seed -1": r"--seed is -1",
-    f"{GLUE} glue --epochs 0": r"--epochs is 0",
-    f"{GLUE} glue --batch 12": r"--batch 12 is no multiple of --micro-batch 8",
-    f"{GLUE} glue --precision fp16": r"--precision is .fp16.; use fp32 or bf16",
-    f"{GLUE} glue --learning-rate 0": r"--learning-rate is 0",
-    f"{GLUE} glue --warmup 1": r"--warmup is 1",
-    f"{GLUE} glue --limit-train 0": r"--limit-train is 0",
-    f"{GLUE} glue --max-length 512": r"--max-length is 512, and bert takes 128",
-    f"{GLUE} glue --json notes.txt": r"notes\.txt is there",
-    "glue run --task rte --model bert --data glue --out full": r"full holds something else",
-    "glue run --task rte --model bert --data glue --out notes.txt": r"notes\.txt is a file",
-    "glue transfer --tasks rte --model bert --data glue --out new": r"--tasks",
-    "glue transfer --tasks cola,rte --out full --report": r"full holds no runs on GLUE",
-    f"{TRANSFER} --source mpi": r"--source is 'mpi'",
-    f"{TRANSFER} --sparsity 0": r"--sparsity is 0",
-    f"{TRANSFER} --alone dense": r"--alone dense",
-    f"{TRANSFER} --png notes.txt": r"notes\.txt is there",
-    f"{TRANSFER} --markdown notes.json": r"notes\.json is there",
     # no command of ours
     "traim": r"traim",
     "export": r"CHECKPOINT|checkpoint|Missing",

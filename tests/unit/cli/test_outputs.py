@@ -197,25 +197,3 @@ def test_a_checkpoint_of_old_torch_counts_as_one(folder, parp):
     torch.save({"a": 1}, folder / "out.pt", _use_new_zipfile_serialization=False)
     command = COMMANDS["fairseq"][0].replace("OUT", "out.pt")
     refused(parp, folder, command, "there already; give another name or --force")
-
-
-def test_results_on_glue_replace_neither_others_json_nor_a_file_of_the_runs(folder, parp):
-    runs = folder / "runs"
-    for name in ("glue.json", "cola/dense/seed1/result.json", "overlap_omp_0.7_seed1.json"):
-        (runs / name).parent.mkdir(parents=True, exist_ok=True)
-        (runs / name).write_text('{\n "tasks": [\n]\n}\n')
-    (folder / "package.json").write_text('{\n "name": "mine"\n}\n')
-    transfer = "transfer --tasks cola,rte --report"
-    for command in (transfer, "run --task cola --method mpi"):
-        line = f"glue {command} --out runs --force"
-        for file in ("list.json", "package.json"):
-            refused(parp, folder, f"{line} --json {file}", f"{file} is there and is not a file of")
-        for file in (*sorted(runs.rglob("*.json")), "runs/cola/new.json", "runs/masks/a"):
-            refused(parp, folder, f"{line} --json {file}", "is for the runs in runs; give another")
-        # Nothing is there yet, but will be.
-        line = f"glue {command} --out new --json"
-        refused(parp, folder, f"{line} new/glue.json", "is for the runs in new")
-        refused(parp, folder, f"{line} runs/../new/rte/x.json", "is for the runs in new")
-    for option in ("--markdown", "--png"):
-        line = f"glue {transfer} --out runs {option} runs/glue.json --force"
-        refused(parp, folder, line, f"{option} runs/glue.json is for the runs in runs")
