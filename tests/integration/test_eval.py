@@ -386,7 +386,7 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp
 
 @pytest.mark.legacy
 def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
-    from parp_fairseq.engine import acceleration, accelerate
+    from parp_fairseq.engine import accelerate, acceleration
     from parp_fairseq.export.sparse import export_sparse
 
     data, checkpoints = several
