@@ -7,14 +7,12 @@ What training refuses is in test_bad_input.py, existing outputs in tests/unit/cl
 from __future__ import annotations
 
 import copy
-import io
 import json
 import re
 import shutil
 import subprocess
 import sys
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,6 @@ from safetensors.torch import save_file
 from small_model import random_state, save
 from small_sparse import about, file_of
 
-from parp_fairseq import cli
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.masks.files import save_mask
@@ -485,18 +482,14 @@ def snapshot(root: Path) -> dict[Path, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("command", [command for command, _, _ in parsed(FULL)])
-def test_bad_input(command, world, monkeypatch):
+def test_bad_input(command, world, parp, monkeypatch):
     monkeypatch.chdir(world)
-    monkeypatch.setattr(sys, "argv", ["parp", *command.split()])
     # fairseq waits before it reads a damaged file again.
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     before = snapshot(world)
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-    check(command, stop.value.code, out.getvalue(), err.getvalue())
+        check(command, *parp(*command.split()))
     assert snapshot(world) == before
 
 

@@ -7,7 +7,6 @@ import copy
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import soundfile
 import torch
 from stock_infer import run_fairseq_infer
 
-from parp_fairseq import cli
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, evaluate
 from parp_fairseq.export.fairseq import export_fairseq
@@ -339,22 +337,13 @@ def several(made, tmp_path_factory):
 
 
 @pytest.fixture
-def parp(monkeypatch, capsys):
+def parp_eval(parp):
     """Run `parp eval`; returns exit code, standard output and standard error."""
-
-    def run(*arguments):
-        quick = ("--device", "cpu", "--workers", "0")
-        monkeypatch.setattr(sys, "argv", ["parp", "eval", *map(str, arguments), *quick])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return run
+    return lambda *arguments: parp("eval", *arguments, "--device", "cpu", "--workers", "0")
 
 
 @pytest.mark.legacy
-def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp_path):
+def test_many_checkpoints_and_splits_in_one_call(several, parp_eval, monkeypatch, tmp_path):
     data, checkpoints = several
     alone = [
         evaluate(path, data, split, **CPU) for path in checkpoints for split in ("test", "dev")
@@ -364,7 +353,7 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp
     monkeypatch.setattr(decode, "build_model", lambda *a, **k: built.append(1) or build(*a, **k))
     files = ("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv")
     files += ("--transcripts", tmp_path / "heard")
-    code, out, err = parp(*checkpoints, "--data", data, "--split", "test,dev", *files)
+    code, out, err = parp_eval(*checkpoints, "--data", data, "--split", "test,dev", *files)
     assert (code, err, len(built)) == (0, "", 2)
     assert json.loads((tmp_path / "s.json").read_text()) == [score.to_json() for score in alone]
     with open(tmp_path / "s.csv", newline="") as handle:
@@ -380,7 +369,7 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp, monkeypatch, tmp
     assert alone[3].utterances[-1].words.insertions > 0
     assert len(list((tmp_path / "heard").rglob("*.tsv"))) == 4
 
-    code, out, err = parp(checkpoints[0], "--data", data, "--split", "dev", "--json", "-")
+    code, out, err = parp_eval(checkpoints[0], "--data", data, "--split", "dev", "--json", "-")
     assert (code, json.loads(out)) == (0, [alone[1].to_json()])
 
 
@@ -412,7 +401,7 @@ def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
 
 
 @pytest.mark.legacy
-def test_theta_scores_as_a_checkpoint_that_holds_it(several, parp, tmp_path):
+def test_theta_scores_as_a_checkpoint_that_holds_it(several, parp_eval, tmp_path):
     from parp_fairseq.pruning import Pruner, Scope, SparsitySchedule, magnitude_mask
 
     data, checkpoints = several
@@ -436,14 +425,14 @@ def test_theta_scores_as_a_checkpoint_that_holds_it(several, parp, tmp_path):
     assert (found.weights, other.weights) == ("theta", "subnetwork")
     assert found.zeros == 0.0 and other.zeros == pytest.approx(0.9, abs=1e-4)
     arguments = (tmp_path / "run.pt", "--data", data, "--split", "dev", "--weights", "theta")
-    code, out, err = parp(*arguments, "--json", tmp_path / "s.json")
+    code, out, err = parp_eval(*arguments, "--json", tmp_path / "s.json")
     assert (code, err) == (0, "")
     assert json.loads((tmp_path / "s.json").read_text()) == [found.to_json()]
     assert out.splitlines()[1].split()[-2:] == ["theta", "0.00"]
 
 
 @pytest.mark.legacy
-def test_an_interrupted_evaluation(several, parp, monkeypatch, tmp_path):
+def test_an_interrupted_evaluation(several, parp_eval, monkeypatch, tmp_path):
     data, checkpoints = several
     transcribe, calls = decode.transcribe, []
 
@@ -456,7 +445,7 @@ def test_an_interrupted_evaluation(several, parp, monkeypatch, tmp_path):
     monkeypatch.setattr(decode, "transcribe", interrupted)
     arguments = (*checkpoints, "--data", data, "--split", "dev,test")
     files = ("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv")
-    code, out, err = parp(*arguments, *files, "--transcripts", tmp_path / "heard")
+    code, out, err = parp_eval(*arguments, *files, "--transcripts", tmp_path / "heard")
     assert code == 130
     assert err.splitlines() == [
         "parp: interrupted: 1 of 4 scores were done; no JSON or CSV is written"
@@ -467,13 +456,15 @@ def test_an_interrupted_evaluation(several, parp, monkeypatch, tmp_path):
     ]
 
 
-def test_a_checkpoint_that_cannot_be_built_leaves_the_scores_before_it(several, parp, tmp_path):
+def test_a_checkpoint_that_cannot_be_built_leaves_the_scores_before_it(
+    several, parp_eval, tmp_path
+):
     data, checkpoints = several
     state = torch.load(checkpoints[0], weights_only=False)
     del state["model"]["w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"]
     torch.save(state, tmp_path / "short.pt")
     arguments = (checkpoints[0], tmp_path / "short.pt", "--data", data, "--split", "dev")
-    code, out, err = parp(*arguments, "--json", tmp_path / "s.json")
+    code, out, err = parp_eval(*arguments, "--json", tmp_path / "s.json")
     assert code == 2
     assert len(err.splitlines()) == 1
     assert "short.pt: fairseq cannot build its model" in err and "fc2.weight" in err
