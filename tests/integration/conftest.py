@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from running import Trainer
 
@@ -33,18 +31,3 @@ def finetuned(trainer_in, tmp_path_factory):
     checkpoint = run.folder / "checkpoints" / "checkpoint_last.pt"
     assert checkpoint.is_file(), run.tail
     return checkpoint
-
-
-@pytest.fixture
-def parp(monkeypatch, capsys):
-    """Run `parp` in this process; return its exit code, what it printed, and its errors."""
-    from parp_fairseq.cli import main
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["parp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        printed = capsys.readouterr()
-        return stop.value.code or 0, printed.out, printed.err
-
-    return run
