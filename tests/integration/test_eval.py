@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_model import random_state
 from stock_infer import run_fairseq_infer
 
 from parp_fairseq.errors import UserError
@@ -62,96 +63,57 @@ def write_data(folder: Path, labels: str, utterances: int = 26) -> Path:
 def save_checkpoints(folder: Path, data: Path, labels: str) -> dict[str, Path]:
     """A random pre-trained model and its fine-tuned form, in the forms fairseq has used."""
     from fairseq import tasks
+    from fairseq.data import Dictionary
     from omegaconf import OmegaConf
 
-    torch.manual_seed(7)
-    folder.mkdir(parents=True)
-    paths = {name: folder / f"{name}.pt" for name in ("pretrained", "finetuned", "args", "no_dict")}
-    network = {
-        "_name": "wav2vec2",
-        "extractor_mode": "default",
-        "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
-        "encoder_layers": 2,
-        "encoder_embed_dim": 32,
-        "encoder_ffn_embed_dim": 64,
-        "encoder_attention_heads": 4,
-        "final_dim": 16,
-        "latent_vars": 8,
-        "latent_groups": 2,
-        "quantize_targets": True,
-        "conv_pos": 16,
-        "conv_pos_groups": 4,
-    }
-    common = {
-        "common": {"tpu": False, "seed": 1},
-        "distributed_training": {"ddp_backend": "legacy_ddp"},
-        **dict.fromkeys(("criterion", "optimizer", "lr_scheduler")),
-    }
-    pretraining = {"_name": "audio_pretraining", "data": "/gone", "normalize": False}
-    cfg = {**common, "model": network, "task": pretraining}
-    root = OmegaConf.create(cfg)
-    history = {
-        "optimizer_name": "FairseqAdam",
-        "criterion_name": "x",
-        "lr_scheduler_state": {},
-        "num_updates": 3,
-    }
-    rest = {"optimizer_history": [history], "extra_state": {"metrics": [], "train_iterator": None}}
-    model = tasks.setup_task(root.task).build_model(root.model)
-    state = {"args": None, "cfg": cfg, "model": model.state_dict(), **rest}
-    torch.save(state, paths["pretrained"])
-
-    finetuning = {"_name": "audio_finetuning", "labels": labels}
-    model = {
-        "_name": "wav2vec_ctc",
-        "w2v_path": str(paths["pretrained"]),
-        "layerdrop": 0.1,
-        "apply_mask": True,
-        "mask_prob": 0.6,
-        "mask_channel_prob": 0.2,
-    }
-    for section in (finetuning, model):
-        section.update(data=str(data), normalize=False)
-    cfg = {**common, "task": finetuning, "model": model}
-    root = OmegaConf.create(cfg)
-    task = tasks.setup_task(root.task)
-    network = task.build_model(root.model)
-    with torch.no_grad():
-        # Without training every frame would look alike; a steep head makes them differ.
-        network.w2v_encoder.proj.weight.mul_(40)
+    state = random_state(sparsity=0.0)
+    dictionary = Dictionary()
+    for symbol in SYMBOLS[labels]:
+        dictionary.add_symbol(symbol)
+    # Without training every frame would look alike; a steep head makes them differ.
+    head = {"weight": 7 * torch.randn(len(dictionary), 32), "bias": torch.zeros(len(dictionary))}
+    for name, tensor in head.items():
+        state["model"][f"w2v_encoder.proj.{name}"] = tensor
+    cfg, where = state["cfg"], {"data": str(data), "normalize": False}
+    cfg.update(dict.fromkeys(("criterion", "optimizer", "lr_scheduler")))
+    cfg["task"] = {"_name": "audio_finetuning", "labels": labels, **where}
+    cfg["model"].update(where, layerdrop=0.1, mask_prob=0.6, mask_channel_prob=0.2)
     # The Trainer saves every setting, defaults included.
-    cfg["model"] = OmegaConf.to_container(network.cfg, resolve=True, enum_to_str=True)
+    task = tasks.setup_task(OmegaConf.create(cfg).task)
     cfg["task"] = OmegaConf.to_container(task.cfg, resolve=True, enum_to_str=True)
-    weights = {"model": network.state_dict(), "task_state": task.state_dict()}
-    state = {"args": None, "cfg": cfg, **weights, **rest}
-    torch.save(state, paths["finetuned"])
-    torch.save({**state, "task_state": {}}, paths["no_dict"])
-
+    inner = cfg["model"]["w2v_args"]
+    state["task_state"] = {"target_dictionary": dictionary}
+    state["optimizer_history"][0].update(criterion_name="x", lr_scheduler_state={})
     # As fine-tuned models were saved before fairseq 0.10.2: flat namespaces, no dictionary.
-    flat = {"lr": [0.1], "optimizer": "adam", "task": "audio_pretraining"}
-    w2v_args = {**cfg["model"]["w2v_args"]["model"], **flat, "arch": "wav2vec2", "data": "/gone"}
-    w2v_args.update(normalize=False, criterion="wav2vec")
-    args = {**model, **flat, "arch": "wav2vec_ctc", "labels": labels, "criterion": "ctc"}
-    for values in (args, w2v_args):
-        values.pop("_name", None)
-    args["w2v_args"] = argparse.Namespace(**w2v_args)
-    old = {**state, "args": argparse.Namespace(**args), "cfg": None, "task_state": {}}
-    torch.save(old, paths["args"], _use_new_zipfile_serialization=False)
-    return paths
+    flat = {"lr": [0.1], "optimizer": "adam", "task": "audio_pretraining", "normalize": False}
+    w2v_args = argparse.Namespace(
+        **{**inner["model"], **flat, "arch": "wav2vec2", "data": "/gone", "criterion": "wav2vec"}
+    )
+    args = {**cfg["model"], **flat, "arch": "wav2vec_ctc", "labels": labels, "criterion": "ctc"}
+    old = argparse.Namespace(**{**args, "w2v_args": w2v_args})
+    prefix = "w2v_encoder.w2v_model."
+    network = {k[len(prefix) :]: v for k, v in state["model"].items() if k.startswith(prefix)}
+    folder.mkdir(parents=True)
+    for name, content in {
+        "pretrained": {**state, "cfg": {**cfg, **inner}, "model": network, "task_state": {}},
+        "finetuned": state,
+        "no_dict": {**state, "task_state": {}},
+        "args": {**state, "args": old, "cfg": None, "task_state": {}},
+    }.items():
+        torch.save(content, folder / f"{name}.pt", _use_new_zipfile_serialization=name != "args")
+    return {path.stem: path for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Labels → data with such labels, and checkpoints; the pre-trained file is gone."""
+    """Labels → data with such labels, and checkpoints."""
     found = {}
 
     def make(labels):
         if labels not in found:
             folder = tmp_path_factory.mktemp(labels)
             data = write_data(folder / "data", labels, 26 if labels == "ltr" else 24)
-            paths = save_checkpoints(folder / "checkpoints", data, labels)
-            paths["pretrained"].rename(folder / "moved.pt")
-            found[labels] = data, {**paths, "pretrained": folder / "moved.pt"}
+            found[labels] = data, save_checkpoints(folder / "checkpoints", data, labels)
         return found[labels]
 
     return make
@@ -297,7 +259,8 @@ def test_a_wrong_dictionary_never_scores_in_silence(
     exported.mkdir()
     shutil.copy(paths["no_dict"], exported / "model.pt")
     # Nothing in the file says which dictionary is right, and the data's is the only one.
-    assert evaluate(exported / "model.pt", other, "test", **CPU).rate != expected.rate
+    wrong = evaluate(exported / "model.pt", other, "test", **CPU)
+    assert wrong.utterances != expected.utterances
     shutil.copy(data / "dict.ltr.txt", exported)
 
     def refused(checkpoint, pattern):
@@ -306,7 +269,8 @@ def test_a_wrong_dictionary_never_scores_in_silence(
 
     refused(exported / "model.pt", r"exported/dict\.ltr\.txt and .*other/dict\.ltr\.txt number")
     export_fairseq(paths["finetuned"], exported / "again.pt")
-    assert evaluate(exported / "again.pt", other, "test", **CPU).rate == expected.rate
+    again = evaluate(exported / "again.pt", other, "test", **CPU)
+    assert again.utterances == expected.utterances
     (exported / "dict.ltr.txt").unlink()
     refused(exported / "again.pt", r"other/dict\.ltr\.txt is not the dictionary that .*again")
     write_lines(other / "dict.ltr.txt", ["| 1", "E 1"])
