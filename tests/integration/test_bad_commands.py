@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +173,9 @@ def world(tmp_path_factory):
     return root
 
 
-# Lines at the margin are commands, indented ones what is put into {} and a pattern that the error
-# must match. Those of CHEAP end before torch is imported. ~: the error need not repeat the input.
+# Lines at the margin are commands. An indented one holds what is put into {}, | between them, and
+# a pattern that the error must match (~: it need not repeat the input). Those of CHEAP end before
+# torch is imported.
 CHEAP = r"""
 mask make {} --sparsity 0.5 -o new
 export {} --format sparse -o new
@@ -186,8 +188,7 @@ eval {} --data data --split valid
     none.pt                     :: no such checkpoint
 mask make tiny -o new --sparsity {}
     2                           :: --sparsity is 2.0; .*fraction between 0 and 1
-    -0.5                        :: fraction between 0 and 1
-    nan                         :: fraction between 0 and 1
+    -0.5 | nan                  :: fraction between 0 and 1
     half                        :: ~ --sparsity.*valid number
     0.5 --method random --seed 18446744073709551616 :: from -2\^63 to 2\^64 - 1
     0.5 --method magic          :: use magnitude, random, random_init
@@ -205,22 +206,18 @@ inspect tiny {}
     --against none              :: no such mask or checkpoint
     --png notes.txt             :: {other} a PNG
 export good.pt -o new --format {}
-    hf --dtype fp16             :: --dtype.*sparse
-    onnx --dtype fp16           :: --dtype.*sparse
+    hf --dtype fp16 | onnx --dtype fp16 :: --dtype.*sparse
     gguf                        :: 'fairseq', 'sparse', 'hf', 'onnx'
 export good.pt --format {} -o notes.txt
-    hf                          :: ~ notes.txt is a file, not a folder
-    onnx                        :: ~ notes.txt is a file, not a folder
+    hf | onnx                   :: ~ notes.txt is a file, not a folder
 eval good.pt {}
     --split valid               :: ~ Missing option '--data'
     --split valid --data none   :: no such folder; give the folder that holds valid.tsv
     --data data --split test    :: no such manifest; the splits in data are: train, valid
     --data data --split ,       :: ~ no split
-    --data data --split valid,train,valid :: (twice|duplicate)
-    good.pt --data data --split valid     :: (twice|duplicate)
+    --data data --split valid,train,valid | good.pt --data data --split valid :: (twice|duplicate)
 eval good.pt --data data --split valid {}
-    --device gpuu               :: use cpu, cuda, or cuda:N
-    --device cuda:x             :: use cpu, cuda, or cuda:N
+    --device gpuu | --device cuda:x :: use cpu, cuda, or cuda:N
     --engine fast               :: use one of dense, sparse
     --engine sparse --device cuda :: works on the CPU
     --max-tokens 0              :: {from1}
@@ -278,15 +275,13 @@ transcribe {} audio/a.flac
     hubert                      :: 'hubert'.*Wav2Vec2ForCTC|lacks vocab\.json
     exported                    :: lacks model\.safetensors
 mask make {} -o new --sparsity 0.5
-    nan.pt                      :: fc1\.weight holds NaN or infinity
-    inf.pt                      :: fc1\.weight holds NaN or infinity
+    nan.pt | inf.pt             :: fc1\.weight holds NaN or infinity
     tiny --include encoder.blocks.* :: matches no weight.*names such as encoder\.layers
     tiny --exclude *            :: --exclude leaves nothing
 mask make tiny --sparsity 0.5 -o {}
     /proc/x                     :: cannot be written
 mask info {}
-    text.pt                     :: not a readable mask file
-    cutmask.safetensors         :: not a readable mask file
+    text.pt | cutmask.safetensors :: not a readable mask file
     plain.safetensors           :: but not a mask
     emptycorpus                 :: holds no masks
 mask iou mask.safetensors {}
@@ -295,8 +290,7 @@ mask iou mask.safetensors {}
 inspect good.pt {}
     --against mask.safetensors  :: also masks encoder\.layers.*same model and scope
 export {} -o new
-    conformer.pt --format hf    :: layer_type=conformer
-    conformer.pt --format onnx  :: layer_type=conformer
+    conformer.pt --format hf | conformer.pt --format onnx :: layer_type=conformer
     spaced.pt --format onnx     :: the symbol .* vocab\.txt
 transcribe {} audio/a.flac
     mask.safetensors            :: is a mask file, which holds no weights
@@ -331,11 +325,8 @@ transcribe good.pt {}
     audio/a.flac --window nan   :: expected 6 or more|at least 6
     audio/a.flac audio/b.flac --format srt :: ~ one recording
 transcribe stock/model.pt audio/a.flac -o {}
-    audio/a.flac --force        :: is also an input
-    stock/model.pt --force      :: is also an input
-    stock/dict.ltr.txt --force  :: is also an input
-    audio/b.flac --force        :: {other} a text file that ends in \.txt
-    notes.md --force            :: {other} a text file that ends in \.txt
+    audio/a.flac --force | stock/model.pt --force | stock/dict.ltr.txt --force :: is also an input
+    audio/b.flac --force | notes.md --force :: {other} a text file that ends in \.txt
     notes.txt                   :: {exists}.*--force
     notes.json --force --format jsonl :: {other} JSON lines
     notes.txt --force --format ctm :: {other} a CTM
@@ -345,8 +336,7 @@ transcribe stock/model.pt audio/a.flac -o {}
 manifest table {} --out new
     none.tsv                    :: no such table
     audio                       :: \.tsv, \.csv, \.jsonl
-    empty.tsv                   :: has no rows; expected the columns path and text
-    header.tsv                  :: has no rows; expected the columns path and text
+    empty.tsv | header.tsv      :: has no rows; expected the columns path and text
     columns.tsv                 :: row 1: no column 'path' among file, words
     ragged.tsv                  :: row 2 has 1 columns, expected 2
     twice.tsv                   :: row 3: .*a\.flac.* row 2
@@ -358,8 +348,7 @@ manifest table {} --out new
     half.jsonl                  :: row 1 cannot be read as JSON
     slow.wav.tsv                :: row 2: .*8000 samples a second, expected 16000.*--convert
     short.wav.tsv               :: row 2: .*shorter than 25 ms
-    cut.wav.tsv                 :: row 2: .*cut\.wav is cut off
-    cut.wav.tsv --convert       :: row 2: .*cut\.wav is cut off
+    cut.wav.tsv | cut.wav.tsv --convert :: row 2: .*cut\.wav is cut off
     text.wav.tsv                :: row 2: .*text\.wav cannot be read as audio
     nan8.wav.tsv --convert      :: row 2: .*nan8\.wav holds NaN
 manifest table own/train.tsv --out {}
@@ -394,8 +383,7 @@ manifest commonvoice {} --out new
     --release badrelease --lang nl  :: nl/train\.tsv row 1: no column 'client_id'
 manifest commonvoice --release release --lang nl --out {}
     release/nl                  :: is also an input
-    new --hours -1              :: a number above 0|more than 0|above 0
-    new --hours 1 --dev-hours 0 :: a number above 0|more than 0|above 0
+    new --hours -1 | new --hours 1 --dev-hours 0 :: a number above 0|more than 0|above 0
     new --splits none           :: no such folder or archive
     new --voice klingon         :: espeak-ng.*, en-us
 manifest joint {} --out new
@@ -451,10 +439,11 @@ def parsed(table: str) -> list[tuple[str, str, str]]:
             indented = False
             continue
         indented = True
-        fill, pattern = (part.strip() for part in line.split("::"))
+        fills, pattern = (part.strip() for part in line.split("::"))
         for word, meaning in WORDS.items():
             pattern = pattern.replace(word, meaning)
-        cases += [(template.replace("{}", fill), fill, pattern) for template in templates]
+        for fill, template in product(fills.split(" | "), templates):
+            cases.append((template.replace("{}", fill), fill, pattern))
     return cases
 
 
@@ -472,7 +461,8 @@ def check(command: str, code: int, out: str, err: str) -> None:
     assert len(lines) == 1 and lines[0].startswith("parp: error: "), err
     assert re.search(wanted, lines[0]), lines[0]
     if not pattern.startswith("~"):
-        assert any(word in lines[0] for word in re.split("[ =,]+", fill)), lines[0]
+        named = re.findall(r"[^ =,]{2,}", fill) or re.findall(r"--\S+", command)
+        assert any(word in lines[0] for word in named), lines[0]
 
 
 def snapshot(root: Path) -> dict[Path, tuple[int, int]]:
