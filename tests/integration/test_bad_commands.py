@@ -374,7 +374,7 @@ manifest librilight --out new --librispeech emptycorpus --librilight {}
     emptycorpus                 :: has neither 1h nor 9h
     emptycorpus --set 2h        :: choose from 10min, 1h, 10h
     emptycorpus --set ,         :: ~ choose from 10min, 1h, 10h
-    emptycorpus --fold 9        :: folds 0 to 5
+    emptycorpus --fold 9        :: ~ no fold 9; .*folds 0 to 5
     emptycorpus --fold 0,x      :: --fold is 'x', expected whole numbers
 manifest commonvoice {} --out new
     --release none --lang nl        :: no such folder; expected cv-corpus
