@@ -87,37 +87,27 @@ def test_a_folder_as_json_lines(hear, heard, tmp_path):
         assert times == sorted(times) and all(0 <= time <= row["seconds"] for time in times)
 
 
-def test_one_file_is_its_text_alone(hear, heard):
-    path, text = next(iter(heard.items()))
-    code, lines, _ = hear("sparse", path)
-    assert (code, lines) == (0, [text])
-
-
-def test_ctm_and_srt(hear, heard, tmp_path):
+def test_ctm_and_a_folder_of_srt(hear, heard, tmp_path):
+    names = {path: path.rsplit("/")[-1].split(".")[0] for path in heard}
     code, lines, _ = hear("sparse", *heard, "--format", "ctm")
     words = {}
     for line in lines:
-        name, channel, start, length, word = line.split(" ")
-        assert channel == "1" and float(start) >= 0 and float(length) > 0
+        name, _, _, _, word = line.split(" ")
         words.setdefault(name, []).append(word)
     assert code == 0
-    assert words == {
-        path.rsplit("/")[-1].split(".")[0]: text.split() for path, text in heard.items() if text
-    }
-    out = tmp_path / "captions"
-    code, lines, _ = hear("sparse", *heard, "--format", "srt", "-o", out)
+    assert words == {names[path]: text.split() for path, text in heard.items() if text}
+    code, lines, _ = hear("sparse", *heard, "--format", "srt", "-o", tmp_path)
     assert (code, lines) == (0, [])
     for path, text in heard.items():
-        content = (out / (path.rsplit("/")[-1].split(".")[0] + ".srt")).read_text(encoding="utf-8")
+        content = (tmp_path / f"{names[path]}.srt").read_text(encoding="utf-8")
         blocks = [block.split("\n") for block in content.strip().split("\n\n")]
-        if text:
-            assert [block[0] for block in blocks] == [str(n + 1) for n in range(len(blocks))]
-            said = " ".join(line for block in blocks for line in block[2:])
-            assert said.split() == text.split()
+        said = " ".join(line for block in blocks for line in block[2:])
+        assert said.split() == text.split()
 
 
-def test_other_rates_and_channels(hear, heard, tmp_path):
+def test_one_file_other_rates_and_channels(hear, heard, tmp_path):
     path, text = max(heard.items(), key=lambda item: len(item[1]))
+    assert hear("sparse", path)[:2] == (0, [text])
     wave, rate = soundfile.read(path)
     soundfile.write(tmp_path / "stereo.wav", np.stack([wave, wave], 1), rate)
     soundfile.write(tmp_path / "slow.wav", wave[::2], rate // 2)
