@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import random
 import sys
@@ -220,9 +221,9 @@ def mask_option(run: Run, args: argparse.Namespace) -> dict[str, str]:
         task, method = run.source.rsplit("-", 1)
         before, file = Run(task, method, run.sparsity, run.seed), "mask.safetensors"
     elif run.method in ("omp", "imp"):
-        # IMP is OMP in rounds of 10% of all weights, each on the magnitudes of the last round.
-        last = round(run.sparsity - 0.1, 6) if run.method == "imp" else 0.0
-        before = Run(run.task, "imp" if last > 0 else "dense", max(last, 0.0), run.seed)
+        # IMP is OMP at 10%, 20% and so on, each time on the magnitudes of the last round.
+        last = (math.ceil(round(10 * run.sparsity, 6)) - 1) / 10 if run.method == "imp" else 0.0
+        before = Run(run.task, "imp" if last else "dense", last, run.seed)
         file = "model"
     else:
         return {}
