@@ -126,6 +126,8 @@ setup(
     ],
     extras_require={
         "hf": ["transformers", "accelerate"],
+        # examples/glue
+        "glue": ["transformers", "accelerate", "scikit-learn"],
         "phones": ["phonemizer>=3.4"],
         "audio": ["soxr"],
         "pieces": ["sentencepiece"],

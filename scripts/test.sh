@@ -14,7 +14,7 @@ case ${1-} in
         ;;
     --quick)
         tests=(tests/unit --ignore=tests/unit/test_packaging.py --ignore=tests/unit/workflow
-            --ignore=tests/unit/kernels/test_native.py --ignore=tests/unit/glue/test_glue_transfer.py)
+            --ignore=tests/unit/kernels/test_native.py)
         shift
         ;;
 esac

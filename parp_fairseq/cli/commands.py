@@ -27,7 +27,6 @@ COMMANDS = {
         ("export", "export", "export", "Write for fairseq, transformers or ONNX, or small."),
         ("transcribe", "transcribe", "transcribe", "Turn audio files into text."),
         ("repair", "export", "repair", "Convert checkpoints of other versions of fairseq."),
-        ("glue", "glue", "app", "Prune and fine-tune text models on GLUE."),
     )
 }
 
