@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.corpus import Corpus, find_below
-from parp_fairseq.manifests.corpora.transcripts import Transcript, read_transcripts
-from parp_fairseq.manifests.corpora.utterances import Utterance
+from parp_fairseq.manifests.pipeline import Utterance
+from parp_fairseq.manifests.table_reader import Transcript, read_transcripts
 
 TREE = (
     "speechocean762/ with {train,test}/{wav.scp,text,utt2spk}, resource/text-phone and WAVE/; "
@@ -39,10 +39,9 @@ def find(folder: Path) -> Path:
     return find_below(folder, "speechocean762", [*SPLITS, "WAVE"], TREE)
 
 
-def read(root: Path, units: str) -> list[Utterance]:
+def read(root: Path, units: str) -> Iterator[Utterance]:
     """Read the utterances of both splits. Raises UserError naming file and row."""
     phones = _read_phones(root / PHONES) if units == "phones" else {}
-    utterances = []
     for split in SPLITS:
         folder = root / split
         texts, audio, speakers = (
@@ -53,17 +52,9 @@ def read(root: Path, units: str) -> list[Utterance]:
             for file, table in (("wav.scp", audio), ("utt2spk", speakers)):
                 if name not in table:
                     raise UserError(f"{where}: {name} is not in {folder / file}; expected {TREE}")
-            utterances.append(
-                Utterance(
-                    where,
-                    root / audio[name].text,
-                    text.text,
-                    split,
-                    speakers[name].text,
-                    _phones_of(name, text, phones, where) if phones else "",
-                )
-            )
-    return utterances
+            symbols = _phones_of(name, text, phones, where) if phones else ""
+            path = str(root / audio[name].text)
+            yield Utterance(where, path, text.text, split, speakers[name].text, symbols)
 
 
 def _read_phones(path: Path) -> Mapping[str, Mapping[int, str]]:

@@ -1,4 +1,4 @@
-"""Seeded draws of utterances: the same for the same seed and names, whatever their order."""
+"""Seeded samples of utterances: the same for the same seed and names, whatever their order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError
+
 T = TypeVar("T")
+
+# Candidates whose lengths are read at a time: a choice reads few more headers than it needs.
+_CANDIDATES = 256
+
+
+def check_hours(hours: float | None, option: str) -> None:
+    """Raise UserError unless `hours` is None or a positive, finite number."""
+    if hours is not None and not 0 < hours < float("inf"):
+        raise UserError(f"{option} is {hours}, expected a number above 0")
 
 
 def by_rounds(
@@ -31,6 +43,38 @@ def by_rounds(
         for turn, one in enumerate(ones)
     ]
     return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])]
+
+
+def up_to_hours(
+    order: Sequence[T],
+    hours: float,
+    measure: Callable[[Sequence[T]], Sequence[int | AudioError]],
+    pass_over: Callable[[T, AudioError], None],
+) -> tuple[list[T], float, bool]:
+    """The beginning of `order` that lasts at most `hours`.
+
+    Args:
+        order: as `by_rounds` gives it.
+        hours: of 16 kHz audio.
+        measure: samples of some of them, or what is wrong with their audio.
+        pass_over: called with those of which something is wrong.
+
+    Returns:
+        The chosen, how many hours they last, and whether there would have been more.
+    """
+    chosen: list[T] = []
+    most, total = hours * 3600 * SAMPLE_RATE, 0
+    for start in range(0, len(order), _CANDIDATES):
+        batch = order[start : start + _CANDIDATES]
+        for one, samples in zip(batch, measure(batch)):
+            if isinstance(samples, AudioError):
+                pass_over(one, samples)
+                continue
+            if total + samples > most:
+                return chosen, total / 3600 / SAMPLE_RATE, True
+            chosen.append(one)
+            total += samples
+    return chosen, total / 3600 / SAMPLE_RATE, False
 
 
 def groups_for_share(
