@@ -29,8 +29,6 @@ TOLERANCE = 0.05
 """By how much a healthy file may be shorter than its header says: recorders leave headers that
 count a buffer too many, and encoders delay and pad."""
 
-# Tasks of a batch: limits the memory that a million files would take as pending work.
-_BATCH = 2048
 _BLOCK_SECONDS = 10
 LOUDEST = 100.0
 """Samples beyond it are integers written as floats; healthy sound hardly leaves [-1, 1]."""
@@ -85,18 +83,14 @@ class Header:
         """Raise AudioError unless fairseq can read the file as it is."""
         path = self.path
         if self.rate != sample_rate:
-            raise AudioError(
-                "other sample rate",
-                f"{path} has {self.rate} samples a second, expected {sample_rate}; resample it",
-            )
+            told = f"has {self.rate} samples a second, expected {sample_rate}; resample it"
+            raise AudioError("other sample rate", f"{path} {told}")
         if self.channels != 1:
-            raise AudioError(
-                "not mono", f"{path} has {self.channels} channels, expected 1; mix it down to mono"
-            )
+            told = f"has {self.channels} channels, expected 1; mix it down to mono"
+            raise AudioError("not mono", f"{path} {told}")
         if self.frames <= 0:
-            raise AudioError(
-                "no sound", f"{path} holds no sound; remove it together with its transcript"
-            )
+            told = "holds no sound; remove it together with its transcript"
+            raise AudioError("no sound", f"{path} {told}")
 
 
 @contextlib.contextmanager
@@ -146,16 +140,9 @@ def read_header(path: PathLike) -> Header:
         AudioError: it cannot be read, or what it holds is not what its header says.
     """
     with opened(path) as file:
+        size = (int(file.samplerate), int(file.channels), int(file.frames))
         missing = missing_share(file.extra_info)
-        header = Header(
-            os.fspath(path),
-            int(file.samplerate),
-            int(file.channels),
-            int(file.frames),
-            file.format,
-            file.subtype,
-            missing,
-        )
+        header = Header(os.fspath(path), *size, file.format, file.subtype, missing)
     if header.frames > _MOST_FRAMES:
         raise AudioError(
             "unknown length",
@@ -168,26 +155,18 @@ def read_header(path: PathLike) -> Header:
             "audio ends early", f"{path} is cut off: {amount} is not there; copy it again"
         )
     if header.format == "MP3":
-        check_mp3(path, header.frames / header.rate)
+        enough, cut = mp3_frames(path)
+        if cut:
+            told = "is cut off: inside a frame, or before its first one says; copy it again"
+            raise AudioError("audio ends early", f"{path} {told}")
+        if header.samples < (1 - TOLERANCE) * enough:
+            raise AudioError(
+                "audio goes on",
+                f"{path} holds {enough / SAMPLE_RATE:.1f} s or more, of which libsndfile reads "
+                f"{header.frames / header.rate:.1f} s: a variable bit rate without a length, or "
+                "files joined; convert it to FLAC",
+            )
     return header
-
-
-def check_mp3(path: PathLike, seconds: float) -> None:
-    """Raise AudioError where an MP3 file was cut off, or holds more than `seconds` of sound."""
-    enough, cut = mp3_frames(path)
-    if cut:
-        raise AudioError(
-            "audio ends early",
-            f"{path} is cut off: shorter than its first frame says, or inside "
-            "a frame; copy it again",
-        )
-    if seconds * SAMPLE_RATE < (1 - TOLERANCE) * enough:
-        raise AudioError(
-            "audio goes on",
-            f"{path} holds {enough / SAMPLE_RATE:.1f} s or more, of which libsndfile reads "
-            f"{seconds:.1f} s: a variable bit rate without a length, or files joined; convert it "
-            "to FLAC",
-        )
 
 
 def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[np.ndarray]:
@@ -293,16 +272,21 @@ def in_threads(
         except AudioError as error:
             return error
 
+    def attempt_all(some: Sequence[T]) -> list[R | AudioError]:
+        return [attempt(item) for item in some]
+
+    # A header is read faster than a task is handed over.
+    size = max(1, min(64, len(items) // (8 * jobs)))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
     show = sys.stderr.isatty() if progress is None else progress
     results: list[R | AudioError] = []
     with muted() as terminal:
         pool = ThreadPoolExecutor(jobs)
         bar = tqdm(total=len(items), desc=title, unit="file", disable=not show, file=terminal)
         try:
-            for start in range(0, len(items), _BATCH):
-                for result in pool.map(attempt, items[start : start + _BATCH]):
-                    results.append(result)
-                    bar.update()
+            for some in pool.map(attempt_all, chunks):
+                results += some
+                bar.update(len(some))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             bar.close()

@@ -127,10 +127,7 @@ def build_commonvoice(
                 # What is wrong with its other rows is no matter here.
                 texts = read_clips(folder / "validated.tsv", lang, LeftOut())
             for those in clips.values():
-                those[:] = [
-                    replace(clip, text=texts[clip.id].text) if clip.id in texts else clip
-                    for clip in those
-                ]
+                those[:] = [replace(c, text=texts.get(c.id, c).text) for c in those]
         else:
             phonemizer = Phonemizer(lang, voice, "--voice")
             notes.append(f"phones of {phonemizer.source}")
@@ -148,7 +145,14 @@ def build_commonvoice(
                         left.add("no phones in the sentence", clip.id)
                 those[:] = [replace(c, phones=phones) for c, phones in zip(those, spoken) if phones]
         _check_symbols(clips, inventory)
-        samples = _convert(clips, folder / "clips", flacs, jobs, left)
+        names = sorted(clip.id for those in clips.values() for clip in those)
+        pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
+        samples = {}
+        for name, result in zip(names, convert_all(pairs, jobs=jobs)):
+            if isinstance(result, AudioError):
+                left.add(result.problem, name)
+            else:
+                samples[name] = result
         for split in SPLITS:
             by_name = sorted(clips[split], key=lambda clip: clip.id)
             usable = [clip for clip in by_name if clip.id in samples]
@@ -161,27 +165,21 @@ def build_commonvoice(
             without = sum(not clip.text for clip in usable)
             if without:
                 notes.append(f"no {split}.wrd: validated.tsv lacks the text of {without:,} clips")
-        rows = {f"{flacs}/{name}.flac": count for name, count in samples.items()}
-        return write_folders(
-            stage,
-            out,
-            {"": [_split(split, clips[split], flacs) for split in SPLITS]},
-            {path: Row(path, count) for path, count in rows.items()},
-            Symbols(inventory),
-            left=left,
-            notes=tuple(notes),
-        )
-
-
-def _split(name: str, clips: Sequence[Clip], flacs: Path) -> Split:
-    return Split(
-        name,
-        str(flacs),
-        [
-            Utterance(clip.id, f"{flacs}/{clip.id}.flac", clip.text, symbols=clip.phones)
-            for clip in clips
-        ],
-    )
+        rows = {name: Row(f"{flacs}/{name}.flac", count) for name, count in samples.items()}
+        written = [
+            Split(
+                split,
+                str(flacs),
+                [
+                    Utterance(clip.id, rows[clip.id].path, clip.text, symbols=clip.phones)
+                    for clip in clips[split]
+                ],
+            )
+            for split in SPLITS
+        ]
+        by_path = {row.path: row for row in rows.values()}
+        more = {"left": left, "notes": tuple(notes)}
+        return write_folders(stage, out, {"": written}, by_path, Symbols(inventory), **more)
 
 
 def _check_symbols(clips: Mapping[str, Sequence[Clip]], inventory: list[str] | None) -> None:
@@ -189,25 +187,6 @@ def _check_symbols(clips: Mapping[str, Sequence[Clip]], inventory: list[str] | N
     for phone in inventory or sorted(heard):
         if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
             raise UserError(f"the phone {phone!r} cannot be in a fairseq dictionary; rename it")
-
-
-def _convert(
-    clips: Mapping[str, Sequence[Clip]],
-    folder: Path,
-    flacs: Path,
-    jobs: int | None,
-    left: LeftOut,
-) -> dict[str, int]:
-    """Clip id → samples of its FLAC file, for those that could be converted."""
-    names = sorted(clip.id for those in clips.values() for clip in those)
-    pairs = [(folder / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
-    samples = {}
-    for name, result in zip(names, convert_all(pairs, jobs=jobs)):
-        if isinstance(result, AudioError):
-            left.add(result.problem, name)
-        else:
-            samples[name] = result
-    return samples
 
 
 def _trains(clip: Clip, samples: int, left: LeftOut) -> bool:

@@ -103,15 +103,16 @@ def named_splits(utterances: Iterable[Utterance], root: str) -> list[Split]:
     return [Split(name, root, splits[name]) for name in sorted(splits)]
 
 
-def find_below(folder: Path, name: str, parts: Sequence[str], expected: str) -> Path:
-    """The real path of the folder that holds all of `parts`: `folder`, or `name` below it.
+def find_below(folder: PathLike, name: str, parts: Sequence[str], expected: str) -> Path:
+    """The real path of the folder that holds all of `parts`: `name` below `folder`, or `folder`.
 
     Raises UserError, which says what is `expected`.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected {expected}")
-    for place in (folder, folder / name):
-        if all((place / part).exists() for part in parts):
+    for place in (folder / name, folder):
+        if place.is_dir() and all((place / part).exists() for part in parts):
             return place.resolve()
     missing = next(part for part in parts if not (folder / part).exists())
     raise UserError(f"{folder} holds no {missing}; expected {expected}")

@@ -19,11 +19,8 @@ from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.manifests.corpora.librispeech import (
-    english_units,
-    find_librispeech,
-    read_tree,
-)
+from parp_fairseq.manifests.corpora.corpus import find_below
+from parp_fairseq.manifests.corpora.librispeech import english_units, read_tree
 from parp_fairseq.manifests.pipeline import build
 from parp_fairseq.manifests.split_names import TRAIN
 from parp_fairseq.manifests.summary import BuildSummary
@@ -70,8 +67,10 @@ def build_librilight(
     for fold in {*folds} - {*FOLDS}:
         raise UserError(f"no fold {fold}; 1h has the folds 0 to 5")
     labels = english_units(units, vocab_size)
-    root = find_librilight(librilight)
-    speech = find_librispeech(librispeech)
+    root = find_below(librilight, "librispeech_finetuning", (), TREE)
+    if not (root / "1h").is_dir() and not (root / "9h").is_dir():
+        raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
+    speech = find_below(librispeech, "LibriSpeech", (), "LibriSpeech/{dev-clean,dev-other,…}")
 
     missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
     if REQUIRED_PART in missing:
@@ -104,18 +103,6 @@ def build_librilight(
         transcripts_without_audio=len(absent or ()),
         **run,
     )
-
-
-def find_librilight(folder: PathLike) -> Path:
-    """`librispeech_finetuning`'s real path, given it or the folder above it."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected {TREE}")
-    below = folder / "librispeech_finetuning"
-    root = below if below.is_dir() else folder
-    if not (root / "1h").is_dir() and not (root / "9h").is_dir():
-        raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
-    return root.resolve()
 
 
 def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dict[str, list[Path]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
+from parp_fairseq.manifests.corpora.corpus import find_below
 from parp_fairseq.manifests.labels.labelling import Units, make_units
 from parp_fairseq.manifests.pipeline import Split, Utterance, build
 from parp_fairseq.manifests.summary import BuildSummary
@@ -50,7 +51,7 @@ def build_librispeech(
     letter dictionary.
     """
     labels = english_units(units, vocab_size)
-    root = find_librispeech(librispeech)
+    root = find_below(librispeech, "LibriSpeech", (), f"LibriSpeech/{TREE}")
     if not splits:
         raise UserError("no splits given; name parts such as train-clean-100 or dev-other")
     missing: list[str] | None = [] if allow_missing_audio else None
@@ -83,15 +84,6 @@ def english_units(name: str, vocab_size: int | None) -> Units:
     """Units of English texts by their name. Raises UserError."""
     lang = "en" if name == "phones" else None
     return make_units(name, vocab_size=vocab_size, lang=lang, english=True)
-
-
-def find_librispeech(folder: PathLike) -> Path:
-    """`LibriSpeech`'s real path, given it or the folder above it. Raises UserError."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected LibriSpeech/{TREE}")
-    below = folder / "LibriSpeech"
-    return (below if below.is_dir() else folder).resolve()
 
 
 def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str] | None) -> Split:
