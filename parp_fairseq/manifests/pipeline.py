@@ -27,7 +27,7 @@ from parp_fairseq.manifests.labels.labelling import Units, write_labels
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.sampling import by_rounds, check_hours, groups_for_share, up_to_hours
 from parp_fairseq.manifests.split_names import TRAIN, VALID, is_training
-from parp_fairseq.manifests.summary import BuildSummary, LeftOut, SplitSummary, training_overrides
+from parp_fairseq.manifests.summary import BuildSummary, SplitSummary, training_overrides
 from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
 
 VALID_SHARE = 0.1
@@ -108,8 +108,7 @@ def build(
     convert: bool = False,
     jobs: int | None = None,
     force: bool = False,
-    missing_parts: Sequence[str] = (),
-    transcripts_without_audio: int = 0,
+    **summary: Any,
 ) -> BuildSummary:
     """Write all splits of all folders below `out`, or nothing.
 
@@ -117,16 +116,13 @@ def build(
         out: folder to write into.
         folders: path below `out` → its splits.
         units: what the labels are.
-        builder: the command, for `manifest.json`.
-        options: those of the command, for `manifest.json`.
+        builder: the command, for `manifest.json`, as are its `options`.
         inputs: what was read; it is never overwritten.
         sampling: what to draw, where each folder has one root.
-        convert: make 16 kHz mono FLAC in `out`/audio of what is not 16 kHz mono, which is refused
-            otherwise.
+        convert: make 16 kHz mono FLAC in `out`/audio of other audio, which is refused otherwise.
         jobs: threads that read headers and convert.
         force: replace the manifests of an earlier build there.
-        missing_parts: parts of the corpus that are not there, for the summary.
-        transcripts_without_audio: how many were left out, for the summary.
+        summary: more of the summary.
 
     Raises:
         UserError: naming where an utterance is listed: audio that cannot be used, a text that
@@ -151,22 +147,14 @@ def build(
         audio, short = _audio(list(unique.values()), out, convert, jobs)
         if sampling is not None:
             folders = {name: _sampled(splits, audio, sampling) for name, splits in folders.items()}
-        summary = write_folders(
-            stage,
-            out,
-            folders,
-            audio,
-            units,
-            missing_parts=tuple(missing_parts),
-            transcripts_without_audio=transcripts_without_audio,
-        )
+        written = write_folders(stage, out, folders, audio, units, **summary)
     if not short:
-        return summary
+        return written
     warning = (
         f"{len(short):,} files end a little before their headers say, and are used as they are; "
         f"the first: {short[0]}"
     )
-    return replace(summary, warnings=(*summary.warnings, warning))
+    return replace(written, warnings=(*written.warnings, warning))
 
 
 def write_folders(
@@ -175,20 +163,11 @@ def write_folders(
     folders: Mapping[str, Sequence[Split]],
     audio: Mapping[str, Row],
     units: Units,
-    *,
-    left: LeftOut | None = None,
     **more: Any,
 ) -> BuildSummary:
-    """Write splits whose audio is known below `stage`: `.tsv`, `.wrd`, labels and dictionaries.
+    """Write `.tsv`, `.wrd`, labels and dictionaries of `folders` to `stage`, which becomes `out`.
 
-    Args:
-        stage: what becomes `out`.
-        out: the output folder.
-        folders: as in `build`.
-        audio: an utterance's audio → the path and length for its row.
-        units: what the labels are.
-        left: what was left out.
-        more: more of the summary.
+    `audio` maps an utterance's audio to the path and length for its row; `more` is of the summary.
     """
     summaries: list[SplitSummary] = []
     warnings: list[str] = []
@@ -209,6 +188,8 @@ def write_folders(
             summaries.append(
                 SplitSummary(folder or ".", split.name, len(rows), manifest.frames, words)
             )
+        if not any(is_training(split.name) for split in splits):
+            warnings.append(f"no split of {folder or '.'} is for training: call one train")
         sources = {split.name: [one.source(units) for one in split.utterances] for split in splits}
         write_labels(place, sources, units)
         warnings += training_warnings(place, [split.name for split in splits], units.ending)
@@ -217,16 +198,12 @@ def write_folders(
         splits=tuple(summaries),
         overrides=training_overrides(out, summaries, units.ending, units.post_process),
         warnings=tuple(warnings),
-        left=LeftOut() if left is None else left,
         **more,
     )
 
 
 def _audio(
-    utterances: Sequence[tuple[Utterance, str]],
-    out: Path,
-    convert: bool,
-    jobs: int | None,
+    utterances: Sequence[tuple[Utterance, str]], out: Path, convert: bool, jobs: int | None
 ) -> tuple[dict[str, Row], list[str]]:
     """Each one's audio → where it is and its length; and those that end a little early."""
     audio: dict[str, Row] = {}

@@ -53,14 +53,8 @@ def up_to_hours(
 ) -> tuple[list[T], float, bool]:
     """The beginning of `order` that lasts at most `hours`.
 
-    Args:
-        order: as `by_rounds` gives it.
-        hours: of 16 kHz audio.
-        measure: samples of some of them, or what is wrong with their audio.
-        pass_over: called with those of which something is wrong.
-
-    Returns:
-        The chosen, how many hours they last, and whether there would have been more.
+    `measure` gives the samples of some of them, or what is wrong with their audio; those go to
+    `pass_over`. Returns the chosen, how many hours they last, and whether there was more.
     """
     chosen: list[T] = []
     most, total = hours * 3600 * SAMPLE_RATE, 0
@@ -82,11 +76,7 @@ def groups_for_share(
 ) -> set[str]:
     """Groups drawn by `seed` that together have at most `share` of the samples, one at least.
 
-    Args:
-        groups: of each utterance, such as its speaker.
-        samples: of each utterance.
-        share: in (0, 1).
-        seed: of the order in which groups are taken, each that still fits.
+    `groups` and `samples` are each utterance's. Groups are taken in a random order, each that fits.
     """
     heard: dict[str, int] = defaultdict(int)
     for group, count in zip(groups, samples):

@@ -14,6 +14,12 @@ from parp_fairseq.manifests.tsv import stream_lines
 
 FORMATS = (".tsv", ".csv", ".jsonl")
 
+USUAL = {
+    "path": ("file_name", "audio_filepath", "audio", "file", "wav", "filename"),
+    "text": ("transcription", "sentence", "transcript", "normalized_text"),
+}
+"""What others call the columns."""
+
 Rows = Iterator[tuple[int, dict[str, str]]]
 """The number of a row's first line, and its cells by column."""
 
@@ -55,7 +61,9 @@ def read_table(
             names = [name.strip() for name in cells]
             for name in columns:
                 if name in needed and name not in names:
-                    raise UserError(f"{path} row 1: no column {name!r} among {names}; {hint}")
+                    others = [f"rename {o} to {name}" for o in USUAL.get(name, ()) if o in names]
+                    todo = (others or [hint])[0]
+                    raise UserError(f"{path} row 1: no column {name!r} among {names}; {todo}")
                 if names.count(name) > 1:
                     raise UserError(f"{path} row 1: the column {name!r} is there twice")
         elif len(cells) == len(names):

@@ -36,14 +36,8 @@ def stream_lines(
 ) -> Iterator[str]:
     """Lines of a UTF-8 text file without line ends, one at a time.
 
-    Args:
-        path: the file.
-        what: what to call it in errors.
-        hint: where such a file belongs, for the error where there is none.
-        cr: a carriage return ends a line too, as it does for fairseq.
-
-    Raises:
-        UserError: naming the file, and the row that is not UTF-8.
+    With `cr` a carriage return ends a line too, as it does for fairseq. Raises UserError naming the
+    file, as `what`, and the row that is not UTF-8; `hint` is for a file that is not there.
     """
     try:
         # Not splitlines(): it also breaks at characters that may be in a transcript.

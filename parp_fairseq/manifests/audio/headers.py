@@ -97,8 +97,7 @@ class Header:
 def opened(path: PathLike) -> Iterator[Any]:
     """A SoundFile, whose format is told by the content, and by the name only where that fails.
 
-    Raises:
-        AudioError: the file is missing, empty, a folder or no audio.
+    Raises AudioError for a file that is missing, empty, a folder or no audio.
     """
     import soundfile
 
@@ -135,9 +134,7 @@ def read_header(path: PathLike) -> Header:
     """Read a file's header, in some 100 to 200 microseconds.
 
     MP3 files are also followed from frame to frame, because their headers are not to be trusted.
-
-    Raises:
-        AudioError: it cannot be read, or what it holds is not what its header says.
+    Raises AudioError for a file that cannot be read, or does not hold what its header says.
     """
     with opened(path) as file:
         size = (int(file.samplerate), int(file.channels), int(file.frames))
@@ -172,13 +169,8 @@ def read_header(path: PathLike) -> Header:
 def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[np.ndarray]:
     """Blocks of (samples, channels) in float32, to the end.
 
-    Args:
-        path: the file.
-        frames: how many samples of a channel its header counts.
-        loudest: samples beyond it are no sound.
-
-    Raises:
-        AudioError: it is damaged or ends early, or holds what is no number or no level of sound.
+    Raises AudioError for a file that is damaged, ends before the `frames` that its header counts,
+    or holds what is no number or beyond `loudest`.
     """
     import numpy as np
     import soundfile
@@ -233,11 +225,7 @@ def missing_share(log: str) -> float:
 
 
 def count_samples(path: PathLike) -> Header:
-    """As `read_header`, but decodes MP3 files, whose length is what decodes, and files of floats.
-
-    Raises:
-        AudioError: as `read_header` and `decoded`.
-    """
+    """As `read_header`, but decodes MP3, whose length is what decodes, and files of floats."""
     header = read_header(path)
     if header.format != "MP3" and header.subtype not in _FLOATING:
         return header
@@ -254,11 +242,8 @@ def in_threads(
 ) -> list[R | AudioError]:
     """`work` of each item, in their order, or the AudioError that it raised.
 
-    libsndfile lets other threads run while it decodes. `progress` shows a bar on stderr; None means
-    where stderr is a terminal.
-
-    Raises:
-        UserError: `jobs`, the threads, is less than 1 (default: the CPU's cores).
+    `jobs` are threads (default: the CPU's cores; less than 1 raises UserError), which run while
+    libsndfile decodes. `progress` shows a bar on stderr; None means where stderr is a terminal.
     """
     from tqdm import tqdm
 

@@ -182,13 +182,7 @@ def missing_frames(samples: int, label: str) -> int:
 
 
 def training_warnings(data: PathLike, splits: Sequence[str], labels: str) -> Iterator[str]:
-    """A line for each kind of thing that a training on these manifests would refuse.
-
-    Args:
-        data: the folder that holds them.
-        splits: their names; those that training validates on are checked as such.
-        labels: ending of the label files.
-    """
+    """A line for each kind of thing that a training on these manifests would refuse."""
     for split in splits:
         read = read_split(data, split, labels)
         kinds: dict[str, list[str]] = {}
@@ -211,12 +205,7 @@ def audio_faults(
 ) -> Iterator[Fault]:
     """Faults of the audio, by its headers.
 
-    Args:
-        read: the split.
-        sample_rate: what every file must have.
-        jobs: threads.
-        progress: a bar on stderr; None means where stderr is a terminal.
-        short: gets the files that end a little before their header says, which is no fault.
+    Files that end a little before their header says, which is no fault, are added to `short`.
     """
     tsv, manifest = read.tsv, read.manifest
     rows = list(range(len(manifest.rows)))

@@ -70,7 +70,7 @@ def build_commonvoice(
         hours: with `splits` 1 (the default) or 5, of the published lists. Else how much to
             choose for training; None takes the release's train, dev and test as they are.
         dev_hours: of dev, where hours are chosen (0.3 or what there is).
-        test_hours: of test, where hours are chosen (1 or what there is).
+        test_hours: of test, likewise (1 or what there is).
         seed: of that choice, which shares no speaker between train, dev and test.
         voice: espeak-ng's name of the language, where `lang` does not tell.
         audio: folder for the FLAC files (default: `out`/audio). Those finished stay.

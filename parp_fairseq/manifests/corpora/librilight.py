@@ -99,7 +99,7 @@ def build_librilight(
             "units": units,
             "vocab_size": vocab_size,
         },
-        missing_parts=[str(speech / part) for part in missing],
+        missing_parts=tuple(str(speech / part) for part in missing),
         transcripts_without_audio=len(absent or ()),
         **run,
     )

@@ -87,16 +87,9 @@ def english_units(name: str, vocab_size: int | None) -> Units:
 
 
 def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str] | None) -> Split:
-    """A split's utterances, sorted by path.
+    """A split's utterances in `folders`, sorted by path; its paths will start from `root`.
 
-    Args:
-        name: of the split.
-        root: where its paths start.
-        folders: what it is made of.
-        missing: gets the ids of transcripts without audio; None: they are an error.
-
-    Raises:
-        UserError: as `build_librispeech`.
+    `missing` gets the ids of transcripts without audio; None: they are an error.
     """
     utterances: list[Utterance] = []
     found: dict[str, Path] = {}

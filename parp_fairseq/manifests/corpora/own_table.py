@@ -20,6 +20,8 @@ COLUMNS = ("path", "text", "split", "speaker")
 """What is read; path and text must be there, other columns are passed over."""
 
 _SPLIT = re.compile(r"[\w-]+")
+# Columns that say which part of a file a text is of; fairseq has no segments.
+_SEGMENT = ("start", "end", "offset")
 _HINT = "expected the columns path and text, named in the first row"
 
 
@@ -101,7 +103,14 @@ def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
     columns: set[str] = set()
-    for number, record in read_table(path, COLUMNS, needed=COLUMNS[:2], hint=_HINT):
+    columns_read = (*COLUMNS, *_SEGMENT)
+    for number, record in read_table(path, columns_read, needed=COLUMNS[:2], hint=_HINT):
+        for name in _SEGMENT:
+            if name in record:
+                raise UserError(
+                    f"{path} has a column {name!r}: texts of parts of files are not supported; cut "
+                    "the audio, or rename the column where it means something else"
+                )
         columns = columns or {"path", "text", *record}
         if not columns.issuperset(record):
             extra = sorted(set(record) - columns)[0]

@@ -174,10 +174,7 @@ def make_units(
 def write_labels(folder: Path, texts: dict[str, Sequence[str]], units: Units) -> None:
     """Write each split's labels, the dictionary, and what else the units need.
 
-    Args:
-        folder: where.
-        texts: of each split: its words, or its symbols where the units are not `of_words`.
-        units: what the labels are.
+    `texts` are each split's words, or its symbols where the units are not `of_words`.
     """
     units.learn([text for split in texts if is_training(split) for text in texts[split]])
     trained: Counter[str] = Counter()

@@ -26,17 +26,12 @@ class Phonemizer:
 
     Words that espeak-ng reads as another language's keep their phones, without the flags.
 
-    Args:
-        lang: Common Voice's code of the language, such as nl or zh-TW.
-        voice: espeak-ng's name for it, where the code does not tell.
-        option: what can name another voice, for the error.
+    `lang` is Common Voice's code of the language, such as nl or zh-TW; `voice` is espeak-ng's name
+    for it, where the code does not tell; `option`, in errors, can name another. Raises UserError
+    where phonemizer is missing, or espeak-ng does not speak the language.
 
     Attributes:
-        voice: espeak-ng's name of the language.
         source: versions of what makes the phones, for whoever wants the same again.
-
-    Raises:
-        UserError: phonemizer is missing, or espeak-ng does not speak the language.
     """
 
     def __init__(self, lang: str, voice: str | None = None, option: str = "--lang") -> None:

@@ -207,6 +207,11 @@ def test_other_audio_is_refused_or_converted(corpus, tmp_path):
     assert lines_of(out / "train.tsv")[1:] == [f"{out}/audio/a.flac.flac\t8000"]
 
 
+def test_no_split_for_training_is_told(corpus, tmp_path):
+    (warning,) = build_table(save(corpus, rows_of(split="012012")), tmp_path / "out").warnings
+    assert warning == "no split of . is for training: call one train"
+
+
 def cell(row, column, value):
     return {"cell": (row, column, value)}
 
@@ -226,7 +231,10 @@ BAD_TABLES = {
     "line end": (cell(1, "text", "a\nb"), r"row 3 has 2 columns, expected 3"),
     "latin 1": ({"tsv": HEAD + b"a.flac\t\xe9\n"}, r"tsv row 2 is not UTF-8"),
     "header": ({"tsv": b"path\tsentence\na\tb\n"}, r"tsv row 1: no column 'text'"),
-    "columns": ({"tsv": b"path\ttext\ttext\na\tb\tc\n"}, r"the column 'text' is there twice"),
+    "other name": ({"tsv": b"path\tsentence\na\tb\n"}, r"'text' .*; rename sentence to text"),
+    "segments": ({"tsv": b"path\ttext\tstart\na\tb\t1\n"}, r"tsv has a column 'start': texts of"),
+    "json segments": ({"jsonl": b'{"path": "a", "text": "b", "end": 1}'}, "has a column 'end'"),
+    "columns twice": ({"tsv": b"path\ttext\ttext\na\tb\tc\n"}, r"the column 'text' is there twice"),
     "empty": ({"tsv": b""}, r"table\.tsv has no rows"),
     "head only": ({"tsv": HEAD}, r"table\.tsv has no rows"),
     "format": ({"txt": HEAD}, r"table\.txt: .*ends in \.tsv, \.csv, \.jsonl"),
