@@ -123,6 +123,7 @@ def test_mp3_is_read_to_its_end_or_refused(tmp_path):
         "v": parts["VARIABLE"],
         "c": whole,
         "title": TITLE + whole,
+        "title too": TITLE.replace(b"Info", b"Xing") + whole,
         "tags": TAG + TAG_AND_FOOTER + whole + b"TAG" + bytes(125),
         "ape": whole + b"APETAGEX" + bytes([208, 7, 0, 0, 32]) + bytes(27),
     }.items():
