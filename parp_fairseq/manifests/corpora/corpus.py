@@ -23,7 +23,9 @@ class Corpus:
 
     Attributes:
         name: of its command.
-        find: the corpus' folder, given it or one near it; it raises UserError.
+        folder: what it is called, where the one above it may be given.
+        parts: what that folder holds.
+        tree: what to expect there, in words.
         read: its utterances, given that folder and the name of the units; it raises UserError
             naming file and row. With the units phones they come with their symbols.
         units: their names, the usual ones first.
@@ -31,7 +33,9 @@ class Corpus:
     """
 
     name: str
-    find: Callable[[Path], Path]
+    folder: str
+    parts: Sequence[str]
+    tree: str
     read: Callable[[Path, str], Iterable[Utterance]]
     units: tuple[str, ...]
     english: bool = False
@@ -72,7 +76,7 @@ def build_corpus(
     if units not in corpus.units:
         raise UserError(f"{corpus.name} has no units {units!r}; choose {' or '.join(corpus.units)}")
     labels = make_units(units, vocab_size=vocab_size, english=corpus.english)
-    root = corpus.find(Path(folder))
+    root = find_below(folder, corpus.folder, corpus.parts, corpus.tree)
     splits = named_splits(corpus.read(root, units), os.fspath(root))
     if valid_share is None and all(kind_of(split.name) != "valid" for split in splits):
         valid_share = VALID_SHARE

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.corpora.corpus import Corpus, find_below
+from parp_fairseq.manifests.corpora.corpus import Corpus
 from parp_fairseq.manifests.pipeline import Utterance
 from parp_fairseq.manifests.tsv import read_lines
 
@@ -27,11 +27,6 @@ TREE = "full_corpus_newsplit/{train,dev}/ with .wav and .mb.cleaned files; clone
 SPLITS = ("train", "dev")
 TEXT = ".mb.cleaned"
 AUDIO = ".wav"
-
-
-def find(folder: Path) -> Path:
-    """`full_corpus_newsplit`'s real path, given it or the clone. Raises UserError."""
-    return find_below(folder, "full_corpus_newsplit", SPLITS, TREE)
 
 
 def read(root: Path, units: str) -> Iterator[Utterance]:
@@ -62,4 +57,6 @@ def toneless(text: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
-CORPUS = Corpus("mboshi", find, read, units=("phones", "letters", "spm"))
+CORPUS = Corpus(
+    "mboshi", "full_corpus_newsplit", SPLITS, TREE, read, units=("phones", "letters", "spm")
+)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.corpora.corpus import Corpus, find_below
+from parp_fairseq.manifests.corpora.corpus import Corpus
 from parp_fairseq.manifests.pipeline import Utterance
 from parp_fairseq.manifests.table_reader import Transcript, read_transcripts
 
@@ -32,11 +32,6 @@ PHONES = Path("resource", "text-phone")
 
 # AH0_B: the phone, its stress, and where in the word it stands.
 _PHONE = re.compile(r"([A-Z]+)[0-2]?(?:_[BIES])?")
-
-
-def find(folder: Path) -> Path:
-    """The clone's real path, given it or the folder above. Raises UserError."""
-    return find_below(folder, "speechocean762", [*SPLITS, "WAVE"], TREE)
 
 
 def read(root: Path, units: str) -> Iterator[Utterance]:
@@ -85,4 +80,12 @@ def _phones_of(
     return " ".join(words[number] for number in range(count))
 
 
-CORPUS = Corpus("speechocean762", find, read, units=("letters", "phones", "spm"), english=True)
+CORPUS = Corpus(
+    "speechocean762",
+    "speechocean762",
+    (*SPLITS, "WAVE"),
+    TREE,
+    read,
+    units=("letters", "phones", "spm"),
+    english=True,
+)
