@@ -62,8 +62,8 @@ def read_table(
             for name in columns:
                 if name in needed and name not in names:
                     others = [f"rename {o} to {name}" for o in USUAL.get(name, ()) if o in names]
-                    todo = (others or [hint])[0]
-                    raise UserError(f"{path} row 1: no column {name!r} among {names}; {todo}")
+                    todo, there = (others or [hint])[0], ", ".join(names)
+                    raise UserError(f"{path} row 1: no column {name!r} among {there}; {todo}")
                 if names.count(name) > 1:
                     raise UserError(f"{path} row 1: the column {name!r} is there twice")
         elif len(cells) == len(names):
