@@ -340,7 +340,7 @@ manifest table {} --out new
     columns.tsv                 :: row 1: no column 'path' among file, words
     ragged.tsv                  :: row 2 has 1 columns, expected 2
     twice.tsv                   :: row 3: .*a\.flac.* row 2
-    gone.wav.tsv                :: row 2: .*gone\.wav cannot be read as audio: no such file
+    gone.wav.tsv                :: row 2: .*gone\.wav: no such file
     folder.tsv                  :: row 2: .*audio is a folder
     bar.tsv                     :: row 2: .*'\|'
     notext.tsv                  :: row 2 has no text
@@ -349,7 +349,7 @@ manifest table {} --out new
     slow.wav.tsv                :: row 2: .*8000 samples a second, expected 16000.*--convert
     short.wav.tsv               :: row 2: .*shorter than 25 ms
     cut.wav.tsv | cut.wav.tsv --convert :: row 2: .*cut\.wav is cut off
-    text.wav.tsv                :: row 2: .*text\.wav cannot be read as audio
+    text.wav.tsv                :: row 2: .*text\.wav is not readable as audio
     nan8.wav.tsv --convert      :: row 2: .*nan8\.wav holds NaN
 manifest table own/train.tsv --out {}
     own                         :: train\.tsv.* is also an input
@@ -393,7 +393,7 @@ manifest joint {} --out new
     a=data b=bad/nosplit        :: has no train\.tsv, which a has
     a=data b=bad/nodict         :: holds no dict
     a=data b=data --temperature 0 :: {from1}
-    a=data b=data --labels phn  :: dict\.phn\.txt: no dictionary
+    a=data b=data --labels phn  :: train\.phn: no such label file
 manifest joint a=data b=data --out {}
     data                        :: is also an input
 manifest check {}

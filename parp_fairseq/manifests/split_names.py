@@ -1,8 +1,10 @@
-"""What a split is for, told by its name, as fairseq's users name them."""
+"""What a split is for, by its name, as fairseq's users name them."""
 
 from __future__ import annotations
 
 import re
+
+TRAIN, VALID = "train", "valid"
 
 _KINDS = {**dict.fromkeys(("valid", "validation", "val", "dev"), "valid"), "test": "test"}
 

@@ -35,7 +35,7 @@ def manifests_into(
 ) -> Iterator[Path]:
     """A folder to write manifests into; they move to `out` when the block ends well.
 
-    Beside the manifests in each folder goes `manifest.json`: who built them and how, the files
+    Next to the manifests in each folder goes `manifest.json`: who built them and how, the files
     with their digests, and how much each split holds. A file that is there and not named in an
     earlier record is never replaced. With `force` the recorded ones are, and those that are not
     built any more are removed.
@@ -43,7 +43,7 @@ def manifests_into(
     Args:
         out: the output folder.
         builder: the command, for the record: "parp manifest table".
-        folders: where below `out` manifests will lie.
+        folders: where below `out` manifests will be.
         inputs: files and folders that are read.
         options: what the builder was asked for, for the record; those that are None are left out.
         force: replace manifests of an earlier build.
@@ -55,52 +55,47 @@ def manifests_into(
     out = Path(out)
     check_not_input(out, [path for path in inputs if Path(path).is_dir()])
     for folder in folders:
-        _check_free(out / folder, inputs, force)
+        before = _replaceable(out / folder, force)
+        there = sorted((out / folder).iterdir()) if (out / folder).is_dir() else []
+        _check_ours([path for path in there if _PROBABLE.match(path.name)], before, inputs)
     with staged(out) as stage:
         yield stage
         stale: list[Path] = []
-        for folder in _written_folders(stage):
+        for folder in sorted(
+            {str(path.parent.relative_to(stage)) for path in stage.rglob("*.tsv")}
+        ):
             names = sorted(path.name for path in (stage / folder).iterdir() if path.is_file())
             before = _replaceable(out / folder, force)
-            for name in names:
-                place = out / folder / name
-                check_not_input(place, inputs)
-                if place.exists() and name not in before:
-                    raise UserError(_not_ours(place))
+            _check_ours([out / folder / name for name in names], before, inputs)
             stale += [out / folder / name for name in before if name not in [*names, RECORD_FILE]]
-            write_json(
-                stage / folder / RECORD_FILE, _record(stage / folder, names, builder, options)
-            )
+            record = {
+                "builder": builder,
+                "version": __version__,
+                "options": {name: v for name, v in (options or {}).items() if v is not None},
+                "splits": _sizes(stage / folder),
+                "files": {name: _digest(stage / folder / name) for name in names},
+            }
+            write_json(stage / folder / RECORD_FILE, record)
     for path in stale:
         path.unlink(missing_ok=True)
 
 
-def _check_free(folder: Path, inputs: Sequence[PathLike], force: bool) -> None:
-    before = _replaceable(folder, force)
-    if not folder.is_dir():
-        return
-    given = {os.path.realpath(path) for path in inputs}
-    for path in sorted(folder.iterdir()):
-        if _PROBABLE.match(path.name) and path.name not in before:
-            if os.path.realpath(path) in given:
-                raise UserError(f"--out {folder}: {path.name} there is also an input; give another")
-            raise UserError(_not_ours(path))
+def _check_ours(places: Sequence[Path], before: Sequence[str], inputs: Sequence[PathLike]) -> None:
+    """Raise UserError for a file that is an input, or that no build has recorded."""
+    for place in places:
+        check_not_input(place, inputs)
+        if place.exists() and place.name not in before:
+            raise UserError(
+                f"{place} already exists and no builder of this program recorded it; move it away "
+                "or choose another folder"
+            )
 
 
-def _not_ours(path: Path) -> str:
-    return (
-        f"{path} is there and no builder of this program recorded it; move it away or give "
-        "another folder"
-    )
+def _replaceable(folder: Path, force: bool) -> list[str]:
+    """Names of the files that an earlier build wrote into `folder`, its record included.
 
-
-def _written_folders(stage: Path) -> list[str]:
-    """Folders below `stage` that hold manifests, as relative paths; "" is `stage` itself."""
-    return sorted({str(path.parent.relative_to(stage)) for path in stage.rglob("*.tsv")})
-
-
-def _recorded(folder: Path) -> list[str]:
-    """Names of the files that an earlier build wrote into `folder`, its record included."""
+    Raises UserError where there are some and `force` is not given.
+    """
     file = folder / RECORD_FILE
     if not file.is_file():
         return []
@@ -111,35 +106,24 @@ def _recorded(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} is not a record of manifests (damaged, or of another program); move it away "
-            "or give another folder"
+            "or choose another folder"
         ) from error
+    if not force:
+        raise UserError(
+            f"{folder} already holds manifests (see {RECORD_FILE}); choose another folder, or "
+            "--force to replace them"
+        )
     return [*names, RECORD_FILE]
 
 
-def _replaceable(folder: Path, force: bool) -> list[str]:
-    """As `_recorded`. Raises UserError where there are some and `force` is not given."""
-    before = _recorded(folder)
-    if before and not force:
-        raise UserError(
-            f"{folder} holds manifests already ({RECORD_FILE} tells of them); give another "
-            "folder, or --force to replace them"
-        )
-    return before
-
-
-def _record(
-    folder: Path, names: Sequence[str], builder: str, options: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
     splits = {}
-    for name in names:
-        if name.endswith(".tsv"):
-            manifest = read_tsv(folder / name)
-            hours = round(manifest.frames / SAMPLE_RATE / 3600, 4)
-            splits[name[: -len(".tsv")]] = {"utterances": len(manifest.rows), "hours": hours}
-    return {
-        "builder": builder,
-        "version": __version__,
-        "options": {name: value for name, value in (options or {}).items() if value is not None},
-        "splits": splits,
-        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
-    }
+    for path in sorted(folder.glob("*.tsv")):
+        manifest = read_tsv(path)
+        hours = round(manifest.frames / SAMPLE_RATE / 3600, 4)
+        splits[path.stem] = {"utterances": len(manifest.rows), "hours": hours}
+    return splits
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
