@@ -18,10 +18,10 @@ from parp_fairseq.analysis.masks import read_masks, save_figure
 from parp_fairseq.checkpoints.describe import config_section, describe_state
 from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
+from parp_fairseq.checkpoints.made_masks import scoped_weights
+from parp_fairseq.checkpoints.mask_files import both_kept, difference, nonzero_mask
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
-from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs.names import RUN_FILE

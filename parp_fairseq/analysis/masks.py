@@ -14,10 +14,8 @@ from parp_fairseq.analysis.layers import Grid, place_of
 from parp_fairseq.checkpoints.forms import read_weights
 from parp_fairseq.checkpoints.hf_folder import is_hf_folder
 from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
-from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, replacing
-from parp_fairseq.masks.files import (
+from parp_fairseq.checkpoints.made_masks import scoped_weights
+from parp_fairseq.checkpoints.mask_files import (
     both_kept,
     difference,
     iou_of_counts,
@@ -25,7 +23,9 @@ from parp_fairseq.masks.files import (
     read_mask,
     stored_mask,
 )
-from parp_fairseq.masks.making import scoped_weights
+from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, replacing
 from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE

@@ -44,8 +44,8 @@ def mask_make(
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
+    from parp_fairseq.checkpoints.made_masks import write_mask
     from parp_fairseq.checkpoints.shipped import named_checkpoint
-    from parp_fairseq.masks.making import write_mask
 
     mask = write_mask(
         named_checkpoint(checkpoint),

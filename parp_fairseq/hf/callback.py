@@ -20,10 +20,10 @@ from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf import sidecar
 from parp_fairseq.hf.first import initial_mask
+from parp_fairseq.hf.hooks import SubnetworkView
 from parp_fairseq.hf.options import PruningOptions
-from parp_fairseq.hf.refusals import check_training
 from parp_fairseq.hf.scopes import prunable_parameters
-from parp_fairseq.hf.view import SubnetworkView
+from parp_fairseq.hf.unsupported import check_training
 from parp_fairseq.hf.workers import check_same
 from parp_fairseq.pruning import Mask, Pruner
 

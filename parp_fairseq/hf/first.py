@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from parp_fairseq.checkpoints.hf_folder import to_transformers
+from parp_fairseq.checkpoints.hf_weights import read_tensors
+from parp_fairseq.checkpoints.initial_masks import fitted, mask_in, matching
+from parp_fairseq.checkpoints.mask_files import nonzero_mask
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
-from parp_fairseq.hf.folder import read_tensors
-from parp_fairseq.masks.files import nonzero_mask
-from parp_fairseq.masks.first import fitted, mask_in, matching
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.pruning.methods import FILE, FINETUNED, INITIAL_MASKS, RANDOM, RANDOM_INIT, Method

@@ -8,7 +8,12 @@ from typing import Any
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning import Pruner, SparsitySchedule, StagedSchedule
-from parp_fairseq.pruning.checks import check_granularity, check_seed, check_shape, check_sparsity
+from parp_fairseq.pruning.arguments import (
+    check_granularity,
+    check_seed,
+    check_shape,
+    check_sparsity,
+)
 from parp_fairseq.pruning.methods import Method, method_named
 from parp_fairseq.pruning.schedule import ramp
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parp_fairseq.pruning.errors import PruningError
+    from parp_fairseq.pruning.arguments import PruningError
     from parp_fairseq.pruning.initial import random_mask
     from parp_fairseq.pruning.magnitude import magnitude_mask
     from parp_fairseq.pruning.mask import Mask, iou
@@ -29,7 +29,7 @@ __all__ = [
 _HOMES = {
     "Mask": "mask",
     "Pruner": "pruner",
-    "PruningError": "errors",
+    "PruningError": "arguments",
     "Scope": "scope",
     "StagedSchedule": "schedule",
     "SparsitySchedule": "schedule",

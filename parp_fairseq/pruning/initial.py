@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from parp_fairseq.pruning.checks import check_seed, check_sparsity
+from parp_fairseq.pruning.arguments import check_seed, check_sparsity
 from parp_fairseq.pruning.mask import Mask
 
 

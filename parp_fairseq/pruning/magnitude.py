@@ -13,8 +13,7 @@ from torch import Tensor
 from parp_fairseq.kernels.cut import Bound, cut
 from parp_fairseq.kernels.rank import Bracketed, digits, scan
 from parp_fairseq.kernels.words import infinity, value_of, word_of, words
-from parp_fairseq.pruning.checks import check_granularity, check_sparsity
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError, check_granularity, check_sparsity
 from parp_fairseq.pruning.mask import Mask
 
 # Below this many entries all are sorted out at once; above, a sample narrows them down first.

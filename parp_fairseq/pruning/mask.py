@@ -10,7 +10,7 @@ from torch import Tensor
 
 from parp_fairseq.kernels import bits
 from parp_fairseq.kernels.cut import zero_unset
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.scope import canonical_name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 
 MAGNITUDE, RANDOM, RANDOM_INIT = "magnitude", "random", "random_init"
 INITIAL_MASKS = (MAGNITUDE, RANDOM, RANDOM_INIT)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels.cut import zero_unset
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
 from parp_fairseq.pruning.mask import Mask, kept_by_both
 from parp_fairseq.pruning.nesting import nested
 from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
-from parp_fairseq.pruning.theta import Theta
+from parp_fairseq.pruning.weights import Theta
 
 VERSION = 2
 UNITS = ("update", "epoch")

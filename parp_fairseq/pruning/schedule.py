@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parp_fairseq.pruning.checks import check_shape, check_sparsity
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError, check_shape, check_sparsity
 
 
 @dataclass(frozen=True)

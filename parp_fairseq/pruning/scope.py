@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 
 # Every linear of every transformer layer (paper, section 2.2). fairseq's wav2vec 2.0, XLSR, HuBERT
 # and data2vec share these names. Feature extractor, positional convolution, `post_extract_proj`,

@@ -9,7 +9,12 @@ from fairseq.dataclass import FairseqDataclass
 
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.pruning import Pruner, SparsitySchedule, StagedSchedule
-from parp_fairseq.pruning.checks import check_granularity, check_seed, check_shape, check_sparsity
+from parp_fairseq.pruning.arguments import (
+    check_granularity,
+    check_seed,
+    check_shape,
+    check_sparsity,
+)
 from parp_fairseq.pruning.methods import FILE, FINETUNED, METHODS, method_named
 from parp_fairseq.pruning.schedule import ramp
 

@@ -18,11 +18,11 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import DictConfig, OmegaConf
 
+from parp_fairseq.checkpoints.initial_masks import InitialMask
+from parp_fairseq.checkpoints.made_masks import sha256
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, options_named, reported
-from parp_fairseq.masks.first import InitialMask
-from parp_fairseq.masks.making import sha256
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file  # noqa: E402
 from torch.nn.utils import prune as torch_prune  # noqa: E402
 from trainings import sounds, tiny_bert, tiny_wav2vec2, tiny_xlnet, trainer  # noqa: E402
 
+from parp_fairseq.checkpoints.mask_files import save_mask  # noqa: E402
 from parp_fairseq.errors import UserError  # noqa: E402
 from parp_fairseq.hf import PruningCallback, prunable_parameters  # noqa: E402
-from parp_fairseq.masks.files import save_mask  # noqa: E402
 from parp_fairseq.pruning import iou, magnitude_mask  # noqa: E402
 
 CLIMB = {"initial_sparsity": 0.2, "rise": 0.5}
@@ -400,7 +400,7 @@ class FakeArguments:
     ],
 )
 def test_trainings_that_cannot_be_right(change, reason):
-    from parp_fairseq.hf.refusals import check_training
+    from parp_fairseq.hf.unsupported import check_training
 
     args = FakeArguments()
     check_training(args, tiny_bert())
@@ -417,7 +417,7 @@ def test_models_that_cannot_be_right(tmp_path):
     ):
         model = tiny_bert()
         object.__setattr__(model, attribute, value)
-        from parp_fairseq.hf.refusals import check_training
+        from parp_fairseq.hf.unsupported import check_training
 
         with pytest.raises(UserError, match=reason):
             check_training(FakeArguments(), model)

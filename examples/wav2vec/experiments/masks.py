@@ -51,7 +51,7 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
             settings than the plan has now.
     """
     from parp_fairseq.analysis.masks import NamedMask
-    from parp_fairseq.masks.files import read_mask, save_mask
+    from parp_fairseq.checkpoints.mask_files import read_mask, save_mask
 
     file, settings = plan.work / mask_file(ft), mask_settings(ft)
     if not file.is_file():
@@ -67,8 +67,8 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
 
 def _made(plan: Plan, ft: FineTuning) -> Mask:
     from parp_fairseq.analysis.masks import read_masks
+    from parp_fairseq.checkpoints.made_masks import make_mask
     from parp_fairseq.checkpoints.shipped import TINY, named_checkpoint
-    from parp_fairseq.masks.making import make_mask
     from parp_fairseq.pruning import Scope
 
     source = ft.gives_mask

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from parp_fairseq.kernels import batch, native
 from parp_fairseq.kernels.words import infinity, word_of
 from parp_fairseq.pruning import Mask, magnitude, magnitude_mask, random_mask
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.magnitude import prune_, select_smallest
 
 # Few distinct values: ties everywhere, signs and zeros of both kinds among them.

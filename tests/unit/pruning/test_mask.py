@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parp_fairseq.pruning import Mask, iou, random_mask
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=40)
 

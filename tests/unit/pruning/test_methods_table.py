@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.methods import METHODS, method_named
 from parp_fairseq.runs.settings import CLIMBING
 

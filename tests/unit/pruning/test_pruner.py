@@ -13,7 +13,7 @@ from parp_fairseq.pruning import (
     magnitude_mask,
     random_mask,
 )
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 
 UPDATES = 12
 

@@ -3,7 +3,7 @@
 import pytest
 
 from parp_fairseq.pruning import Scope
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 
 PREFIX = "w2v_encoder.w2v_model."
 KINDS = [f"self_attn.{k}_proj" for k in ("k", "v", "q", "out")] + ["fc1", "fc2"]

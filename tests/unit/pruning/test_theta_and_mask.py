@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from parp_fairseq.pruning import random_mask
-from parp_fairseq.pruning.theta import Theta
+from parp_fairseq.pruning.weights import Theta
 
 
 def bits(tensors):

@@ -1,9 +1,25 @@
-"""Arguments that several functions take, checked without loading torch."""
-
-from parp_fairseq.pruning.errors import PruningError
+"""Bad arguments: the one error, and checks that several functions share. Loads no torch."""
 
 GRANULARITIES = ("global", "tensor")
 SHAPES = ("linear", "cubic")
+
+
+class PruningError(ValueError):
+    """A bad argument.
+
+    Its message begins with the argument's name; programs put their own option's name there
+    (`parp_fairseq.errors.options_named`).
+
+    Attributes:
+        argument: the name, empty where no single argument is at fault.
+        problem: what is wrong with it and what to do.
+    """
+
+    def __init__(self, problem: str, argument: str = "") -> None:
+        """Tell `problem`, of `argument` where there is one."""
+        super().__init__(f"{argument} {problem}" if argument else problem)
+        self.argument = argument
+        self.problem = problem
 
 
 def check_sparsity(sparsity: float, argument: str = "sparsity") -> None:

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import (
+from parp_fairseq.checkpoints.mask_files import (
     both_kept,
     difference,
     iou_of_counts,
@@ -21,6 +20,7 @@ from parp_fairseq.masks.files import (
     save_mask,
     stored_mask,
 )
+from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Mask, iou, random_mask
 
 SHAPES = {"encoder.layers.0.fc1.weight": (5, 3), "encoder.layers.1.fc1.weight": (4, 4, 2)}

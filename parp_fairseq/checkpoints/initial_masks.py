@@ -10,10 +10,10 @@ from torch import Tensor
 
 from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.made_masks import random_weights
+from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.masks.files import load_mask, nonzero_mask, stored_mask
-from parp_fairseq.masks.making import random_weights
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
 from parp_fairseq.pruning.methods import FINETUNED, INITIAL_MASKS, RANDOM, RANDOM_INIT

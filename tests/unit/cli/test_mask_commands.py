@@ -9,9 +9,9 @@ import json
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.mask_files import load_mask
 from parp_fairseq.cli.mask import app
 from parp_fairseq.errors import reported
-from parp_fairseq.masks.files import load_mask
 from parp_fairseq.pruning import iou
 
 KINDS = ("self_attn.k_proj", "self_attn.out_proj", "fc1", "fc2", "self_attn.v_proj")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from parp_fairseq.checkpoints.mask_files import load_mask, save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import load_mask, save_mask
 from parp_fairseq.pruning import Mask
 
 BITS = st.lists(st.booleans(), min_size=1, max_size=40)

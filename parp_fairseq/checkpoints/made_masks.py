@@ -15,7 +15,7 @@ from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike, check_output
-from parp_fairseq.pruning.checks import check_granularity, check_seed, check_sparsity
+from parp_fairseq.pruning.arguments import check_granularity, check_seed, check_sparsity
 from parp_fairseq.pruning.methods import INITIAL_MASKS
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def write_mask(
     out = check_output(out, MASK_FILE, inputs=[checkpoint], force=force)
     check_options(checkpoint, sparsity, method, granularity, seed)
 
-    from parp_fairseq.masks.files import save_mask
+    from parp_fairseq.checkpoints.mask_files import save_mask
     from parp_fairseq.pruning import Scope
 
     scope = Scope(tuple(include), tuple(exclude), biases)
