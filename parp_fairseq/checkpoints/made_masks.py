@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from parp_fairseq.checkpoints.kinds import MASK_FILE
 from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.files import PathLike, check_output
+from parp_fairseq.files import PathLike, check_output, sha256
 from parp_fairseq.pruning.arguments import check_granularity, check_seed, check_sparsity
 from parp_fairseq.pruning.methods import INITIAL_MASKS
 
@@ -159,15 +158,6 @@ def scoped_weights(
     }
     with options_named(options, f"{path}: "):
         return {name: tensors[name] for name in scope.select(tensors)}
-
-
-def sha256(path: PathLike) -> str:
-    """The SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

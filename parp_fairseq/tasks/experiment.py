@@ -14,8 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
-from parp_fairseq.checkpoints.made_masks import sha256
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import sha256
 from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
 from parp_fairseq.runs.settings import Difference, differences, is_path, listed, refusal
 from parp_fairseq.tasks import config as prune_config

@@ -19,10 +19,10 @@ from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetunin
 from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.initial_masks import InitialMask
-from parp_fairseq.checkpoints.made_masks import sha256
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, options_named, reported
+from parp_fairseq.files import sha256
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import Scope, canonical_name

@@ -12,13 +12,13 @@ from typing import Any
 from experiments import commands
 from experiments.plan import FineTuning, Plan
 from parp_fairseq._version import __version__
-from parp_fairseq.checkpoints.made_masks import sha256
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.plan import CONFIG, RUNS, UTTERANCES, PlannedRun, make_plan
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import sha256
 from parp_fairseq.runs.names import CHECKPOINTS, LAST
 
 

@@ -10,12 +10,12 @@ from experiments.adopt import adopt
 from experiments.reading import read_plan
 
 from parp_fairseq._version import __version__
-from parp_fairseq.checkpoints.made_masks import sha256
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.plan import CONFIG, UTTERANCES, make_plan
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import sha256
 
 PLANNED = make_plan(seeds=1)
 
