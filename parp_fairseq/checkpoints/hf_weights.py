@@ -1,4 +1,4 @@
-"""The weights in a folder that `save_pretrained` wrote."""
+"""The tensors in a folder that `save_pretrained` wrote, in one or several files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,7 @@ INDEX_FILE = "model.safetensors.index.json"
 
 
 def read_tensors(folder: PathLike) -> dict[str, Tensor]:
-    """Read all tensors of a model in one or several safetensors files.
-
-    Args:
-        folder: a folder of transformers.
-
-    Returns:
-        name → tensor on the CPU.
+    """Read all tensors of a model, name → tensor on the CPU.
 
     Raises:
         UserError: there is no such folder, it holds no safetensors weights, or they are damaged.
@@ -41,24 +35,18 @@ def read_tensors(folder: PathLike) -> dict[str, Tensor]:
 
 
 def weight_files(folder: PathLike) -> list[Path]:
-    """Return the safetensors files of a folder of transformers.
-
-    Raises:
-        UserError: there is no such folder, or it holds no safetensors weights.
-    """
+    """Return the safetensors files of a folder of transformers; UserError where it has none."""
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give one that save_pretrained wrote")
+    index = folder / INDEX_FILE
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
-    index = folder / INDEX_FILE
     if not index.is_file():
         raise UserError(
-            f"{folder} holds no {WEIGHTS_FILE}; give a folder that save_pretrained wrote"
+            f"{folder} is not a folder with {WEIGHTS_FILE}; give one that save_pretrained wrote"
         )
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [folder / Path(name).name for name in names]
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        files = [folder / Path(name).name for name in sorted(names)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index}: not a readable index; copy it again") from error
     for path in files:

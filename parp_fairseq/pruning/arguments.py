@@ -2,6 +2,7 @@
 
 GRANULARITIES = ("global", "tensor")
 SHAPES = ("linear", "cubic")
+UNITS = ("update", "epoch")
 
 
 class PruningError(ValueError):
@@ -16,14 +17,14 @@ class PruningError(ValueError):
     """
 
     def __init__(self, problem: str, argument: str = "") -> None:
-        """Tell `problem`, of `argument` where there is one."""
+        """Say `problem`, of `argument` where there is one."""
         super().__init__(f"{argument} {problem}" if argument else problem)
         self.argument = argument
         self.problem = problem
 
 
 def check_sparsity(sparsity: float, argument: str = "sparsity") -> None:
-    """Raise PruningError unless `sparsity` lies in [0, 1]; `argument` is what it is called."""
+    """Raise PruningError unless a sparsity, or another share called `argument`, is in [0, 1]."""
     if not 0.0 <= sparsity <= 1.0:
         problem = f"is {sparsity}; it is a fraction between 0 and 1 (90% is 0.9)"
         raise PruningError(problem, argument)
@@ -35,13 +36,14 @@ def check_seed(seed: int) -> None:
         raise PruningError(f"is {seed}; give one from -2^63 to 2^64 - 1, such as 1", "seed")
 
 
-def check_granularity(granularity: str) -> None:
-    """Raise PruningError unless `granularity` is one of GRANULARITIES."""
-    if granularity not in GRANULARITIES:
-        raise PruningError(f"is {granularity!r}; use {' or '.join(GRANULARITIES)}", "granularity")
+def check_interval(interval: int, unit: str) -> None:
+    """Raise PruningError unless `interval` is at least 1 and `unit` is one of UNITS."""
+    if interval < 1:
+        raise PruningError(f"must be at least 1 (got {interval})", "interval")
+    check_choice(unit, UNITS, "interval_unit")
 
 
-def check_shape(shape: str) -> None:
-    """Raise PruningError unless `shape`, of a schedule, is one of SHAPES."""
-    if shape not in SHAPES:
-        raise PruningError(f"is {shape!r}; use {' or '.join(SHAPES)}", "schedule")
+def check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
+    """Raise PruningError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise PruningError(f"is {value!r}; use {' or '.join(choices)}", argument)

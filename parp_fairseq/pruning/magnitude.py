@@ -13,7 +13,12 @@ from torch import Tensor
 from parp_fairseq.kernels.cut import Bound, cut
 from parp_fairseq.kernels.rank import Bracketed, digits, scan
 from parp_fairseq.kernels.words import infinity, value_of, word_of, words
-from parp_fairseq.pruning.arguments import PruningError, check_granularity, check_sparsity
+from parp_fairseq.pruning.arguments import (
+    GRANULARITIES,
+    PruningError,
+    check_choice,
+    check_sparsity,
+)
 from parp_fairseq.pruning.mask import Mask
 
 # Below this many entries all are sorted out at once; above, a sample narrows them down first.
@@ -30,7 +35,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries of smallest magnitude, told by a bound per tensor (no memory of their size).
+    """The entries of smallest magnitude, as a bound per tensor (no memory of their size).
 
     Attributes:
         bounds: name → Bound, in the order of names.
@@ -86,7 +91,7 @@ class Event:
         mask: what is kept now.
         threshold: the largest magnitude that was pruned, 0.0 where nothing was.
         kept_of_previous: how many entries the mask before keeps too.
-        kept_of_initial: how many entries the first mask keeps too.
+        kept_of_initial: how many entries the initial mask keeps too.
     """
 
     mask: Mask
@@ -100,10 +105,10 @@ def prune_(
     sparsity: float,
     granularity: str,
     previous: Mask,
-    first: Mask,
+    initial: Mask,
     hint: float = 0.0,
 ) -> Event:
-    """Set to zero, in place, what `magnitude_mask` prunes, with all that is to be told of it.
+    """Set to zero, in place, what `magnitude_mask` prunes, with its meters.
 
     Reads the entries twice and writes them once: a pass that counts, and one that cuts.
 
@@ -112,14 +117,14 @@ def prune_(
         sparsity: as for `magnitude_mask`.
         granularity: as for `magnitude_mask`.
         previous: a mask of the same tensors, of the pruning before.
-        first: another, of the first pruning.
+        initial: another, that of the first pruning.
         hint: as for `select_smallest`.
 
     Raises:
         PruningError: as for `magnitude_mask`; nothing is changed then.
     """
     selection = select_smallest(tensors, sparsity, granularity, hint)
-    others = (previous,) if first is previous else (previous, first)
+    others = (previous,) if initial is previous else (previous, initial)
     mask, kept = selection.prune_(tensors, *others)
     return Event(mask, selection.threshold, kept[0], kept[-1])
 
@@ -163,7 +168,7 @@ def select_smallest(
             selected does not depend on it.
     """
     check_sparsity(sparsity)
-    check_granularity(granularity)
+    check_choice(granularity, GRANULARITIES, "granularity")
     names = sorted(tensors)
     groups = [names] if granularity == "global" else [[name] for name in names]
     bounds: dict[str, Bound] = {}

@@ -16,7 +16,7 @@ def nested(
     """Return `mask` with what `before` pruned going first where zeros tie.
 
     What is pruned is zero, and zeros are the smallest magnitudes: a magnitude mask prunes them
-    again. But entries that are kept may be zero too, and stand before pruned ones in the order of
+    again. But entries that are kept may be zero too, and come before pruned ones in the order of
     names and positions. Counts stay as they are, over all tensors ("global") or in each ("tensor").
 
     Args:
@@ -29,7 +29,7 @@ def nested(
     keep: dict[str, Tensor] = {}
     for group in groups:
         if any(bool((mask[name] & ~before[name]).any()) for name in group):
-            # Something came back, so there are more zeros than are pruned.
+            # Something regrew, so there are more zeros than are pruned.
             keep.update(_first_zeros_pruned(group, mask, before, tensors))
     return Mask({name: keep.get(name, mask[name]) for name in mask}) if keep else mask
 

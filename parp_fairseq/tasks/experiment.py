@@ -59,8 +59,8 @@ def check_experiment(task: DictConfig, model: DictConfig, run: DictConfig) -> Ex
         UserError: names the first option, file or row that is wrong, or how the run differs from
             the one that its folder holds.
     """
-    settle_paths(task, model, run)
     prune_config.check(task.prune)
+    settle_paths(task, model, run)
     refuse_unsupported(run, task.prune.method)
     manifests = _check_manifests(task, model, run)
     check_pretrained(model.w2v_path, task.normalize)

@@ -6,7 +6,7 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 from parp_fairseq.errors import UserError  # noqa: E402
-from parp_fairseq.hf.scopes import prunable_parameters  # noqa: E402
+from parp_fairseq.hf.parameters import prunable_parameters  # noqa: E402
 
 # Layers, width and inner width decide: attention has four matrices of width² (five in XLNet, with
 # one for relative positions), the feed-forward part two of width by inner width.
@@ -69,7 +69,7 @@ def test_an_unknown_model_is_told_what_could_be_named():
     with pytest.raises(UserError, match=r"include=.* such as layers\.\*\.weight|layers\.0"):
         prunable_parameters(model)
     assert prunable_parameters(model, ["layers.*.weight"]) == ["layers.0.weight"]
-    with pytest.raises(UserError, match="matches no parameter"):
+    with pytest.raises(UserError, match="matches no weight of this model"):
         prunable_parameters(model, ["query.weight"])
-    with pytest.raises(UserError, match="leave nothing"):
+    with pytest.raises(UserError, match="leaves nothing"):
         prunable_parameters(model, ["layers.*.weight"], ["*"])

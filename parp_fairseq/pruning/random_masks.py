@@ -1,4 +1,4 @@
-"""First masks that need no training on the target task."""
+"""Random masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def random_mask(tensors: Mapping[str, Tensor], sparsity: float, seed: int) -> Ma
     """Return a mask that prunes entries drawn at random (RP, paper section 2.3).
 
     Exactly `round(sparsity * d)` of the d entries are pruned. The draw comes from a generator of
-    its own on the CPU, so it is the same on every device and leaves other random numbers alone.
+    its own on the CPU, so it is the same on every device and changes no other random numbers.
 
     Args:
         tensors: name → tensor; only names, shapes and devices count.
