@@ -53,12 +53,20 @@ class InitialMask:
         self._ranked: Mapping[str, Tensor] | None = None
         self._mask: Mask | None = None
         kind = spec.initial_mask_kind
-        if kind == FINETUNED:
-            self._ranked = _finetuned(str(spec.mask), weights, f"{prefix}mask")
-        elif kind == RANDOM_INIT:
+        if kind == RANDOM_INIT:
             self._ranked = random_weights()
         elif kind not in INITIAL_MASKS:
-            self._mask = self._read(kind, weights, prefix)
+            path, option = str(spec.mask), f"{prefix}mask"
+            if spec.initial is not None:
+                path, option = spec.initial, f"{prefix}initial"
+            if not Path(path).exists():
+                named = f"{', '.join(INITIAL_MASKS)} or a mask file"
+                wanted = spec.behaviour.mask_kind or named
+                raise UserError(f"{option} is {path!r}: no such file; give {wanted}")
+            if kind == FINETUNED:
+                self._ranked = _finetuned(path, weights, option)
+            else:
+                self._mask = self._read(path, weights, prefix)
 
     def make(self, weights: Mapping[str, Tensor]) -> tuple[Mask, float]:
         """Return the mask, on the weights' devices, and the magnitude below which it prunes.
@@ -81,11 +89,6 @@ class InitialMask:
         return selection.mask(ranked).to(weights), selection.threshold
 
     def _read(self, path: str, weights: Mapping[str, Tensor], prefix: str) -> Mask:
-        if not Path(path).exists():
-            option, names = "mask", ""
-            if self._spec.initial is not None:
-                option, names = "initial", f"{', '.join(INITIAL_MASKS)} or "
-            raise UserError(f"{prefix}{option} is {path!r}: no such file; give {names}a mask file")
         mask = mask_in(path, weights)
         with options_named(prefix):
             mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)

@@ -1,4 +1,4 @@
-"""The mask that a run begins with, from each kind of file that may hold one."""
+"""The mask that a training begins with, from each kind of file that may hold one."""
 
 import pytest
 import torch
@@ -8,8 +8,16 @@ from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse import export_sparse
-from parp_fairseq.pruning import Mask, Pruner, Scope, SparsitySchedule, magnitude_mask
+from parp_fairseq.pruning import (
+    Mask,
+    Pruner,
+    PruningSpec,
+    Scope,
+    SparsitySchedule,
+    magnitude_mask,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +37,23 @@ def expected(state, weights):
     return Mask({name: state["model"][name] != 0 for name in weights})
 
 
-def initial_mask(path, weights, sparsity=0.75, option="task.prune.mask"):
-    return InitialMask(str(path), sparsity, weights, option=option).make(weights)[0]
+def initial_mask(path, weights, sparsity=0.75, **options):
+    options = {"method": "mask", "mask": path, **options}
+    initial = InitialMask(
+        PruningSpec(sparsity=sparsity, **options),
+        sparsity,
+        weights,
+        random_weights=dict,
+        prefix="task.prune.",
+    )
+    return initial.make(weights)[0]
 
 
 def test_a_mask_file(tmp_path, weights, expected):
-    save_mask(expected, tmp_path / "m.safetensors")
-    assert initial_mask(tmp_path / "m.safetensors", weights).equal(expected)
+    path = tmp_path / "m.safetensors"
+    save_mask(expected, path)
+    assert initial_mask(path, weights).equal(expected)
+    assert initial_mask(None, weights, method="parp", initial=path).equal(expected)
 
 
 def test_a_checkpoint_of_a_pruning_run_gives_the_mask_that_it_keeps(tmp_path, state, weights):
@@ -48,22 +66,28 @@ def test_a_checkpoint_of_a_pruning_run_gives_the_mask_that_it_keeps(tmp_path, st
     assert initial_mask(path, weights).equal(stored)
 
 
-@pytest.mark.parametrize("form", ["fairseq", "sparse"])
-def test_an_export_gives_the_mask_of_its_zeros(tmp_path, state, weights, expected, form):
+@pytest.mark.parametrize(
+    ("export", "name"),
+    [(export_fairseq, "m.pt"), (export_sparse, "m.safetensors"), (export_hf, "folder")],
+)
+def test_an_export_gives_the_mask_of_its_zeros(tmp_path, state, weights, expected, export, name):
     path = save(state, tmp_path / "checkpoint_last.pt")
-    out = tmp_path / ("m.pt" if form == "fairseq" else "m.safetensors")
-    (export_fairseq if form == "fairseq" else export_sparse)(path, out)
-    assert initial_mask(out, weights).equal(expected)
+    export(path, tmp_path / name)
+    assert initial_mask(tmp_path / name, weights).equal(expected)
 
 
-def test_a_dense_checkpoint_is_told_to_be_one(tmp_path, state, weights):
+def test_a_finetuned_model_gives_the_mask_of_its_magnitudes(tmp_path, state, weights):
+    path = save(state, tmp_path / "checkpoint_last.pt")
+    tuned = {name: state["model"][name] for name in weights}
+    found = initial_mask(path, weights, 0.9, method="omp")
+    assert found.equal(magnitude_mask(tuned, 0.9))
+
+
+def test_models_that_do_not_fit_are_named(tmp_path, state, weights):
     dense = {**state, "model": {name: t + 1.0 for name, t in state["model"].items()}}
     path = save(dense, tmp_path / "dense.pt")
-    with pytest.raises(UserError, match=r"dense\.pt .* no mask and has no zeros.*method=omp"):
+    with pytest.raises(UserError, match=r"dense\.pt keeps no mask and has no zeros.*method=omp"):
         initial_mask(path, weights)
-
-
-def test_another_sparsity_and_another_model_are_named(tmp_path, state, weights, expected):
     path = save(state, tmp_path / "checkpoint_last.pt")
     with pytest.raises(UserError, match=r"sparsity 0\.7500 and the run begins at 0\.5000"):
         initial_mask(path, weights, 0.5)
@@ -71,18 +95,24 @@ def test_another_sparsity_and_another_model_are_named(tmp_path, state, weights, 
     path = save({**state, "model": fewer}, tmp_path / "checkpoint_last.pt")
     with pytest.raises(UserError, match=r"has no mask for .*encoder\.layers\.0"):
         initial_mask(path, weights)
+    with pytest.raises(UserError, match=r"is missing there.*task\.prune\.mask"):
+        initial_mask(path, weights, method="omp")
 
 
 @pytest.mark.parametrize(
-    ("option", "advice"),
+    ("options", "advice"),
     [
-        ("task.prune.initial", r"initial is .*give magnitude, random, random_init or a mask file"),
-        ("task.prune.mask", r"mask is .*give a mask file"),
+        (
+            {"method": "gmp", "mask": None, "initial": "none"},
+            r"task\.prune\.initial is 'none'.*give magnitude, random, random_init or a mask file",
+        ),
+        ({"mask": "none"}, r"task\.prune\.mask is 'none': no such file; give a mask file"),
+        ({"method": "omp", "mask": "none"}, r"task\.prune\.mask is 'none': no such file"),
     ],
 )
-def test_a_missing_file_names_its_option(tmp_path, weights, option, advice):
+def test_a_missing_file_names_its_option(weights, options, advice):
     with pytest.raises(UserError, match=advice):
-        initial_mask(tmp_path / "none", weights, option=option)
+        initial_mask(None, weights, **options)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"{}", b"RIFF, a sound"])

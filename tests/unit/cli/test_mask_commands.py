@@ -8,10 +8,10 @@ import json
 
 import pytest
 import torch
+from small_model import random_state
+from small_model import save as save_state
 
 from parp_fairseq.checkpoints.mask_files import load_mask
-from parp_fairseq.cli.mask import app
-from parp_fairseq.errors import reported
 from parp_fairseq.pruning import iou
 
 KINDS = ("self_attn.k_proj", "self_attn.out_proj", "fc1", "fc2", "self_attn.v_proj")
@@ -43,20 +43,23 @@ def save(path, tensors, *, args=False, **more):
 
 
 @pytest.fixture
-def parp(capsys):
-    """Run a command; return its exit code, what it printed, and its errors."""
+def make(parp, tmp_path):
+    """Make a mask file; return its path."""
 
-    def run(*arguments):
-        code = 0
-        try:
-            with reported():
-                app([str(argument) for argument in arguments], standalone_mode=False)
-        except SystemExit as stop:
-            code = stop.code
-        found = capsys.readouterr()
-        return code, found.out, found.err
+    def run(checkpoint, sparsity, *options, name="m.safetensors"):
+        out = tmp_path / name
+        arguments = ("-o", out, "--sparsity", sparsity, "--force", *options)
+        code, said, error = parp("mask", "make", checkpoint, *arguments)
+        assert code == 0, error
+        assert f"{out}: " in said and "entries pruned" in said
+        return out
 
     return run
+
+
+def pruned(mask):
+    """Names and positions of what a mask prunes."""
+    return {(name, int(i)) for name, kept in mask.items() for i in (~kept).reshape(-1).nonzero()}
 
 
 def smallest(tensors, count):
@@ -69,30 +72,16 @@ def smallest(tensors, count):
     return {(name, position) for _, name, position in sorted(entries)[:count]}
 
 
-def pruned(mask):
-    """Names and positions of what a mask prunes."""
-    return {
-        (name, int(position))
-        for name, kept in mask.items()
-        for position in (~kept).reshape(-1).nonzero()
-    }
-
-
 @pytest.mark.legacy
 @pytest.mark.parametrize("args", [False, True])
 @pytest.mark.parametrize("prefix", ["", "w2v_encoder.w2v_model."])
-def test_magnitude_masks_of_every_form_of_checkpoint(tmp_path, parp, args, prefix):
+def test_magnitude_masks_of_every_form_of_checkpoint(tmp_path, make, args, prefix):
     tensors = network()
-    checkpoint = save(
-        tmp_path / "c.pt", {prefix + name: tensor for name, tensor in tensors.items()}, args=args
-    )
-    out = tmp_path / "m.safetensors"
-    code, said, _ = parp("make", checkpoint, "-o", out, "--sparsity", "0.3")
-    assert code == 0
+    prefixed = {prefix + name: tensor for name, tensor in tensors.items()}
+    checkpoint = save(tmp_path / "c.pt", prefixed, args=args)
+    mask, info = load_mask(make(checkpoint, 0.3))
     weights = {n: t for n, t in tensors.items() if ".layers." in n and t.ndim == 2}
     count = round(0.3 * 12 * 24)
-    assert f"{count} of 288 entries pruned" in said
-    mask, info = load_mask(out)
     assert pruned(mask) == smallest(weights, count)
     assert info == {
         "method": "magnitude",
@@ -104,125 +93,134 @@ def test_magnitude_masks_of_every_form_of_checkpoint(tmp_path, parp, args, prefi
     }
 
 
-def test_scope_granularity_and_seed(tmp_path, parp):
+def test_scope_granularity_and_seed(tmp_path, make):
     checkpoint = save(tmp_path / "c.pt", network())
-    out = tmp_path / "m.safetensors"
-    options = ("--include", "fc1", "--include", "fc2", "--exclude", "encoder.layers.1.*")
-    options += ("--biases", "--granularity", "tensor")
-    code, _, error = parp("make", checkpoint, "-o", out, "--sparsity", "0.5", *options)
-    assert code == 0, error
-    mask, info = load_mask(out)
+    options = ("--include", "fc1,fc2", "--exclude", "encoder.layers.1.*", "--biases")
+    mask, info = load_mask(make(checkpoint, 0.5, *options, "--granularity", "tensor"))
     assert set(mask) == {
         f"encoder.layers.0.{kind}.{part}" for kind in ("fc1", "fc2") for part in ("weight", "bias")
     }
     assert all(int((~kept).sum()) == kept.numel() // 2 for kept in mask.values())
     assert info["scope"]["exclude"] == ["encoder.layers.1.*"] and info["scope"]["biases"]
-    masks = []
-    for seed in (1, 2, 1):
-        random = ("--method", "random", "--seed", seed)
-        assert parp("make", checkpoint, "-o", out, "--sparsity", "0.5", *random, "--force")[0] == 0
-        masks.append(load_mask(out)[0])
-    assert masks[0].equal(masks[2]) and not masks[0].equal(masks[1])
-    assert load_mask(out)[1]["seed"] == 1
+    random = ("--method", "random", "--seed")
+    masks = [load_mask(make(checkpoint, 0.5, *random, seed)) for seed in (1, 2, 1)]
+    assert masks[0][0].equal(masks[2][0]) and not masks[0][0].equal(masks[1][0])
+    assert [info["seed"] for _, info in masks] == [1, 2, 1]
 
 
-def test_info(tmp_path, parp):
+def test_info(tmp_path, make, parp):
     checkpoint = save(tmp_path / "c.pt", network())
-    out = tmp_path / "m.safetensors"
-    parp("make", checkpoint, "-o", out, "--sparsity", "0.5")
-    code, said, _ = parp("info", out, checkpoint)
+    out = make(checkpoint, 0.5)
+    code, said, _ = parp("mask", "info", out, checkpoint)
     assert code == 0
     assert "144 of 288 entries pruned in 12 tensors" in said
     assert "method: magnitude" in said and "file c.pt" in said
     head = next(line for line in said.splitlines() if line.startswith("layer"))
     assert head.split() == ["layer", "k", "q", "v", "out", "fc1", "fc2", "all"]
-    mask, _ = load_mask(out)
     row = next(line for line in said.splitlines() if line.startswith("0 ")).split()
-    fc1 = mask["encoder.layers.0.fc1.weight"]
+    fc1 = load_mask(out)[0]["encoder.layers.0.fc1.weight"]
     assert float(row[5]) == pytest.approx(100 * float((~fc1).float().mean()), abs=0.005)
     assert said.splitlines().count("pruned, %") == 2
-    code, said, _ = parp("info", out, "--json")
-    (found,) = json.loads(said)
+    (found,) = json.loads(parp("mask", "info", out, "--json")[1])
     assert found["info"]["method"] == "magnitude"
     assert found["kinds"]["fc1"]["entries"] == 48
     assert found["layers"]["1"]["pruned"] + found["layers"]["0"]["pruned"] == 144
 
 
-def test_iou_of_masks_and_checkpoints(tmp_path, parp):
+def test_iou_of_masks_and_checkpoints(tmp_path, make, parp):
     checkpoint = save(tmp_path / "c.pt", network())
-    files = []
-    for sparsity in (0.3, 0.6):
-        files.append(tmp_path / f"at_{sparsity}.safetensors")
-        parp("make", checkpoint, "-o", files[-1], "--sparsity", sparsity)
+    files = [make(checkpoint, s, name=f"at_{s}.safetensors") for s in (0.3, 0.6)]
     one, other = (load_mask(file)[0] for file in files)
     zeroed = {n: t * one[n] if n in one else t for n, t in network(seed=4).items()}
     wrapped = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in zeroed.items()}
     files.append(save(tmp_path / "zeroed.pt", wrapped))
     picture = tmp_path / "iou.png"
-    code, said, error = parp("iou", *files, "--per-layer", "--png", picture)
+    code, said, error = parp("mask", "iou", *files, "--per-layer", "--png", picture)
     assert code == 0, error
     assert picture.read_bytes().startswith(b"\x89PNG")
     expected = f"{iou(one, other):.6f}"
     lines = said.splitlines()
-    assert lines[1].split() == [
-        "1",
-        "at_0.3",
-        "0.2986",
-        "1.000000",
-        expected,
-        "1.000000",
-    ]
+    assert lines[1].split() == ["1", "at_0.3", "0.2986", "1.000000", expected, "1.000000"]
     assert lines[3].split()[3:] == ["1.000000", expected, "1.000000"]
-    code, said, _ = parp("iou", *files, "--per-layer", "--json")
-    found = json.loads(said)
+    found = json.loads(parp("mask", "iou", *files, "--per-layer", "--json")[1])
     assert found["iou"][0][1] == found["iou"][1][0] == iou(one, other)
-    layer = {n: k for n, k in one.items() if ".0." in n}
-    both = sum(int((kept & other[name]).sum()) for name, kept in layer.items())
-    either = sum(int((kept | other[name]).sum()) for name, kept in layer.items())
+    layer = [name for name in one if ".0." in name]
+    both = sum(int((one[name] & other[name]).sum()) for name in layer)
+    either = sum(int((one[name] | other[name]).sum()) for name in layer)
     assert found["layers"]["0"][1][2] == both / either
     assert [named["label"] for named in found["masks"]] == ["at_0.3", "at_0.6", "zeroed"]
 
 
-def test_bad_input_ends_in_one_line(tmp_path, parp):
-    checkpoint = save(tmp_path / "c.pt", network())
-    mask = tmp_path / "m.safetensors"
-    parp("make", checkpoint, "-o", mask, "--sparsity", "0.5")
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_state(random_state(sparsity=0.6), tmp_path_factory.mktemp("forms") / "c.pt")
+
+
+FORMS = {"fairseq": "stock.pt", "sparse": "small.safetensors", "hf": "folder"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_has_the_mask_of_its_checkpoint(checkpoint, tmp_path, make, parp, form):
+    out = tmp_path / FORMS[form]
+    assert parp("export", checkpoint, "--format", form, "-o", out)[0] == 0
+    mask = make(checkpoint, 0.6)
+    for sources in ([checkpoint, out], [out, checkpoint], [mask, out], [out, mask]):
+        code, said, error = parp("mask", "iou", *sources, "--json")
+        assert code == 0, error
+        answer = json.loads(said)
+        assert answer["iou"] == [[1.0, 1.0], [1.0, 1.0]]
+        assert all(abs(one["sparsity"] - 0.6) < 1e-4 for one in answer["masks"])
+    code, said, _ = parp("mask", "info", out)
+    assert code == 0 and "9,830 of 16,384 entries pruned in 12 tensors" in said
+
+
+def test_tiny_is_the_model_that_ships(parp, make):
+    code, said, _ = parp("mask", "iou", make("tiny", 0.5), "tiny", "--json")
+    assert code == 0 and json.loads(said)["iou"][0][1] == pytest.approx(0.5, abs=1e-5)
+    code, said, _ = parp("inspect", "tiny")
+    assert code == 0 and "pre-trained wav2vec2" in said
+
+
+def test_bad_input_ends_in_one_line(tmp_path, make, parp, checkpoint):
+    model = save(tmp_path / "c.pt", network())
+    mask = make(model, 0.5)
     other = {n: t for n, t in network().items() if ".layers.1." not in n}
-    smaller = tmp_path / "small.safetensors"
-    parp("make", save(tmp_path / "small.pt", other), "-o", smaller, "--sparsity", "0.5")
+    smaller = make(save(tmp_path / "small.pt", other), 0.5, name="small.safetensors")
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(mask.read_bytes()[:-5])
     tuned = save(tmp_path / "t.pt", {f"w2v_encoder.{n}": t for n, t in network().items()})
     nan = network()
     nan["encoder.layers.0.fc1.weight"][2, 2] = float("nan")
-    save(tmp_path / "nan.pt", nan)
-    out = tmp_path / "out.safetensors"
-    make = ("make", checkpoint, "-o", out, "--sparsity")
     (tmp_path / "empty").mkdir()
     unknown = save(tmp_path / "unknown.pt", network(), cfg={"model": {"_name": "x"}, "task": {}})
+    broken = tmp_path / "broken"
+    parp("export", checkpoint, "--format", "hf", "-o", broken)
+    whole = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out.safetensors"
+    half = ("-o", out, "--sparsity", "0.5")
+    fresh = (*half, "--method", "random_init")
     for arguments, message in (
-        ((*make, "1.5"), "--sparsity is 1.5"),
-        ((*make, "0.5", "--method", "omp"), "--method is 'omp'; use magnitude, random"),
-        ((*make, "0.5", "--granularity", "row"), "--granularity is 'row'"),
-        ((*make, "0.5", "--include", "fc9"), "c.pt: --include 'fc9' matches no weight"),
-        ((*make, "0.5", "--include", "final_proj"), "matches no weight"),
-        ((*make, "0.5", "--include", ","), "--include is empty; name a preset"),
-        ((*make, "0.5", "--exclude", "*"), "leaves nothing of include to prune"),
-        ((*make, "0.5", "--method", "random_init"), "is not in the network that this checkpoint"),
+        (("make", model, "-o", out, "--sparsity", "1.5"), "--sparsity is 1.5"),
+        (("make", model, *half, "--method", "omp"), "--method is 'omp'; use magnitude, random"),
+        (("make", model, *half, "--granularity", "row"), "--granularity is 'row'"),
+        (("make", model, *half, "--include", "fc9"), "c.pt: --include 'fc9' matches no weight"),
+        (("make", model, *half, "--include", "final_proj"), "matches no weight"),
+        (("make", model, *half, "--include", ","), "--include is empty; name a preset"),
+        (("make", model, *half, "--exclude", "*"), "leaves nothing of include to prune"),
         (
-            ("make", unknown, "-o", out, "--sparsity", "0.5", "--method", "random_init"),
-            "fairseq cannot build this network anew",
+            ("make", model, *fresh),
+            "has shape (3072, 768) there and has shape (6, 4) here",
         ),
-        (
-            ("make", tuned, "-o", out, "--sparsity", "0.5", "--method", "random_init"),
-            "does not hold the architecture",
-        ),
-        (("make", tmp_path / "nan.pt", "-o", out, "--sparsity", "0.5"), "nan.pt: encoder.layers.0"),
-        (("make", tmp_path / "no.pt", "-o", out, "--sparsity", "0.5"), "no such checkpoint"),
-        (("make", mask, "-o", out, "--sparsity", "0.5"), "not a checkpoint that torch wrote"),
-        (("make", checkpoint, "-o", cut / "m", "--sparsity", "0"), "is a file, not a folder"),
+        (("make", unknown, *fresh), "fairseq cannot build this network"),
+        (("make", tuned, *fresh), "does not hold the architecture"),
+        (("make", save(tmp_path / "nan.pt", nan), *half), "nan.pt: encoder.layers.0"),
+        (("make", tmp_path / "no.pt", *half), "no such checkpoint"),
+        (("make", mask, *half), "not a checkpoint that torch wrote"),
+        (("make", model, "-o", cut / "m", "--sparsity", "0"), "is a file, not a folder"),
         (("info", tmp_path / "none"), "no such mask"),
         (("info", cut), "not a readable mask file"),
+        (("info", broken), "model.safetensors: not a readable"),
         (("iou", mask), "two masks or more"),
         (("iou", mask, smaller), "small.safetensors has no mask for encoder.layers.1.fc1.weight"),
         (("iou", smaller, mask), "also masks encoder.layers.1"),
@@ -230,7 +228,7 @@ def test_bad_input_ends_in_one_line(tmp_path, parp):
         (("iou", mask, tmp_path / "empty"), "holds no masks"),
         (("iou", mask, mask, "--png", cut / "x.png"), "is a file, not a folder"),
     ):
-        code, said, error = parp(*arguments)
+        code, said, error = parp("mask", *arguments)
         assert (code, said) == (2, ""), arguments
         assert message in error and error.count("\n") == 1, error
         assert not out.exists()
