@@ -147,8 +147,8 @@ class PruningSpec:
             raise PruningError(f"is not supported by method {self.method}", "stages")
         if method.ramps and self._sparsities != sorted(self._sparsities):
             raise PruningError(
-                f"is wrong: the sparsity rises from {self.begins_at} (initial_sparsity) over "
-                f"{self.stages} (stages) to {self.sparsity} (sparsity); put them in that order",
+                f"is {self.stages or self.begins_at}: the sparsity must rise, from "
+                f"initial_sparsity ({self.begins_at}) over stages to sparsity ({self.sparsity})",
                 "stages" if self.stages else "initial_sparsity",
             )
 

@@ -82,14 +82,14 @@ WRONG = {
     "sparsity is 90; it is a fraction between 0 and 1 (90% is 0.9)": {"sparsity": 90},
     "sparsity is 'half'; give a fraction": {"sparsity": "half"},
     "initial_sparsity is -0.1": {"initial_sparsity": -0.1},
-    "initial_sparsity is wrong: the sparsity rises from 0.9": {
+    "initial_sparsity is 0.9: the sparsity must rise, from initial_sparsity (0.9) over": {
         "method": "gmp",
         "initial_sparsity": 0.9,
     },
     "rise is 2.0; it is a fraction": {"rise": 2.0},
     "stages is 'a'": {"method": "gmp", "stages": ["a"]},
     "stages is not supported by method parp": {"stages": [0.5]},
-    "stages is wrong: the sparsity rises from 0.0": {"method": "gmp", "stages": [0.9]},
+    "stages is [0.9]: the sparsity must rise, from initial_sparsity (0.0) over": {"method": "gmp", "stages": [0.9]},
     "interval must be at least 1 (got 0)": {"interval": 0},
     "interval is 1.5; give a whole number": {"interval": 1.5},
     "interval is True": {"interval": True},
