@@ -89,7 +89,10 @@ WRONG = {
     "rise is 2.0; it is a fraction": {"rise": 2.0},
     "stages is 'a'": {"method": "gmp", "stages": ["a"]},
     "stages is not supported by method parp": {"stages": [0.5]},
-    "stages is [0.9]: the sparsity must rise, from initial_sparsity (0.0) over": {"method": "gmp", "stages": [0.9]},
+    "stages is [0.9]: the sparsity must rise, from initial_sparsity (0.0) over": {
+        "method": "gmp",
+        "stages": [0.9],
+    },
     "interval must be at least 1 (got 0)": {"interval": 0},
     "interval is 1.5; give a whole number": {"interval": 1.5},
     "interval is True": {"interval": True},

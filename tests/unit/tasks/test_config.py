@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import PruningSpec
+from parp_fairseq.runs.settings import differences
 from parp_fairseq.tasks import config
 from parp_fairseq.tasks.config import PruneConfig
 
@@ -46,6 +47,17 @@ def test_a_check_writes_down_where_a_ramp_begins():
     config.check(cfg)
     config.check(parp)
     assert (cfg.initial_sparsity, parp.initial_sparsity) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "began_at", "differing"),
+    [("parp", 0.0, []), ("gmp", 0.0, []), ("parp_p", 0.1, []), ("parp_p", 0.0, [0.0])],
+)
+def test_a_run_of_old_explicit_defaults_resumes(method, began_at, differing):
+    old, new = options(method=method, initial_sparsity=began_at), options(method=method)
+    config.check(new)
+    old, new = ({"task": {"prune": OmegaConf.to_container(cfg)}} for cfg in (old, new))
+    assert [one.old for one in differences(old, new, {"old": {}, "new": {}})] == differing
 
 
 @pytest.mark.parametrize(
