@@ -11,12 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from transformers import (
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import weights_named
@@ -83,29 +78,14 @@ class PruningCallback(TrainerCallback):
         self._hooks: SubnetworkHooks | None = None
         self._ramping = False
 
-    def on_init_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_init_end(self, args, state, control, model=None, **kwargs):
         """Refuse what cannot be right as soon as the Trainer is made."""
         if model is not None:
             self._take(model, state)
             self._prunable(args, model)
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
         """Take the initial mask, or resume from a checkpoint; θ becomes m0⊙θ."""
-        assert model is not None
         self._take(model, state)
         with options_named(""):
             pruner = self.spec.build(state.max_steps, length="max_steps")
@@ -122,17 +102,13 @@ class PruningCallback(TrainerCallback):
         self._hooks = SubnetworkHooks(model, pruner, self._weights)
         self._check_workers()
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, args, state, control, **kwargs):
         """Let the weights hold θ, and prune again where whole epochs have passed."""
         if self.pruner is not None and self._hooks is not None:
             self.pruner.begin_update(int(state.epoch or 0.0), state.global_step)
             self._hooks.note_update()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args, state, control, **kwargs):
         """Zero what is pruned, or prune again where it is time."""
         if self.pruner is None or self._hooks is None:
             return
@@ -146,14 +122,7 @@ class PruningCallback(TrainerCallback):
             self._ramping = False
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args, state, control, logs=None, **kwargs):
         """Add the meters to what training logs."""
         if self.pruner is None or not logs or "loss" not in logs:
             return
@@ -163,9 +132,7 @@ class PruningCallback(TrainerCallback):
         if state.log_history:
             state.log_history[-1].update(meters)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args, state, control, **kwargs):
         """Write the Pruner's state next to the subnetwork."""
         if self.pruner is None:
             return
@@ -175,14 +142,7 @@ class PruningCallback(TrainerCallback):
             subnetwork = {name: self.pruner.masked(name, w) for name, w in self._weights.items()}
             sidecar.write_state(folder, self.pruner.state_dict(), subnetwork)
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_end(self, args, state, control, model=None, **kwargs):
         """Leave m⊙θ in the model, and nothing else."""
         if model is not None:
             model.__dict__.pop(_OWNER, None)

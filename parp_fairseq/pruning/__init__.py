@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from parp_fairseq.pruning.arguments import PruningError
     from parp_fairseq.pruning.magnitude import magnitude_mask
-    from parp_fairseq.pruning.mask import Mask, iou
+    from parp_fairseq.pruning.mask import Mask, iou, random_mask
     from parp_fairseq.pruning.pruner import Pruner
-    from parp_fairseq.pruning.random_masks import random_mask
     from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
     from parp_fairseq.pruning.scope import Scope
     from parp_fairseq.pruning.spec import PruningSpec
@@ -38,7 +37,7 @@ _HOMES = {
     "StagedSchedule": "schedule",
     "iou": "mask",
     "magnitude_mask": "magnitude",
-    "random_mask": "random_masks",
+    "random_mask": "mask",
 }
 
 

@@ -46,28 +46,23 @@ class Selection:
     threshold: float
 
     def mask(self, tensors: Mapping[str, Tensor]) -> Mask:
-        """Return the mask of the tensors that were selected from, before or after `zero_`."""
-        return self._cut(tensors, pack=True)[0]
+        """Return the mask of the tensors that were selected from, zeroed or not."""
+        return self.cut(tensors)[0]
 
-    def zero_(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the selected entries to zero, in place."""
-        self._cut(tensors, zero=True)
-
-    def prune_(self, tensors: Mapping[str, Tensor], *others: Mask) -> tuple[Mask, list[int]]:
-        """Set the selected entries to zero, in place, and return the mask.
+    def cut(
+        self, tensors: Mapping[str, Tensor], *others: Mask, zero: bool = False, pack: bool = True
+    ) -> tuple[Mask, list[int]]:
+        """Return the mask; with `zero` set the selected entries to zero, in place, in one pass.
 
         Args:
             tensors: those that were selected from.
             others: at most two masks of them.
+            zero: change the tensors.
+            pack: make the mask; without it is empty.
 
         Returns:
             The mask, and for each of the others how many entries both keep.
         """
-        return self._cut(tensors, *others, zero=True, pack=True)
-
-    def _cut(
-        self, tensors: Mapping[str, Tensor], *others: Mask, zero: bool = False, pack: bool = False
-    ) -> tuple[Mask, list[int]]:
         packed = [other.packed for other in others]
         result = cut(
             [tensors[name] for name in self.bounds],
@@ -81,52 +76,6 @@ class Selection:
             dict(zip(shapes, result.masks)), shapes, dict(zip(shapes, result.kept))
         )
         return mask, result.both
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a pruning leaves.
-
-    Attributes:
-        mask: what is kept now.
-        threshold: the largest magnitude that was pruned, 0.0 where nothing was.
-        kept_of_previous: how many entries the mask before keeps too.
-        kept_of_initial: how many entries the initial mask keeps too.
-    """
-
-    mask: Mask
-    threshold: float
-    kept_of_previous: int
-    kept_of_initial: int
-
-
-def prune_(
-    tensors: Mapping[str, Tensor],
-    sparsity: float,
-    granularity: str,
-    previous: Mask,
-    initial: Mask,
-    hint: float = 0.0,
-) -> Event:
-    """Set to zero, in place, what `magnitude_mask` prunes, with its meters.
-
-    Reads the entries twice and writes them once: a pass that counts, and one that cuts.
-
-    Args:
-        tensors: as for `magnitude_mask`; changed in place.
-        sparsity: as for `magnitude_mask`.
-        granularity: as for `magnitude_mask`.
-        previous: a mask of the same tensors, of the pruning before.
-        initial: another, that of the first pruning.
-        hint: as for `select_smallest`.
-
-    Raises:
-        PruningError: as for `magnitude_mask`; nothing is changed then.
-    """
-    selection = select_smallest(tensors, sparsity, granularity, hint)
-    others = (previous,) if initial is previous else (previous, initial)
-    mask, kept = selection.prune_(tensors, *others)
-    return Event(mask, selection.threshold, kept[0], kept[-1])
 
 
 def magnitude_mask(
@@ -298,3 +247,41 @@ def _tied(arrays: Sequence[Tensor], word: int, counts: np.ndarray, rank: int) ->
         rank -= ties.numel()
         start += block.numel()
     raise AssertionError("fewer ties than were counted")
+
+
+def nested(
+    mask: Mask, before: Mask, tensors: Mapping[str, Tensor], granularity: str = "global"
+) -> Mask:
+    """Return `mask` with what `before` pruned going first where zeros tie.
+
+    What is pruned is zero, and zeros are the smallest magnitudes: a magnitude mask prunes them
+    again. But entries that are kept may be zero too, and come before pruned ones in the order of
+    names and positions. Counts stay as they are, over all tensors ("global") or in each ("tensor").
+
+    Args:
+        mask: the magnitude mask of `tensors`.
+        before: the mask of the pruning before; all that it prunes is zero in `tensors`.
+        tensors: name → tensor, before or after `mask` was applied.
+        granularity: "global" or "tensor".
+    """
+    groups = [list(mask)] if granularity == "global" else [[name] for name in mask]
+    keep: dict[str, Tensor] = {}
+    for group in groups:
+        if any(bool((mask[name] & ~before[name]).any()) for name in group):
+            # Something regrew, so there are more zeros than are pruned.
+            keep.update(_first_zeros_pruned(group, mask, before, tensors))
+    return Mask({name: keep.get(name, mask[name]) for name in mask}) if keep else mask
+
+
+def _first_zeros_pruned(
+    group: Sequence[str], mask: Mask, before: Mask, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    left = sum(tensors[name].numel() - mask.kept_in(name) for name in group)
+    keep = {name: torch.ones_like(mask[name]) for name in group}
+    for kept_before in (False, True):
+        for name in group:
+            zeros = (tensors[name].detach() == 0) & (before[name] == kept_before)
+            taken = zeros & (zeros.flatten().cumsum(0).view(zeros.shape) <= left)
+            keep[name] &= ~taken
+            left -= int(taken.sum())
+    return keep

@@ -1,4 +1,4 @@
-"""Mask: which entries of which tensors are kept."""
+"""Mask: which entries of which tensors are kept; how masks compare; random masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from parp_fairseq.kernels import bits
 from parp_fairseq.kernels.cut import zero_unset
-from parp_fairseq.pruning.arguments import PruningError
+from parp_fairseq.pruning.arguments import PruningError, check_seed, check_sparsity
 from parp_fairseq.pruning.scope import canonical_name
 
 
@@ -209,3 +209,35 @@ def iou(a: Mask, b: Mask, names: Iterable[str] | None = None) -> float:
     both = kept_by_both(a, b, names)
     either = sum(a.kept_in(name) + b.kept_in(name) for name in names) - both
     return both / either if either else 1.0
+
+
+def random_mask(tensors: Mapping[str, Tensor], sparsity: float, seed: int) -> Mask:
+    """Return a mask that prunes entries drawn at random (RP, paper section 2.3).
+
+    Exactly `round(sparsity * d)` of the d entries are pruned. The draw comes from a generator of
+    its own on the CPU, so it is the same on every device and changes no other random numbers.
+
+    Args:
+        tensors: name → tensor; only names, shapes and devices count.
+        sparsity: share of entries to prune, in [0, 1].
+        seed: any integer from -2^63 to 2^64 - 1.
+
+    Raises:
+        PruningError: sparsity or seed out of range.
+    """
+    check_sparsity(sparsity)
+    check_seed(seed)
+    names = sorted(tensors)
+    sizes = [tensors[name].numel() for name in names]
+    total = sum(sizes)
+    generator = torch.Generator().manual_seed(seed)
+    dtype = torch.int32 if total < 2**31 else torch.int64
+    order = torch.randperm(total, generator=generator, dtype=dtype)
+    keep = torch.ones(total, dtype=torch.bool)
+    keep[order[: round(sparsity * total)].long()] = False
+    return Mask(
+        {
+            name: part.view(tensors[name].shape).clone().to(tensors[name].device)
+            for name, part in zip(names, keep.split(sizes))
+        }
+    )

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from parp_fairseq.kernels.cut import zero_unset
 from parp_fairseq.pruning.arguments import PruningError, check_interval
-from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
+from parp_fairseq.pruning.magnitude import magnitude_mask, nested, select_smallest
 from parp_fairseq.pruning.mask import Mask, kept_by_both
-from parp_fairseq.pruning.nesting import nested
 from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.weights import MaskedWeights
 
@@ -322,22 +321,18 @@ class Pruner:
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
-        before, initial, sparsity_before = self.mask, self.initial_mask, self._sparsity
-        self._sparsity = self.schedule.at(update)
-        hint = self.threshold if self._sparsity == sparsity_before else 0.0
-        weights = self._weights.tensors
-        event = prune_(weights, self._sparsity, self.granularity, before, initial, hint)
-        self._mask, self.threshold = event.mask, event.threshold
+        before, initial, weights = self.mask, self.initial_mask, self._weights.tensors
+        sparsity = self.schedule.at(update)
+        hint = self.threshold if sparsity == self._sparsity else 0.0
+        selection = select_smallest(weights, sparsity, self.granularity, hint)
+        others = (before,) if initial is before else (before, initial)
+        mask, shared = selection.cut(weights, *others, zero=True)
         self._weights.update_copies()
-        kept, of_previous, of_initial = (
-            event.mask.kept,
-            event.kept_of_previous,
-            event.kept_of_initial,
-        )
+        kept, of_previous, of_initial = mask.kept, shared[0], shared[-1]
         if self.static and of_previous < kept:
-            self._mask = nested(event.mask, before, weights, self.granularity)
-            of_previous = kept_by_both(self._mask, before)
-            of_initial = kept_by_both(self._mask, initial)
+            mask = nested(mask, before, weights, self.granularity)
+            of_previous, of_initial = kept_by_both(mask, before), kept_by_both(mask, initial)
+        self._mask, self.threshold, self._sparsity = mask, selection.threshold, sparsity
         pruned = before.numel - before.kept
         self.revived = (kept - of_previous) / pruned if pruned else 0.0
         either = kept + initial.kept - of_initial
