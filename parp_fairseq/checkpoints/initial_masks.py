@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.kinds import CHECKPOINT, MASK_FILE, SPARSE_MODEL
+from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
 from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.files import PathLike, check_output, sha256
+from parp_fairseq.files import PathLike, sha256
 from parp_fairseq.pruning.methods import FINETUNED, INITIAL_MASKS, MAGNITUDE, RANDOM, RANDOM_INIT
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.pruning.spec import PruningSpec
@@ -187,23 +187,6 @@ def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, 
         "scope": {"include": spec.include, "exclude": spec.exclude, "biases": spec.biases},
         "source": {"file": path.name, "sha256": sha256(path)},
     }
-
-
-def write_mask(
-    checkpoint: PathLike, out: PathLike, spec: PruningSpec, *, force: bool = False
-) -> Mask:
-    """Make a mask as `make_mask` does and write it to the file `out`; return it.
-
-    Raises:
-        UserError: what `make_mask` raises, or `out` cannot be written.
-    """
-    out = check_output(out, MASK_FILE, inputs=[checkpoint], force=force)
-    mask, info = make_mask(checkpoint, spec)
-
-    from parp_fairseq.checkpoints.mask_files import save_mask
-
-    save_mask(mask, out, info)
-    return mask
 
 
 def _finetuned(path: str, weights: Mapping[str, Tensor], option: str) -> dict[str, Tensor]:

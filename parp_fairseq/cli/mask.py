@@ -44,9 +44,11 @@ def mask_make(
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
-    from parp_fairseq.checkpoints.initial_masks import write_mask
+    from parp_fairseq.checkpoints.initial_masks import make_mask
+    from parp_fairseq.checkpoints.kinds import MASK_FILE
     from parp_fairseq.checkpoints.shipped import named_checkpoint
     from parp_fairseq.errors import UserError
+    from parp_fairseq.files import check_output
     from parp_fairseq.pruning.methods import INITIAL_MASKS
     from parp_fairseq.pruning.spec import PruningSpec
 
@@ -61,7 +63,13 @@ def mask_make(
         biases=biases,
         seed=seed,
     )
-    mask = write_mask(named_checkpoint(checkpoint), out, spec, force=force)
+    checkpoint = named_checkpoint(checkpoint)
+    check_output(out, MASK_FILE, inputs=[checkpoint], force=force)
+    mask, info = make_mask(checkpoint, spec)
+
+    from parp_fairseq.checkpoints.mask_files import save_mask
+
+    save_mask(mask, out, info)
     print(f"{out}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned")
 
 

@@ -18,6 +18,17 @@ from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.weights import MaskedWeights
 
 VERSION = 2
+# Of a state: plain values, key → attribute.
+_SAVED = {
+    "moved": "_moved",
+    "update": "_update",
+    "epochs": "_epochs",
+    "events": "events",
+    "sparsity_of_event": "_sparsity",
+    "threshold": "threshold",
+    "revived": "revived",
+    "mask_iou": "mask_iou",
+}
 
 
 class Pruner:
@@ -247,24 +258,18 @@ class Pruner:
         if self._unmasked:
             masks["view"] = self.current_mask()
             shadow = self._weights.pruned_values(masks["view"])
+        packed = {
+            key: {name: data.cpu() for name, data in mask.packed.items()}
+            for key, mask in masks.items()
+        }
         return {
             "version": VERSION,
             "settings": dict(self.settings),
             "shapes": {name: list(shape) for name, shape in self.mask.shapes.items()},
-            "masks": {
-                key: {name: data.cpu() for name, data in mask.packed.items()}
-                for key, mask in masks.items()
-            },
+            "masks": packed,
             "shadow": {name: values.cpu() for name, values in shadow.items()},
-            "moved": self._moved,
-            "update": self._update,
-            "epochs": self._epochs,
-            "events": self.events,
             "sparsity": self.sparsity,
-            "sparsity_of_event": self._sparsity,
-            "threshold": self.threshold,
-            "revived": self.revived,
-            "mask_iou": self.mask_iou,
+            **{key: getattr(self, attribute) for key, attribute in _SAVED.items()},
         }
 
     def check_settings(self, state: Mapping[str, Any]) -> None:
@@ -311,10 +316,8 @@ class Pruner:
         }
         self._weights = MaskedWeights({name: weights[name] for name in masks["last"]}, copies)
         self._initial, self._mask = masks["first"], masks["last"]
-        self._moved, self._update = state["moved"], state["update"]
-        self._epochs, self.events = state["epochs"], state["events"]
-        self._sparsity, self.threshold = state["sparsity_of_event"], state["threshold"]
-        self.revived, self.mask_iou = state["revived"], state["mask_iou"]
+        for key, attribute in _SAVED.items():
+            setattr(self, attribute, state[key])
         self._fresh = masks.get("view")
         if self._fresh is not None:
             self._weights.fill(self._fresh, state["shadow"])
