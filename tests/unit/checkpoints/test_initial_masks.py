@@ -32,11 +32,6 @@ def weights(state):
     return {name: torch.full_like(state["model"][name], 2.0) for name in names}
 
 
-@pytest.fixture
-def expected(state, weights):
-    return Mask({name: state["model"][name] != 0 for name in weights})
-
-
 def initial_mask(path, weights, sparsity=0.75, **options):
     options = {"method": "mask", "mask": path, **options}
     initial = InitialMask(
@@ -49,31 +44,44 @@ def initial_mask(path, weights, sparsity=0.75, **options):
     return initial.make(weights)[0]
 
 
-def test_a_mask_file(tmp_path, weights, expected):
-    path = tmp_path / "m.safetensors"
-    save_mask(expected, path)
-    assert initial_mask(path, weights).equal(expected)
-    assert initial_mask(None, weights, method="parp", initial=path).equal(expected)
+def export(export_to, name):
+    def make(folder, state, weights):
+        export_to(save(state, folder / "checkpoint_last.pt"), folder / name)
+        return folder / name
+
+    return make
 
 
-def test_a_checkpoint_of_a_pruning_run_gives_the_mask_that_it_keeps(tmp_path, state, weights):
+def mask_file(folder, state, weights):
+    save_mask(Mask({name: state["model"][name] != 0 for name in weights}), folder / "m")
+    return folder / "m"
+
+
+def checkpoint_of_a_run(folder, state, weights):
+    """Its weights may have more zeros than its mask."""
     pruner = Pruner(SparsitySchedule(0.75))
-    theta = {name: torch.randn(w.shape) for name, w in weights.items()}
-    stored = magnitude_mask(theta, 0.75)
-    pruner.start(theta, stored)
-    whole = {**state, "last_optimizer_state": {"parp": pruner.state_dict()}}
-    path = save(whole, tmp_path / "checkpoint_last.pt")
-    assert initial_mask(path, weights).equal(stored)
+    tensors = {name: state["model"][name].clone() for name in weights}
+    pruner.start(tensors, magnitude_mask(tensors, 0.75))
+    model = {**state["model"], **{name: tensor * 0 for name, tensor in tensors.items()}}
+    whole = {**state, "model": model, "last_optimizer_state": {"parp": pruner.state_dict()}}
+    return save(whole, folder / "checkpoint_last.pt")
 
 
 @pytest.mark.parametrize(
-    ("export", "name"),
-    [(export_fairseq, "m.pt"), (export_sparse, "m.safetensors"), (export_hf, "folder")],
+    "make",
+    [
+        mask_file,
+        checkpoint_of_a_run,
+        export(export_fairseq, "m.pt"),
+        export(export_sparse, "m.safetensors"),
+        export(export_hf, "folder"),
+    ],
 )
-def test_an_export_gives_the_mask_of_its_zeros(tmp_path, state, weights, expected, export, name):
-    path = save(state, tmp_path / "checkpoint_last.pt")
-    export(path, tmp_path / name)
-    assert initial_mask(tmp_path / name, weights).equal(expected)
+def test_whatever_holds_a_mask_gives_it(tmp_path, state, weights, make):
+    expected = Mask({name: state["model"][name] != 0 for name in weights})
+    path = make(tmp_path, state, weights)
+    assert initial_mask(path, weights).equal(expected)
+    assert initial_mask(None, weights, method="parp", initial=path).equal(expected)
 
 
 def test_a_finetuned_model_gives_the_mask_of_its_magnitudes(tmp_path, state, weights):
@@ -84,19 +92,17 @@ def test_a_finetuned_model_gives_the_mask_of_its_magnitudes(tmp_path, state, wei
 
 
 def test_models_that_do_not_fit_are_named(tmp_path, state, weights):
-    dense = {**state, "model": {name: t + 1.0 for name, t in state["model"].items()}}
-    path = save(dense, tmp_path / "dense.pt")
-    with pytest.raises(UserError, match=r"dense\.pt keeps no mask and has no zeros.*method=omp"):
-        initial_mask(path, weights)
-    path = save(state, tmp_path / "checkpoint_last.pt")
-    with pytest.raises(UserError, match=r"sparsity 0\.7500 and the run begins at 0\.5000"):
-        initial_mask(path, weights, 0.5)
     fewer = {name: t for name, t in state["model"].items() if name != next(iter(weights))}
-    path = save({**state, "model": fewer}, tmp_path / "checkpoint_last.pt")
-    with pytest.raises(UserError, match=r"has no mask for .*encoder\.layers\.0"):
-        initial_mask(path, weights)
-    with pytest.raises(UserError, match=r"is missing there.*task\.prune\.mask"):
-        initial_mask(path, weights, method="omp")
+    dense = {name: t + 1.0 for name, t in state["model"].items()}
+    for model, options, message in (
+        (dense, {}, r"last\.pt keeps no mask and has no zeros.*method=omp"),
+        (state["model"], {"sparsity": 0.5}, r"sparsity 0\.7500 and the run begins at 0\.5000"),
+        (fewer, {}, r"has no mask for .*encoder\.layers\.0"),
+        (fewer, {"method": "omp"}, r"is missing there.*task\.prune\.mask"),
+    ):
+        path = save({**state, "model": model}, tmp_path / "checkpoint_last.pt")
+        with pytest.raises(UserError, match=message):
+            initial_mask(path, weights, **options)
 
 
 @pytest.mark.parametrize(

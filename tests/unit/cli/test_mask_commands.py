@@ -141,13 +141,8 @@ def test_iou_of_masks_and_checkpoints(tmp_path, make, parp):
     expected = f"{iou(one, other):.6f}"
     lines = said.splitlines()
     assert lines[1].split() == ["1", "at_0.3", "0.2986", "1.000000", expected, "1.000000"]
-    assert lines[3].split()[3:] == ["1.000000", expected, "1.000000"]
-    found = json.loads(parp("mask", "iou", *files, "--per-layer", "--json")[1])
+    found = json.loads(parp("mask", "iou", *files, "--json")[1])
     assert found["iou"][0][1] == found["iou"][1][0] == iou(one, other)
-    layer = [name for name in one if ".0." in name]
-    both = sum(int((one[name] & other[name]).sum()) for name in layer)
-    either = sum(int((one[name] | other[name]).sum()) for name in layer)
-    assert found["layers"]["0"][1][2] == both / either
     assert [named["label"] for named in found["masks"]] == ["at_0.3", "at_0.6", "zeroed"]
 
 
@@ -186,13 +181,9 @@ def test_bad_input_ends_in_one_line(tmp_path, make, parp, checkpoint):
     mask = make(model, 0.5)
     other = {n: t for n, t in network().items() if ".layers.1." not in n}
     smaller = make(save(tmp_path / "small.pt", other), 0.5, name="small.safetensors")
-    cut = tmp_path / "cut.safetensors"
-    cut.write_bytes(mask.read_bytes()[:-5])
     tuned = save(tmp_path / "t.pt", {f"w2v_encoder.{n}": t for n, t in network().items()})
-    nan = network()
-    nan["encoder.layers.0.fc1.weight"][2, 2] = float("nan")
-    (tmp_path / "empty").mkdir()
     unknown = save(tmp_path / "unknown.pt", network(), cfg={"model": {"_name": "x"}, "task": {}})
+    (tmp_path / "empty").mkdir()
     broken = tmp_path / "broken"
     parp("export", checkpoint, "--format", "hf", "-o", broken)
     whole = (broken / "model.safetensors").read_bytes()
@@ -201,32 +192,19 @@ def test_bad_input_ends_in_one_line(tmp_path, make, parp, checkpoint):
     half = ("-o", out, "--sparsity", "0.5")
     fresh = (*half, "--method", "random_init")
     for arguments, message in (
-        (("make", model, "-o", out, "--sparsity", "1.5"), "--sparsity is 1.5"),
-        (("make", model, *half, "--method", "omp"), "--method is 'omp'; use magnitude, random"),
-        (("make", model, *half, "--granularity", "row"), "--granularity is 'row'"),
         (("make", model, *half, "--include", "fc9"), "c.pt: --include 'fc9' matches no weight"),
         (("make", model, *half, "--include", "final_proj"), "matches no weight"),
         (("make", model, *half, "--include", ","), "--include is empty; name a preset"),
         (("make", model, *half, "--exclude", "*"), "leaves nothing of include to prune"),
-        (
-            ("make", model, *fresh),
-            "has shape (3072, 768) there and has shape (6, 4) here",
-        ),
+        (("make", model, *fresh), "has shape (3072, 768) there and has shape (6, 4) here"),
         (("make", unknown, *fresh), "fairseq cannot build this network"),
         (("make", tuned, *fresh), "does not hold the architecture"),
-        (("make", save(tmp_path / "nan.pt", nan), *half), "nan.pt: encoder.layers.0"),
-        (("make", tmp_path / "no.pt", *half), "no such checkpoint"),
         (("make", mask, *half), "not a checkpoint that torch wrote"),
-        (("make", model, "-o", cut / "m", "--sparsity", "0"), "is a file, not a folder"),
-        (("info", tmp_path / "none"), "no such mask"),
-        (("info", cut), "not a readable mask file"),
         (("info", broken), "model.safetensors: not a readable"),
-        (("iou", mask), "two masks or more"),
         (("iou", mask, smaller), "small.safetensors has no mask for encoder.layers.1.fc1.weight"),
         (("iou", smaller, mask), "also masks encoder.layers.1"),
         (("iou", mask, tmp_path / "small.pt"), "has no mask for encoder.layers.1.fc1.weight"),
         (("iou", mask, tmp_path / "empty"), "holds no masks"),
-        (("iou", mask, mask, "--png", cut / "x.png"), "is a file, not a folder"),
     ):
         code, said, error = parp("mask", *arguments)
         assert (code, said) == (2, ""), arguments
