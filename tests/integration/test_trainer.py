@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 from safetensors.numpy import load_file  # noqa: E402
-from torch.nn.utils import prune as torch_prune  # noqa: E402
 from trainings import sounds, tiny_bert, tiny_wav2vec2, tiny_xlnet, trainer  # noqa: E402
 
 from parp_fairseq.checkpoints.mask_files import save_mask  # noqa: E402
@@ -112,23 +112,6 @@ def test_dense_is_the_trainer_alone(tmp_path):
     same(plain, model)
 
 
-def test_a_static_mask_is_that_of_torch_prune(tmp_path):
-    model, oracle = tiny_bert(), tiny_bert()
-    linears = [
-        (oracle.get_submodule(name.rpartition(".")[0]), "weight") for name in scope_of(oracle)
-    ]
-    torch_prune.global_unstructured(linears, torch_prune.L1Unstructured, amount=0.6)
-    trainer(tmp_path / "a", oracle).train()
-    trainer(tmp_path / "b", model, PruningCallback("mpi", 0.6)).train()
-    for module, attribute in linears:
-        torch_prune.remove(module, attribute)
-    for name, weight in scope_of(oracle).items():
-        ours = scope_of(model)[name]
-        assert torch.equal(ours == 0, weight == 0), name
-        # AdamW's decay acts on what torch keeps in weight_orig too, where ours is zeroed after it.
-        torch.testing.assert_close(ours, weight)
-
-
 def test_parp_is_algorithm_1(tmp_path):
     model, oracle = tiny_bert(), tiny_bert()
     names = list(scope_of(oracle))
@@ -210,33 +193,49 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, method, options, a
     same(whole, model)
 
 
-def test_resuming_elsewhere_needs_the_folder(tmp_path):
-    every = {"save_strategy": "steps", "save_steps": 4}
-    model = tiny_bert()
-    trainer(tmp_path / "a", model, PruningCallback("parp", 0.6, interval=3), **every).train()
-    source = tmp_path / "a" / "checkpoint-4"
-    lost = PruningCallback("parp", 0.6, interval=3)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A whole training, its model, and its checkpoint in the middle."""
+    folder, model = tmp_path_factory.mktemp("trained"), tiny_bert()
+    callback = PruningCallback("parp_p", 0.6, interval=2, **RAMP)
+    trainer(folder, model, callback, save_strategy="steps", save_steps=4).train()
+    return model, folder / "checkpoint-4"
+
+
+def test_resuming_elsewhere_needs_the_folder(trained, tmp_path):
+    model, source = trained
+    options = {"interval": 2, **RAMP}
+    lost = PruningCallback("parp_p", 0.6, **options)
     with pytest.raises(UserError, match=r"no parp.pt belongs to its weights .*resume_from="):
-        trainer(tmp_path / "b", tiny_bert(), lost).train(resume_from_checkpoint=str(source))
-    found = PruningCallback("parp", 0.6, interval=3, resume_from=source)
-    again = tiny_bert()
-    trainer(tmp_path / "b", again, found).train(resume_from_checkpoint=str(source))
+        trainer(tmp_path, tiny_bert(), lost).train(resume_from_checkpoint=str(source))
+    found, again = PruningCallback("parp_p", 0.6, resume_from=source, **options), tiny_bert()
+    trainer(tmp_path, again, found).train(resume_from_checkpoint=str(source))
     same(model, again)
 
 
-def test_resuming_under_other_options_is_refused(tmp_path):
-    every = {"save_strategy": "steps", "save_steps": 4}
-    first = PruningCallback("parp_p", 0.6, interval=2, **RAMP)
-    trainer(tmp_path, tiny_bert(), first, **every).train()
-    for options, steps, reason in (
+@pytest.mark.parametrize(
+    ("options", "steps", "reason"),
+    [
         ({"sparsity": 0.7}, 8, "sparsity was 0.6"),
         ({"interval": 3}, 8, "interval was 2"),
         ({}, 12, "max_steps was 8"),
-    ):
-        other = PruningCallback("parp_p", **{"sparsity": 0.6, "interval": 2, **RAMP, **options})
-        run = trainer(tmp_path, tiny_bert(), other, **{**every, "max_steps": steps})
-        with pytest.raises(UserError, match=reason):
-            run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    ],
+)
+def test_resuming_under_other_options_is_refused(trained, options, steps, reason):
+    _, source = trained
+    other = PruningCallback("parp_p", **{"sparsity": 0.6, "interval": 2, **RAMP, **options})
+    run = trainer(source.parent, tiny_bert(), other, max_steps=steps)
+    with pytest.raises(UserError, match=reason):
+        run.train(resume_from_checkpoint=str(source))
+
+
+def test_a_damaged_state_is_refused(trained, tmp_path):
+    _, source = trained
+    copied = shutil.copytree(source, tmp_path / "checkpoint-4")
+    (copied / "parp.pt").write_bytes((copied / "parp.pt").read_bytes()[:1000])
+    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp_p", 0.6, interval=2, **RAMP))
+    with pytest.raises(UserError, match="not a readable pruning state"):
+        run.train(resume_from_checkpoint=str(copied))
 
 
 def test_the_best_is_the_best_at_the_target(tmp_path):
@@ -252,6 +251,12 @@ def test_the_best_is_the_best_at_the_target(tmp_path):
     }
     run = trainer(tmp_path, model, callback, **options)
     run.train()
+    logged = [entry for entry in run.state.log_history if "loss" in entry]
+    assert [entry["sparsity"] for entry in logged] == pytest.approx(
+        [0.225, 0.45, 0.675, *[0.9] * 5]
+    )
+    assert all(0 <= entry["mask_iou"] <= 1 and entry["threshold"] > 0 for entry in logged)
+    assert all(0 <= entry["revived"] <= 1 for entry in logged)
     losses = {e["step"]: e["eval_loss"] for e in run.state.log_history if "eval_loss" in e}
     best = min((loss, step) for step, loss in losses.items() if step >= 4)
     assert run.state.best_metric == best[0]
@@ -327,15 +332,6 @@ def test_the_default_prunes_and_prunes_again_after_25_updates(tmp_path):
     assert [events for events, _ in seen] == [0] * 24 + [1] * 25 + [2] * 10 + [3]
     assert [seen[step - 1][1] for step in (25, 50, 60)] == [half] * 3
     assert zeros(scope_of(model)) == half and max(regrown) > 0
-
-
-def test_meters_are_logged(tmp_path):
-    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp_p", 0.6, interval=2, **RAMP))
-    run.train()
-    logged = [entry for entry in run.state.log_history if "loss" in entry]
-    assert [entry["sparsity"] for entry in logged][-1] == 0.6
-    assert 0.2 < logged[0]["sparsity"] < 0.6
-    assert all(0 <= entry["mask_iou"] <= 1 and "threshold" in entry for entry in logged)
 
 
 def test_interrupted_and_begun_again_in_one_process(tmp_path):
@@ -414,12 +410,6 @@ def test_trainings_that_cannot_be_right(arguments, attributes, reason):
         check_training(SimpleNamespace(**{**ARGUMENTS, **arguments}), model)
 
 
-def test_a_model_that_no_preset_knows_is_refused_with_its_linears(tmp_path):
-    model = torch.nn.ModuleDict({"inner": torch.nn.Linear(4, 4)})
-    with pytest.raises(UserError, match=r"no scope is known.*inner\.weight"):
-        trainer(tmp_path, model, PruningCallback("parp", 0.5))
-
-
 def test_two_callbacks_are_refused(tmp_path):
     two = (PruningCallback("parp", 0.6), PruningCallback("mpi", 0.6))
     with pytest.raises(UserError, match="two PruningCallbacks"):
@@ -448,35 +438,3 @@ def test_a_moving_average_is_noticed(tmp_path):
     run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6), Average(), **options)
     with pytest.raises(UserError, match="moving average"):
         run.train()
-
-
-def test_a_damaged_state_is_refused(tmp_path):
-    every = {"save_strategy": "steps", "save_steps": 4}
-    trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6, interval=3), **every).train()
-    path = tmp_path / "checkpoint-4" / "parp.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6, interval=3), **every)
-    with pytest.raises(UserError, match="not a readable pruning state"):
-        run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
-
-
-def test_evaluation_of_the_model_is_that_of_the_copy_without_hooks(tmp_path):
-    """In the middle of training, whoever calls the model in evaluation mode sees m⊙θ."""
-    outputs = []
-
-    def see(state, model, control):
-        if state.global_step != 3:
-            return
-        mask = magnitude_mask(scope_of(model), 0.6)
-        plain = tiny_bert()
-        weights = {n: p.detach().clone() for n, p in model.named_parameters()}
-        for name in mask:
-            weights[name].mul_(mask[name])
-        plain.load_state_dict(weights)
-        batch = {"input_ids": torch.tensor([[7, 8, 9]])}
-        with torch.no_grad():
-            outputs.append((plain.eval()(**batch).logits, model.eval()(**batch).logits))
-        model.train()
-
-    trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6, interval=4), Watch(see)).train()
-    assert torch.equal(*outputs[0])
