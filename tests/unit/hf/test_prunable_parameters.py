@@ -1,3 +1,5 @@
+"""What may be pruned of the models of transformers."""
+
 from __future__ import annotations
 
 import pytest
@@ -64,12 +66,14 @@ def test_large_and_minilm_and_adapters():
     assert count == 6 * (4 * 384 * 384 + 2 * 384 * 1536) + 384 * 384
 
 
-def test_an_unknown_model_is_told_what_could_be_named():
-    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)] * 1)})
-    with pytest.raises(UserError, match=r"include=.* such as layers\.\*\.weight|layers\.0"):
+def test_an_unknown_model_gets_patterns_of_its_linears():
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
+    with pytest.raises(UserError, match=r"include=.* such as layers\.\*\.weight"):
         prunable_parameters(model)
-    assert prunable_parameters(model, ["layers.*.weight"]) == ["layers.0.weight"]
+    for pattern in ("layers.*", "layers.*.weight"):
+        assert prunable_parameters(model, [pattern]) == ["layers.0.weight"]
+    assert prunable_parameters(model, ["layers.*"], biases=True)[0] == "layers.0.bias"
     with pytest.raises(UserError, match="matches no weight of this model"):
         prunable_parameters(model, ["query.weight"])
     with pytest.raises(UserError, match="leaves nothing"):
-        prunable_parameters(model, ["layers.*.weight"], ["*"])
+        prunable_parameters(model, ["layers.*"], ["*"])
