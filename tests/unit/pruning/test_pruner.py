@@ -140,6 +140,21 @@ def test_pruned_weights_move_and_can_regrow():
     assert (pruner.revived, pruner.mask_iou, pruner.threshold) == (0.5, 1 / 3, 3.0)
 
 
+@pytest.mark.parametrize("static", [False, True])
+def test_the_models_half_precision_weights_follow_the_masters(static):
+    masters = {"w": torch.randn(40)}
+    model = {"w": masters["w"].half()}
+    pruner = Pruner(SparsitySchedule(0.8, 0.2, 4), interval=1, total_updates=4, static=static)
+    pruner.start(masters, magnitude_mask(masters, 0.2), copies=model)
+    for update in range(4):
+        pruner.begin_update(0, update)
+        masters["w"] += torch.randn(40)
+        model["w"].copy_(masters["w"])  # as the optimizer does
+        pruner.end_update(update + 1)
+        assert torch.equal(model["w"], masters["w"].half())
+    assert int((model["w"] == 0).sum()) == 32
+
+
 def test_epochs_prune_before_the_first_update_of_the_next():
     run = Run()
     pruner = Pruner(SparsitySchedule(final=0.5), interval=2, unit="epoch", total_updates=100)

@@ -34,6 +34,7 @@ def test_default_is_the_transformer_linears_weights():
         (["encoder.layers.*.fc1"], ["encoder.layers.1.*"], 10),
         # Of modules the weights: not biases, nor parameters of other kinds.
         (["encoder.*"], [], 11 * 8 + 1),
+        (["encoder.layers.*.*"], [], 11 * 8),
         (["*"], ["*.layer_norm", "*_layer_norm.weight"], 11 * 6 + 3),
         # A parameter by its own name.
         (["encoder.layers.*.fc1.bias"], [], 11),
