@@ -25,31 +25,20 @@ def read_tensors(folder: PathLike) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        try:
-            tensors.update(load_file(str(path)))
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: not a readable model; copy it again") from error
-    return tensors
-
-
-def weight_files(folder: PathLike) -> list[Path]:
-    """Return the safetensors files of a folder of transformers; UserError where it has none."""
     folder = Path(folder)
-    index = folder / INDEX_FILE
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if not index.is_file():
-        raise UserError(
-            f"{folder} is not a folder with {WEIGHTS_FILE}; give one that save_pretrained wrote"
-        )
+    path, names = folder / INDEX_FILE, [WEIGHTS_FILE]
+    tensors: dict[str, Tensor] = {}
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        files = [folder / Path(name).name for name in sorted(names)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index}: not a readable index; copy it again") from error
-    for path in files:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file, and {index.name} names it; copy it again")
-    return files
+        if not (folder / WEIGHTS_FILE).is_file() and path.is_file():
+            weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted({Path(name).name for name in weight_map.values()})
+        for name in names:
+            path = folder / name
+            tensors.update(load_file(str(path)))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no such file; give a folder that save_pretrained wrote, whole"
+        ) from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable model; copy it again") from error
+    return tensors
