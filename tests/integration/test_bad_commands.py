@@ -24,10 +24,11 @@ from safetensors.torch import save_file
 from small_model import random_state, save
 from small_sparse import about, file_of
 
+from parp_fairseq.checkpoints.initial_masks import make_mask
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.masks.files import save_mask
-from parp_fairseq.masks.making import make_mask
+from parp_fairseq.pruning import PruningSpec
 
 FC1 = "w2v_encoder.w2v_model.encoder.layers.0.fc1.weight"
 
@@ -140,7 +141,7 @@ def write_models(root: Path) -> None:
     write(root / "text.pt", "hello")
     shutil.copy(TINY_MODEL, root / "tiny.pt")
     for name, source in (("mask", "tiny.pt"), ("othermask", "good.pt")):
-        mask, info = make_mask(root / source, 0.5)
+        mask, info = make_mask(root / source, PruningSpec())
         save_mask(mask, root / f"{name}.safetensors", info)
     write(root / "cutmask.safetensors", (root / "mask.safetensors").read_bytes()[:500])
     save_file({"x": torch.zeros(3)}, root / "plain.safetensors")

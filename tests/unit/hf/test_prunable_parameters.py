@@ -1,3 +1,5 @@
+"""What may be pruned of the models of transformers."""
+
 from __future__ import annotations
 
 import pytest
@@ -6,7 +8,7 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 from parp_fairseq.errors import UserError  # noqa: E402
-from parp_fairseq.hf.scopes import prunable_parameters  # noqa: E402
+from parp_fairseq.hf.parameters import prunable_parameters  # noqa: E402
 
 # Layers, width and inner width decide: attention has four matrices of width² (five in XLNet, with
 # one for relative positions), the feed-forward part two of width by inner width.
@@ -64,12 +66,14 @@ def test_large_and_minilm_and_adapters():
     assert count == 6 * (4 * 384 * 384 + 2 * 384 * 1536) + 384 * 384
 
 
-def test_an_unknown_model_is_told_what_could_be_named():
-    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)] * 1)})
-    with pytest.raises(UserError, match=r"include=.* such as layers\.\*\.weight|layers\.0"):
+def test_an_unknown_model_gets_patterns_of_its_linears():
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
+    with pytest.raises(UserError, match=r"include=.* such as layers\.\*\.weight"):
         prunable_parameters(model)
-    assert prunable_parameters(model, ["layers.*.weight"]) == ["layers.0.weight"]
-    with pytest.raises(UserError, match="matches no parameter"):
+    for pattern in ("layers.*", "layers.*.weight"):
+        assert prunable_parameters(model, [pattern]) == ["layers.0.weight"]
+    assert prunable_parameters(model, ["layers.*"], biases=True)[0] == "layers.0.bias"
+    with pytest.raises(UserError, match="matches no weight of this model"):
         prunable_parameters(model, ["query.weight"])
-    with pytest.raises(UserError, match="leave nothing"):
-        prunable_parameters(model, ["layers.*.weight"], ["*"])
+    with pytest.raises(UserError, match="leaves nothing"):
+        prunable_parameters(model, ["layers.*"], ["*"])

@@ -1,4 +1,4 @@
-"""What a model shows: θ while it trains, m⊙θ whenever it is scored or saved."""
+"""What a model holds: θ while it trains, m⊙θ whenever it is scored or saved."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from parp_fairseq.pruning import Pruner
 _SAMPLE = 64
 
 
-class SubnetworkView:
+class SubnetworkHooks:
     """Hooks on the modules that own the prunable parameters.
 
-    A forward pass of a model in training mode sees θ; in evaluation mode, m⊙θ. State dictionaries,
+    A forward pass of a model in training mode uses θ; in evaluation mode, m⊙θ. State dictionaries,
     the model's or one of a part of it, hold m⊙θ. Loading replaces θ.
     """
 
     def __init__(self, model: nn.Module, pruner: Pruner, weights: Mapping[str, Tensor]) -> None:
-        """Begin.
+        """Add the hooks.
 
         Args:
             model: its training mode decides, not that of its parts, which may be frozen.
@@ -37,23 +37,21 @@ class SubnetworkView:
         self.note_update()
         owners: dict[str, list[str]] = {}
         for name in weights:
-            owner, _, attribute = name.rpartition(".")
-            owners.setdefault(owner, []).append(attribute)
-        for owner, attributes in owners.items():
+            owners.setdefault(name.rpartition(".")[0], []).append(name)
+        for owner, names in owners.items():
             module = model.get_submodule(owner)
-            names = {attribute: f"{owner}.{attribute}" for attribute in attributes}
             self._handles += [
                 module.register_forward_pre_hook(self._before_forward),
-                module._register_state_dict_hook(self._masked(names)),
-                module.register_load_state_dict_pre_hook(self._before_loading),
+                module._register_state_dict_hook(self._masking(names)),
+                module.register_load_state_dict_pre_hook(lambda *_: pruner.restore_weights()),
             ]
 
     def note_update(self) -> None:
         """Remember θ as it is now: training or pruning has just changed it."""
         self._before = self._sample()
 
-    def end(self) -> None:
-        """Take the hooks off; the weights stay as they are."""
+    def remove(self) -> None:
+        """Remove the hooks; the weights stay as they are."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -61,29 +59,21 @@ class SubnetworkView:
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         if self._model.training:
             self._pruner.restore_weights()
-        else:
-            self._enter()
+        elif not self._pruner.mask_applied:
+            if not torch.equal(self._sample(), self._before):
+                raise UserError(
+                    "something besides the optimizer has changed the weights since the last update "
+                    "(a moving average, EMA or SWA?), so the subnetwork would be that of other "
+                    "weights; remove that callback, or do not prune"
+                )
+            self._pruner.apply_mask()
 
-    def _enter(self) -> None:
-        if self._pruner.mask_applied:
-            return
-        if not torch.equal(self._sample(), self._before):
-            raise UserError(
-                "something besides the optimizer has changed the weights since the last update (a "
-                "moving average, EMA or SWA?), so the subnetwork would be that of other weights; "
-                "take that callback out, or prune without it"
-            )
-        self._pruner.apply_mask()
-
-    def _before_loading(self, *_: Any) -> None:
-        self._pruner.restore_weights()
-
-    def _masked(self, names: Mapping[str, str]) -> Any:
+    def _masking(self, names: list[str]) -> Any:
         """A hook that puts m⊙θ into a module's part of a state dictionary."""
 
         def hook(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-            for attribute, name in names.items():
-                key = prefix + attribute
+            for name in names:
+                key = prefix + name.rpartition(".")[2]
                 if key in state:
                     state[key] = self._pruner.masked(name, state[key])
 
