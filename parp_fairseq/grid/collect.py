@@ -188,11 +188,11 @@ def comparisons(target: Target) -> dict[tuple[str, float], list[Run]]:
 
 def compare_masks(target: Target, model: str, sparsity: float, work: Path) -> list[MaskPair]:
     """IOU of every two masks of a comparison."""
-    from parp_fairseq.masks.files import read_mask
+    from parp_fairseq.checkpoints.mask_files import load_mask
     from parp_fairseq.pruning import iou
 
     runs = comparisons(target)[model, sparsity]
-    masks = {run.name: read_mask(work / lines.mask_file(run))[0] for run in runs}
+    masks = {run.name: load_mask(work / lines.mask_file(run))[0] for run in runs}
     shares = {name: round(mask.sparsity, 6) for name, mask in masks.items()}
     return [
         MaskPair(

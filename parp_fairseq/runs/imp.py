@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import LOCK_FILE, locked, replacing, write_json
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Scope, magnitude_mask
-from parp_fairseq.pruning.checks import check_sparsity
+from parp_fairseq.pruning.arguments import check_sparsity
 from parp_fairseq.runs import children
 from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
 from parp_fairseq.runs.progress import Clock, Progress, epochs_done, updates_done

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from small_folders import write_mboshi
 
+from parp_fairseq.checkpoints.mask_files import load_mask
 from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.masks.files import read_mask
 from parp_fairseq.pruning import iou, magnitude_mask
 from parp_fairseq.report.tidy import read_mask_pairs, read_scores
 from parp_fairseq.runs.names import INITIAL_MASK_FILE, LAST, MASK_FILE
@@ -99,7 +99,7 @@ def test_from_a_grid_to_its_tables(tmp_path):
     }
     work = home / "work"
     checkpoints = work / "runs/quick_parp_0.9_interval8_seed1_trail/checkpoints"
-    first, last = (read_mask(checkpoints / name)[0] for name in (INITIAL_MASK_FILE, MASK_FILE))
+    first, last = (load_mask(checkpoints / name)[0] for name in (INITIAL_MASK_FILE, MASK_FILE))
     assert pairs["mpi", "parp"] == pytest.approx(iou(first, last), abs=1e-6)
     # A few updates under a small learning rate move few entries, or none.
     assert 0.9 < pairs["mpi", "parp"] <= 1
@@ -107,7 +107,7 @@ def test_from_a_grid_to_its_tables(tmp_path):
         iou(omp_mask(work, "quick", first), first), abs=1e-6
     )
     assert pairs["mpi", "rp"] == pytest.approx(0.1 / 1.9, abs=0.01)
-    moved = read_mask(work / "runs/quick_mask_0.9_from-other_seed1/checkpoints" / MASK_FILE)[0]
+    moved = load_mask(work / "runs/quick_mask_0.9_from-other_seed1/checkpoints" / MASK_FILE)[0]
     assert iou(moved, omp_mask(work, "other", first)) == 1
 
     # What is in the tables is not made again, though all that it was made from is gone.

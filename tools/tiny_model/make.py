@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Make parp_fairseq/checkpoints/tiny.pt: about an hour on one core; after a kill, it goes on.
+"""Make parp_fairseq/checkpoints/tiny.pt: about an hour on one core.
+
+Rerun the same command to resume after a kill.
 
 With --audio, pre-train on recordings instead of synthetic speech:
     tools/tiny_model/make.py --audio speechocean762/WAVE --width 192 --work runs/en --out en.pt
