@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parp_fairseq.demo.languages import LANGUAGES, phrase
-from parp_fairseq.demo.sentences import sentence
+from parp_fairseq.demo.sentences import LANGUAGES, phrase, sentence
 from parp_fairseq.demo.voices import SAMPLE_RATE, Speaker, draw_speakers, speak
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import replacing, write_json
@@ -81,7 +80,7 @@ class Settings:
     """Everything the result depends on, besides the speech.
 
     `width` is that of the transformer; its feed-forward layers are four times as wide.
-    `languages` are those of the synthetic speech (`parp_fairseq.demo.languages`), with as many
+    `languages` are those of the synthetic speech (`parp_fairseq.demo.sentences`), with as many
     speakers each; none: English.
     """
 

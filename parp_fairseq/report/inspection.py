@@ -1,0 +1,408 @@
+"""What a checkpoint holds: where it came from, where its zeros are, how large its weights are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parp_fairseq.checkpoints.describe import config_section, describe_state
+from parp_fairseq.checkpoints.forms import read_state
+from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
+from parp_fairseq.checkpoints.mask_files import nonzero_mask
+from parp_fairseq.checkpoints.prunable_weights import scoped_weights
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+from parp_fairseq.pruning import Scope, iou
+from parp_fairseq.pruning.mask import difference, kept_by_both
+from parp_fairseq.pruning.scope import canonical_name
+from parp_fairseq.report.layer_grid import Grid, short_kind
+from parp_fairseq.report.mask_overlap import read_masks, save_figure
+from parp_fairseq.runs.names import RUN_FILE
+from parp_fairseq.runs.reading import lookup
+
+_MOST_LABELLED_LAYERS = 12
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Counts and magnitudes of some weights.
+
+    Attributes:
+        entries: number of weights.
+        zeros: how many are exactly zero.
+        total: sum of |w|.
+        smallest: the smallest |w| that is not zero; 0.0 where all are zero.
+        largest: the largest |w|.
+    """
+
+    entries: int
+    zeros: int
+    total: float
+    smallest: float
+    largest: float
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Magnitudes:
+        """Measure a tensor of any precision."""
+        magnitude = tensor.detach().abs().reshape(-1)
+        kept = magnitude[magnitude != 0]
+        entries = magnitude.numel()
+        if kept.numel() == 0:
+            return cls(entries, entries, 0.0, 0.0, 0.0)
+        total = float(kept.sum(dtype=torch.float64))
+        return cls(entries, entries - kept.numel(), total, float(kept.min()), float(kept.max()))
+
+    @classmethod
+    def over(cls, parts: Iterable[Magnitudes]) -> Magnitudes:
+        """Several together."""
+        parts = list(parts)
+        return cls(
+            sum(part.entries for part in parts),
+            sum(part.zeros for part in parts),
+            math.fsum(part.total for part in parts),
+            _of(min, [part.smallest for part in parts if part.zeros < part.entries]),
+            _of(max, [part.largest for part in parts]),
+        )
+
+    @property
+    def finite(self) -> bool:
+        """Whether no weight is NaN or infinite."""
+        return math.isfinite(self.total)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros, in [0, 1]."""
+        return self.zeros / self.entries if self.entries else 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean |w| over the weights that are not zero; 0.0 where all are."""
+        return self.total / (self.entries - self.zeros) if self.entries > self.zeros else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; None for what is not finite."""
+        return {
+            "entries": self.entries,
+            "zeros": self.zeros,
+            "sparsity": self.sparsity,
+            "mean_kept": _finite(self.mean),
+            "smallest_kept": _finite(self.smallest),
+            "largest": _finite(self.largest),
+        }
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A checkpoint's zeros beside what a mask, or another checkpoint, prunes.
+
+    Attributes:
+        path: the other's file.
+        pruned: entries that the other prunes.
+        agreed: those of them that are zero in the checkpoint.
+        elsewhere: zeros of the checkpoint that the other keeps.
+        iou: of what both keep (paper, equation 1).
+    """
+
+    path: Path
+    pruned: int
+    agreed: int
+    elsewhere: int
+    iou: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint holds.
+
+    Attributes:
+        path: its file.
+        origin: what it says about its making, title → plain value; only what it knows.
+        sizes: "file bytes", "parameters", "prunable", in that order.
+        tensors: canonical name → magnitudes, for every prunable tensor.
+        threshold: the largest |w| that the last pruning took, where the checkpoint keeps it.
+        agreement: with the mask or checkpoint it was held against.
+    """
+
+    path: Path
+    origin: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    tensors: Mapping[str, Magnitudes]
+    threshold: float | None
+    agreement: Agreement | None = None
+
+    @property
+    def whole(self) -> Magnitudes:
+        """All prunable weights together."""
+        return Magnitudes.over(self.tensors.values())
+
+    @property
+    def not_finite(self) -> list[str]:
+        """Names of the tensors that hold NaN or infinity."""
+        return [name for name, part in self.tensors.items() if not part.finite]
+
+    def render(self) -> str:
+        """Lines and tables for people."""
+        whole, grid = self.whole, Grid.over(self.tensors)
+        lines = [f"{title + ':':<18}{value}" for title, value in self.origin.items()]
+        lines += [
+            f"{'file:':<18}{self.sizes['file bytes'] / 1e6:.1f} MB",
+            f"{'parameters:':<18}{self.sizes['parameters']:,}, prunable "
+            f"{self.sizes['prunable']:,} in {len(self.tensors)} tensors",
+            f"{'zeros:':<18}{whole.zeros:,} of the prunable, sparsity {whole.sparsity:.6f}",
+            f"{'magnitudes:':<18}of the others mean {whole.mean:#.4g}, smallest "
+            f"{whole.smallest:#.4g}, largest {whole.largest:#.4g}",
+        ]
+        if self.not_finite:
+            rest = len(self.not_finite) - _MOST_NAMED
+            named = ", ".join(self.not_finite[:_MOST_NAMED])
+            more = f" and {rest} more tensors" if rest > 0 else ""
+            lines.append(f"{'not finite:':<18}NaN or infinity in {named}{more}")
+        if self.threshold is not None:
+            lines.append(f"{'threshold:':<18}{self.threshold:#.4g}, the largest |w| last pruned")
+        if self.agreement is not None:
+            other = self.agreement
+            lines.append(
+                f"{'against:':<18}{other.path}: {other.agreed:,} of the {other.pruned:,} entries "
+                f"it prunes are zero here, {other.elsewhere:,} zeros elsewhere, IOU "
+                f"{other.iou:.6f}"
+            )
+        if grid.layers:
+            tables = (
+                ("zeros, %", lambda part: f"{100 * part.sparsity:.2f}"),
+                ("mean |w| of what is not zero", lambda part: f"{part.mean:#.4g}"),
+            )
+            for title, cell in tables:
+                lines += ["", title, grid.render(lambda names, cell=cell: cell(self._over(names)))]
+        lines += [
+            f"{name}: {100 * self.tensors[name].sparsity:.2f}% zeros, mean |w| "
+            f"{self.tensors[name].mean:#.4g}"
+            for name in grid.others
+        ]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values, with every tensor; None for a number that is not finite."""
+        grid = Grid.over(self.tensors)
+        other = self.agreement
+        return {
+            "file": str(self.path),
+            "origin": {k: _finite(value) for k, value in _with_keys(self.origin).items()},
+            "sizes": _with_keys(self.sizes),
+            **self.whole.to_json(),
+            "not_finite": self.not_finite,
+            "threshold": _finite(self.threshold),
+            "against": None
+            if other is None
+            else {
+                "file": str(other.path),
+                "pruned": other.pruned,
+                "agreed": other.agreed,
+                "elsewhere": other.elsewhere,
+                "iou": other.iou,
+            },
+            "layers": {str(n): self._over(grid.at(n, None)).to_json() for n in grid.layers},
+            "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
+            "tensors": {name: part.to_json() for name, part in self.tensors.items()},
+        }
+
+    def draw(self, file: PathLike) -> None:
+        """Draw two maps of layers and kinds (PNG): zeros, and mean magnitudes of the others.
+
+        Raises:
+            UserError: matplotlib is not installed, no weight stands in a layer, or the file cannot
+                be written.
+        """
+        from parp_fairseq.report.drawing import check_drawing
+
+        check_drawing()
+        from matplotlib.figure import Figure
+
+        grid = Grid.over(self.tensors)
+        if not grid.layers:
+            raise UserError(f"{self.path}: no prunable weight stands in a layer; nothing to draw")
+        tall = 0.36 if len(grid.layers) <= _MOST_LABELLED_LAYERS else 0.22
+        figure = Figure(figsize=(10, 1.8 + tall * len(grid.layers)), layout="constrained")
+        panels = figure.subplots(1, 2)
+        figure.suptitle(f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros", fontsize=12)
+        sides = (
+            ("zeros, %", "cividis", lambda part: 100 * part.sparsity, "{:.1f}"),
+            ("mean |w| of what is not zero", "viridis", lambda part: part.mean, "{:.3g}"),
+        )
+        for axes, (title, colours, value, form) in zip(panels, sides):
+            values = [
+                [value(self._over(grid.at(layer, kind))) for kind in grid.kinds]
+                for layer in grid.layers
+            ]
+            image = axes.imshow(values, cmap=colours, aspect="auto")
+            axes.set_title(title, fontsize=11)
+            axes.set_xticks(range(len(grid.kinds)), [short_kind(kind) for kind in grid.kinds])
+            axes.set_yticks(range(len(grid.layers)), [str(layer) for layer in grid.layers])
+            axes.set_ylabel("layer")
+            axes.tick_params(length=0)
+            figure.colorbar(image, ax=axes, shrink=0.8)
+            middle = (image.norm.vmin + image.norm.vmax) / 2
+            for y, line in enumerate(values):
+                for x, number in enumerate(line):
+                    colour = "black" if number > middle else "white"
+                    text = form.format(number)
+                    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=colour)
+        save_figure(figure, file)
+
+    def _over(self, names: Sequence[str]) -> Magnitudes:
+        return Magnitudes.over(self.tensors[name] for name in names)
+
+
+def inspect_checkpoint(
+    checkpoint: PathLike, against: PathLike | None = None, scope: Scope | None = None
+) -> Inspection:
+    """Look into a checkpoint: pre-trained or fine-tuned, of any task, with `cfg` or `args`.
+
+    Args:
+        checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
+        against: a mask file or another checkpoint to hold its zeros against.
+        scope: what counts as prunable (default: what its own run pruned, else the paper's).
+
+    Raises:
+        UserError: a file is unreadable, of another model, or the scope does not fit.
+    """
+    path = Path(checkpoint)
+    state = read_state(path)
+    scope = scope or _scope_of(state)
+    weights = {canonical_name(n): w for n, w in scoped_weights(state, scope, path).items()}
+    tensors = {name: Magnitudes.of(weights[name]) for name in sorted(weights)}
+    parameters = sum(t.numel() for t in state["model"].values() if isinstance(t, Tensor))
+    sizes = {
+        "file bytes": (path / WEIGHTS_FILE if path.is_dir() else path).stat().st_size,
+        "parameters": parameters,
+        "prunable": sum(part.entries for part in tensors.values()),
+    }
+    agreement = None if against is None else _agreement(path, weights, Path(against))
+    threshold = _known(state, "last_optimizer_state.parp.threshold")
+    return Inspection(
+        path,
+        _origin(state, path),
+        sizes,
+        tensors,
+        threshold if isinstance(threshold, float) else None,
+        agreement,
+    )
+
+
+def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agreement:
+    own = nonzero_mask(weights)
+    (other,) = read_masks([against], own.shapes)
+    mismatch = difference(own.shapes, other.mask.shapes)
+    if mismatch:
+        raise UserError(
+            f"{against} {mismatch}, unlike {path}; give a mask or checkpoint of the same model "
+            "and scope"
+        )
+    pruned = other.mask.numel - other.mask.kept
+    zeros = own.numel - own.kept
+    either = own.kept + other.mask.kept - kept_by_both(own, other.mask)
+    # What both prune is all that neither keeps.
+    agreed = own.numel - either
+    return Agreement(other.path, pruned, agreed, zeros - agreed, iou(own, other.mask))
+
+
+def _scope_of(state: Mapping[str, Any]) -> Scope:
+    prune = _known(state, "cfg.task.prune")
+    if not isinstance(prune, Mapping):
+        return Scope()
+    default = Scope()
+    return Scope(
+        tuple(prune.get("include", default.include)),
+        tuple(prune.get("exclude", default.exclude)),
+        bool(prune.get("biases", default.biases)),
+    )
+
+
+def _of(pick: Callable[[list[float]], float], values: list[float]) -> float:
+    """The smallest or largest; 0.0 of none, NaN where one is, wherever it stands."""
+    if any(map(math.isnan, values)):
+        return math.nan
+    return pick(values) if values else 0.0
+
+
+def _finite(value: Any) -> Any:
+    """The value, or None for a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that a program can write, of titles for people."""
+    return {re.sub(r"\W+", "_", title): value for title, value in titled.items()}
+
+
+def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    info = describe_state(state, path)
+    model, task = config_section(state, "model"), config_section(state, "task")
+    origin: dict[str, Any] = {
+        "checkpoint": str(path),
+        "model": f"{'fine-tuned' if info.finetuned else 'pre-trained'} {info.kind}"
+        + (f" ({info.arch})" if info.arch != info.kind else "")
+        + f", {info.encoder_layers} layers"
+        + ("" if state.get("cfg") is not None else ", settings as `args`"),
+        "task": _text(task, "_name") or _text(task, "task"),
+        "pre-trained file": _text(model, "w2v_path"),
+        "labels": info.labels,
+        "normalize": info.normalize,
+        "updates": _updates(state),
+        f"best {_known(state, 'cfg.checkpoint.best_checkpoint_metric') or 'score'}": _known(
+            state, "extra_state.best"
+        ),
+    }
+    prune = _known(state, "cfg.task.prune")
+    if isinstance(prune, Mapping):
+        keys = ("method", "sparsity", "initial", "interval", "interval_unit", "granularity")
+        chosen = [f"{key} {prune[key]}" for key in keys if prune.get(key) is not None]
+        origin["pruning"] = ", ".join(chosen)
+    record = path.parent / RUN_FILE
+    if record.is_file():
+        origin.update(_recorded(record))
+    return {title: value for title, value in origin.items() if value not in (None, "")}
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        versions = content.get("versions", {})
+        command = [Path(content["command"][0]).name, *content["command"][1:]]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"{record} is damaged; remove it") from error
+    return {
+        "command": " ".join(map(str, command)),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "commit": lookup(content, "git.commit"),
+    }
+
+
+def _updates(state: Mapping[str, Any]) -> int | None:
+    history = state.get("optimizer_history") or [{}]
+    # A file that was put together, such as one of a folder of transformers, has 0.
+    return history[-1].get("num_updates") or None
+
+
+def _text(section: Any, key: str) -> Any:
+    value = section.get(key) if hasattr(section, "get") else getattr(section, key, None)
+    return value if isinstance(value, str) else None
+
+
+def _known(state: Mapping[str, Any], key: str) -> Any:
+    """A value deep inside a checkpoint; None where it is not there."""
+    node: Any = state
+    for part in key.split("."):
+        try:
+            node = node.get(part)
+        except Exception:
+            return None
+    return node

@@ -1,0 +1,234 @@
+"""The table: a row for every setting, over the seeds that it was run with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.report.experiments import (
+    ALWAYS_SHOWN,
+    differing_keys,
+    experiment_of,
+    sources_of,
+    title_of,
+)
+from parp_fairseq.runs.reading import Run, cost
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def over(cls, values: Iterable[float | None]) -> Spread | None:
+        """Mean, smallest and largest; None where a value is missing or there are none."""
+        numbers = list(values)
+        if not numbers or any(number is None for number in numbers):
+            return None
+        return cls(sum(numbers) / len(numbers), min(numbers), max(numbers), len(numbers))
+
+    def shown(self) -> str:
+        """With one decimal; the range in brackets where there are several."""
+        if self.count == 1:
+            return f"{self.mean:.1f}"
+        return f"{self.mean:.1f} ({self.low:.1f}–{self.high:.1f})"  # noqa: RUF001
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One setting.
+
+    Attributes:
+        method: `task.prune.method`.
+        title: the method as people call it, with what else tells it from its neighbours.
+        sparsity: in [0, 1].
+        rates: split → percent errors.
+        fine_tunings: how many the result takes, its own included.
+        minutes: training time of all of these.
+        runs: its runs, by seed.
+    """
+
+    method: str
+    title: str
+    sparsity: float
+    rates: Mapping[str, Spread]
+    fine_tunings: int
+    minutes: Spread
+    runs: tuple[Run, ...] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """Title and sparsity."""
+        return self.title if self.method == "dense" else f"{self.title} {percent(self.sparsity)}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """All settings, and what the reader of their numbers must know."""
+
+    rows: tuple[TableRow, ...]
+    metric: str
+    valid_splits: tuple[str, ...]
+    test_splits: tuple[str, ...]
+    unfinished: tuple[Run, ...]
+    notes: tuple[str, ...]
+
+    def split_title(self, split: str) -> str:
+        """A column's title: "WER valid" where there is one validation set, else its name."""
+        for name, splits in (("valid", self.valid_splits), ("test", self.test_splits)):
+            if splits == (split,):
+                return f"{self.metric} {name}"
+        return f"{self.metric} {split}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Validation sets, then test sets."""
+        return self.valid_splits + self.test_splits
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The columns' titles."""
+        rates = (self.split_title(split) for split in self.splits)
+        return ("method", "sparsity", *rates, "fine-tunings", "minutes")
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows as text."""
+        return [
+            (
+                row.title,
+                percent(row.sparsity),
+                *(row.rates[s].shown() if s in row.rates else "–" for s in self.splits),  # noqa: RUF001
+                str(row.fine_tunings),
+                f"{row.minutes.mean:.1f}",
+            )
+            for row in self.rows
+        ]
+
+
+def percent(share: float) -> str:
+    """0.9 as "90%"."""
+    return f"{round(100 * share, 2):g}%"
+
+
+def build_table(runs: Sequence[Run]) -> Table:
+    """Group runs that differ in nothing but their seed, and count their errors.
+
+    Errors on a validation set are those of `parp eval` where every finished run has them, else
+    those that training logged after its last update. Runs under way are set apart.
+    """
+    finished = [run for run in runs if run.finished]
+    valid = tuple(dict.fromkeys(split for run in finished for split in run.valid_splits))
+    tests = {split for run in finished for split in run.scores} - set(valid)
+    notes = []
+    rates: dict[str, dict[int, float | None]] = {}
+    for split in valid:
+        scored = all(split in run.scores for run in finished)
+        rates[split] = {
+            id(run): run.scores[split]["rate"] if scored else run.valid_rate(split)
+            for run in finished
+        }
+        if finished and not scored:
+            notes.append(f"{split}: as training logged it, not decoded again")
+    for split in sorted(tests):
+        rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
+
+    sources = {id(run): sources_of(run) for run in finished}
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in finished:
+        groups.setdefault(experiment_of(run, sources[id(run)]), []).append(run)
+    shared = differing_keys([members[0] for members in groups.values()])
+    rows = []
+    for members in groups.values():
+        members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
+        costs = [cost(run) for run in members]
+        first = members[0]
+        spreads = {
+            split: Spread.over(by_run[id(r)] for r in members) for split, by_run in rates.items()
+        }
+        rows.append(
+            TableRow(
+                method=first.method,
+                title=title_of(first, [g[0] for g in groups.values()], sources),
+                sparsity=first.sparsity,
+                rates={split: spread for split, spread in spreads.items() if spread is not None},
+                fine_tunings=max(c.fine_tunings for c in costs),
+                minutes=Spread.over(c.minutes for c in costs),
+                runs=tuple(members),
+            )
+        )
+        if not all(c.complete for c in costs):
+            notes.append(
+                f"{rows[-1].label}: the run that its mask comes from is not there, so its minutes "
+                "are not counted"
+            )
+    rows = _with_distinct_titles(rows)
+    methods = list(METHODS)
+    rows.sort(
+        key=lambda row: (
+            row.sparsity,
+            methods.index(row.method) if row.method in methods else len(methods),
+            row.title,
+        )
+    )
+    metrics = {run.metric for run in finished}
+    notes += _notes(finished, rows, valid, sorted(tests), shared)
+    return Table(
+        rows=tuple(rows),
+        metric=metrics.pop() if len(metrics) == 1 else "error rate",
+        valid_splits=valid,
+        test_splits=tuple(sorted(tests)),
+        unfinished=tuple(run for run in runs if not run.finished),
+        notes=tuple(notes),
+    )
+
+
+def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Name the folder of the first run where rows would have the same title and sparsity."""
+    distinct = []
+    for row in rows:
+        alike = [
+            other for other in rows if (other.title, other.sparsity) == (row.title, row.sparsity)
+        ]
+        if len(alike) > 1:
+            # Absolute: what a report is made of may be named in both ways.
+            folders = [os.path.abspath(other.runs[0].folder) for other in alike]
+            folder = os.path.relpath(row.runs[0].folder, os.path.commonpath(folders))
+            row = replace(row, title=f"{row.title} [{folder}]")
+        distinct.append(row)
+    return distinct
+
+
+def _notes(
+    runs: Sequence[Run],
+    rows: Sequence[TableRow],
+    valid: Sequence[str],
+    tests: Sequence[str],
+    differing: Sequence[str],
+) -> list[str]:
+    notes = []
+    for name, splits in (("valid", valid), ("test", tests)):
+        if len(splits) == 1:
+            notes.append(f"{name} is {splits[0]}")
+    scored = {
+        str(score["checkpoint"]).rsplit("/", 1)[-1] for run in runs for score in run.scores.values()
+    }
+    if scored:
+        notes.append(f"decoded: {', '.join(sorted(scored))}")
+    if any(len(row.runs) > 1 for row in rows):
+        notes.append("mean over seeds, the smallest and the largest in brackets")
+    if any(row.fine_tunings > 1 for row in rows):
+        notes.append("minutes: training time of all fine-tunings that a row takes")
+    other = [
+        key for key in differing if key not in ALWAYS_SHOWN and not key.startswith("task.prune.")
+    ]
+    if other:
+        notes.append(f"rows also differ in {', '.join(other)}")
+    return notes

@@ -1,0 +1,152 @@
+"""IOU over sets of masks and over a run's time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from parp_fairseq.checkpoints.mask_files import save_mask
+from parp_fairseq.errors import UserError
+from parp_fairseq.pruning import Mask, random_mask
+from parp_fairseq.report import mask_overlap as masks
+from parp_fairseq.report.layer_grid import Grid, place_of, short_kind
+from parp_fairseq.report.mask_overlap import NamedMask, compare, read_masks, short_names
+
+SHAPES = {
+    "encoder.layers.0.fc1.weight": (8, 5),
+    "encoder.layers.10.fc1.weight": (3, 4),
+    "encoder.layers.2.fc1.weight": (3, 4),
+    "post_extract_proj.weight": (4, 4),
+}
+
+
+def a_mask(seed, sparsity=0.5):
+    """A random mask over SHAPES."""
+    return random_mask({name: torch.empty(shape) for name, shape in SHAPES.items()}, sparsity, seed)
+
+
+def named(*masks):
+    """Masks with names."""
+    return [NamedMask(f"m{n}", Path(f"{n}.safetensors"), mask, {}) for n, mask in enumerate(masks)]
+
+
+def exact(a, b, names):
+    """IOU by bool tensors."""
+    both = sum(int((a[name] & b[name]).sum()) for name in names)
+    return both / sum(int((a[name] | b[name]).sum()) for name in names)
+
+
+def test_matrices_equal_those_of_bool_tensors():
+    masks = [a_mask(1), a_mask(2, 0.2), a_mask(3, 0.8)]
+    found = compare(named(*masks))
+    for row, one in enumerate(masks):
+        for column, other in enumerate(masks):
+            assert found.matrix[row][column] == exact(one, other, SHAPES)
+            for layer in (0, 2, 10):
+                name = f"encoder.layers.{layer}.fc1.weight"
+                assert found.layers[layer][row][column] == exact(one, other, [name])
+    assert list(found.layers) == [0, 2, 10]
+    text = found.render(per_layer=True)
+    assert [line.split()[0] for line in text.splitlines()[-3:]] == ["0", "2", "10"]
+    assert "layers" not in found.to_json() and "layers" in found.to_json(per_layer=True)
+
+
+def test_nearly_equal_masks_are_not_shown_as_equal():
+    one = Mask({"encoder.layers.0.fc1.weight": torch.ones(4_000_000, dtype=torch.bool)})
+    bits = one["encoder.layers.0.fc1.weight"].clone()
+    bits[7] = False
+    other = Mask({"encoder.layers.0.fc1.weight": bits})
+    lines = compare(named(one, other)).render().splitlines()
+    assert lines[1].split()[-2:] == ["1.000000", "0.999999"]
+
+
+def test_drawing(tmp_path):
+    found = compare(named(a_mask(1), a_mask(2), a_mask(1)))
+    for name, per_layer in (("a.png", False), ("b.png", True)):
+        found.draw(tmp_path / name, per_layer)
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    many = compare(named(*(a_mask(seed) for seed in range(14))))
+    many.draw(tmp_path / "c.png")
+    with pytest.raises(UserError, match="cannot be written"):
+        found.draw(tmp_path / "a.png" / "b.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_names_tell_files_apart(tmp_path):
+    assert short_names(["a/x.pt", "b/y.safetensors"]) == ["x", "y"]
+    assert short_names(["r/es/checkpoints/m.pt", "r/fr/checkpoints/m.pt"]) == ["es", "fr"]
+    assert short_names(["r/es/1/m.pt", "r/fr/2/m.pt"]) == ["es/1", "fr/2"]
+    assert short_names(["m.pt", "m.pt"]) == ["m", "m"]
+    (tmp_path / "parp_0.9_seed1").mkdir()
+    assert short_names([tmp_path / "parp_0.9_seed1"]) == ["parp_0.9_seed1"]
+
+
+def save_checkpoint(path, update, mask, stored=True):
+    """A checkpoint whose zeros are the mask's, with or without pruning state."""
+    weights = {
+        f"w2v_encoder.w2v_model.{name}": torch.rand(shape).add(1) * mask[name]
+        for name, shape in SHAPES.items()
+    }
+    pruning = {
+        "settings": {},
+        "shapes": {f"w2v_encoder.w2v_model.{n}": list(s) for n, s in SHAPES.items()},
+        "masks": {"last": {f"w2v_encoder.w2v_model.{n}": b for n, b in mask.packed.items()}},
+    }
+    state = {
+        "cfg": {"model": {"_name": "wav2vec_ctc"}, "task": {}},
+        "model": weights,
+        "optimizer_history": [{"num_updates": update}],
+    }
+    if stored:
+        state["last_optimizer_state"] = {"parp": pruning}
+    torch.save(state, path)
+
+
+def test_a_run_over_time(tmp_path):
+    masks = [a_mask(seed) for seed in range(4)]
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    save_mask(masks[0], folder / "mask_first.safetensors")
+    for update, mask in ((9, masks[1]), (100, masks[2]), (20, masks[3])):
+        save_checkpoint(folder / f"checkpoint_1_{update}.pt", update, mask)
+    save_checkpoint(folder / "checkpoint_last.pt", 100, masks[2])
+    for given in (tmp_path / "run", folder):
+        found = read_masks([given])
+        assert [one.label for one in found] == ["first", "update 9", "update 20", "update 100"]
+        assert [one.mask.equal(masks[n]) for one, n in zip(found, (0, 1, 3, 2))] == [True] * 4
+    labels = [one.label for one in read_masks([tmp_path / "run", folder / "checkpoint_last.pt"])]
+    assert labels[0] == "run first" and labels[-1] == "checkpoint_last"
+
+
+def test_zeros_are_looked_for_where_another_mask_says(tmp_path):
+    mask = a_mask(1)
+    save_checkpoint(tmp_path / "exported.pt", 5, mask, stored=False)
+    save_mask(mask, tmp_path / "m.safetensors")
+    found = read_masks([tmp_path / "exported.pt", tmp_path / "m.safetensors"])
+    assert found[0].mask.equal(mask)
+    # Alone, the paper's scope decides: it knows no post_extract_proj, and all six kinds.
+    with pytest.raises(UserError, match=r"exported.pt: include 'wav2vec2' matches no weight"):
+        read_masks([tmp_path / "exported.pt"])
+
+
+def test_layers_and_kinds():
+    assert place_of("encoder.layers.11.self_attn.k_proj.bias") == (11, "self_attn.k_proj")
+    assert place_of("bert.encoder.layer.3.attention.self.query.weight").layer == 3
+    assert place_of("post_extract_proj.weight") is None
+    assert short_kind("self_attn.out_proj") == "out"
+    grid = Grid.over([*SHAPES, "encoder.layers.2.self_attn.k_proj.weight"])
+    assert grid.layers == (0, 2, 10)
+    assert grid.kinds == ("self_attn.k_proj", "fc1")
+    assert grid.others == ("post_extract_proj.weight",)
+    assert len(grid.at(None, None)) == 4
+    table = grid.render(lambda names: str(len(names))).splitlines()
+    assert table[1].split() == ["0", "1", "1"] and table[-1].split() == ["all", "1", "3", "4"]
+
+
+def test_no_bar_where_nobody_watches(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(masks._BAR, "delay", 0)
+    save_mask(random_mask({"w": torch.rand(4, 4)}, 0.5, 1), tmp_path / "m.safetensors")
+    read_masks([tmp_path / "m.safetensors"] * 2)
+    assert capsys.readouterr().err == ""
