@@ -6,7 +6,7 @@ from parp_fairseq.checkpoints.describe import (
     describe_state,
     pretrained_info,
 )
-from parp_fairseq.checkpoints.reading import (
+from parp_fairseq.checkpoints.safe_load import (
     DamagedCheckpoint,
     allow_fairseq_classes,
     check_evaluated_strings,

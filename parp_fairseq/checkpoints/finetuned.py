@@ -20,8 +20,8 @@ from parp_fairseq.checkpoints.dictionary import (
     load_dictionary,
     saved_dictionary,
 )
-from parp_fairseq.checkpoints.forms import read_state
-from parp_fairseq.checkpoints.settings import plain_settings
+from parp_fairseq.checkpoints.fairseq_settings import plain_settings
+from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 

@@ -12,9 +12,9 @@ import contextlib
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
-from parp_fairseq.checkpoints.kinds import CHECKPOINT
-from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.checkpoints.settings import drop_unknown, plain_settings
+from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, plain_settings
+from parp_fairseq.checkpoints.file_types import CHECKPOINT
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.files import PathLike, check_output
 

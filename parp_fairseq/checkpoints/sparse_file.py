@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY
-from parp_fairseq.checkpoints.reading import check_evaluated_strings
+from parp_fairseq.checkpoints.safe_load import check_evaluated_strings
 from parp_fairseq.checkpoints.sparse_form import (
     DTYPES,
     FORMAT,

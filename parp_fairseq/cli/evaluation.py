@@ -122,7 +122,7 @@ def _evaluate(
 ) -> None:
     """Fill `scores` and write the files."""
     from parp_fairseq.errors import UserError
-    from parp_fairseq.evaluation import output
+    from parp_fairseq.evaluation import score_files as output
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
 
@@ -148,6 +148,6 @@ def _evaluate(
 
 
 def _show_table(scores: "list[Score]") -> None:
-    from parp_fairseq.evaluation.output import render_scores
+    from parp_fairseq.evaluation.score_files import render_scores
 
     print(render_scores(scores), flush=True)

@@ -65,7 +65,7 @@ def export(
 
         summary = export_fairseq(checkpoint, out, force=force)
     elif form is Format.sparse:
-        from parp_fairseq.export.sparse import export_sparse
+        from parp_fairseq.export.sparse_export import export_sparse
 
         summary = export_sparse(checkpoint, out, dtype=dtype.value, force=force)
     elif form is Format.onnx:

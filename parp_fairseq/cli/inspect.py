@@ -31,7 +31,7 @@ def inspect(
 
     Example: parp inspect checkpoint_best.pt --against mask_first.safetensors --png zeros.png
     """
-    from parp_fairseq.checkpoints.forms import check_form
+    from parp_fairseq.checkpoints.formats import check_form
     from parp_fairseq.checkpoints.shipped import named_checkpoint
     from parp_fairseq.errors import UserError
 

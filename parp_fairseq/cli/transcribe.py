@@ -76,7 +76,7 @@ def transcribe(
 
     Example: parp transcribe model.safetensors meeting.mp3 --format srt -o meeting.srt
     """
-    from parp_fairseq.inference.job import transcribe_all
+    from parp_fairseq.inference.transcribing import transcribe_all
 
     outcome = transcribe_all(
         model,

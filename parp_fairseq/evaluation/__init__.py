@@ -5,8 +5,8 @@ from __future__ import annotations
 from parp_fairseq.evaluation.bootstrap import bootstrap_interval
 from parp_fairseq.evaluation.decode import MAX_TOKENS, evaluate, evaluate_all
 from parp_fairseq.evaluation.edits import EditCounts, edit_counts
-from parp_fairseq.evaluation.output import render_scores, write_transcripts
 from parp_fairseq.evaluation.score import ErrorRate, Score, Utterance
+from parp_fairseq.evaluation.score_files import render_scores, write_transcripts
 
 __all__ = [
     "MAX_TOKENS",

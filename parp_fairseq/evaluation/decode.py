@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
-from parp_fairseq.checkpoints.forms import check_form
-from parp_fairseq.checkpoints.reading import check_readable
+from parp_fairseq.checkpoints.formats import check_form
+from parp_fairseq.checkpoints.safe_load import check_readable
 from parp_fairseq.checkpoints.views import SUBNETWORK, check_view, share_of_zeros, viewed
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import ENGINES, build_model, build_task
+from parp_fairseq.evaluation.fairseq_model import ENGINES, build_model, build_task
 from parp_fairseq.evaluation.score import Score
 from parp_fairseq.evaluation.splits import Splits
 from parp_fairseq.evaluation.transcribe import make_batches, transcribe

@@ -18,7 +18,7 @@ from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.folders import RECORD_FILE, check_folder, write_record
+from parp_fairseq.export.export_folder import RECORD_FILE, check_folder, write_record
 from parp_fairseq.files import PathLike
 
 MODEL_FILE, VOCABULARY_FILE = "model.onnx", "vocab.txt"

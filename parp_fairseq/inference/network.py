@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from parp_fairseq.checkpoints.architecture import NETWORK, Architecture, of_fairseq
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.architecture import NETWORK, Architecture, of_fairseq
 
 _EPS = 1e-5
 _POSITION = f"{NETWORK}encoder.pos_conv.0."

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_not_input, check_output, write_lines
-from parp_fairseq.inference import forms
-from parp_fairseq.inference.transcribe import Transcript
+from parp_fairseq.inference import transcript_files as forms
+from parp_fairseq.inference.recognise import Transcript
 
 
 @dataclass

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, replacing, write_json
 from parp_fairseq.jobs import children

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from parp_fairseq.checkpoints.forms import read_state
-from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.file_types import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.formats import read_state
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.masks.files import load_mask, nonzero_mask, stored_mask
 from parp_fairseq.masks.making import random_weights

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.kinds import MASK_FILE
-from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
-from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
+from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, keep_audio_keys, plain_settings
+from parp_fairseq.checkpoints.file_types import MASK_FILE
+from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike, check_output
 from parp_fairseq.pruning.checks import check_granularity, check_seed, check_sparsity

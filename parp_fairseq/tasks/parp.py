@@ -18,8 +18,8 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import DictConfig, OmegaConf
 
-from parp_fairseq.checkpoints.reading import allow_fairseq_classes
 from parp_fairseq.checkpoints.repair import repaired_loading
+from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes
 from parp_fairseq.errors import UserError, options_named, reported
 from parp_fairseq.masks.first import InitialMask
 from parp_fairseq.masks.making import sha256

@@ -8,8 +8,8 @@ import copy
 import pytest
 import torch
 
-from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.repair import repair, repaired_loading
+from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 
 # What XLSR-53 holds beyond what its own task knows.

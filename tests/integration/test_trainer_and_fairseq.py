@@ -11,9 +11,9 @@ from small_model import SYMBOLS, random_state, save  # noqa: E402
 from trainings import trainer  # noqa: E402
 
 from parp_fairseq.checkpoints.hf_folder import to_transformers  # noqa: E402
-from parp_fairseq.evaluation.load import load_sparse  # noqa: E402
+from parp_fairseq.evaluation.fairseq_model import load_sparse  # noqa: E402
 from parp_fairseq.export.hf import export_hf  # noqa: E402
-from parp_fairseq.export.sparse import export_sparse  # noqa: E402
+from parp_fairseq.export.sparse_export import export_sparse  # noqa: E402
 from parp_fairseq.hf import PruningCallback, prunable_parameters  # noqa: E402
 from parp_fairseq.masks.files import load_mask, save_mask  # noqa: E402
 from parp_fairseq.pruning import (  # noqa: E402

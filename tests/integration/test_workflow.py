@@ -20,7 +20,7 @@ from experiments.reading import read_plan
 from experiments.work import train
 from small_folders import write_mboshi
 
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import read_mask
 from parp_fairseq.pruning import iou, magnitude_mask

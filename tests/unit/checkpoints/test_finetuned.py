@@ -11,11 +11,11 @@ from small_model import SYMBOLS, random_state, save
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.load import load_sparse
+from parp_fairseq.evaluation.fairseq_model import load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
-from parp_fairseq.export.sparse import export_sparse
-from parp_fairseq.inference.opening import open_subnetwork
+from parp_fairseq.export.sparse_export import export_sparse
+from parp_fairseq.inference.subnetwork import open_subnetwork
 
 
 @pytest.fixture(scope="module")

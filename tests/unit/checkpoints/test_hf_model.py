@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.forms import check_form, read_state
+from parp_fairseq.checkpoints.formats import check_form, read_state
 from parp_fairseq.checkpoints.hf_model import read_hf_folder
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import build_model, build_task, load_sparse
+from parp_fairseq.evaluation.fairseq_model import build_model, build_task, load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 KINDS = {
     "base": {},

@@ -23,9 +23,9 @@ from parp_fairseq.checkpoints.sparse_file import (
 )
 from parp_fairseq.engine import acceleration as engine
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import load_sparse
+from parp_fairseq.evaluation.fairseq_model import load_sparse
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse import export_sparse, pack
+from parp_fairseq.export.sparse_export import export_sparse, pack
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from small_model import bits, random_state, save
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.checkpoints.sparse_form import MAX_DIMENSIONS, VERSION
 from parp_fairseq.checkpoints.strict_json import MAX_DEPTH
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "sparse-format.md"
 

@@ -19,7 +19,7 @@ from small_sparse import ABOUT, TENSORS, file_of
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 GOOD = file_of()
 MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,7 +19,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
 from parp_fairseq.export import onnx_graph
 from parp_fairseq.export.onnx import export_onnx
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -145,7 +145,7 @@ def test_log_probabilities_equal_fairseqs(kind, tmp_path):
     from torch.nn import functional as F
 
     from parp_fairseq.checkpoints.finetuned import open_finetuned
-    from parp_fairseq.evaluation.load import build_model, build_task
+    from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 
     checkpoint = save(lively(**KINDS[kind]), tmp_path / "c.pt")
     export_onnx(checkpoint, tmp_path / "onnx")

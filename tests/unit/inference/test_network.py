@@ -17,9 +17,9 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import OmegaConf
 
+from parp_fairseq.checkpoints.architecture import NETWORK, of_fairseq
 from parp_fairseq.engine import accelerate
 from parp_fairseq.errors import UserError
-from parp_fairseq.inference.architecture import NETWORK, of_fairseq
 from parp_fairseq.inference.network import Wav2Vec2Ctc
 
 SMALL = {

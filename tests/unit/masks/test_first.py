@@ -6,7 +6,7 @@ from small_model import random_state, save
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.masks.first import InitialMask
 from parp_fairseq.pruning import Mask, Pruner, Scope, SparsitySchedule, magnitude_mask

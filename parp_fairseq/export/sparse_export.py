@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
+from parp_fairseq.checkpoints.fairseq_settings import keep_audio_keys
+from parp_fairseq.checkpoints.file_types import SPARSE_MODEL
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.kinds import SPARSE_MODEL
-from parp_fairseq.checkpoints.settings import keep_audio_keys
 from parp_fairseq.checkpoints.sparse_form import DTYPES, FORMAT, KEPT, MASK, VERSION, read_about
 from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError

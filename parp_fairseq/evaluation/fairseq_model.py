@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
-from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
+from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
@@ -150,7 +150,7 @@ def _config(state: Mapping[str, Any], task: Any, path: Path, w2v_path: PathLike 
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
 
-    from parp_fairseq.checkpoints.settings import drop_unknown, plain_settings
+    from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, plain_settings
 
     settings = plain_settings(state)
     model = settings["model"]

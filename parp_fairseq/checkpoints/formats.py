@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, is_hf_folder, read_hf_weights
 from parp_fairseq.checkpoints.hf_model import check_hf_folder, read_hf_folder
-from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
+from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.files import PathLike
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.inference import forms
+from parp_fairseq.inference import transcript_files as forms
 from parp_fairseq.inference.audio import Recording
-from parp_fairseq.inference.transcribe import TimedWord, Transcript
+from parp_fairseq.inference.recognise import TimedWord, Transcript
 
 WORDS = st.lists(
     st.tuples(

@@ -18,13 +18,13 @@ from parp_fairseq.checkpoints.dictionary import (
     dictionary_file,
     read_dictionary,
 )
+from parp_fairseq.checkpoints.fairseq_settings import plain_settings
+from parp_fairseq.checkpoints.file_types import MASK_FILE
 from parp_fairseq.checkpoints.finetuned import check_finetuned
-from parp_fairseq.checkpoints.forms import check_form, read_state
+from parp_fairseq.checkpoints.formats import check_form, read_state
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, WEIGHTS_FILE
 from parp_fairseq.checkpoints.hf_model import read_normalize
 from parp_fairseq.checkpoints.hf_symbols import VOCABULARY_FILE
-from parp_fairseq.checkpoints.kinds import MASK_FILE
-from parp_fairseq.checkpoints.settings import plain_settings
 from parp_fairseq.checkpoints.shipped import named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike

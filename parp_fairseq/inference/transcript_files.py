@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import Kind
-from parp_fairseq.inference.transcribe import TimedWord, Transcript
+from parp_fairseq.inference.recognise import TimedWord, Transcript
 
 TEXT, JSONL, CTM, SRT = "text", "jsonl", "ctm", "srt"
 FORMATS = (TEXT, JSONL, CTM, SRT)

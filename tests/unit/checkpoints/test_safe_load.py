@@ -121,7 +121,7 @@ def test_fairseqs_own_loader_opens_old_checkpoints_once_allowed(tmp_path):
         files.append(saved(bad, zipped, args=args, extra=code))
     program = (
         "import sys\n"
-        "from parp_fairseq.checkpoints.reading import allow_fairseq_classes\n"
+        "from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes\n"
         "from fairseq import checkpoint_utils\n"
         "allow_fairseq_classes(); allow_fairseq_classes()\n"
         "for file in sys.argv[1:]:\n"

@@ -17,12 +17,12 @@ from small_model import SYMBOLS, random_state, save
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.engines import run_sparse
-from parp_fairseq.inference.opening import check_model, open_subnetwork
+from parp_fairseq.inference.recognise import transcribe
+from parp_fairseq.inference.subnetwork import check_model, open_subnetwork
 from parp_fairseq.inference.symbols import Symbols
-from parp_fairseq.inference.transcribe import transcribe
 from parp_fairseq.kernels import native
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask

@@ -9,7 +9,7 @@ import numpy as np
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, blocks
-from parp_fairseq.inference.opening import Subnetwork
+from parp_fairseq.inference.subnetwork import Subnetwork
 from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS, Window, stitched, windows
 
 

@@ -9,7 +9,7 @@ import pytest
 from test_score import PAIRS, score_of
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation import output
+from parp_fairseq.evaluation import score_files as output
 
 
 def test_table_is_aligned():

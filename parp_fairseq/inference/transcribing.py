@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference import forms
+from parp_fairseq.inference import transcript_files as forms
 from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, find_recordings, read_recording
 from parp_fairseq.inference.engines import AUTO, ENGINES, run_sparse
-from parp_fairseq.inference.opening import check_model, open_subnetwork
+from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.sinks import Sink, check_dictionary, check_outputs, make_sink
-from parp_fairseq.inference.transcribe import transcribe
+from parp_fairseq.inference.subnetwork import check_model, open_subnetwork
 from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS
 from parp_fairseq.manifests.audio.convert import load_soxr
 
 if TYPE_CHECKING:
-    from parp_fairseq.inference.opening import Subnetwork
+    from parp_fairseq.inference.subnetwork import Subnetwork
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
 

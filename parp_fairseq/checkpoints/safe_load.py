@@ -42,7 +42,7 @@ _METERS = ("AverageMeter", "SumMeter", "TimeMeter", "StopwatchMeter", "MetersDic
 # Name as pickled → where the class or function lives now. Classes that hold data, nothing else.
 _ALLOWED: dict[str, str] = {
     "argparse.Namespace": "argparse.Namespace",
-    "collections.defaultdict": "parp_fairseq.checkpoints.reading._plain_dict",
+    "collections.defaultdict": "parp_fairseq.checkpoints.safe_load._plain_dict",
     "typing.Any": "typing.Any",
     "fairseq.data.dictionary.Dictionary": "fairseq.data.dictionary.Dictionary",
     "omegaconf.dictconfig.DictConfig": "omegaconf.dictconfig.DictConfig",
