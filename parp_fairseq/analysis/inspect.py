@@ -15,7 +15,7 @@ from torch import Tensor
 
 from parp_fairseq.analysis.layers import Grid, short_kind
 from parp_fairseq.analysis.masks import read_masks, save_figure
-from parp_fairseq.checkpoints.describe import config_section, describe_state
+from parp_fairseq.checkpoints.fairseq_settings import config_section, describe_state
 from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
 from parp_fairseq.errors import UserError

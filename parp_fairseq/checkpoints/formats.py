@@ -1,31 +1,55 @@
-"""Files that hold a model, in any form that this program reads."""
+"""Models in every format that this program reads, and how a model's file is written."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE, is_hf_folder, read_hf_weights
-from parp_fairseq.checkpoints.hf_model import check_hf_folder, read_hf_folder
+from parp_fairseq.checkpoints.file_types import MASK_FILE
+from parp_fairseq.checkpoints.hf_folder import (
+    check_hf_folder,
+    is_hf_folder,
+    read_hf_folder,
+    read_hf_weights,
+)
 from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
-from parp_fairseq.files import PathLike
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, staged
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+TINY = "tiny"
+"""The name of the shipped model wherever a checkpoint is asked for: `model.w2v_path=tiny`."""
 
-def check_form(path: PathLike) -> None:
+TINY_MODEL = Path(__file__).with_name("tiny.pt")
+"""A wav2vec 2.0 of this project's own, small enough to ship (`demo/README.md` describes it)."""
+
+
+def named_checkpoint(name: PathLike) -> Path:
+    """The file that a user's `name` of a checkpoint means: itself, or for "tiny" the tiny model."""
+    return TINY_MODEL if os.fspath(name) == TINY else Path(name)
+
+
+def check_format(path: PathLike) -> None:
     """Check, without torch, that a file begins as one that `read_state` reads.
 
     Raises:
         UserError: it is missing, a folder that is none of `transformers`, empty, cut off or of
             another kind.
     """
-    if Path(path, CONFIG_FILE).is_file():
+    path = Path(path)
+    if path.is_dir():
         check_hf_folder(path)
     elif not is_sparse(path):
         check_readable(path)
+    elif MASK_FILE.matches(path):
+        raise UserError(f"{path} is a mask file, which holds no weights; give the model")
 
 
 def read_state(path: PathLike) -> dict[str, Any]:
@@ -35,18 +59,19 @@ def read_state(path: PathLike) -> dict[str, Any]:
         path: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
 
     Raises:
-        UserError: what `load_checkpoint`, `read_sparse` and `read_hf_folder` raise.
+        UserError: what `check_format`, `load_checkpoint`, `read_sparse` and `read_hf_folder` raise.
     """
-    if Path(path, CONFIG_FILE).is_file():
+    check_format(path)
+    if Path(path).is_dir():
         return read_hf_folder(path)
     return read_sparse(path) if is_sparse(path) else load_checkpoint(path)
 
 
 def read_weights(path: PathLike) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint, a sparse file or a folder of `transformers`.
+    """Read the tensors of a model, under the names that fairseq gives them.
 
-    Returns:
-        name → tensor, under the names that fairseq's model gives them.
+    Args:
+        path: what `read_state` reads; a folder of `transformers` needs only config and weights.
 
     Raises:
         UserError: what `read_state` and `read_hf_weights` raise.
@@ -55,3 +80,28 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
         return read_hf_weights(path)
     weights: dict[str, Tensor] = read_state(path)["model"]
     return weights
+
+
+@contextmanager
+def output(path: PathLike) -> Iterator[Path]:
+    """A folder to write the file `path` and its neighbours into; they appear when all is written.
+
+    Raises:
+        UserError: `path` is a folder, or nothing can be written there (rights, a full disk).
+    """
+    from safetensors import SafetensorError
+
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of the file to write")
+    with staged(path.parent) as stage:
+        try:
+            yield stage
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # torch and safetensors hide why a write failed.
+            reason = getattr(error, "strerror", None) or "it could not be finished"
+            free = shutil.disk_usage(stage).free // 2**20
+            raise UserError(
+                f"{path} cannot be written ({reason}; {free:,} MiB are free there); make room or "
+                "choose another place"
+            ) from error

@@ -12,12 +12,9 @@ from parp_fairseq.checkpoints.strict_json import read_object
 from parp_fairseq.errors import UserError
 
 VOCABULARY_FILE = "vocab.json"
-_ADDED_FILE, _TOKENS_FILE, _SPECIAL_FILE = (
-    "added_tokens.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-# In the places of fairseq's special symbols, behind the blank; and transformers' defaults.
+TOKENS_FILE, SPECIAL_FILE = "tokenizer_config.json", "special_tokens_map.json"
+_ADDED_FILE = "added_tokens.json"
+# In the places of fairseq's special symbols, after the blank; and transformers' defaults.
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 _PIECE = "\u2581"
 
@@ -49,8 +46,8 @@ def read_symbols(folder: Path, config: Mapping[str, Any], rows: int) -> Rows:
     Raises:
         UserError: a file is missing or damaged, or does not name the head's rows, each once.
     """
-    about = _json(folder / _TOKENS_FILE)
-    special = {**_json(folder / _SPECIAL_FILE), **about}
+    about = _json(folder / TOKENS_FILE)
+    special = {**_json(folder / SPECIAL_FILE), **about}
     names = _names(folder, about, rows)
     blank = config.get("pad_token_id", 0)
     if type(blank) is not int or not 0 <= blank < rows:

@@ -14,8 +14,8 @@ from typing import Any
 
 from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, plain_settings
 from parp_fairseq.checkpoints.file_types import CHECKPOINT
+from parp_fairseq.checkpoints.formats import output
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
-from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.files import PathLike, check_output
 
 
@@ -62,7 +62,7 @@ def repaired_state(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 @contextlib.contextmanager
 def repaired_loading() -> Iterator[None]:
-    """Let fairseq, inside this block, open checkpoints as if `repair` had mended them.
+    """Let fairseq, inside this block, open checkpoints as if `repair` had fixed them.
 
     fairseq opens the pre-trained file itself while it builds a model for fine-tuning.
     """

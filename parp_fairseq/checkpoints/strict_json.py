@@ -15,16 +15,16 @@ MAX_DIGITS = 19
 
 
 def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
-    """Parse JSON that says one thing alone and holds numbers and text that others can read too.
+    """Parse JSON that means one thing only and holds numbers and text that others can read too.
 
     Args:
         text: what to parse.
         digits: of the longest integer taken.
 
     Raises:
-        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key stands twice in
-            one object, an integer has more digits, a number is infinite, half a surrogate
-            pair stands in a text, or lists and objects are nested deeper than MAX_DEPTH.
+        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key is in one
+            object twice, an integer has more digits, a number is infinite, half a surrogate
+            pair is in a text, or lists and objects are nested deeper than MAX_DEPTH.
     """
     try:
         value = json.loads(
@@ -60,7 +60,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if key in made:
-            raise ValueError(f"{key!r} stands there twice")
+            raise ValueError(f"{key!r} is a duplicate")
         made[key] = value
     return made
 

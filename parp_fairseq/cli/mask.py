@@ -44,7 +44,7 @@ def mask_make(
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
-    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.masks.making import write_mask
 
     mask = write_mask(
@@ -114,7 +114,7 @@ def mask_iou(
 
 def _present(sources: list[Path]) -> list[Path]:
     """The files and folders named, checked before anything heavy is imported."""
-    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
 
     paths = [named_checkpoint(source) for source in sources]

@@ -17,7 +17,7 @@ from typing import Any
 from parp_fairseq._version import __version__
 from parp_fairseq.analysis import Report, make_report
 from parp_fairseq.analysis.figures import check_drawing
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.config import shipped as configs
 from parp_fairseq.demo.plan import CONFIG, DATA, Plan, PlannedRun
 from parp_fairseq.demo.sentences import WORDS_FILE

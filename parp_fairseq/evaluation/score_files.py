@@ -31,10 +31,10 @@ def render_scores(scores: Sequence[Score]) -> str:
     header += ["weights", "zeros %"] if of_theta else []
     rows = []
     for score in scores:
-        words = score.words
-        counts = (words.errors, words.length, words.substitutions, words.insertions)
+        words, edits = score.words, score.words.total
+        counts = (words.errors, words.length, edits.substitutions, edits.insertions)
         row = [score.checkpoint, score.split, score.metric, *_rate(words)]
-        row += [f"{count:,}" for count in (*counts, words.deletions)]
+        row += [f"{count:,}" for count in (*counts, edits.deletions)]
         row += _rate(score.characters) if with_characters else []
         row += [f"{len(score.utterances):,}"]
         if of_theta:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parp_fairseq.checkpoints.hf_folder import to_transformers
+from parp_fairseq.checkpoints.vocabulary import to_transformers
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf.folder import read_tensors

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parp_fairseq.checkpoints.architecture import NETWORK, Architecture, of_fairseq
+from parp_fairseq.checkpoints.vocabulary import NETWORK, Architecture
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
@@ -56,7 +56,7 @@ class Wav2Vec2Ctc(nn.Module):
         Raises:
             UserError: its network is none of this kind, or its weights do not fit.
         """
-        architecture = of_fairseq(model, weights, path)
+        architecture = Architecture.from_fairseq(model, weights, path)
         # Without memory: random numbers that are replaced at once would take seconds.
         with torch.device("meta"):
             built = cls(architecture)

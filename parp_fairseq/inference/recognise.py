@@ -1,8 +1,14 @@
-"""What is said in a recording, by greedy CTC decoding."""
+"""What is said in a recording, by greedy CTC decoding, in overlapping windows if it is long.
+
+A recording no longer than a window is run whole. A longer one is cut into windows of that length,
+so that memory does not grow with its length; each but the last begins `length - 2 * context` after
+the one before, the last one ends where the recording ends. Of two windows that overlap, each gives
+its half, so that a frame is at least `context` away from where its window was cut.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +16,12 @@ import numpy as np
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, blocks
 from parp_fairseq.inference.subnetwork import Subnetwork
-from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS, Window, stitched, windows
+
+SECONDS = 20.0
+"""A window's length by default."""
+
+CONTEXT_SECONDS = 2.0
+"""What is seen at least beside a frame that counts, unless the recording begins or ends there."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +103,67 @@ def _path(subnetwork: Subnetwork, window: Window, recording: Recording) -> np.nd
             source = functional.layer_norm(source, source.shape)
         path = subnetwork.model(source[None])[0].argmax(-1)
     return path.numpy().astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Samples of a recording.
+
+    Attributes:
+        start: the first one's number; a multiple of the model's stride.
+        samples: (samples,).
+    """
+
+    start: int
+    samples: np.ndarray
+
+
+def windows(
+    blocks: Iterable[np.ndarray], length: int, context: int, stride: int
+) -> Iterator[Window]:
+    """Cut a recording into windows as it is read; two windows' samples are held at most.
+
+    Args:
+        blocks: the recording's samples, in order.
+        length: samples of a window; a multiple of `stride`.
+        context: samples; a multiple of `stride`, below half of `length`.
+        stride: samples from a frame of the model to the next.
+    """
+    step = length - 2 * context
+    if length % stride or context % stride or step <= 0:
+        raise ValueError(f"length {length} and context {context} do not fit the stride {stride}")
+    start, held, pending = 0, 0, [np.zeros(0, dtype=np.float32)]
+    behind = False  # Whether `pending` begins with a window that was given out already.
+    for block in blocks:
+        pending.append(block)
+        held += len(block)
+        while held > length + (step if behind else 0):
+            whole = np.concatenate(pending)
+            if behind:
+                whole, start = whole[step:], start + step
+            yield Window(start, whole[:length])
+            behind, pending, held = True, [whole], len(whole)
+    whole = np.concatenate(pending)
+    if not behind:
+        yield Window(start, whole)
+    elif held > length:
+        # Rounded up, so that it is no longer than the others.
+        late = -(-(held - length) // stride) * stride
+        yield Window(start + late, whole[late:])
+
+
+def stitched(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    """One path from those of windows.
+
+    Args:
+        parts: each window's first frame, counted from the recording's, and what was found for each
+            of its frames; in order, overlapping or touching.
+    """
+    kept = []
+    begin = 0
+    for (first, path), following in zip(parts, [*parts[1:], None]):
+        end = first + len(path)
+        cut = end if following is None else (following[0] + end) // 2
+        kept.append(path[begin - first : cut - first])
+        begin = cut
+    return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)

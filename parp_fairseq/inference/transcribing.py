@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference import transcript_files as forms
-from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, find_recordings, read_recording
-from parp_fairseq.inference.engines import AUTO, ENGINES, run_sparse
-from parp_fairseq.inference.recognise import transcribe
-from parp_fairseq.inference.sinks import Sink, check_dictionary, check_outputs, make_sink
-from parp_fairseq.inference.subnetwork import check_model, open_subnetwork
-from parp_fairseq.inference.windows import CONTEXT_SECONDS, SECONDS
+from parp_fairseq.inference.audio import (
+    SAMPLE_RATE,
+    Recording,
+    count_unread,
+    find_recordings,
+    read_recording,
+)
+from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
+from parp_fairseq.inference.subnetwork import AUTO, ENGINES, open_subnetwork, run_sparse
+from parp_fairseq.inference.transcript_files import choose_format, make_output
 from parp_fairseq.manifests.audio.convert import load_soxr
-
-if TYPE_CHECKING:
-    from parp_fairseq.inference.subnetwork import Subnetwork
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """What came of the recordings; `seconds` of audio, `computed` and `loading` of time."""
 
-    transcribed: int
-    failed: int
-    seconds: float
-    computed: float
-    loading: float
-    sparse: int
+    transcribed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    computed: float = 0.0
+    loading: float = 0.0
+    sparse: int = 0
 
     def __str__(self) -> str:
         """A line for people."""
@@ -56,7 +57,7 @@ def transcribe_all(
     model: PathLike,
     audio: Sequence[PathLike],
     *,
-    form: str = forms.TEXT,
+    form: str | None = None,
     output: PathLike | None = None,
     engine: str = AUTO,
     window: float = SECONDS,
@@ -66,17 +67,17 @@ def transcribe_all(
     """Transcribe files and folders of audio, and write what is said.
 
     Every file's header is checked before the model is opened. A file that turns out to be damaged
-    later is told on standard error, and the others go on.
+    later is reported on standard error, and the others are transcribed.
 
     Args:
         model: a fine-tuned checkpoint, sparse file, or folder of transformers.
         audio: files and folders.
-        form: one of `forms.FORMATS`. Text is bare for one file, and behind its path for several or
-            a folder's.
+        form: one of `transcript_files.FORMATS`; None: by the output's ending, or text. Text is
+            bare for one file, and after its path for several or a folder's.
         output: file to write, for `srt` of several recordings a folder; standard output if None.
         engine: one of ENGINES.
         window: seconds that are run at a time.
-        force: replace output that is there.
+        force: replace output that already exists.
         progress: show a bar on stderr; None means where stderr is a terminal and text does not
             come between.
 
@@ -84,39 +85,48 @@ def transcribe_all(
         UserError: a wrong option, model, output, or audio file; nothing was written then.
     """
     started = time.perf_counter()
-    _check_options(form, engine, window)
-    model = check_model(model)
-    paths = find_recordings(audio)
-    sink = make_sink(form, None if output is None else Path(output), audio, paths)
-    check_outputs(sink, model, paths, force)
-    recordings = _headers(paths)
-
-    subnetwork = open_subnetwork(model)
-    # Which file it is, only an opened model tells.
-    check_dictionary(sink, subnetwork.dictionary, paths)
-    sparse = run_sparse(subnetwork.model, engine)
-    _tell_mixed(recordings)
-    opened = time.perf_counter()
-    done, failed, seconds = _run(subnetwork, recordings, window, sink, progress)
-    sink.finish(done)
-    ended = time.perf_counter()
-    return Outcome(done, failed, seconds, ended - opened, opened - started, sparse)
-
-
-def _check_options(form: str, engine: str, window: float) -> None:
-    if form not in forms.FORMATS:
-        raise UserError(f"--format is {form!r}; use one of {', '.join(forms.FORMATS)}")
+    form = choose_format(form, output)
     if engine not in ENGINES:
         raise UserError(f"--engine is {engine!r}; use one of {', '.join(ENGINES)}")
     if not SHORTEST_WINDOW <= window < float("inf"):
         raise UserError(
-            f"--window is {window:g} seconds, expected {SHORTEST_WINDOW:g} or more: "
-            f"{CONTEXT_SECONDS:g} on either side are context alone"
+            f"--window must be at least {SHORTEST_WINDOW:g} seconds (got {window:g}): "
+            f"{CONTEXT_SECONDS:g} on either side are only context"
         )
+    model = named_checkpoint(model)
+    check_format(model)
+    paths = find_recordings(audio)
+    written = make_output(form, output, audio, paths)
+    written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
+    recordings = _headers(paths)
+
+    subnetwork = open_subnetwork(model)
+    # Which file it is, only an opened model tells.
+    written.check_not(subnetwork.dictionary)
+    outcome = Outcome(sparse=run_sparse(subnetwork.model, engine))
+    _report(recordings, audio)
+    opened = time.perf_counter()
+    outcome.loading = opened - started
+    # On a terminal, lines of text would come between those of the bar.
+    quiet = output is not None or not sys.stdout.isatty()
+    show = sys.stderr.isatty() and quiet if progress is None else progress
+    for recording in _with_bar(recordings, show):
+        try:
+            transcript = transcribe(subnetwork, recording, window)
+        except UserError as error:
+            outcome.failed += 1
+            print(f"parp: error: {error}", file=sys.stderr, flush=True)
+        else:
+            written.take(transcript)
+            outcome.transcribed += 1
+            outcome.seconds += transcript.seconds
+    written.finish(outcome.transcribed)
+    outcome.computed = time.perf_counter() - opened
+    return outcome
 
 
 def _headers(paths: Sequence[Path]) -> list[Recording]:
-    """Every file's header; also that soxr is there if it is needed."""
+    """Every file's header; also that soxr is installed if it is needed."""
     recordings, faults = [], []
     for path in paths:
         try:
@@ -131,49 +141,32 @@ def _headers(paths: Sequence[Path]) -> list[Recording]:
     return recordings
 
 
-def _tell_mixed(recordings: Sequence[Recording]) -> None:
+def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:
+    """Say which channels are mixed, and how many recordings of the folders are left out."""
     mixed = [recording for recording in recordings if recording.channels > 1]
     if mixed:
         which = mixed[0].path if len(mixed) == 1 else f"{len(mixed):,} recordings"
         have = "has" if len(mixed) == 1 else "have"
         print(f"parp: {which} {have} several channels: they are mixed to one", file=sys.stderr)
+    unread = count_unread(audio)
+    if unread:
+        endings = ", ".join(sorted(unread))
+        print(
+            f"parp: {sum(unread.values()):,} files that end in {endings} are not read; convert "
+            "them to FLAC",
+            file=sys.stderr,
+        )
 
 
-def _run(
-    subnetwork: Subnetwork,
-    recordings: Sequence[Recording],
-    window: float,
-    sink: Sink,
-    progress: bool | None,
-) -> tuple[int, int, float]:
-    """How many were transcribed, how many failed, and the seconds of the former."""
-    done = failed = 0
-    seconds = 0.0
-    # On a terminal, lines of text would come between those of the bar.
-    quiet = sink.output is not None or not sys.stdout.isatty()
-    show = sys.stderr.isatty() and quiet if progress is None else progress
-    bar = _bar(recordings) if show else None
-    try:
-        for recording in recordings:
-            try:
-                transcript = transcribe(subnetwork, recording, window)
-            except UserError as error:
-                failed += 1
-                print(f"parp: error: {error}", file=sys.stderr, flush=True)
-            else:
-                sink.take(transcript)
-                done += 1
-                seconds += transcript.seconds
-            if bar is not None:
-                bar.update(round(recording.seconds, 1))
-    finally:
-        if bar is not None:
-            bar.close()
-    return done, failed, seconds
-
-
-def _bar(recordings: Sequence[Recording]) -> Any:
+def _with_bar(recordings: Sequence[Recording], show: bool) -> Iterator[Recording]:
+    if not show:
+        yield from recordings
+        return
     from tqdm import tqdm
 
     total = round(sum(recording.seconds for recording in recordings), 1)
-    return tqdm(total=total, desc="transcribing", unit="s of audio", file=sys.stderr)
+    bar: Any = tqdm(total=total, desc="transcribing", unit="s of audio", file=sys.stderr)
+    with bar:
+        for recording in recordings:
+            yield recording
+            bar.update(round(recording.seconds, 1))

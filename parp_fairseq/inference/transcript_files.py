@@ -1,4 +1,4 @@
-"""Transcripts as text, JSON lines, CTM and SRT."""
+"""Transcripts as text, JSON lines, CTM and SRT, on standard output or in files."""
 
 from __future__ import annotations
 
@@ -6,92 +6,192 @@ import codecs
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import Kind
+from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, write_lines
 from parp_fairseq.inference.recognise import TimedWord, Transcript
 
 TEXT, JSONL, CTM, SRT = "text", "jsonl", "ctm", "srt"
 FORMATS = (TEXT, JSONL, CTM, SRT)
 
-# What is usual for subtitles: two lines of 42 characters, a second to seven.
+# What is usual for subtitles: two lines of 42 characters, one second to seven.
 _LINE, _LINES = 42, 2
 _SHORTEST, _LONGEST = 1.0, 7.0
 PAUSE = 0.8
 """Seconds of silence that end a caption."""
 
 
+@dataclass
+class Output:
+    """Where transcripts go: standard output, one file, or a folder with an SRT file each.
+
+    Attributes:
+        form: one of FORMATS.
+        path: the file or folder; None for standard output.
+        paths: the recordings.
+        named: whether text is preceded by its recording's path.
+        names: what CTM and SRT call each recording.
+        lines: what waits to be written into one file.
+    """
+
+    form: str
+    path: Path | None
+    paths: Sequence[Path]
+    named: bool
+    names: dict[Path, str]
+    lines: list[str] = field(default_factory=list)
+
+    def check(self, inputs: Iterable[PathLike], force: bool) -> None:
+        """Raise UserError, before any work, where a file may not be written."""
+        for file in self._files():
+            check_output(file, KINDS[self.form], inputs=inputs, force=force, option="--output")
+
+    def check_not(self, dictionary: Path | None) -> None:
+        """Raise UserError where the dictionary that the model needs would be overwritten."""
+        for file in self._files():
+            check_not_input(file, [] if dictionary is None else [dictionary], "--output")
+
+    def take(self, transcript: Transcript) -> None:
+        """Print a transcript, write it, or keep it for the one file."""
+        lines = lines_of(transcript, self.form, self.named, self.names)
+        if self.path is None:
+            for line in lines:
+                print(line, flush=True)
+        elif self._is_folder:
+            write_lines(self._file(transcript.recording.path), lines)
+        else:
+            self.lines += lines
+
+    def finish(self, transcribed: int) -> None:
+        """Write the one file, if anything was transcribed."""
+        if self.path is not None and not self._is_folder and transcribed:
+            write_lines(self.path, self.lines)
+
+    @property
+    def _is_folder(self) -> bool:
+        return self.form == SRT and len(self.paths) > 1
+
+    def _file(self, recording: Path) -> Path:
+        assert self.path is not None
+        return self.path / f"{self.names[recording]}.srt"
+
+    def _files(self) -> list[Path]:
+        if self.path is None:
+            return []
+        return [self._file(path) for path in self.paths] if self._is_folder else [self.path]
+
+
+def choose_format(form: str | None, output: PathLike | None) -> str:
+    """The format that was asked for, or else the one that the output's ending stands for.
+
+    Raises:
+        UserError: an unknown format, or one that the ending contradicts.
+    """
+    if form is not None and form not in FORMATS:
+        raise UserError(f"--format is {form!r}; use one of {', '.join(FORMATS)}")
+    ending = "" if output is None else Path(output).suffix.lower()[1:]
+    by_ending = ending if ending in (JSONL, CTM, SRT) else None
+    if form is not None and by_ending not in (None, form):
+        raise UserError(
+            f"--output {output} ends in .{ending}, but --format is {form}; change one of them"
+        )
+    return form or by_ending or TEXT
+
+
+def make_output(
+    form: str, output: PathLike | None, given: Sequence[PathLike], paths: Sequence[Path]
+) -> Output:
+    """Where transcripts of `paths`, found in what was `given`, go.
+
+    Raises:
+        UserError: an SRT file cannot hold several recordings, or two would have the same name.
+    """
+    several = len(paths) > 1
+    if form == SRT and several and output is None:
+        raise UserError(
+            f"--format srt holds one recording, and there are {len(paths)}; give a folder for one "
+            "file each with --output"
+        )
+    named = several or any(Path(path).is_dir() for path in given)
+    names = dict(zip(paths, names_of(paths))) if form in (CTM, SRT) else {}
+    return Output(form, None if output is None else Path(output), paths, named, names)
+
+
 def names_of(paths: Sequence[Path]) -> list[str]:
     """What CTM and SRT call recordings: their names without the ending, and without spaces.
 
-    Where two would be the same, all bear their path below the innermost common folder too.
+    Where two would be the same, all get their path below the innermost common folder too.
 
     Raises:
-        UserError: that does not tell them apart.
+        UserError: two are still the same.
     """
+
+    def spaceless(name: str) -> str:
+        return "_".join(name.split())
+
     whole = [Path(os.path.abspath(path)).with_suffix("") for path in paths]
     names = [path.name for path in whole]
-    if len(set(map(_spaceless, names))) < len(names):
+    if len(set(map(spaceless, names))) < len(names):
         common = os.path.commonpath([path.parent for path in whole])
         names = [path.relative_to(common).as_posix() for path in whole]
-    names = list(map(_spaceless, names))
+    names = list(map(spaceless, names))
     first: dict[str, Path] = {}
     for name, path in zip(names, paths):
-        if name in first:
+        if first.setdefault(name, path) is not path:
             raise UserError(
                 f"{path} and {first[name]} would both be called {name}; rename one, or use "
                 "--format jsonl"
             )
-        first[name] = path
     return names
 
 
-def _spaceless(name: str) -> str:
-    return "_".join(name.split())
+def lines_of(
+    transcript: Transcript, form: str, named: bool = False, names: dict[Path, str] | None = None
+) -> list[str]:
+    """A transcript's lines in a format.
 
-
-def text_lines(transcript: Transcript, named: bool) -> list[str]:
-    """The text; behind its path and a tab where it is `named`."""
-    return [f"{transcript.recording.path}\t{transcript.text}" if named else transcript.text]
-
-
-def json_lines(transcript: Transcript) -> list[str]:
-    """An object: path, seconds, text, and words with start and end in seconds."""
-    content = {
-        "path": str(transcript.recording.path),
-        "seconds": round(transcript.seconds, 3),
-        "text": transcript.text,
-        "words": [
-            {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
-            for word in transcript.words
-        ],
-    }
-    return [json.dumps(content, ensure_ascii=False)]
-
-
-def ctm_lines(transcript: Transcript, name: str) -> list[str]:
-    """NIST's CTM: recording, channel, start, length, word; times in seconds."""
-    return [
-        f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {word.text}"
-        for word in transcript.words
-    ]
-
-
-def srt_lines(transcript: Transcript) -> list[str]:
-    """Captions of one or two lines, cut at pauses and where they would grow too long."""
-    captions = list(_captions(transcript.words))
+    Args:
+        transcript: what `transcribe` returned.
+        form: one of FORMATS. `text`: the text, after its path and a tab where it is `named`.
+            `jsonl`: an object with path, seconds, text, and words with start and end in seconds.
+            `ctm`: recording, channel, start, length and word. `srt`: captions of one or two lines,
+            cut at pauses and where they would get too long.
+        named: whether text is preceded by the path.
+        names: what CTM calls the recording.
+    """
+    path, words = transcript.recording.path, transcript.words
+    if form == TEXT:
+        return [f"{path}\t{transcript.text}" if named else transcript.text]
+    if form == JSONL:
+        content = {
+            "path": str(path),
+            "seconds": round(transcript.seconds, 3),
+            "text": transcript.text,
+            "words": [
+                {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+                for word in words
+            ],
+        }
+        return [json.dumps(content, ensure_ascii=False)]
+    if form == CTM:
+        name = (names or {})[path]
+        return [
+            f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {word.text}" for word in words
+        ]
+    captions = list(_captions(words))
     lines: list[str] = []
-    for number, words in enumerate(captions, start=1):
-        start, end = words[0].start, words[-1].end
+    for number, caption in enumerate(captions, start=1):
+        start, end = caption[0].start, caption[-1].end
         limit = captions[number][0].start if number < len(captions) else transcript.seconds
         end = max(end, min(start + _SHORTEST, limit))
-        lines += [str(number), f"{_clock(start)} --> {_clock(end)}", *_wrapped(words), ""]
+        lines += [str(number), f"{_clock(start)} --> {_clock(end)}", *_wrapped(caption), ""]
     return lines
 
 
-def _captions(words: Iterable[TimedWord]) -> Iterable[list[TimedWord]]:
+def _captions(words: Iterable[TimedWord]) -> Iterator[list[TimedWord]]:
     caption: list[TimedWord] = []
     for word in words:
         if caption and (
@@ -112,15 +212,13 @@ def _wrapped(words: Sequence[TimedWord]) -> list[str]:
 
 
 def _clock(seconds: float) -> str:
-    whole = round(seconds * 1000)
-    return (
-        f"{whole // 3_600_000:02d}:{whole // 60_000 % 60:02d}:{whole // 1000 % 60:02d},"
-        f"{whole % 1000:03d}"
-    )
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{whole:02d},{rest:03d}"
 
 
 def _is_text(path: Path) -> bool:
-    # Any prose is text: only the ending tells a transcript from it.
+    # Any prose is text: only the ending marks a transcript.
     if path.suffix.lower() != ".txt":
         return False
     with path.open("rb") as handle:

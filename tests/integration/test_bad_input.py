@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 

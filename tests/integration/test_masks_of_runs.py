@@ -4,7 +4,7 @@ import pytest
 
 from parp_fairseq.analysis.inspect import inspect_checkpoint
 from parp_fairseq.analysis.masks import compare, read_masks
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.masks.files import load_mask
 from parp_fairseq.masks.making import make_mask

@@ -8,7 +8,8 @@ from experiments import rehearsal
 from experiments.reading import read_plan
 from experiments.standins import PUBLISHED, write_stand_in
 
-from parp_fairseq.checkpoints.describe import pretrained_info
+from parp_fairseq.checkpoints.fairseq_settings import describe_state
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 
 # Spans of 64 channels are masked: 128 are too few.
@@ -58,7 +59,7 @@ def test_a_stand_in_has_the_published_form(tmp_path, name):
     write_stand_in(tmp_path / name, SMALL)
     state = torch.load(tmp_path / name, weights_only=False)
     assert (state["args"] is None) == (PUBLISHED[name].form == "cfg")
-    info = pretrained_info(tmp_path / name)
+    info = describe_state(load_checkpoint(tmp_path / name), tmp_path / name)
     assert info.normalize is PUBLISHED[name].normalize
     with pytest.raises(UserError, match="no stand-in is known"):
         write_stand_in(tmp_path / "other.pt")

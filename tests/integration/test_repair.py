@@ -8,6 +8,7 @@ import copy
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.checkpoints.repair import repair, repaired_loading
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.shipped import TINY_MODEL

@@ -9,7 +9,7 @@ import pytest
 import torch
 from running import PRUNABLE, entries, zeros
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import random_mask
 

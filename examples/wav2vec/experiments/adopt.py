@@ -12,7 +12,7 @@ from typing import Any
 from experiments import commands
 from experiments.plan import FineTuning, Plan
 from parp_fairseq._version import __version__
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.plan import CONFIG, RUNS, UTTERANCES, PlannedRun, make_plan
 from parp_fairseq.demo.sentences import WORDS_FILE

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plan import HERE
-from parp_fairseq.checkpoints.shipped import named_checkpoint
+from parp_fairseq.checkpoints.formats import named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import replacing
 

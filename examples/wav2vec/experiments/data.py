@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.corpora import make_manifests, place_model
 from experiments.plan import World
-from parp_fairseq.checkpoints.shipped import named_checkpoint
+from parp_fairseq.checkpoints.formats import named_checkpoint
 from parp_fairseq.demo.plan import UTTERANCES
 from parp_fairseq.errors import UserError
 

@@ -67,7 +67,7 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
 
 def _made(plan: Plan, ft: FineTuning) -> Mask:
     from parp_fairseq.analysis.masks import read_masks
-    from parp_fairseq.checkpoints.shipped import TINY, named_checkpoint
+    from parp_fairseq.checkpoints.formats import TINY, named_checkpoint
     from parp_fairseq.masks.making import make_mask
     from parp_fairseq.pruning import Scope
 

@@ -11,7 +11,7 @@ from small_model import SYMBOLS, random_state, save
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.fairseq_model import load_sparse
+from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
@@ -84,7 +84,7 @@ def test_another_order_of_an_exports_dictionary_is_refused(state, tmp_path):
 @pytest.mark.legacy
 def test_the_model_built_is_a_module_like_any_other(state, tmp_path):
     export_sparse(save(state, tmp_path / "c.pt"), tmp_path / "m.safetensors")
-    model = load_sparse(tmp_path / "m.safetensors").model
+    model = build_model(open_finetuned(tmp_path / "m.safetensors"))
     assert model.eval() is model
     assert model.train(False) is model and not model.training
     with pytest.raises(RuntimeError, match="decoding"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small_model import random_state
 
-from parp_fairseq.checkpoints.hf_folder import from_transformers, to_transformers
+from parp_fairseq.checkpoints.vocabulary import from_transformers, to_transformers
 
 
 @pytest.mark.parametrize("mode", ["default", "layer_norm"])

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.formats import check_form, read_state
-from parp_fairseq.checkpoints.hf_model import read_hf_folder
+from parp_fairseq.checkpoints.formats import check_format, read_state
+from parp_fairseq.checkpoints.hf_folder import read_hf_folder
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.fairseq_model import build_model, build_task, load_sparse
+from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 def test_from_fairseq_there_and_back(kind, tmp_path):
     state = random_state(**KINDS[kind])
     export_hf(save(state, tmp_path / "c.pt"), tmp_path / "hf")
-    check_form(tmp_path / "hf")
+    check_format(tmp_path / "hf")
     export_sparse(tmp_path / "hf", tmp_path / "s.safetensors")
     export_fairseq(tmp_path / "hf", tmp_path / "stock" / "c.pt")
     export_hf(tmp_path / "s.safetensors", tmp_path / "again")
@@ -127,14 +127,16 @@ def test_a_model_made_by_transformers(stable, tmp_path):
     assert len(tokenizer) > len(VOCABULARY)
     export_sparse(tmp_path / "hf", tmp_path / "s.safetensors")
     export_fairseq(tmp_path / "hf", tmp_path / "stock" / "c.pt")
-    loaded = load_sparse(tmp_path / "s.safetensors")
-    assert loaded.cfg["task"]["normalize"] is stable
+    loaded = open_finetuned(tmp_path / "s.safetensors")
+    assert loaded.info.normalize is stable
     assert loaded.dictionary.symbols[4:] == ["e", "a", "|", "t"]
     waves = torch.randn(2, 16_000)
     padding = torch.zeros(2, 16_000, dtype=torch.bool)
     padding[1, 9_000:] = True
     with torch.no_grad():
-        ours = loaded.model(source=waves, padding_mask=padding)["encoder_out"].transpose(0, 1)
+        ours = build_model(loaded)(source=waves, padding_mask=padding)["encoder_out"].transpose(
+            0, 1
+        )
         logits = theirs(waves, attention_mask=(~padding).long()).logits
     # Where the rows went: <s> is the blank, <unk> theirs, <pad> and </s> nothing.
     rows = [5, None, None, 2, 0, 1, 3, 4]

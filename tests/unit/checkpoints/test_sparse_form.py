@@ -72,11 +72,11 @@ BAD = {
     ),
     "bits behind the end": (
         file_of(tensors=tensors(mask=("U8", [2], b"\x42\x40"))),
-        "'w': bits are set behind the last entry",
+        "'w': bits are set after the last entry",
     ),
     "last bit": (
         file_of(tensors=tensors(mask=("U8", [2], b"\x42\x01"))),
-        "'w': bits are set behind the last entry",
+        "'w': bits are set after the last entry",
     ),
     "signed bits": (file_of(tensors=tensors(mask=("I8", *MASK[1:]))), "w:mask' is I8"),
     "bool bits": (file_of(tensors=tensors(mask=("BOOL", *MASK[1:]))), "w:mask' is BOOL"),
@@ -99,11 +99,11 @@ BAD = {
     ),
     "dense and packed": (
         file_of(tensors={**TENSORS, "w": ("F32", [2], bytes(8))}),
-        "'w' is there twice",
+        "'w' is a duplicate",
     ),
-    "packed twice": (file_of(with_key_twice("packed", {"w": [3, 3]})), "'packed' stands there"),
-    "version twice": (file_of(with_key_twice("version", 1)), "'version' stands there twice"),
-    "a name twice": (file_of(header=TWICE), "'a' stands there twice"),
+    "packed twice": (file_of(with_key_twice("packed", {"w": [3, 3]})), "'packed' is a dup"),
+    "version twice": (file_of(with_key_twice("version", 1)), "'version' is a duplicate"),
+    "a name twice": (file_of(header=TWICE), "'a' is a duplicate"),
     # Headers.
     "no header": (file_of()[:8], "no readable|not a readable|is not"),
     "header beyond the file": (file_of(length=2_000), "a header of 2,000 bytes where"),
@@ -239,7 +239,7 @@ def test_unpack_on_its_own():
     kept = torch.tensor([1.0, 2.0])
     assert unpack(mask, kept, (1, 3)).tolist() == [[1.0, 0.0, 2.0]]
     for bad in (0b10110000, 0b10100001):
-        with pytest.raises(ValueError, match="behind the last entry"):
+        with pytest.raises(ValueError, match="after the last entry"):
             unpack(torch.tensor([bad], dtype=torch.uint8), kept, (1, 3))
     with pytest.raises(ValueError, match="do not hold a mask"):
         unpack(mask, kept, (-1, -3))

@@ -16,8 +16,7 @@ from reading_sparse import EXAMPLE, example_reader
 from safetensors.torch import save as save_tensors
 from small_model import bits, random_state, save
 
-from parp_fairseq.checkpoints.sparse_file import read_sparse
-from parp_fairseq.checkpoints.sparse_form import MAX_DIMENSIONS, VERSION
+from parp_fairseq.checkpoints.sparse_file import MAX_DIMENSIONS, VERSION, read_sparse
 from parp_fairseq.checkpoints.strict_json import MAX_DEPTH
 from parp_fairseq.export.sparse_export import export_sparse
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.evaluation import bootstrap
-from parp_fairseq.evaluation.bootstrap import bootstrap_interval
+from parp_fairseq.evaluation import score
+from parp_fairseq.evaluation.score import bootstrap_interval
 
 counts = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), min_size=1, max_size=30)
 
@@ -57,7 +57,7 @@ def test_is_repeatable_and_does_not_depend_on_the_block(monkeypatch):
     errors, lengths = made(100, 5)
     first = bootstrap_interval(errors, lengths)
     assert bootstrap_interval(list(errors), tuple(lengths)) == first
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 700)
+    monkeypatch.setattr(score, "_AT_ONCE", 700)
     assert bootstrap_interval(errors, lengths) == first
 
 

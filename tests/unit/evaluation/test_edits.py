@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.evaluation.edits import EditCounts, edit_counts
+from parp_fairseq.evaluation.score import EditCounts, edit_counts
 
 words = st.lists(st.sampled_from(["a", "b", "c", "dd"]), max_size=9)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.evaluation.score import Score, Utterance
+from parp_fairseq.evaluation.score import EditCounts, Score, Utterance
 
 PAIRS = [("A B C", "A X C D"), ("D", "D"), ("E F", "")]
 text = st.lists(st.text("AB É", max_size=5), max_size=5).map(" ".join)
@@ -26,12 +26,12 @@ def test_counts():
     score = score_of(PAIRS)
     words = score.words
     assert (words.errors, words.length) == (4, 6)
-    assert (words.substitutions, words.insertions, words.deletions) == (1, 1, 2)
+    assert words.total == EditCounts(1, 1, 2)
     assert score.rate == words.rate == 4 * 100.0 / 6
     characters = score.characters
     # "A B C" → "A X C D": B → X, and " D"; "E F" → nothing.
     assert (characters.errors, characters.length) == (6, 9)
-    assert (characters.substitutions, characters.insertions, characters.deletions) == (1, 2, 3)
+    assert characters.total == EditCounts(1, 2, 3)
     assert score_of(PAIRS, "PER").characters is None
 
 
@@ -52,7 +52,7 @@ def test_rates_equal_jiwer(pairs):
 
 def test_an_empty_reference_counts_what_was_heard():
     score = score_of([("", "A B"), ("C", "C")])
-    assert (score.words.insertions, score.words.length, score.rate) == (2, 1, 200.0)
+    assert (score.words.total.insertions, score.words.length, score.rate) == (2, 1, 200.0)
 
 
 def test_json_is_plain_and_has_the_same_keys_for_every_metric():

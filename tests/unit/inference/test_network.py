@@ -17,7 +17,7 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import OmegaConf
 
-from parp_fairseq.checkpoints.architecture import NETWORK, of_fairseq
+from parp_fairseq.checkpoints.vocabulary import NETWORK, Architecture
 from parp_fairseq.engine import accelerate
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.network import Wav2Vec2Ctc
@@ -146,9 +146,11 @@ def test_the_weight_of_the_blank(mode):
 def test_settings_that_are_left_out_are_fairseqs_defaults():
     config = Wav2Vec2Config()
     weights = {"w2v_encoder.proj.weight": torch.zeros(5, 768)}
-    bare = {"w2v_args": {"model": {"_name": "wav2vec2"}}}
-    full = {"w2v_args": {"model": OmegaConf.to_container(OmegaConf.structured(config))}}
-    assert of_fairseq(bare, weights, "c.pt") == of_fairseq(full, weights, "c.pt")
+    bare = {"w2v_args": {"model": {"_name": "wav2vec2"}, "task": {}}}
+    full = {"w2v_args": {"model": OmegaConf.to_container(OmegaConf.structured(config)), "task": {}}}
+    assert Architecture.from_fairseq(bare, weights, "c.pt") == Architecture.from_fairseq(
+        full, weights, "c.pt"
+    )
 
 
 def test_half_precision_and_new_weight_norm_names():
@@ -206,16 +208,16 @@ def test_it_can_be_traced():
         ({"crop_seq_to_multiple": 4}, "crop_seq_to_multiple=4"),
         ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm"),
         ({"quantize_input": True}, "quantize_input"),
-        ({"activation_fn": "swish"}, "activation swish"),
-        ({"extractor_mode": "other"}, "normalises by other"),
+        ({"activation_fn": "swish"}, "activation_fn=swish"),
+        ({"extractor_mode": "other"}, "extractor_mode=other"),
         ({"_name": "data2vec_multi"}, "is a data2vec_multi"),
         ({"encoder_attention_heads": 5}, "does not divide"),
-        ({"encoder_layers": "many"}, "settings are damaged"),
+        ({"encoder_layers": "many"}, "encoder_layers=many, which is no size"),
         ({"encoder_layers": 4}, "lacks w2v_encoder.w2v_model.encoder.layers.3"),
         ({"encoder_layers": 2}, "holds w2v_encoder.w2v_model.encoder.layers.2"),
         ({"encoder_ffn_embed_dim": 60}, "settings say"),
         ({"conv_feature_layers": "7"}, "conv_feature_layers"),
-        ({"conv_feature_layers": "[]"}, "convolutions are"),
+        ({"conv_feature_layers": "[]"}, "are no layers"),
     ],
 )
 def test_what_is_refused(changes, message):
@@ -237,7 +239,7 @@ def test_no_architecture_and_no_head():
 @pytest.mark.parametrize("stable", [False, True])
 def test_logits_are_those_of_transformers(stable, tmp_path):
     transformers = pytest.importorskip("transformers")
-    from parp_fairseq.checkpoints.hf_model import read_hf_folder
+    from parp_fairseq.checkpoints.hf_folder import read_hf_folder
 
     torch.manual_seed(1)
     config = transformers.Wav2Vec2Config(

@@ -14,14 +14,13 @@ from fairseq.data import Dictionary
 from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, random_state, save
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL, check_format
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.audio import read_recording
-from parp_fairseq.inference.engines import run_sparse
 from parp_fairseq.inference.recognise import transcribe
-from parp_fairseq.inference.subnetwork import check_model, open_subnetwork
+from parp_fairseq.inference.subnetwork import open_subnetwork, run_sparse
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.kernels import native
 from parp_fairseq.masks.files import save_mask
@@ -146,9 +145,9 @@ def test_a_processor_in_one_file(models, tmp_path):
     about = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match=r"lacks preprocessor_config\.json, which says"):
-        check_model(folder)
+        check_format(folder)
     (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": about}))
-    assert check_model(folder) == folder
+    check_format(folder)
     assert open_subnetwork(folder).normalize is True
 
 
@@ -156,8 +155,8 @@ def test_a_processor_in_one_file(models, tmp_path):
 def test_folders_that_lack_a_file(missing, models, tmp_path):
     shutil.copytree(models["hf"], tmp_path / "hf")
     (tmp_path / "hf" / missing).unlink()
-    with pytest.raises(UserError, match=f"hf lacks {missing}; give a folder"):
-        check_model(tmp_path / "hf")
+    with pytest.raises(UserError, match=f"hf is a folder and lacks {missing}; give"):
+        check_format(tmp_path / "hf")
 
 
 def test_folders_that_are_damaged(models, tmp_path):
@@ -189,7 +188,7 @@ def test_files_that_are_no_model(models, state, tmp_path):
         open_subnetwork("tiny")
     save_mask(Mask({"a": torch.ones(3, dtype=torch.bool)}), tmp_path / "mask.safetensors")
     with pytest.raises(UserError, match="is a mask file, which holds no weights"):
-        check_model(tmp_path / "mask.safetensors")
+        check_format(tmp_path / "mask.safetensors")
     broken = dict(state["model"])
     name = "w2v_encoder.w2v_model.encoder.layers.0.fc1.weight"
     broken[name] = torch.full_like(broken[name], float("nan"))

@@ -33,6 +33,10 @@ def transcript(words=(("HELLO", 0.5, 0.9), ("WORLD", 1.0, 1.42)), seconds=2.0, p
     return Transcript(Recording(Path(path), 16_000, 1, int(seconds * 16_000)), seconds, text, timed)
 
 
+def written(made, form, name="", **options):
+    return forms.lines_of(made, form, names={made.recording.path: name}, **options)
+
+
 def drawn(words):
     """Words after each other: (text, frames of silence before, frames)."""
     at, timed = 0, []
@@ -43,9 +47,9 @@ def drawn(words):
 
 
 def test_text_and_json():
-    assert forms.text_lines(transcript(), named=False) == ["HELLO WORLD"]
-    assert forms.text_lines(transcript(), named=True) == ["a/b c.wav\tHELLO WORLD"]
-    (line,) = forms.json_lines(transcript())
+    assert written(transcript(), "text") == ["HELLO WORLD"]
+    assert written(transcript(), "text", named=True) == ["a/b c.wav\tHELLO WORLD"]
+    (line,) = written(transcript(), "jsonl")
     assert json.loads(line) == {
         "path": "a/b c.wav",
         "seconds": 2.0,
@@ -59,7 +63,7 @@ def test_text_and_json():
 
 
 def test_ctm():
-    assert forms.ctm_lines(transcript(), "b_c") == [
+    assert written(transcript(), "ctm", name="b_c") == [
         "b_c 1 0.500 0.400 HELLO",
         "b_c 1 1.000 0.420 WORLD",
     ]
@@ -67,25 +71,25 @@ def test_ctm():
 
 def test_srt():
     words = [("A", 0.0, 0.1), ("B", 0.2, 0.3), ("C", 2.0, 2.1)]
-    assert forms.srt_lines(transcript(words, 2.5)) == [
+    assert written(transcript(words, 2.5), "srt") == [
         *("1", "00:00:00,000 --> 00:00:01,000", "A B", ""),
         # Never beyond the recording's end.
         *("2", "00:00:02,000 --> 00:00:02,500", "C", ""),
     ]
-    assert forms.srt_lines(transcript([], 2.5)) == []
+    assert written(transcript([], 2.5), "srt") == []
     slow = [("X", float(second), second + 0.9) for second in range(10)]
-    assert [line for line in forms.srt_lines(transcript(slow, 11.0)) if "-->" in line] == [
+    assert [line for line in written(transcript(slow, 11.0), "srt") if "-->" in line] == [
         "00:00:00,000 --> 00:00:06,900",
         "00:00:07,000 --> 00:00:09,900",
     ]
-    late = forms.srt_lines(transcript([("X", 3725.5, 3726.9996)], 4000.0))
+    late = written(transcript([("X", 3725.5, 3726.9996)], 4000.0), "srt")
     assert late[1] == "01:02:05,500 --> 01:02:07,000"
 
 
 @given(WORDS)
 def test_srt_is_well_formed(words):
     made = drawn(words)
-    blocks = "\n".join(forms.srt_lines(made)).split("\n\n") if words else []
+    blocks = "\n".join(written(made, "srt")).split("\n\n") if words else []
     clock = r"(\d\d):([0-5]\d):([0-5]\d),(\d{3})"
     before, said = 0.0, []
     for number, block in enumerate((b.strip("\n") for b in blocks), start=1):
@@ -104,8 +108,8 @@ def test_srt_is_well_formed(words):
 @given(WORDS)
 def test_ctm_is_well_formed(words):
     made = drawn(words)
-    assert len(forms.ctm_lines(made, "id")) == len(words)
-    for line, word in zip(forms.ctm_lines(made, "id"), made.words):
+    assert len(written(made, "ctm", name="id")) == len(words)
+    for line, word in zip(written(made, "ctm", name="id"), made.words):
         name, channel, start, length, text = line.split(" ")
         assert (name, channel, text) == ("id", "1", word.text)
         assert float(start) == pytest.approx(word.start) and float(length) >= 0.02 - 1e-9
@@ -122,15 +126,15 @@ def test_names():
 
 def test_kinds(tmp_path):
     made = transcript()
-    written = {
-        "text": forms.text_lines(made, True),
-        "jsonl": forms.json_lines(made),
-        "ctm": forms.ctm_lines(made, "é"),
-        "srt": forms.srt_lines(made),
+    every = {
+        "text": written(made, "text", named=True),
+        "jsonl": written(made, "jsonl"),
+        "ctm": written(made, "ctm", name="é"),
+        "srt": written(made, "srt"),
     }
     (tmp_path / "notes.md").write_text("mine\n", encoding="utf-8")
     assert not any(kind.matches(tmp_path / "notes.md") for kind in forms.KINDS.values())
-    for name, lines in written.items():
+    for name, lines in every.items():
         path = tmp_path / f"{name}.txt"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         kinds = [kind for kind in forms.KINDS if forms.KINDS[kind].matches(path)]

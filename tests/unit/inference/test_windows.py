@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.inference.windows import stitched, windows
+from parp_fairseq.inference.recognise import stitched, windows
 
 STRIDE, FIELD = 4, 6
 

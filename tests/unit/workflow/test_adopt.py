@@ -10,7 +10,7 @@ from experiments.adopt import adopt
 from experiments.reading import read_plan
 
 from parp_fairseq._version import __version__
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.plan import CONFIG, UTTERANCES, make_plan
 from parp_fairseq.demo.sentences import WORDS_FILE
