@@ -348,7 +348,7 @@ def _check_only(settings: Mapping[str, Any], column: int, path: PathLike) -> Non
     for key, only in _ONLY[column].items():
         value = settings.get(key, only)
         # To Python, 1 == True.
-        if value != only or type(value) is not type(only):
+        if value != only or isinstance(value, bool) != isinstance(only, bool):
             raise _unsupported(key, value, path)
 
 

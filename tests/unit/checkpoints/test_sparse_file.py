@@ -166,7 +166,7 @@ def test_bad_checkpoints(state, tmp_path):
 
     refused("no such checkpoint", export_sparse, tmp_path / "none.pt", out)
     refused(
-        "holds no dictionary and .*dict.ltr.txt is not", export_sparse, changed(task_state={}), out
+        "holds no dictionary and .*dict.ltr.txt does not exist", export_sparse, changed(task_state={}), out
     )
     short = {"parp_symbols": {"symbols": ["|"], "counts": [1]}}
     refused(
@@ -177,7 +177,7 @@ def test_bad_checkpoints(state, tmp_path):
     refused("does not hold its architecture", export_sparse, changed(cfg=cfg), out)
     cfg = copy.deepcopy(state["cfg"])
     del cfg["task"]["labels"]
-    refused("does not say its labels", export_sparse, changed(cfg=cfg), out)
+    refused("does not say its labels", export_fairseq, changed(cfg=cfg), out)
     encoder = "w2v_encoder.w2v_model."
     bare = {k[len(encoder) :]: v for k, v in state["model"].items() if k.startswith(encoder)}
     cfg = {"model": {"_name": "wav2vec2"}, "task": {}}

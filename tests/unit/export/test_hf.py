@@ -211,7 +211,7 @@ def test_what_is_refused(tmp_path):
     build(tmp_path / "c.pt")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "precious").write_text("x")
-    with pytest.raises(UserError, match="is there and is no export of parp"):
+    with pytest.raises(UserError, match="already exists and is no export of parp"):
         export_hf(tmp_path / "c.pt", tmp_path / "used")
     assert (tmp_path / "used" / "precious").read_text() == "x"
     (tmp_path / "file").write_text("x")

@@ -263,7 +263,7 @@ def test_what_is_refused(tmp_path, monkeypatch):
     checkpoint = save(state, tmp_path / "c.pt")
     export_onnx(checkpoint, tmp_path / "onnx")
     before = (tmp_path / "onnx" / "model.onnx").read_bytes()
-    with pytest.raises(UserError, match=r"is there already.*--force"):
+    with pytest.raises(UserError, match=r"already exists.*--force"):
         export_onnx(checkpoint, tmp_path / "onnx")
     (tmp_path / "onnx" / "mine.txt").write_text("x")
     export_onnx(checkpoint, tmp_path / "onnx", force=True)
@@ -272,16 +272,16 @@ def test_what_is_refused(tmp_path, monkeypatch):
     from parp_fairseq.export.hf import export_hf
 
     # Neither kind of folder takes the place of the other.
-    with pytest.raises(UserError, match="is there and is no export of parp of this format"):
+    with pytest.raises(UserError, match="already exists and is no export of parp of this format"):
         export_hf(checkpoint, tmp_path / "onnx", force=True)
     export_hf(checkpoint, tmp_path / "hf")
-    with pytest.raises(UserError, match="is there and is no export of parp of this format"):
+    with pytest.raises(UserError, match="already exists and is no export of parp of this format"):
         export_onnx(checkpoint, tmp_path / "hf", force=True)
     for symbol in ("<blk>", "a\u00a0b", "\u2028"):
         other = copy.deepcopy(state)
         other["task_state"]["parp_symbols"]["symbols"] = ["|", symbol, *SYMBOLS[2:]]
         bad = save(other, tmp_path / "bad.pt")
-        with pytest.raises(UserError, match=r"bad.pt: the symbol .* cannot stand in vocab.txt"):
+        with pytest.raises(UserError, match=r"bad.pt: the symbol .* cannot be in vocab.txt"):
             export_onnx(bad, tmp_path / "out")
     conformer = copy.deepcopy(state)
     conformer["cfg"]["model"]["w2v_args"]["model"]["layer_type"] = "conformer"

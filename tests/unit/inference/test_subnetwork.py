@@ -98,7 +98,7 @@ def test_dictionaries_of_checkpoints(models, state, tmp_path):
     task = {**state["cfg"]["task"], "data": str(tmp_path)}
     beside = {**state, "task_state": {}, "cfg": {**state["cfg"], "task": task}}
     torch.save(beside, tmp_path / "beside.pt")
-    with pytest.raises(UserError, match=r"holds no dictionary and .*dict\.ltr\.txt is not there"):
+    with pytest.raises(UserError, match=r"holds no dictionary and .*dict\.ltr\.txt does not exist"):
         open_subnetwork(tmp_path / "beside.pt")
     dictionary.save(str(tmp_path / "dict.ltr.txt"))
     assert open_subnetwork(tmp_path / "beside.pt").symbols == symbols
