@@ -166,7 +166,10 @@ def test_bad_checkpoints(state, tmp_path):
 
     refused("no such checkpoint", export_sparse, tmp_path / "none.pt", out)
     refused(
-        "holds no dictionary and .*dict.ltr.txt does not exist", export_sparse, changed(task_state={}), out
+        "holds no dictionary and .*dict.ltr.txt does not exist",
+        export_sparse,
+        changed(task_state={}),
+        out,
     )
     short = {"parp_symbols": {"symbols": ["|"], "counts": [1]}}
     refused(

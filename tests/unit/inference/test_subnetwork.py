@@ -103,7 +103,7 @@ def test_dictionaries_of_checkpoints(models, state, tmp_path):
     dictionary.save(str(tmp_path / "dict.ltr.txt"))
     assert open_subnetwork(tmp_path / "beside.pt").symbols == symbols
     (tmp_path / "dict.ltr.txt").write_text("A 1\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"its dictionary has 5 symbols .* but its head has 17"):
+    with pytest.raises(UserError, match=r"has 5 symbols .* but its head has 17"):
         open_subnetwork(tmp_path / "beside.pt")
 
 
