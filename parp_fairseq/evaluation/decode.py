@@ -103,7 +103,8 @@ def evaluate_all(
         ("--workers", num_workers, 0),
     ):
         if value is not None and not least <= value <= _MOST:
-            raise UserError(f"{name} must be {least} to {_MOST} (got {value})")
+            bound = f"at least {least}" if value < least else f"at most {_MOST}"
+            raise UserError(f"{name} must be {bound} (got {value})")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
     _check_device(device, engine)

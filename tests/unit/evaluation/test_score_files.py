@@ -64,7 +64,9 @@ def test_transcripts_can_be_read_back(tmp_path):
 
 def test_outputs_are_checked_before_the_work(tmp_path):
     def check(as_json=None, as_csv=None, transcripts=(), inputs=(), force=False):
-        output.check_outputs(as_json, as_csv, transcripts, inputs, force)
+        named = {"--json": as_json, "--csv": as_csv}
+        outputs = {option: [file] for option, file in named.items() if file is not None}
+        output.check_outputs({**outputs, "--transcripts": transcripts}, inputs, force)
 
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match=r"--json .* is a folder; give the name of a file of sco"):
