@@ -26,14 +26,8 @@ _KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2ve
 # What says how audio and labels are read; every version of fairseq knows these.
 _AUDIO_TASKS = ("audio_finetuning", "audio_pretraining", "parp")
 _AUDIO_KEYS = (
-    "_name",
-    "data",
-    "labels",
-    "normalize",
-    "sample_rate",
-    "enable_padding",
-    "max_sample_size",
-    "min_sample_size",
+    *("_name", "data", "labels", "normalize", "sample_rate", "enable_padding"),
+    *("max_sample_size", "min_sample_size"),
 )
 
 
@@ -76,13 +70,8 @@ def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
         w2v_model = w2v_args if _get(w2v_args, "arch") else _get(w2v_args, "model")
         inner = str(_get(w2v_model, "_name") or _get(w2v_model, "arch") or "wav2vec2")
 
-    layers = {
-        int(match.group(1))
-        for match in (re.search(r"encoder\.layers\.(\d+)\.", name) for name in shapes)
-        if match
-    }
-    normalize = _get(task, "normalize")
-    labels = _get(task, "labels")
+    normalize, labels = _get(task, "normalize"), _get(task, "labels")
+    layers = map(re.compile(r"encoder\.layers\.(\d+)\.").search, shapes)
     return PretrainedInfo(
         path=Path(path),
         kind=_KINDS.get(inner, inner),
@@ -90,7 +79,7 @@ def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
         finetuned=finetuned,
         normalize=None if normalize is None else bool(normalize),
         labels=None if labels is None else str(labels),
-        encoder_layers=len(layers),
+        encoder_layers=len({layer[1] for layer in layers if layer}),
         shapes=shapes,
     )
 

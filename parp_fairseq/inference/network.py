@@ -25,7 +25,7 @@ _WEIGHT_NORM = (
     ("weight_g", "weight_v"),
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
 )
-# What only pre-training and fine-tuning use.
+# Used only in pre-training and fine-tuning.
 _TRAINING = re.compile(
     re.escape(NETWORK)
     + r"(mask_emb$|(quantizer|project_q|target_glu|final_proj)\.|label_embs_concat$|_ema)"
@@ -68,7 +68,7 @@ class Wav2Vec2Ctc(nn.Module):
         wanted = built.state_dict()
         for name, tensor in wanted.items():
             if name not in tensors:
-                raise UserError(f"{path} lacks {name}, which its settings tell of; copy it again")
+                raise UserError(f"{path} lacks {name}, which its settings imply; copy it again")
             if tensors[name].shape != tensor.shape:
                 raise UserError(
                     f"{path}: {name} is {list(tensors[name].shape)}, but its settings say "
@@ -88,7 +88,7 @@ class Wav2Vec2Ctc(nn.Module):
 
         Args:
             source: normalised as the model was trained (`task.normalize`).
-            padding: (batch, samples), True behind the end of a waveform; such frames' logits mean
+            padding: (batch, samples), True after the end of a waveform; such frames' logits mean
                 nothing.
         """
         logits: Tensor = self.w2v_encoder(source, padding)
@@ -133,7 +133,7 @@ class Network(nn.Module):
         self.encoder = Encoder(architecture)
 
     def forward(self, source: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Run it; `padding` is True behind the end of a waveform."""
+        """Run it; `padding` is True after the end of a waveform."""
         x = self.layer_norm(self.feature_extractor(source).transpose(1, 2))
         if self.post_extract_proj is not None:
             x = self.post_extract_proj(x)
@@ -157,7 +157,7 @@ class FeatureExtractor(nn.Module):
         for number, (width, kernel, stride) in enumerate(architecture.convolutions):
             bias = architecture.conv_bias
             parts: list[nn.Module] = [nn.Conv1d(before, width, kernel, stride, bias=bias)]
-            parts.append(nn.Identity())  # In the place of fairseq's dropout, as names count them.
+            parts.append(nn.Identity())  # In place of fairseq's dropout, as names count them.
             if architecture.norm == "layer":
                 norm = nn.LayerNorm(width, eps=_EPS)
                 parts.append(nn.Sequential(Transpose(), norm, Transpose()))
@@ -200,7 +200,7 @@ class Encoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer, with norms before or behind its two parts."""
+    """A transformer layer, with norms before or after its two parts."""
 
     def __init__(self, architecture: Architecture) -> None:
         """Build it with random weights."""
@@ -271,29 +271,21 @@ class SamePad(nn.Module):
 
 def _positions(architecture: Architecture) -> nn.Sequential:
     """wav2vec 2.0's one convolution, or data2vec's several with norms between."""
-    width, groups, depth = (
-        architecture.width,
-        architecture.position_groups,
-        architecture.position_depth,
+    width, depth = architecture.width, architecture.position_depth
+    kernel = (
+        architecture.position_kernel
+        if depth == 1
+        else max(3, architecture.position_kernel // depth)
     )
-    if depth == 1:
-        kernel = architecture.position_kernel
+
+    def part() -> nn.Sequential:
+        groups = architecture.position_groups
         conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups)
-        return nn.Sequential(conv, SamePad(kernel), nn.GELU())
-    kernel = max(3, architecture.position_kernel // depth)
-    return nn.Sequential(
-        *(
-            nn.Sequential(
-                nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups),
-                SamePad(kernel),
-                Transpose(),
-                nn.LayerNorm(width, eps=_EPS, elementwise_affine=False),
-                Transpose(),
-                nn.GELU(),
-            )
-            for _ in range(depth)
-        )
-    )
+        norm = nn.LayerNorm(width, eps=_EPS, elementwise_affine=False)
+        norms = [] if depth == 1 else [Transpose(), norm, Transpose()]
+        return nn.Sequential(conv, SamePad(kernel), *norms, nn.GELU())
+
+    return part() if depth == 1 else nn.Sequential(*(part() for _ in range(depth)))
 
 
 def _plain_position(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
