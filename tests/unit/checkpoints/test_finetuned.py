@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from fairseq.data import Dictionary
 from small_model import SYMBOLS, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
@@ -98,3 +99,24 @@ def test_a_cut_checkpoint_ends_in_one_line(state, tmp_path, share):
     (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
     with pytest.raises(UserError, match=r"c\.pt is truncated or damaged; copy"):
         evaluate(tmp_path / "c.pt", tmp_path, "test", device="cpu")
+
+
+def test_dictionaries_of_checkpoints(state, tmp_path):
+    dictionary = Dictionary()
+    for symbol in SYMBOLS:
+        dictionary.add_symbol(symbol)
+    pickled = {**state, "task_state": {"target_dictionary": dictionary}}
+    assert open_finetuned(save(pickled, tmp_path / "pickled.pt")).symbols == SYMBOLS
+    task = {**state["cfg"]["task"], "data": str(tmp_path)}
+    bare = {**state, "task_state": {}, "cfg": {**state["cfg"], "task": task}}
+    path = save(bare, tmp_path / "bare.pt")
+    with pytest.raises(UserError, match=r"holds no dictionary and .*dict\.ltr\.txt does not exist"):
+        open_finetuned(path)
+    dictionary.save(str(tmp_path / "dict.ltr.txt"))
+    assert open_finetuned(path).symbols == SYMBOLS
+    (tmp_path / "dict.ltr.txt").write_text("A 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"dict\.ltr\.txt has 5 symbols .* but its head has 17"):
+        open_finetuned(path)
+    del task["labels"]
+    with pytest.raises(UserError, match="does not say its labels"):
+        open_finetuned(save(bare, path))

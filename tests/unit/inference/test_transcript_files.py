@@ -1,4 +1,4 @@
-"""Transcripts as text, JSON lines, CTM and SRT."""
+"""Transcripts as text, JSON lines, CTM and SRT, and where they go."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.inference import transcript_files as forms
 from parp_fairseq.inference.audio import Recording
 from parp_fairseq.inference.recognise import TimedWord, Transcript
+from parp_fairseq.inference.transcript_files import KINDS, choose_format, lines_of, names_of
 
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=["C", "Z"])
 WORDS = st.lists(
     st.tuples(
-        st.text(
-            st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=60
-        ),
-        st.integers(0, 100),
-        st.integers(1, 100),
+        st.text(CHARACTERS, min_size=1, max_size=60), st.integers(0, 100), st.integers(1, 100)
     ),
     max_size=40,
 )
@@ -33,10 +30,6 @@ def transcript(words=(("HELLO", 0.5, 0.9), ("WORLD", 1.0, 1.42)), seconds=2.0, p
     return Transcript(Recording(Path(path), 16_000, 1, int(seconds * 16_000)), seconds, text, timed)
 
 
-def written(made, form, name="", **options):
-    return forms.lines_of(made, form, names={made.recording.path: name}, **options)
-
-
 def drawn(words):
     """Words after each other: (text, frames of silence before, frames)."""
     at, timed = 0, []
@@ -46,7 +39,11 @@ def drawn(words):
     return transcript(timed, 0.02 * at + 0.01)
 
 
-def test_text_and_json():
+def written(made, form, name="b_c", **options):
+    return lines_of(made, form, names={made.recording.path: name}, **options)
+
+
+def test_text_json_and_ctm():
     assert written(transcript(), "text") == ["HELLO WORLD"]
     assert written(transcript(), "text", named=True) == ["a/b c.wav\tHELLO WORLD"]
     (line,) = written(transcript(), "jsonl")
@@ -59,14 +56,7 @@ def test_text_and_json():
             {"word": "WORLD", "start": 1.0, "end": 1.42},
         ],
     }
-    assert forms.KINDS["jsonl"].name
-
-
-def test_ctm():
-    assert written(transcript(), "ctm", name="b_c") == [
-        "b_c 1 0.500 0.400 HELLO",
-        "b_c 1 1.000 0.420 WORLD",
-    ]
+    assert written(transcript(), "ctm") == ["b_c 1 0.500 0.400 HELLO", "b_c 1 1.000 0.420 WORLD"]
 
 
 def test_srt():
@@ -87,7 +77,7 @@ def test_srt():
 
 
 @given(WORDS)
-def test_srt_is_well_formed(words):
+def test_srt_and_ctm_are_well_formed(words):
     made = drawn(words)
     blocks = "\n".join(written(made, "srt")).split("\n\n") if words else []
     clock = r"(\d\d):([0-5]\d):([0-5]\d),(\d{3})"
@@ -103,42 +93,44 @@ def test_srt_is_well_formed(words):
         before = end
         said += " ".join(lines).split()
     assert said == [word.text for word in made.words]
-
-
-@given(WORDS)
-def test_ctm_is_well_formed(words):
-    made = drawn(words)
-    assert len(written(made, "ctm", name="id")) == len(words)
-    for line, word in zip(written(made, "ctm", name="id"), made.words):
+    assert len(written(made, "ctm")) == len(words)
+    for line, word in zip(written(made, "ctm"), made.words):
         name, channel, start, length, text = line.split(" ")
-        assert (name, channel, text) == ("id", "1", word.text)
+        assert (name, channel, text) == ("b_c", "1", word.text)
         assert float(start) == pytest.approx(word.start) and float(length) >= 0.02 - 1e-9
 
 
 def test_names():
-    names = forms.names_of
-    assert names([Path("x/a.wav"), Path("y/b c.flac")]) == ["a", "b_c"]
-    assert names([Path("x/a.wav"), Path("x/y/a.wav")]) == ["a", "y/a"]
+    assert names_of([Path("x/a.wav"), Path("y/b c.flac")]) == ["a", "b_c"]
+    assert names_of([Path("x/a.wav"), Path("x/y/a.wav")]) == ["a", "y/a"]
+    assert names_of([Path("x/1.0.wav"), Path("x/1.1.wav")]) == ["1.0", "1.1"]
     with pytest.raises(UserError, match=r"x/a\.flac and x/a\.wav would both be called a"):
-        names([Path("x/a.wav"), Path("x/a.flac")])
-    assert names([Path("x/1.0.wav"), Path("x/1.1.wav")]) == ["1.0", "1.1"]
+        names_of([Path("x/a.wav"), Path("x/a.flac")])
+
+
+def test_the_ending_of_the_output_decides_the_format():
+    for output, form in ((None, "text"), ("a.srt", "srt"), ("a.CTM", "ctm"), ("a.txt", "text")):
+        assert choose_format(None, output) == form
+    assert choose_format("srt", "folder") == choose_format("srt", "a.txt") == "srt"
+    with pytest.raises(UserError, match=r"--output a\.srt ends in \.srt, but --format is text"):
+        choose_format("text", "a.srt")
+    with pytest.raises(UserError, match="--format is 'vtt'; use one of"):
+        choose_format("vtt", None)
 
 
 def test_kinds(tmp_path):
-    made = transcript()
-    every = {
-        "text": written(made, "text", named=True),
-        "jsonl": written(made, "jsonl"),
-        "ctm": written(made, "ctm", name="é"),
-        "srt": written(made, "srt"),
-    }
-    (tmp_path / "notes.md").write_text("mine\n", encoding="utf-8")
-    assert not any(kind.matches(tmp_path / "notes.md") for kind in forms.KINDS.values())
-    for name, lines in every.items():
-        path = tmp_path / f"{name}.txt"
+    def matching(path):
+        return [form for form, kind in KINDS.items() if kind.matches(path)]
+
+    for form in KINDS:
+        path = tmp_path / f"{form}.txt"
+        lines = written(transcript(), form, "é", named=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        kinds = [kind for kind in forms.KINDS if forms.KINDS[kind].matches(path)]
-        assert kinds == (["text"] if name == "text" else ["text", name])
-    for content in (b"RIFF\0\0\0", b"\x80\x02 a pickle"):
-        (tmp_path / "binary.txt").write_bytes(content)
-        assert not any(kind.matches(tmp_path / "binary.txt") for kind in forms.KINDS.values())
+        assert matching(path) == (["text"] if form == "text" else ["text", form])
+    for name, content in (
+        ("notes.md", b"mine\n"),
+        ("binary.txt", b"RIFF\0\0\0"),
+        ("binary.txt", b"\x80\x02 a pickle"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert matching(tmp_path / name) == []
