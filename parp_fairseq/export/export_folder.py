@@ -95,6 +95,13 @@ def writing_folder(
         write_json(stage / RECORD_FILE, {"format": form, "files": files})
 
 
+def summary(out: Path, form: str, files: Iterable[str]) -> dict[str, Any]:
+    """What an export returns: {"format", "out", "files", "bytes"}."""
+    names = [*files, RECORD_FILE]
+    size = sum((out / name).stat().st_size for name in names)
+    return {"format": form, "out": str(out), "files": names, "bytes": size}
+
+
 def _record(folder: Path, form: str) -> dict[str, str] | None:
     """What an export of this format wrote into a folder: name → SHA-256. None where none did."""
     try:

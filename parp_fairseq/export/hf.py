@@ -20,7 +20,7 @@ from parp_fairseq.checkpoints.hf_folder import (
 from parp_fairseq.checkpoints.hf_symbols import SPECIAL_FILE, TOKENS_FILE, VOCABULARY_FILE
 from parp_fairseq.checkpoints.vocabulary import TRAINING_KEYS, Architecture, to_transformers
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.export_folder import check_folder, writing_folder
+from parp_fairseq.export.export_folder import check_folder, summary, writing_folder
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
@@ -86,12 +86,7 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
     with writing_folder(out, WEIGHTS_FILE, texts, FORM) as stage:
         # Its own save_file makes files that only their owner can read.
         (stage / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
-    return {
-        "format": FORM,
-        "out": str(out),
-        "files": list(FILES),
-        "bytes": sum((out / name).stat().st_size for name in FILES),
-    }
+    return summary(out, FORM, FILES)
 
 
 def _config(architecture: Architecture, settings: Mapping[str, Any]) -> dict[str, Any]:

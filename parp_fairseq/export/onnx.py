@@ -15,7 +15,7 @@ from typing import Any
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.export_folder import check_folder, writing_folder
+from parp_fairseq.export.export_folder import check_folder, summary, writing_folder
 from parp_fairseq.files import PathLike
 
 MODEL_FILE, VOCABULARY_FILE = "model.onnx", "vocab.txt"
@@ -93,13 +93,7 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
                 f"{source.path}: onnxruntime computes something else than torch (log "
                 f"probabilities differ by {gap:.1e}); try other versions of torch and onnxruntime"
             )
-    return {
-        "format": FORM,
-        "out": str(out),
-        "files": list(FILES),
-        "bytes": sum((out / name).stat().st_size for name in FILES),
-        "difference": gap,
-    }
+    return {**summary(out, FORM, FILES), "difference": gap}
 
 
 def _vocabulary(symbols: Any, path: Path) -> Iterator[str]:
