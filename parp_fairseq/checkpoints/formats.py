@@ -10,12 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.file_types import MASK_FILE
-from parp_fairseq.checkpoints.hf_folder import (
-    check_hf_folder,
-    is_hf_folder,
-    read_hf_folder,
-    read_hf_weights,
-)
 from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.errors import UserError
@@ -45,6 +39,8 @@ def check_format(path: PathLike) -> None:
     """
     path = Path(path)
     if path.is_dir():
+        from parp_fairseq.checkpoints.hf_folder import check_hf_folder
+
         check_hf_folder(path)
     elif not is_sparse(path):
         check_readable(path)
@@ -63,6 +59,8 @@ def read_state(path: PathLike) -> dict[str, Any]:
     """
     check_format(path)
     if Path(path).is_dir():
+        from parp_fairseq.checkpoints.hf_folder import read_hf_folder
+
         return read_hf_folder(path)
     return read_sparse(path) if is_sparse(path) else load_checkpoint(path)
 
@@ -76,7 +74,9 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
     Raises:
         UserError: what `read_state` and `read_hf_weights` raise.
     """
-    if is_hf_folder(path):
+    if Path(path).is_dir():
+        from parp_fairseq.checkpoints.hf_folder import read_hf_weights
+
         return read_hf_weights(path)
     weights: dict[str, Tensor] = read_state(path)["model"]
     return weights

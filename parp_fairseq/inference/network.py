@@ -36,10 +36,10 @@ class Wav2Vec2Ctc(nn.Module):
     """Logits of every symbol for every frame of a waveform."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build the network with random weights."""
         super().__init__()
         self.architecture = architecture
-        self.w2v_encoder = NetworkWithHead(architecture)
+        head = nn.Linear(architecture.width, architecture.symbols)
+        self.w2v_encoder = nn.ModuleDict({"w2v_model": Network(architecture), "proj": head})
 
     @classmethod
     def from_finetuned(
@@ -91,37 +91,20 @@ class Wav2Vec2Ctc(nn.Module):
             padding: (batch, samples), True after the end of a waveform; such frames' logits mean
                 nothing.
         """
-        logits: Tensor = self.w2v_encoder(source, padding)
-        made = self.architecture
-        if made.blank_weight and made.blank_mode == "set":
-            return torch.cat(
-                (torch.full_like(logits[..., :1], made.blank_weight), logits[..., 1:]), -1
-            )
-        if made.blank_weight:
-            return torch.cat((logits[..., :1] + made.blank_weight, logits[..., 1:]), -1)
-        return logits
-
-
-class NetworkWithHead(nn.Module):
-    """The network and the linear that scores symbols."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        """Build both with random weights."""
-        super().__init__()
-        self.w2v_model = Network(architecture)
-        self.proj = nn.Linear(architecture.width, architecture.symbols)
-
-    def forward(self, source: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (batch, frames, symbols)."""
-        scores: Tensor = self.proj(self.w2v_model(source, padding))
-        return scores
+        network, head = self.w2v_encoder.values()
+        logits: Tensor = head(network(source, padding))
+        weight = self.architecture.blank_weight
+        if not weight:
+            return logits
+        blank, others = logits[..., :1], logits[..., 1:]
+        added = self.architecture.blank_mode == "add"
+        return torch.cat((blank + weight if added else torch.full_like(blank, weight), others), -1)
 
 
 class Network(nn.Module):
     """The feature extractor and the transformer: (batch, samples) to (batch, frames, width)."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         channels = architecture.convolutions[-1][0]
         self.convolutions = architecture.convolutions
@@ -150,7 +133,6 @@ class FeatureExtractor(nn.Module):
     """Convolutions over the waveform: (batch, samples) to (batch, channels, frames)."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         self.conv_layers = nn.ModuleList()
         before = 1
@@ -167,7 +149,6 @@ class FeatureExtractor(nn.Module):
             before = width
 
     def forward(self, source: Tensor) -> Tensor:
-        """Run all convolutions."""
         x = source.unsqueeze(1)
         for layer in self.conv_layers:
             x = layer(x)
@@ -178,7 +159,6 @@ class Encoder(nn.Module):
     """The positional convolution and the transformer's layers: (batch, frames, width)."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         self.layer_norm_first = architecture.layer_norm_first
         self.pos_conv = _positions(architecture)
@@ -203,7 +183,6 @@ class Layer(nn.Module):
     """A transformer layer, with norms before or after its two parts."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         width, hidden = architecture.width, architecture.hidden
         self.layer_norm_first = architecture.layer_norm_first
@@ -230,7 +209,6 @@ class SelfAttention(nn.Module):
     """Scaled dot-product attention of several heads."""
 
     def __init__(self, width: int, heads: int) -> None:
-        """Build it with random weights."""
         super().__init__()
         self.heads = heads
         self.k_proj = nn.Linear(width, width)
@@ -252,7 +230,6 @@ class Transpose(nn.Module):
     """Swaps channels and time."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, a, b) to (batch, b, a)."""
         return x.transpose(1, 2)
 
 
