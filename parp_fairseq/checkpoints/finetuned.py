@@ -46,7 +46,7 @@ class FineTuned:
     Attributes:
         path: the file.
         info: what it says about itself.
-        state: what `read_state` returned; its tensors may lie in the mapped file.
+        state: what `read_state` returned; its tensors may be in the mapped file.
         given_labels: ending of the label files that were asked for; None: what it was trained on.
         symbols: the symbols of the head's rows, fairseq's four special ones left out.
         dictionary_path: the text file that names them, where the model does not hold them.
@@ -180,7 +180,7 @@ def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     from torch import Tensor
 
     for name, tensor in weights.items():
-        # The sum alone costs less; it may overflow where every value is finite.
+        # Only the sum costs less; it may overflow where every value is finite.
         if (
             isinstance(tensor, Tensor)
             and tensor.is_floating_point()

@@ -156,7 +156,7 @@ def read_normalize(folder: PathLike) -> bool:
     """Say whether a folder's waveforms are normalised, from either file that a processor writes.
 
     Raises:
-        UserError: neither is there, or it is damaged, does not say, or is of another rate.
+        UserError: neither exists, or it is damaged, does not say, or is of another rate.
     """
     folder = Path(folder)
     if (folder / AUDIO_FILE).is_file():

@@ -1,6 +1,6 @@
 """`parp eval`: error rates of checkpoints."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations themselves.
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional

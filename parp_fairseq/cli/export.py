@@ -1,6 +1,6 @@
 """`parp export` and `parp repair`: checkpoints in other formats."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations themselves.
 import json
 from enum import Enum
 from pathlib import Path

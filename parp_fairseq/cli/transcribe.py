@@ -1,6 +1,6 @@
 """`parp transcribe`: what a subnetwork hears."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations themselves.
 import sys
 from enum import Enum
 from pathlib import Path

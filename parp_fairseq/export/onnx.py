@@ -56,7 +56,7 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
     Raises:
         UserError: a package is missing; the checkpoint cannot be exported (another kind of
             network, a symbol that vocab.txt cannot hold, weights of 2 GB or more); the graph does
-            not compute what torch does; or the folder is there, holds something else or cannot be
+            not compute what torch does; or the folder exists, holds something else or cannot be
             written.
     """
     check_packages()

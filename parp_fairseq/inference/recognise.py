@@ -16,31 +16,23 @@ import numpy as np
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, blocks
 from parp_fairseq.inference.subnetwork import Subnetwork
+from parp_fairseq.inference.symbols import Word
 
 SECONDS = 20.0
 """A window's length by default."""
 
 CONTEXT_SECONDS = 2.0
-"""What is seen at least beside a frame that counts, unless the recording begins or ends there."""
-
-
-@dataclass(frozen=True)
-class TimedWord:
-    """A word, or a phone, and when it is said, in seconds."""
-
-    text: str
-    start: float
-    end: float
+"""What is seen at least on either side of a frame, unless the recording begins or ends there."""
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said in a recording, and its length in seconds."""
+    """What is said in a recording, its length, and its words with their times, in seconds."""
 
     recording: Recording
     seconds: float
     text: str
-    words: tuple[TimedWord, ...]
+    words: tuple[Word, ...]
 
 
 def transcribe(
@@ -56,7 +48,7 @@ def transcribe(
         recording: what `read_recording` returned.
         window: seconds that are run at a time; a shorter recording is run whole, exactly as
             `parp eval` runs it in a batch of its own.
-        context: seconds that a window sees at least beside what it gives.
+        context: seconds that a window sees at least on either side of what it gives.
 
     Raises:
         UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.
@@ -80,7 +72,7 @@ def transcribe(
     path = stitched(parts)
     frame = made.stride / SAMPLE_RATE
     words = tuple(
-        TimedWord(word.text, word.start * frame, word.end * frame)
+        Word(word.text, word.start * frame, word.end * frame)
         for word in subnetwork.symbols.words(path)
     )
     return Transcript(recording, samples / SAMPLE_RATE, subnetwork.symbols.text(path), words)
@@ -121,7 +113,7 @@ class Window:
 def windows(
     blocks: Iterable[np.ndarray], length: int, context: int, stride: int
 ) -> Iterator[Window]:
-    """Cut a recording into windows as it is read; two windows' samples are held at most.
+    """Cut a recording into windows as it is read; at most two windows' samples are in memory.
 
     Args:
         blocks: the recording's samples, in order.
@@ -132,23 +124,23 @@ def windows(
     step = length - 2 * context
     if length % stride or context % stride or step <= 0:
         raise ValueError(f"length {length} and context {context} do not fit the stride {stride}")
-    start, held, pending = 0, 0, [np.zeros(0, dtype=np.float32)]
-    behind = False  # Whether `pending` begins with a window that was given out already.
+    start, count, pending = 0, 0, [np.zeros(0, dtype=np.float32)]
+    given = False  # Whether `pending` begins with a window that was yielded already.
     for block in blocks:
         pending.append(block)
-        held += len(block)
-        while held > length + (step if behind else 0):
+        count += len(block)
+        while count > length + (step if given else 0):
             whole = np.concatenate(pending)
-            if behind:
+            if given:
                 whole, start = whole[step:], start + step
             yield Window(start, whole[:length])
-            behind, pending, held = True, [whole], len(whole)
+            given, pending, count = True, [whole], len(whole)
     whole = np.concatenate(pending)
-    if not behind:
+    if not given:
         yield Window(start, whole)
-    elif held > length:
+    elif count > length:
         # Rounded up, so that it is no longer than the others.
-        late = -(-(held - length) // stride) * stride
+        late = -(-(count - length) // stride) * stride
         yield Window(start + late, whole[late:])
 
 

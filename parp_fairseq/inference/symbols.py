@@ -19,11 +19,11 @@ _BOS, _PAD, _EOS = (SPECIAL_SYMBOLS.index(symbol) for symbol in ("<s>", "<pad>",
 
 @dataclass(frozen=True)
 class Word:
-    """A word, or a phone, and the frames of its symbols: from `start` up to, without, `end`."""
+    """A word, or a phone, and when it is said: from `start` up to, without, `end`."""
 
     text: str
-    start: int
-    end: int
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Symbols:
         return self.joined(self.units(self.best(path)))
 
     def words(self, path: np.ndarray) -> list[Word]:
-        """The words of `text(path)`, or its phones, with their frames."""
+        """The words of `text(path)`, or its phones; times are numbers of frames."""
         starts = np.flatnonzero(np.diff(path, prepend=-1))
         ends = np.append(starts[1:], len(path))
         written = [

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, write_lines
-from parp_fairseq.inference.recognise import TimedWord, Transcript
+from parp_fairseq.inference.recognise import Transcript
+from parp_fairseq.inference.symbols import Word
 
 TEXT, JSONL, CTM, SRT = "text", "jsonl", "ctm", "srt"
 FORMATS = (TEXT, JSONL, CTM, SRT)
@@ -191,8 +192,8 @@ def lines_of(
     return lines
 
 
-def _captions(words: Iterable[TimedWord]) -> Iterator[list[TimedWord]]:
-    caption: list[TimedWord] = []
+def _captions(words: Iterable[Word]) -> Iterator[list[Word]]:
+    caption: list[Word] = []
     for word in words:
         if caption and (
             word.start - caption[-1].end >= PAUSE
@@ -206,7 +207,7 @@ def _captions(words: Iterable[TimedWord]) -> Iterator[list[TimedWord]]:
         yield caption
 
 
-def _wrapped(words: Sequence[TimedWord]) -> list[str]:
+def _wrapped(words: Sequence[Word]) -> list[str]:
     text = " ".join(word.text for word in words)
     return textwrap.wrap(text, _LINE, break_long_words=False, break_on_hyphens=False)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.audio import Recording
-from parp_fairseq.inference.recognise import TimedWord, Transcript
+from parp_fairseq.inference.recognise import Transcript
+from parp_fairseq.inference.symbols import Word
 from parp_fairseq.inference.transcript_files import KINDS, choose_format, lines_of, names_of
 
 CHARACTERS = st.characters(codec="utf-8", exclude_categories=["C", "Z"])
@@ -25,7 +26,7 @@ WORDS = st.lists(
 
 
 def transcript(words=(("HELLO", 0.5, 0.9), ("WORLD", 1.0, 1.42)), seconds=2.0, path="a/b c.wav"):
-    timed = tuple(TimedWord(*word) for word in words)
+    timed = tuple(Word(*word) for word in words)
     text = " ".join(word.text for word in timed)
     return Transcript(Recording(Path(path), 16_000, 1, int(seconds * 16_000)), seconds, text, timed)
 
