@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.checkpoints.strict_json import read_object
 from parp_fairseq.errors import UserError
 
@@ -73,15 +72,12 @@ def read_symbols(folder: Path, config: Mapping[str, Any], rows: int) -> Rows:
         own.append(name)
     phones = about.get("tokenizer_class") == "Wav2Vec2PhonemeCTCTokenizer"
     labels = "phn" if phones else "spm" if delimiter == " " else "ltr"
-    assert len(first) == len(SPECIAL_SYMBOLS)
     return Rows(tuple(own), (*first, *others), labels)
 
 
 def _names(folder: Path, about: Mapping[str, Any], rows: int) -> list[str]:
     """A symbol for each row."""
     file = folder / VOCABULARY_FILE
-    if not file.is_file():
-        raise UserError(f"{folder} lacks {VOCABULARY_FILE}; save the tokenizer there too")
     added = about.get("added_tokens_decoder")
     numbered = {**_json(file), **_json(folder / _ADDED_FILE)}
     names: dict[int, str] = {}
