@@ -25,6 +25,7 @@ from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
+from parp_fairseq.inference.subnetwork import open_subnetwork
 
 KINDS = {
     "base": {},
@@ -149,6 +150,9 @@ def test_a_model_made_by_transformers(stable, tmp_path):
                 gap = (ours[row, :frames, number] - logits[row, :frames, their]).abs().max()
                 assert gap < 1e-4
     assert logits.std() > 0.1
+    plain = open_subnetwork(tmp_path / "hf").model(waves, padding)
+    for row, frames in ((0, 49), (1, 27)):
+        assert (plain[row, :frames] - ours[row, :frames]).abs().max() < 1e-5
     heard = []
     for path in (tmp_path / "hf", tmp_path / "s.safetensors", tmp_path / "stock" / "c.pt"):
         finetuned = open_finetuned(path)
@@ -239,6 +243,7 @@ BAD = [
     ("vocab.json", b"\xff", "vocab.json cannot be read as JSON"),
     ("tokenizer_config.json", b"[1]", "tokenizer_config.json holds no JSON object"),
     ("model.safetensors", b"\0" * 100, "model.safetensors: not a readable model"),
+    (CONFIG, None, "lacks config.json"),
     ("model.safetensors", None, "lacks model.safetensors"),
     ("vocab.json", None, "lacks vocab.json"),
     (AUDIO, None, "lacks preprocessor_config.json"),

@@ -50,7 +50,4 @@ def test_what_json_means_comes_back(value):
 def test_what_is_refused(text, reason):
     with pytest.raises(ValueError, match=reason):
         strict_json(text)
-
-
-def test_just_deep_enough():
     assert strict_json("[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1))

@@ -118,28 +118,13 @@ def test_folders_of_transformers(models, tmp_path):
     assert torch.equal(opened.model(sound()), expected.model(sound()))
 
 
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "vocab.json"])
-def test_folders_that_lack_a_file(missing, models, tmp_path):
-    shutil.copytree(models["hf"], tmp_path / "hf")
-    (tmp_path / "hf" / missing).unlink()
-    with pytest.raises(UserError, match=f"hf is a folder and lacks {missing}; give"):
-        check_format(tmp_path / "hf")
-
-
 def test_files_that_are_no_model(models, state, tmp_path):
-    with pytest.raises(UserError, match="pre-trained wav2vec2 without a CTC head"):
-        open_subnetwork(TINY_MODEL)
-    with pytest.raises(UserError, match="pre-trained wav2vec2 without a CTC head"):
-        open_subnetwork("tiny")
+    for name in (TINY_MODEL, "tiny"):
+        with pytest.raises(UserError, match="pre-trained wav2vec2 without a CTC head"):
+            open_subnetwork(name)
     save_mask(Mask({"a": torch.ones(3, dtype=torch.bool)}), tmp_path / "mask.safetensors")
     with pytest.raises(UserError, match="is a mask file, which holds no weights"):
         check_format(tmp_path / "mask.safetensors")
-    broken = dict(state["model"])
-    name = "w2v_encoder.w2v_model.encoder.layers.0.fc1.weight"
-    broken[name] = torch.full_like(broken[name], float("nan"))
-    torch.save({**state, "model": broken}, tmp_path / "nan.pt")
-    with pytest.raises(UserError, match=f"{name} holds NaN"):
-        open_subnetwork(tmp_path / "nan.pt")
 
 
 def test_normalised_as_it_was_trained(models, tmp_path):
