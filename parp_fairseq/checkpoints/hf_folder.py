@@ -41,19 +41,35 @@ def is_hf_folder(path: PathLike) -> bool:
     return all(Path(path, name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
 
 
-def check_hf_folder(folder: PathLike) -> None:
-    """Check, without torch, that a folder holds the files of a model.
+def check_hf_folder(folder: PathLike) -> dict[str, Any]:
+    """Check, without torch, that a folder holds the files of a Wav2Vec2ForCTC.
+
+    Returns:
+        The content of its config.json.
 
     Raises:
-        UserError: it lacks one, or does not say how audio is read.
+        UserError: it lacks one, holds another model, or does not say how audio is read.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE):
+    _check_files(folder, CONFIG_FILE, WEIGHTS_FILE)
+    config = read_object(Path(folder, CONFIG_FILE))
+    classes = config.get("architectures") or ["Wav2Vec2ForCTC"]
+    if config.get("model_type") != "wav2vec2" or classes != ["Wav2Vec2ForCTC"]:
+        raise UserError(
+            f"{folder} holds a {str(config.get('model_type'))[:40]!r} of transformers "
+            f"({str(classes)[:60]}); only a Wav2Vec2ForCTC is read, fine-tuned with CTC"
+        )
+    _check_files(folder, VOCABULARY_FILE)
+    read_normalize(folder)
+    return config
+
+
+def _check_files(folder: PathLike, *names: str) -> None:
+    for name in names:
         if not Path(folder, name).is_file():
             raise UserError(
                 f"{folder} is a folder and lacks {name}; give a checkpoint file, or a folder that "
                 "`parp export --format hf` or save_pretrained of transformers wrote in one piece"
             )
-    read_normalize(folder)
 
 
 def read_hf_folder(folder: PathLike) -> dict[str, Any]:
@@ -72,14 +88,7 @@ def read_hf_folder(folder: PathLike) -> dict[str, Any]:
             symbols, or with a setting or a tensor that fairseq's wav2vec 2.0 lacks.
     """
     folder = Path(folder)
-    check_hf_folder(folder)
-    config = read_object(folder / CONFIG_FILE)
-    classes = config.get("architectures") or ["Wav2Vec2ForCTC"]
-    if config.get("model_type") != "wav2vec2" or classes != ["Wav2Vec2ForCTC"]:
-        raise UserError(
-            f"{folder} holds a {str(config.get('model_type'))[:40]!r} of transformers "
-            f"({str(classes)[:60]}); only a Wav2Vec2ForCTC is read, fine-tuned with CTC"
-        )
+    config = check_hf_folder(folder)
     architecture = Architecture.from_transformers(config, folder)
     weights = {
         name: tensor.float() if tensor.is_floating_point() else tensor
