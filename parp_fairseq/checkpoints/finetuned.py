@@ -171,11 +171,11 @@ def _check_finetuned(state: Mapping[str, Any], path: Path) -> PretrainedInfo:
         raise UserError(
             f"{path} is a {info.arch} without a CTC head; give a model fine-tuned with CTC"
         )
-    _check_finite(state["model"], path)
+    check_finite(state["model"], path)
     return info
 
 
-def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError where a weight is NaN or infinite, naming the first such tensor."""
     from torch import Tensor
 
