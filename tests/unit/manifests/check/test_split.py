@@ -124,8 +124,8 @@ def test_bad_labels(data):
     [
         ("a 5\nb\n", r"dict\.phn\.txt row 2: expected '<symbol> <count>', found 'b'"),
         ("a 5\nb x\n", r"dict\.phn\.txt row 2: expected"),
-        ("a 5\nb 1\na 2\n", r"dict\.phn\.txt row 3: the symbol 'a' stands there twice"),
-        ("<unk> 5\n", r"dict\.phn\.txt row 1: the symbol '<unk>' stands there twice"),
+        ("a 5\nb 1\na 2\n", r"dict\.phn\.txt row 3: the symbol 'a' is a duplicate"),
+        ("<unk> 5\n", r"dict\.phn\.txt row 1: the symbol '<unk>' is a duplicate"),
         ("\n", r"dict\.phn\.txt is empty"),
     ],
 )
