@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from small_model import random_state, save
 from small_sparse import about, file_of
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.masks.making import make_mask
@@ -254,7 +254,7 @@ transcribe {} audio/a.flac
 mask make {} --sparsity 0.5 -o new
 inspect {}
 eval {} --data data --split valid
-    audio                       :: is a folder; give a checkpoint
+    audio                       :: audio is a folder
 export {} --format sparse -o new
 export {} --format fairseq -o new
 export {} --format hf -o new
