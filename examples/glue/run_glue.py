@@ -29,10 +29,10 @@ import transformers as hf
 from scipy import stats
 from sklearn import metrics
 
+from parp_fairseq.checkpoints.mask_files import load_mask, save_mask
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_json, write_lines
 from parp_fairseq.hf import PruningCallback, prunable_parameters
-from parp_fairseq.masks.files import load_mask, save_mask
 from parp_fairseq.pruning import iou
 
 METHODS = ("dense", "omp", "imp", "parp", "parp_p", "gmp", "mpi", "rp")

@@ -367,7 +367,7 @@ def _cut_the_start(
 def _moves(method: str) -> bool:
     """Whether the mask of a run changes while it trains."""
     known = METHODS.get(method)
-    return known is None or (known.first is not None and (known.ramps or not known.static))
+    return known is None or (known.initial is not None and (known.ramps or not known.static))
 
 
 def _climbs(method: str) -> bool:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from parp_fairseq.pruning.methods import METHODS
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -24,7 +22,6 @@ WIDTH = 8.4
 """Inches."""
 SPARSITY_AXIS = "sparsity (%)"
 _GRID = "#dddddd"
-_UNKNOWN = "#666666", "*"
 
 
 class Look(NamedTuple):
@@ -34,10 +31,26 @@ class Look(NamedTuple):
     marker: str
 
 
+_UNKNOWN = Look("#666666", "*")
+
+
+LOOKS = {
+    "dense": Look("#000000", "D"),
+    "rp": Look("#D55E00", "v"),
+    "mpi": Look("#E69F00", "s"),
+    "omp": Look("#CC79A7", "P"),
+    "mask": Look("#56B4E9", "X"),
+    "gmp": Look("#999999", "h"),
+    "parp": Look("#0072B2", "o"),
+    "parp_p": Look("#009E73", "^"),
+}
+"""Okabe and Ito's palette, which differs for every kind of colour vision, and markers for black and
+white."""
+
+
 def look_of(method: str) -> Look:
-    """A method's colour and marker, as in the table of methods."""
-    known = METHODS.get(method)
-    return Look(known.colour, known.marker) if known else Look(*_UNKNOWN)
+    """A method's colour and marker."""
+    return LOOKS.get(method, _UNKNOWN)
 
 
 def errors_axis(metric: str) -> str:

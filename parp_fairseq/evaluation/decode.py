@@ -233,7 +233,7 @@ def share_of_zeros(state: Mapping[str, Any]) -> float | None:
     Prunable is what its run pruned; without a pruning state, what the preset `wav2vec2` finds.
     None where there is nothing prunable.
     """
-    from parp_fairseq.pruning.errors import PruningError
+    from parp_fairseq.pruning.arguments import PruningError
     from parp_fairseq.pruning.scope import Scope
 
     weights = state["model"]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked, replacing, write_json
@@ -24,7 +25,6 @@ from parp_fairseq.jobs.imp_plan import (
     check_folder,
 )
 from parp_fairseq.jobs.progress import Clock, Progress, epochs_done, updates_done
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, Scope, magnitude_mask
 from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.pruning.checks import check_sparsity
+from parp_fairseq.pruning.arguments import check_sparsity
 
 SHARES = ("original", "remaining")
 LEAST_STEP = 0.001

@@ -51,6 +51,10 @@ def ways_of(weights: Weights, sparsity: float) -> tuple[Ways, Ways]:
         for weight in weights.values():
             torch.ops.aten.hardshrink.out(weight, threshold, out=weight)
 
+    def select_and_zero(hint: float = 0.0) -> None:
+        selection = select_smallest(weights, sparsity, hint=hint)
+        selection.cut(weights, zero=True, pack=False)
+
     def kthvalue() -> None:
         flat = torch.cat([weight.abs().flatten() for weight in weights.values()])
         found = flat.kthvalue(round(sparsity * flat.numel())).values
@@ -68,10 +72,8 @@ def ways_of(weights: Weights, sparsity: float) -> tuple[Ways, Ways]:
 
     fast: Ways = {
         "hardshrink in place": hardshrink,
-        "select and zero, first time": lambda: select_smallest(weights, sparsity).zero_(weights),
-        "select and zero, again": lambda: select_smallest(
-            weights, sparsity, hint=threshold * 1.0001
-        ).zero_(weights),
+        "select and zero, first time": select_and_zero,
+        "select and zero, again": lambda: select_and_zero(threshold * 1.0001),
         "whole event, with mask and meters": pruner_event(weights, sparsity),
         "static mask, an update": static_mask(weights, sparsity),
     }

@@ -25,9 +25,10 @@ from small_model import random_state, save
 from small_sparse import about, file_of
 
 from parp_fairseq.checkpoints.formats import TINY_MODEL
+from parp_fairseq.checkpoints.initial_masks import make_mask
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.masks.files import save_mask
-from parp_fairseq.masks.making import make_mask
+from parp_fairseq.pruning import PruningSpec
 
 FC1 = "w2v_encoder.w2v_model.encoder.layers.0.fc1.weight"
 
@@ -140,7 +141,7 @@ def write_models(root: Path) -> None:
     write(root / "text.pt", "hello")
     shutil.copy(TINY_MODEL, root / "tiny.pt")
     for name, source in (("mask", "tiny.pt"), ("othermask", "good.pt")):
-        mask, info = make_mask(root / source, 0.5)
+        mask, info = make_mask(root / source, PruningSpec())
         save_mask(mask, root / f"{name}.safetensors", info)
     write(root / "cutmask.safetensors", (root / "mask.safetensors").read_bytes()[:500])
     save_file({"x": torch.zeros(3)}, root / "plain.safetensors")
@@ -316,7 +317,7 @@ transcribe good.pt {}
     audio                       :: cut\.wav is cut off.*\(3 other files
     audio/empty.wav             :: is empty
     audio/text.wav              :: is not readable as audio
-    audio/cut.wav               :: is cut off: shorter than its header says
+    audio/cut.wav               :: is cut off
     audio/cut.flac              :: is damaged
     audio/short.wav             :: is shorter than 25 ms
     audio/nan.wav               :: holds NaN
@@ -340,7 +341,7 @@ manifest table {} --out new
     columns.tsv                 :: row 1: no column 'path' among file, words
     ragged.tsv                  :: row 2 has 1 columns, expected 2
     twice.tsv                   :: row 3: .*a\.flac.* row 2
-    gone.wav.tsv                :: row 2: .*gone\.wav cannot be read as audio: no such file
+    gone.wav.tsv                :: row 2: .*gone\.wav: no such file
     folder.tsv                  :: row 2: .*audio is a folder
     bar.tsv                     :: row 2: .*'\|'
     notext.tsv                  :: row 2 has no text
@@ -349,7 +350,7 @@ manifest table {} --out new
     slow.wav.tsv                :: row 2: .*8000 samples a second, expected 16000.*--convert
     short.wav.tsv               :: row 2: .*shorter than 25 ms
     cut.wav.tsv | cut.wav.tsv --convert :: row 2: .*cut\.wav is cut off
-    text.wav.tsv                :: row 2: .*text\.wav cannot be read as audio
+    text.wav.tsv                :: row 2: .*text\.wav is not readable as audio
     nan8.wav.tsv --convert      :: row 2: .*nan8\.wav holds NaN
 manifest table own/train.tsv --out {}
     own                         :: train\.tsv.* is also an input
@@ -393,7 +394,7 @@ manifest joint {} --out new
     a=data b=bad/nosplit        :: has no train\.tsv, which a has
     a=data b=bad/nodict         :: holds no dict
     a=data b=data --temperature 0 :: {from1}
-    a=data b=data --labels phn  :: dict\.phn\.txt: no dictionary
+    a=data b=data --labels phn  :: train\.phn: no such label file
 manifest joint a=data b=data --out {}
     data                        :: is also an input
 manifest check {}

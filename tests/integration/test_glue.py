@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 transformers = pytest.importorskip("transformers")
 
+from parp_fairseq.checkpoints.mask_files import load_mask  # noqa: E402
 from parp_fairseq.errors import UserError  # noqa: E402
-from parp_fairseq.masks.files import load_mask  # noqa: E402
 
 FOLDER = Path(__file__).parents[2] / "examples" / "glue"
 WORDS = ["good", "fine", "bad", "sour", "tea", "soup", "cake", "the", "is", "and"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import entries, zeros
 
-from parp_fairseq.masks.files import load_mask
+from parp_fairseq.checkpoints.mask_files import load_mask
 
 PARP = str(Path(sys.executable).with_name("parp"))
 OPTIONS = ("--config-name", "parp_demo", "--sparsity", "0.5", "--step", "0.3", "--keep-checkpoints")

@@ -20,9 +20,9 @@ from experiments.reading import read_plan
 from experiments.work import train
 from small_folders import write_mboshi
 
+from parp_fairseq.checkpoints.mask_files import load_mask
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import read_mask
 from parp_fairseq.pruning import iou, magnitude_mask
 from parp_fairseq.runs.names import INITIAL_MASK_FILE, LAST, MASK_FILE
 
@@ -127,7 +127,7 @@ def test_from_a_plan_to_its_results(tmp_path):
     compared = json.loads(plan.scores_file("masks_alike_tiny_0.9").read_text(encoding="utf-8"))
     assert [one["name"].split("_")[1] for one in compared["masks"]] == ["omp", "mpi", "rp", "parp"]
     run = plan.work / "runs" / "quick_parp_0.9_interval8_seed1_trail" / "checkpoints"
-    first, last = (read_mask(run / name)[0] for name in (INITIAL_MASK_FILE, MASK_FILE))
+    first, last = (load_mask(run / name)[0] for name in (INITIAL_MASK_FILE, MASK_FILE))
     assert compared["iou"][1][3] == pytest.approx(iou(first, last), abs=1e-6)
     # A few updates under a small learning rate move few entries, or none.
     assert 0.9 < compared["iou"][1][3] <= 1
@@ -285,7 +285,7 @@ def test_masks_move_between_worlds(tmp_path, monkeypatch):
         train(plan, ft.needs.name)
         train(plan, name)
         dense = load_checkpoint(plan.work / "runs" / ft.needs.name / "checkpoints" / LAST)["model"]
-        found = read_mask(plan.work / "runs" / name / "checkpoints" / file)[0]
+        found = load_mask(plan.work / "runs" / name / "checkpoints" / file)[0]
         ranked = {tensor: dense[f"w2v_encoder.w2v_model.{tensor}"] for tensor in found}
         assert iou(found, magnitude_mask(ranked, 0.5)) == 1
 

@@ -18,7 +18,7 @@ from parp_fairseq.demo.plan import CONFIG, RUNS, UTTERANCES, PlannedRun, make_pl
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.demo.work import STAMP
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.making import sha256
+from parp_fairseq.files import sha256
 from parp_fairseq.runs.names import CHECKPOINTS, LAST
 
 

@@ -13,7 +13,7 @@ from experiments.scores import Scored, Setting, settings_of
 from experiments.series import series_of
 from experiments.tables import NOT_RUN, Table, estimate_shown, metric_of, percent, title_of
 from experiments.verdicts import Verdicts
-from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.analysis.style import look_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,7 +117,7 @@ def verdicts(plan: Plan, result: Result, scores: Mapping[str, Scored]) -> Verdic
 
 
 def _levels(left: Any, right: Any, count: int, times: list[float]) -> None:
-    style = {"color": METHODS["dense"].colour, "linestyle": "--"}
+    style = {"color": look_of("dense").colour, "linestyle": "--"}
     left.axhline(count, label="dense", **style)
     if times:
         right.axhline(times[0], **style)

@@ -39,7 +39,7 @@ def is_pruned_once(method: str) -> bool:
     """Whether n means nothing to it: dense, or a mask that is held."""
     found = METHODS.get(method)
     # IMP is no method of one fine-tuning; its masks are held in each round.
-    return found is None or found.first is None or (found.static and not found.ramps)
+    return found is None or found.initial is None or (found.static and not found.ramps)
 
 
 def is_never(ft: FineTuning) -> bool:

@@ -17,6 +17,7 @@ from experiments.scores import Setting
 from experiments.statistics import Estimate
 from experiments.tables import NOT_RUN, Table, metric_of, percent, title_of
 from experiments.verdicts import BY_SIGN, Verdicts
+from parp_fairseq.analysis.style import look_of
 from parp_fairseq.pruning.methods import METHODS
 
 if TYPE_CHECKING:
@@ -171,15 +172,15 @@ def draw_languages(figure: Figure, settings: Sequence[Setting]) -> Sequence[Any]
             shift = 0.6 * ((place + 0.5) / len(rows) - 0.5)
             known = [(x + shift, rate) for x, rate in points if rate is not None]
             method = METHODS[row.first.method]
-            label = method.title
+            look, label = look_of(row.first.method), method.title
             if row.first.method != "dense":
                 label += f" {percent(row.first.sparsity)}"
             axes.plot(
                 [x for x, _ in known],
                 [rate for _, rate in known],
                 linestyle="none",
-                color=method.colour,
-                marker=method.marker,
+                color=look.colour,
+                marker=look.marker,
                 fillstyle=fills[row.first.sparsity],
                 label=label,
             )

@@ -51,13 +51,13 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
             settings than the plan has now.
     """
     from parp_fairseq.analysis.masks import NamedMask
-    from parp_fairseq.masks.files import read_mask, save_mask
+    from parp_fairseq.checkpoints.mask_files import load_mask, save_mask
 
     file, settings = plan.work / mask_file(ft), mask_settings(ft)
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         save_mask(_made(plan, ft), file, {"method": ft.method, "settings": settings})
-    mask, info = read_mask(file)
+    mask, info = load_mask(file)
     if info.get("settings") != settings:
         raise UserError(
             f"{file} was made with other settings than {plan.scale}.yaml has now; remove it"
@@ -68,8 +68,8 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
 def _made(plan: Plan, ft: FineTuning) -> Mask:
     from parp_fairseq.analysis.masks import read_masks
     from parp_fairseq.checkpoints.formats import TINY, named_checkpoint
-    from parp_fairseq.masks.making import make_mask
-    from parp_fairseq.pruning import Scope
+    from parp_fairseq.checkpoints.initial_masks import make_mask
+    from parp_fairseq.pruning import PruningSpec
 
     source = ft.gives_mask
     if source is None:
@@ -82,14 +82,12 @@ def _made(plan: Plan, ft: FineTuning) -> Mask:
     if source is ft:
         return read_masks([file])[0].mask
     prune = _prune_options(plan, ft)
-    return make_mask(
-        file,
-        ft.sparsity,
-        method=ft.option("initial", "random") if ft.method == "rp" else "magnitude",
-        granularity=prune["granularity"],
-        scope=Scope(tuple(prune["include"]), tuple(prune["exclude"]), prune["biases"]),
-        seed=prune["seed"],
-    )[0]
+    spec = PruningSpec(
+        initial=ft.option("initial", "random") if ft.method == "rp" else "magnitude",
+        sparsity=ft.sparsity,
+        **{key: prune[key] for key in ("granularity", "include", "exclude", "biases", "seed")},
+    )
+    return make_mask(file, spec)[0]
 
 
 def _prune_options(plan: Plan, ft: FineTuning) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from parp_fairseq.analysis.inspect import Magnitudes, inspect_checkpoint
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import iou, magnitude_mask
 
 KINDS = [f"self_attn.{kind}_proj" for kind in ("k", "v", "q", "out")] + ["fc1", "fc2"]

@@ -10,8 +10,8 @@ import torch
 from parp_fairseq.analysis import masks
 from parp_fairseq.analysis.layers import Grid, place_of, short_kind
 from parp_fairseq.analysis.masks import NamedMask, compare, read_masks, short_names
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, random_mask
 
 SHAPES = {

@@ -43,7 +43,7 @@ def test_sets_and_folds_of_librilight(parp, given, options, sets, folds):
 def test_splits_of_librispeech(parp, given):
     options = "--split train=train-clean-100+train-clean-360,dev-other --split test-other"
     parp(*["manifest", "librispeech", "--librispeech", "b", "--out", "c"], *options.split())
-    splits = given["arguments"][1]
+    splits = given["splits"]
     assert splits == ["train=train-clean-100+train-clean-360", "dev-other", "test-other"]
 
 

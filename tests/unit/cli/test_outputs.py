@@ -10,8 +10,8 @@ import pytest
 import torch
 from small_model import random_state, save
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.config import shipped
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 from parp_fairseq.pruning.scope import canonical_name
 

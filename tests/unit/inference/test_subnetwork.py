@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, random_state, save
 
 from parp_fairseq.checkpoints.formats import TINY_MODEL, check_format
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
@@ -22,7 +23,6 @@ from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork, run_sparse
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.kernels import native
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 
 # Packages that cannot be imported.

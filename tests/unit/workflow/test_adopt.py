@@ -15,7 +15,7 @@ from parp_fairseq.config import shipped
 from parp_fairseq.demo.plan import CONFIG, UTTERANCES, make_plan
 from parp_fairseq.demo.sentences import WORDS_FILE
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.making import sha256
+from parp_fairseq.files import sha256
 
 PLANNED = make_plan(seeds=1)
 

@@ -15,8 +15,8 @@ from experiments.plan import FineTuning
 from experiments.results import report
 from made_scores import CONTENT, made_plan, write_score
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 
 WORLD = CONTENT["worlds"]["w"]
