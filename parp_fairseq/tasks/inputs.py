@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from parp_fairseq.checkpoints.describe import describe_state
-from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.checkpoints.shipped import TINY, TINY_MODEL
+from parp_fairseq.checkpoints.fairseq_settings import describe_state
+from parp_fairseq.checkpoints.formats import TINY, TINY_MODEL
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.runs.names import LAST
 

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import random_weights
-from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.repair import repaired_loading
+from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError, options_named, reported
 from parp_fairseq.files import sha256
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from parp_fairseq.checkpoints.reading import DamagedCheckpoint, load_checkpoint
+from parp_fairseq.checkpoints.safe_load import DamagedCheckpoint, load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import replacing
 from parp_fairseq.runs.names import BEST, LAST

@@ -7,8 +7,8 @@ import shutil
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.checkpoints.mask_files import save_mask
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.pruning import Mask
 
 pytestmark = pytest.mark.legacy

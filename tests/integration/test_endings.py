@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 
 pytestmark = pytest.mark.legacy
 

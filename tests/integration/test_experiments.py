@@ -12,7 +12,7 @@ import pytest
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
 from running import Trainer
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 
 pytestmark = pytest.mark.legacy
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from stand_ins import PUBLISHED, write_stand_in
 
-from parp_fairseq.checkpoints.describe import pretrained_info
+from parp_fairseq.checkpoints.fairseq_settings import pretrained_info
 from parp_fairseq.errors import UserError
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.setups import IMP, Grid, Run, read_grid

@@ -177,7 +177,7 @@ def test_drawing_and_bad_input(tmp_path):
         inspect_checkpoint(path, tmp_path / "none")
     with pytest.raises(UserError, match="no such checkpoint"):
         inspect_checkpoint(tmp_path / "none.pt")
-    with pytest.raises(UserError, match="no sparse model"):
+    with pytest.raises(UserError, match="is a mask file, which holds no weights"):
         inspect_checkpoint(tmp_path / "small.safetensors")
     torch.save({"model": {"decoder.weight": torch.ones(2)}, "cfg": {}}, tmp_path / "lm.pt")
     with pytest.raises(UserError, match=r"lm.pt: include 'wav2vec2' matches no weight"):

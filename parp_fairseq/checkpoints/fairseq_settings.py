@@ -1,4 +1,4 @@
-"""A checkpoint's settings as plain dictionaries, and the keys that the installed fairseq lacks.
+"""What a checkpoint says about itself, and its settings as plain dictionaries.
 
 fairseq 0.12.2 refuses a checkpoint whose `task` section holds a key that it does not know (its
 `model` section may), and later versions save such keys. Checkpoints from before fairseq 0.10.2
@@ -11,22 +11,96 @@ import argparse
 import copy
 import dataclasses
 import logging
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from parp_fairseq.files import PathLike
+
+_FINETUNED_KINDS = ("wav2vec_ctc", "wav2vec_seq2seq", "hubert_ctc", "hubert_seq2seq")
+_KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2vec"}
 
 # What says how audio and labels are read; every version of fairseq knows these.
 _AUDIO_TASKS = ("audio_finetuning", "audio_pretraining", "parp")
 _AUDIO_KEYS = (
-    "_name",
-    "data",
-    "labels",
-    "normalize",
-    "sample_rate",
-    "enable_padding",
-    "max_sample_size",
-    "min_sample_size",
+    *("_name", "data", "labels", "normalize", "sample_rate", "enable_padding"),
+    *("max_sample_size", "min_sample_size"),
 )
+
+
+@dataclass(frozen=True)
+class PretrainedInfo:
+    """What a checkpoint says about itself.
+
+    `kind` is the self-supervised model inside: `wav2vec2`, `hubert`, `data2vec` or, for
+    anything else, the name that the checkpoint gives. `arch` is the model's registered name
+    (`wav2vec_ctc` for a fine-tuned one). `normalize` is None when the checkpoint does not
+    say. `shapes` maps every parameter to its shape.
+    """
+
+    path: Path
+    kind: str
+    arch: str
+    finetuned: bool
+    normalize: bool | None
+    labels: str | None
+    encoder_layers: int
+    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+
+
+def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
+    """Say what model a state holds that `load_checkpoint` read from `path`."""
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in state["model"].items()
+        if hasattr(tensor, "shape")
+    }
+    config = config_section(state, "model")
+    task = config_section(state, "task")
+    arch = str(_get(config, "_name") or _get(config, "arch") or "unknown")
+    wrapped = any("w2v_encoder." in name or "encoder.w2v_model." in name for name in shapes)
+    finetuned = arch in _FINETUNED_KINDS or wrapped
+
+    inner = arch
+    if finetuned:
+        w2v_args = _get(config, "w2v_args")
+        w2v_model = w2v_args if _get(w2v_args, "arch") else _get(w2v_args, "model")
+        inner = str(_get(w2v_model, "_name") or _get(w2v_model, "arch") or "wav2vec2")
+
+    normalize, labels = _get(task, "normalize"), _get(task, "labels")
+    layers = map(re.compile(r"encoder\.layers\.(\d+)\.").search, shapes)
+    return PretrainedInfo(
+        path=Path(path),
+        kind=_KINDS.get(inner, inner),
+        arch=arch,
+        finetuned=finetuned,
+        normalize=None if normalize is None else bool(normalize),
+        labels=None if labels is None else str(labels),
+        encoder_layers=len({layer[1] for layer in layers if layer}),
+        shapes=shapes,
+    )
+
+
+def config_section(state: Mapping[str, Any], section: str) -> Any:
+    """`state['cfg'][section]`, or the whole flat `args` of an older checkpoint."""
+    if state.get("cfg") is not None:
+        return _get(state["cfg"], section)
+    return state.get("args")
+
+
+def _get(holder: Any, key: str) -> Any:
+    """A key of a dict or DictConfig, an attribute of a Namespace, or None."""
+    if holder is None:
+        return None
+    if isinstance(holder, argparse.Namespace):
+        return getattr(holder, key, None)
+    try:
+        return holder.get(key)
+    except Exception:
+        return None
 
 
 def plain_settings(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A subnetwork as one sparse file; `parp_fairseq.checkpoints.sparse_file` says its form."""
+"""A subnetwork as one sparse file; `parp_fairseq.checkpoints.sparse_file` describes it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
+from parp_fairseq.checkpoints.fairseq_settings import keep_audio_keys
+from parp_fairseq.checkpoints.file_types import SPARSE_MODEL
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.kinds import SPARSE_MODEL
-from parp_fairseq.checkpoints.settings import keep_audio_keys
-from parp_fairseq.checkpoints.sparse_form import DTYPES, FORMAT, KEPT, MASK, VERSION, read_about
-from parp_fairseq.checkpoints.writing import output
+from parp_fairseq.checkpoints.formats import output
+from parp_fairseq.checkpoints.sparse_file import (
+    DTYPES,
+    FORMAT,
+    KEPT,
+    MASK,
+    VERSION,
+    pack,
+    read_about,
+)
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_output
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# By an entry's bytes, the integers that show its bits.
-_INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
-# What a second entry in the file's header costs at most.
-_ENTRY_BYTES = 256
 
 
 def export_sparse(
@@ -33,7 +36,7 @@ def export_sparse(
         checkpoint: a fine-tuned CTC checkpoint.
         out: the file to write; it appears whole or not at all.
         dtype: "fp32" keeps every value as the checkpoint has it; "fp16" rounds all of them.
-        force: replace a sparse model that is there.
+        force: replace a sparse model that already exists.
 
     Returns:
         {"format", "out", "bytes", "entries", "zeros"}: the file's size, and the entries of the
@@ -82,9 +85,9 @@ def export_sparse(
         SYMBOLS_KEY: plain_dictionary(source.dictionary),
     }
     with output(out) as stage:
-        # One entry alone: safetensors writes several in an order that changes.
+        # One entry only: safetensors writes several in an order that changes.
         metadata = {FORMAT: _as_text(about, source.path)}
-        # Written by Python, whose error tells why; safetensors' own file only its owner can read.
+        # Written by Python, whose error says why; safetensors' own file only its owner can read.
         (stage / out.name).write_bytes(save(tensors, metadata=metadata))
     return {
         "format": "sparse",
@@ -102,34 +105,9 @@ def _as_text(about: dict[str, Any], path: Path) -> str:
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{path}: its settings cannot stand in a sparse file ({reason}); use --format fairseq"
+            f"{path}: a sparse file cannot hold its settings ({reason}); use --format fairseq"
         ) from error
     return text
-
-
-def pack(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-    """A matrix's bits (uint8, eight entries a byte) and the entries that are kept.
-
-    None for a vector, and where the tensor itself is not longer.
-
-    >>> import torch
-    >>> mask, kept = pack((torch.arange(4096.0) * (torch.arange(4096) % 4 == 3)).view(64, 64))
-    >>> mask[0].item(), kept[:2].tolist()
-    (17, [3.0, 7.0])
-    """
-    import torch
-
-    from parp_fairseq.kernels import bits
-
-    if tensor.dim() < 2:
-        return None
-    flat = tensor.reshape(-1)
-    kept = flat.view(getattr(torch, _INTEGERS[flat.element_size()])) != 0
-    size = flat.element_size()
-    smaller = (flat.numel() + 7) // 8 + int(kept.sum()) * size + _ENTRY_BYTES
-    if smaller >= flat.numel() * size:
-        return None
-    return bits.pack(kept), flat[kept]
 
 
 def _rounded(tensor: Tensor, name: str, path: Path) -> Tensor:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from parp_fairseq import checkpoints
+from parp_fairseq.checkpoints.fairseq_settings import describe_state
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 
 CONV = "[(16, 10, 5)] + [(16, 3, 2)] * 4"
@@ -47,9 +48,13 @@ def old_args(**changes):
     return argparse.Namespace(**settings)
 
 
+def info_of(path):
+    return describe_state(load_checkpoint(path), path)
+
+
 def refused(path, pattern):
     with pytest.raises(UserError, match=pattern) as caught:
-        checkpoints.load_checkpoint(path)
+        load_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -67,7 +72,7 @@ def refused(path, pattern):
     ids=["cfg", "DictConfig", "args", "args alone"],
 )
 def test_every_form_is_read(tmp_path, zipped, mmap, settings):
-    state = checkpoints.load_checkpoint(saved(tmp_path / "m.pt", zipped, **settings), mmap=mmap)
+    state = load_checkpoint(saved(tmp_path / "m.pt", zipped, **settings), mmap=mmap)
     assert state["model"].keys() == WEIGHTS.keys()
     assert all(torch.equal(state["model"][name], WEIGHTS[name]) for name in WEIGHTS)
     for key, value in settings.items():
@@ -87,7 +92,7 @@ def test_plain_extras_are_read(tmp_path):
         }
     }
     path = saved(tmp_path / "m.pt", cfg=CFG, **extras)
-    assert checkpoints.load_checkpoint(path)["extra_state"] == extras["extra_state"]
+    assert load_checkpoint(path)["extra_state"] == extras["extra_state"]
 
 
 @pytest.mark.legacy
@@ -101,7 +106,7 @@ def test_fairseqs_own_classes_are_read(tmp_path):
     meter.update(3.0)
     path = tmp_path / "m.pt"
     saved(path, cfg=CFG, task_state={"target_dictionary": dictionary}, extra_state={"wer": meter})
-    state = checkpoints.load_checkpoint(path)
+    state = load_checkpoint(path)
     assert state["task_state"]["target_dictionary"].symbols == dictionary.symbols
     assert state["extra_state"]["wer"].avg == 3.0
 
@@ -121,7 +126,7 @@ def test_fairseqs_own_loader_opens_old_checkpoints_once_allowed(tmp_path):
         files.append(saved(bad, zipped, args=args, extra=code))
     program = (
         "import sys\n"
-        "from parp_fairseq.checkpoints.reading import allow_fairseq_classes\n"
+        "from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes\n"
         "from fairseq import checkpoint_utils\n"
         "allow_fairseq_classes(); allow_fairseq_classes()\n"
         "for file in sys.argv[1:]:\n"
@@ -200,7 +205,7 @@ def _replaced(value, code):
 )
 def test_literals_and_references_are_let_through(tmp_path, spec):
     cfg = {"model": {**MODEL, "conv_feature_layers": spec, "other": CONV}}
-    checkpoints.load_checkpoint(saved(tmp_path / "m.pt", cfg=cfg))
+    load_checkpoint(saved(tmp_path / "m.pt", cfg=cfg))
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -246,60 +251,55 @@ def test_unreadable_file(tmp_path):
     refused(path, "cannot be read")
 
 
-def test_info_of_pretrained_models(tmp_path):
-    info = checkpoints.pretrained_info(saved(tmp_path / "new.pt", cfg=CFG))
-    assert (info.kind, info.arch, info.finetuned) == ("wav2vec2", "wav2vec2", False)
-    assert info.normalize is True
+INSIDE = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in WEIGHTS.items()}
+INSIDE["w2v_encoder.proj.weight"] = torch.zeros(32, 3)
+
+
+def cfg_of(name, inner=None, **task):
+    args = {} if inner is None else {"w2v_args": {"model": {"_name": inner}}}
+    return {"cfg": {"model": {"_name": name, **args}, "task": task}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "expected"),
+    [
+        ({"cfg": CFG}, WEIGHTS, ("wav2vec2", False, True, None)),
+        ({"args": old_args()}, WEIGHTS, ("wav2vec2", False, False, None)),
+        (cfg_of("hubert"), WEIGHTS, ("hubert", False, None, None)),
+        (cfg_of("data2vec_audio"), WEIGHTS, ("data2vec", False, None, None)),
+        (cfg_of("transformer_lm"), WEIGHTS, ("transformer_lm", False, None, None)),
+        (
+            cfg_of("wav2vec_ctc", "hubert", normalize=False, labels="ltr"),
+            INSIDE,
+            ("hubert", True, False, "ltr"),
+        ),
+        # By its keys only, should its settings say little.
+        (cfg_of("my_model"), INSIDE, ("wav2vec2", True, None, None)),
+        (
+            {
+                "args": argparse.Namespace(
+                    arch="wav2vec_ctc", normalize=True, labels="phn", w2v_args=old_args()
+                )
+            },
+            INSIDE,
+            ("wav2vec2", True, True, "phn"),
+        ),
+    ],
+)
+def test_what_a_checkpoint_says_about_itself(tmp_path, settings, weights, expected):
+    info = info_of(saved(tmp_path / "m.pt", "args" not in settings, model=weights, **settings))
+    assert (info.kind, info.finetuned, info.normalize, info.labels) == expected
     assert info.encoder_layers == 2
-    assert info.shapes["encoder.layers.0.fc1.weight"] == (2, 3)
-    assert info.path == tmp_path / "new.pt"
-
-    info = checkpoints.pretrained_info(saved(tmp_path / "old.pt", False, args=old_args()))
-    assert (info.kind, info.finetuned, info.normalize) == ("wav2vec2", False, False)
-
-    cfg = {"model": {"_name": "hubert"}, "task": {}}
-    info = checkpoints.pretrained_info(saved(tmp_path / "h.pt", cfg=cfg))
-    assert (info.kind, info.finetuned, info.normalize) == ("hubert", False, None)
-
-    cfg = {"model": {"_name": "data2vec_audio"}}
-    info = checkpoints.pretrained_info(saved(tmp_path / "d.pt", cfg=cfg))
-    assert (info.kind, info.normalize) == ("data2vec", None)
-
-    cfg = {"model": {"_name": "transformer_lm"}}
-    assert checkpoints.pretrained_info(saved(tmp_path / "t.pt", cfg=cfg)).kind == "transformer_lm"
-
-
-def test_info_of_finetuned_models(tmp_path):
-    weights = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in WEIGHTS.items()}
-    weights["w2v_encoder.proj.weight"] = torch.zeros(32, 3)
-    inner = {"model": {"_name": "hubert"}}
-    cfg = {
-        "model": {"_name": "wav2vec_ctc", "w2v_args": inner},
-        "task": {"_name": "parp", "normalize": False, "labels": "ltr"},
-    }
-    info = checkpoints.pretrained_info(saved(tmp_path / "new.pt", cfg=cfg, model=weights))
-    assert (info.kind, info.arch, info.finetuned) == ("hubert", "wav2vec_ctc", True)
-    assert (info.normalize, info.labels, info.encoder_layers) == (False, "ltr", 2)
-
-    # By its keys alone, should its settings say little.
-    cfg = {"model": {"_name": "my_model"}, "task": {}}
-    info = checkpoints.pretrained_info(saved(tmp_path / "keys.pt", cfg=cfg, model=weights))
-    assert (info.kind, info.finetuned) == ("wav2vec2", True)
-
-    args = argparse.Namespace(
-        arch="wav2vec_ctc", normalize=True, labels="phn", w2v_args=old_args(normalize=True)
-    )
-    info = checkpoints.pretrained_info(saved(tmp_path / "old.pt", False, args=args, model=weights))
-    assert (info.kind, info.finetuned, info.labels) == ("wav2vec2", True, "phn")
-    assert info.normalize is True
+    assert set(info.shapes) == set(weights)
 
 
 def test_reading_needs_no_fairseq_where_the_file_holds_none_of_it(tmp_path):
     path = saved(tmp_path / "m.pt", args=old_args())
     code = (
         "import sys\n"
-        "from parp_fairseq.checkpoints.describe import pretrained_info\n"
-        "pretrained_info(sys.argv[1])\n"
+        "from parp_fairseq.checkpoints.fairseq_settings import describe_state\n"
+        "from parp_fairseq.checkpoints.safe_load import load_checkpoint\n"
+        "describe_state(load_checkpoint(sys.argv[1]), sys.argv[1])\n"
         "print([m for m in ('fairseq', 'omegaconf', 'hydra') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)

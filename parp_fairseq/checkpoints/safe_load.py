@@ -14,76 +14,56 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import importlib
 import os
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
-_OMEGACONF_NODES = (
-    "AnyNode",
-    "BooleanNode",
-    "BytesNode",
-    "EnumNode",
-    "FloatNode",
-    "IntegerNode",
-    "InterpolationResultNode",
-    "PathNode",
-    "StringNode",
-)
+_BUILTINS = ("bool", "dict", "float", "int", "list", "str", "tuple")
+_NODES = ("Any", "Boolean", "Bytes", "Enum", "Float", "Integer", "InterpolationResult", "Path")
 _METERS = ("AverageMeter", "SumMeter", "TimeMeter", "StopwatchMeter", "MetersDict")
 
-# Name as pickled → where the class or function lives now. Classes that hold data, nothing else.
+# Name as pickled → where the class or function is now. Classes that hold data, nothing else.
 _ALLOWED: dict[str, str] = {
-    "argparse.Namespace": "argparse.Namespace",
-    "collections.defaultdict": "parp_fairseq.checkpoints.reading._plain_dict",
-    "typing.Any": "typing.Any",
+    **{name: name for name in ("argparse.Namespace", "typing.Any")},
+    "collections.defaultdict": "parp_fairseq.checkpoints.safe_load._plain_dict",
+    **{name: name for name in (f"builtins.{builtin}" for builtin in _BUILTINS)},
     "fairseq.data.dictionary.Dictionary": "fairseq.data.dictionary.Dictionary",
     "omegaconf.dictconfig.DictConfig": "omegaconf.dictconfig.DictConfig",
     "omegaconf.listconfig.ListConfig": "omegaconf.listconfig.ListConfig",
     "omegaconf.base.ContainerMetadata": "omegaconf.base.ContainerMetadata",
     "omegaconf.base.Metadata": "omegaconf.base.Metadata",
+    **{name: name for name in (f"omegaconf.nodes.{node}Node" for node in (*_NODES, "String"))},
     "numpy.dtype": "numpy.dtype",
     "numpy.core.multiarray.scalar": "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar": "numpy.core.multiarray.scalar",
-    **{f"builtins.{n}": f"builtins.{n}" for n in ("bool", "dict", "float", "int", "list", "str")},
-    "builtins.tuple": "builtins.tuple",
-    **{f"omegaconf.nodes.{n}": f"omegaconf.nodes.{n}" for n in _OMEGACONF_NODES},
-    **{f"fairseq.logging.meters.{n}": f"fairseq.logging.meters.{n}" for n in _METERS},
-    **{f"fairseq.meters.{n}": f"fairseq.logging.meters.{n}" for n in _METERS},
+    **{f"fairseq.logging.meters.{name}": f"fairseq.logging.meters.{name}" for name in _METERS},
+    **{f"fairseq.meters.{name}": f"fairseq.logging.meters.{name}" for name in _METERS},
 }
-
 # Importing these costs nothing, so they are always on the list; fairseq's, omegaconf's and
 # numpy's join when a file asks for them.
-_LIGHT = tuple(n for n in _ALLOWED if n.split(".")[0] in ("argparse", "collections", "typing"))
-_LIGHT += tuple(n for n in _ALLOWED if n.startswith("builtins."))
+_LIGHT = tuple(
+    name for name in _ALLOWED if not name.startswith(("fairseq.", "omegaconf.", "numpy."))
+)
 
-# Configuration strings that fairseq passes to eval().
+# Configuration strings that fairseq passes to eval(), and what they may be made of.
 _EVALUATED = frozenset(
     {"conv_feature_layers", "conv_aggregator_layers", "feature_encoder_spec", "wer_args"}
 )
-_LITERAL_NODES = (
-    ast.Expression,
-    ast.List,
-    ast.Tuple,
-    ast.Constant,
-    ast.UnaryOp,
-    ast.USub,
-    ast.BinOp,
-    ast.Add,
-    ast.Mult,
-    ast.Load,
-)
+_CONTAINERS = (ast.Expression, ast.List, ast.Tuple, ast.Constant, ast.Load)
+_LITERAL = (*_CONTAINERS, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Mult)
 
 
 class DamagedCheckpoint(UserError):
-    """A checkpoint that is cut off, as a copy is that was interrupted."""
+    """A checkpoint that is cut off, as an interrupted copy is."""
 
 
 def allow_fairseq_classes() -> None:
@@ -111,49 +91,22 @@ def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
     something that could run code.
     """
     path = Path(path)
-    state = _unpickle(path, mmap=mmap)
-    _check_is_fairseq(path, state)
+    state = _unpickle(path, mmap=check_readable(path) and mmap)
+    problem = None
+    if not isinstance(state, dict):
+        problem = f"holds a {type(state).__name__} and no fairseq checkpoint"
+    elif not isinstance(state.get("model"), dict):
+        keys = ", ".join(str(key) for key in list(state)[:3])
+        problem = f"is not a fairseq checkpoint: it has no 'model' (its keys: {keys}, …)"
+    elif state.get("cfg") is None and state.get("args") is None:
+        problem = "has weights but neither 'cfg' nor 'args', so the model cannot be built"
+    if problem:
+        raise UserError(
+            f"{path} {problem}; give the original fairseq .pt file, not one converted for another "
+            "library"
+        )
     check_evaluated_strings(path, state)
     return state
-
-
-# --- reading -------------------------------------------------------------------------------
-
-
-def _unpickle(path: Path, *, mmap: bool) -> Any:
-    is_zip = check_readable(path)
-
-    import torch
-
-    names: list[str] = list(_LIGHT)
-    while True:
-        try:
-            # Leaving the context takes its entries off torch's list, even if they stood there.
-            known = torch.serialization.get_safe_globals()
-            more = [entry for entry in _allowed_objects(names) if entry not in known]
-            with _quiet(), torch.serialization.safe_globals(more):
-                return torch.load(
-                    str(path), map_location="cpu", mmap=mmap and is_zip, weights_only=True
-                )
-        except pickle.UnpicklingError as error:
-            asked = _global_in(str(error))
-            if asked in _ALLOWED and asked not in names:
-                names.append(asked)
-                continue
-            raise _refusal(path, asked) from error
-        except (EOFError, OSError) as error:
-            raise DamagedCheckpoint(_truncated(path)) from error
-        except Exception as error:
-            # Bytes that are no checkpoint make the restricted reader fail in many ways.
-            raise UserError(_foreign(path)) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's remarks on pickle protocols: what is wrong is said in one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
 
 
 def check_readable(path: PathLike) -> bool:
@@ -177,13 +130,57 @@ def check_readable(path: PathLike) -> bool:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
     if not magic:
         raise DamagedCheckpoint(f"{path} is empty; copy or download it again")
-    if magic == b"PK\x03\x04":
-        if not zipfile.is_zipfile(path):
-            raise DamagedCheckpoint(_truncated(path))
-        return True
-    if magic[:1] != b"\x80":
+    is_zip = magic == b"PK\x03\x04"
+    if is_zip and not zipfile.is_zipfile(path):
+        raise DamagedCheckpoint(_truncated(path))
+    if not is_zip and magic[:1] != b"\x80":
         raise UserError(_foreign(path))
-    return False
+    return is_zip
+
+
+def check_evaluated_strings(path: Path, state: Mapping[str, Any]) -> None:
+    """Raise UserError where a setting that fairseq passes to eval() is more than a literal."""
+    for part in ("cfg", "args"):
+        for key, value in _strings_to_evaluate(state.get(part)):
+            if not _is_literal(value):
+                raise UserError(
+                    f"{path}: its setting {key} is {value[:60]!r}, which is code and not a list "
+                    "of numbers, so it is not opened"
+                )
+
+
+def _unpickle(path: Path, *, mmap: bool) -> Any:
+    import torch
+
+    names = list(_LIGHT)
+    while True:
+        try:
+            # Leaving the context takes its entries off torch's list, even earlier ones.
+            known = torch.serialization.get_safe_globals()
+            more = [entry for entry in _allowed_objects(names) if entry not in known]
+            with warnings.catch_warnings(), torch.serialization.safe_globals(more):
+                # Remarks on pickle protocols.
+                warnings.simplefilter("ignore", UserWarning)
+                return torch.load(str(path), map_location="cpu", mmap=mmap, weights_only=True)
+        except pickle.UnpicklingError as error:
+            asked = _global_in(str(error))
+            if asked in _ALLOWED and asked not in names:
+                names.append(asked)
+                continue
+            if asked is None:
+                raise UserError(
+                    f"{path} is not a plain checkpoint (it is damaged, of another kind, or would "
+                    "run code when opened); give a fairseq .pt file"
+                ) from error
+            raise UserError(
+                f"{path} holds {asked}, which is code and not data, so it is not opened; give a "
+                "checkpoint that holds only tensors and settings"
+            ) from error
+        except (EOFError, OSError) as error:
+            raise DamagedCheckpoint(_truncated(path)) from error
+        except Exception as error:
+            # Bytes that are no checkpoint make the restricted reader fail in many ways.
+            raise UserError(_foreign(path)) from error
 
 
 def _truncated(path: Path) -> str:
@@ -196,39 +193,24 @@ def _foreign(path: Path) -> str:
 
 def _global_in(message: str) -> str | None:
     match = re.search(r"GLOBAL ([\w.]+)", message)
-    if not match:
-        return None
-    name = match.group(1)
     # torch leaves the module away for built-ins.
-    return name if "." in name else f"builtins.{name}"
+    return match and (match[1] if "." in match[1] else f"builtins.{match[1]}")
 
 
-def _refusal(path: Path, name: str | None) -> UserError:
-    if name is None:
-        return UserError(
-            f"{path} is not a plain checkpoint (it is damaged, of another kind, or would run "
-            "code when opened); give a fairseq .pt file"
-        )
-    return UserError(
-        f"{path} holds {name}, which is code and not data, so it is not opened; give a checkpoint "
-        "that holds tensors and settings alone"
-    )
-
-
-def _allowed_objects(names: Any) -> list[Any]:
+def _allowed_objects(names: Iterable[str]) -> list[Any]:
     entries: list[Any] = []
     for name in names:
         # omegaconf's nodes differ between the versions that fairseq uses.
         with contextlib.suppress(AttributeError, ImportError):
             entries.append(_entry(name, _resolve(_ALLOWED[name])))
         if name == "numpy.dtype":
-            entries.extend(_numpy_dtype_classes())
+            import numpy
+
+            entries += {type(numpy.dtype(code)) for code in "?bBhHiIlLqQefd"}
     return entries
 
 
 def _resolve(where: str) -> Any:
-    import importlib
-
     module, _, attribute = where.rpartition(".")
     if module == "numpy.core.multiarray":
         # numpy 2 moved it, and asking in the old place gives a warning.
@@ -245,7 +227,7 @@ def _restricts_by_default() -> bool:
 
 
 def _plain_dict(*_factory: Any) -> dict[Any, Any]:
-    """Stands for defaultdict, which torch's restricted unpickler makes but refuses to fill."""
+    """Replaces defaultdict, which torch's restricted unpickler makes but refuses to fill."""
     return {}
 
 
@@ -256,7 +238,7 @@ def _entry(name: str, obj: Any) -> Any:
         return obj
     if _restricts_by_default():
         return (obj, name)
-    # Before 2.6 the list knows objects by their own names alone.
+    # Before 2.6 the list knows objects only by their own names.
     module, _, attribute = name.rpartition(".")
     if isinstance(obj, type):
         return type(attribute, (obj,), {"__module__": module})
@@ -267,46 +249,6 @@ def _entry(name: str, obj: Any) -> Any:
     renamed.__module__ = module
     renamed.__name__ = renamed.__qualname__ = attribute
     return renamed
-
-
-def _numpy_dtype_classes() -> list[type]:
-    import numpy
-
-    codes = ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d")
-    return list({type(numpy.dtype(code)) for code in codes})
-
-
-# --- what was read -------------------------------------------------------------------------
-
-
-def _check_is_fairseq(path: Path, state: Any) -> None:
-    if not isinstance(state, dict):
-        raise UserError(
-            f"{path} holds a {type(state).__name__} and no fairseq checkpoint; give a fairseq "
-            ".pt file"
-        )
-    if not isinstance(state.get("model"), dict):
-        keys = ", ".join(str(key) for key in list(state)[:3])
-        raise UserError(
-            f"{path} is not a fairseq checkpoint: it has no 'model' (its keys: {keys}, …); give "
-            "the original fairseq .pt file, not one converted for another library"
-        )
-    if state.get("cfg") is None and state.get("args") is None:
-        raise UserError(
-            f"{path} has weights but neither 'cfg' nor 'args', so the model cannot be built; "
-            "give the original fairseq .pt file"
-        )
-
-
-def check_evaluated_strings(path: Path, state: Mapping[str, Any]) -> None:
-    """Raise UserError where a setting that fairseq passes to eval() is more than a literal."""
-    for part in ("cfg", "args"):
-        for key, value in _strings_to_evaluate(state.get(part)):
-            if not _is_literal(value):
-                raise UserError(
-                    f"{path}: its setting {key} is {value[:60]!r}, which is code and not a list "
-                    "of numbers, so it is not opened"
-                )
 
 
 def _strings_to_evaluate(holder: Any) -> Iterator[tuple[str, str]]:
@@ -329,11 +271,10 @@ def _strings_to_evaluate(holder: Any) -> Iterator[tuple[str, str]]:
             continue
         for key, value in pairs:
             plain = value._value() if hasattr(value, "_value") else value
-            if isinstance(plain, str):
-                if key in _EVALUATED and not plain.startswith("${"):
-                    yield str(key), plain
-            else:
+            if not isinstance(plain, str):
                 stack.append(value)
+            elif key in _EVALUATED and not plain.startswith("${"):
+                yield str(key), plain
 
 
 def _is_literal(text: str) -> bool:
@@ -341,4 +282,4 @@ def _is_literal(text: str) -> bool:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return all(isinstance(node, _LITERAL_NODES) for node in ast.walk(tree))
+    return all(isinstance(node, _LITERAL) for node in ast.walk(tree))

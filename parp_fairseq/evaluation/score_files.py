@@ -7,7 +7,7 @@ import glob
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
@@ -15,26 +15,28 @@ from parp_fairseq.evaluation.score import ErrorRate, Score
 from parp_fairseq.files import Kind, PathLike, begins_with, check_output, write_lines
 from parp_fairseq.table import aligned
 
-SCORES_JSON = Kind("a file of scores", begins_with(b'[\n {\n  "checkpoint":'))
-SCORES_CSV = Kind("a table of scores", begins_with(b"checkpoint,data,split,"))
-TRANSCRIPTS = Kind("a file of transcripts", begins_with(b"id\treference\thypothesis"))
+KINDS = {
+    "--json": Kind("a file of scores", begins_with(b'[\n {\n  "checkpoint":')),
+    "--csv": Kind("a table of scores", begins_with(b"checkpoint,data,split,")),
+    "--transcripts": Kind("a file of transcripts", begins_with(b"id\treference\thypothesis")),
+}
+"""What each option of `parp eval` writes."""
 
 
 def render_scores(scores: Sequence[Score]) -> str:
     """An aligned table, a score a row; columns of CER and of θ only where there are such scores."""
     with_characters = any(score.characters is not None for score in scores)
+    of_theta = any(score.weights != "subnetwork" for score in scores)
     header = ["checkpoint", "split", "metric", "%", "95% interval"]
     header += ["errors", "of", "sub", "ins", "del"]
     header += ["CER %", "95% interval"] if with_characters else []
-    header += ["utts"]
-    of_theta = any(score.weights != "subnetwork" for score in scores)
-    header += ["weights", "zeros %"] if of_theta else []
+    header += ["utts"] + (["weights", "zeros %"] if of_theta else [])
     rows = []
     for score in scores:
-        words = score.words
-        counts = (words.errors, words.length, words.substitutions, words.insertions)
+        words, edits = score.words, score.words.total
+        counts = (edits.errors, words.length, *vars(edits).values())
         row = [score.checkpoint, score.split, score.metric, *_rate(words)]
-        row += [f"{count:,}" for count in (*counts, words.deletions)]
+        row += [f"{count:,}" for count in counts]
         row += _rate(score.characters) if with_characters else []
         row += [f"{len(score.utterances):,}"]
         if of_theta:
@@ -51,7 +53,7 @@ def _rate(rate: ErrorRate | None) -> list[str]:
 
 
 def scores_as_json(scores: Sequence[Score]) -> str:
-    """A list with an object a score; `Score.to_json` says its keys."""
+    """A list with an object a score; `Score.to_json` describes its keys."""
     return json.dumps([score.to_json() for score in scores], indent=1)
 
 
@@ -99,33 +101,26 @@ def write_transcripts(score: Score, file: PathLike) -> None:
 
 
 def check_outputs(
-    json_file: PathLike | None,
-    csv_file: PathLike | None,
-    transcripts: Iterable[PathLike],
-    inputs: Sequence[PathLike],
-    force: bool,
+    outputs: Mapping[str, Iterable[PathLike]], inputs: Sequence[PathLike], force: bool
 ) -> None:
     """Check, before the work begins, that scores and transcripts may be written.
 
     Args:
-        json_file: file for the scores as JSON, if any.
-        csv_file: file for them as a table, if any.
-        transcripts: files for transcripts.
+        outputs: option of KINDS → the files that it names.
         inputs: files that are read; none of them is ever replaced.
         force: replace files of the same kinds.
 
     Raises:
-        UserError: a file is an input, there already (without `force`), of another kind, given
-            twice, or cannot be written.
+        UserError: a file is an input, already exists (without `force`), is of another kind, is
+            given twice, or cannot be written.
     """
-    if json_file is not None:
-        check_output(json_file, SCORES_JSON, inputs=inputs, force=force, option="--json")
-    if csv_file is not None:
-        check_output(csv_file, SCORES_CSV, inputs=inputs, force=force, option="--csv")
-        if json_file is not None and os.path.realpath(json_file) == os.path.realpath(csv_file):
-            raise UserError(f"--csv {csv_file} is also what --json writes; give another name")
-    for file in transcripts:
-        check_output(file, TRANSCRIPTS, inputs=inputs, force=force, option="--transcripts")
+    written: dict[str, str] = {}
+    for option, files in outputs.items():
+        for file in files:
+            check_output(file, KINDS[option], inputs=inputs, force=force, option=option)
+            other = written.setdefault(os.path.realpath(file), option)
+            if other != option:
+                raise UserError(f"{option} {file} is also what {other} writes; give another name")
 
 
 def files_read(
