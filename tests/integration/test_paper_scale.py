@@ -118,7 +118,7 @@ def composed(run: Run) -> dict[str, Any]:
     import parp_fairseq.tasks.parp  # noqa: F401  # registers task, criterion and optimizer
     from parp_fairseq.config import shipped
     from parp_fairseq.tasks import config as prune_config
-    from parp_fairseq.tasks.options import check_options
+    from parp_fairseq.tasks.launch import completed_config
 
     overrides = [one for one in lines.training(run) if "=" in one]
     if run.method == IMP:
@@ -132,7 +132,7 @@ def composed(run: Run) -> dict[str, Any]:
     cfg.task.folder = "."
     with omegaconf_no_object_check():
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    check_options(plain)
+    completed_config(cfg)
     prune = OmegaConf.create(plain["task"]["prune"])
     prune_config.check(prune)
     prune_config.make_pruner(prune, plain["optimization"]["max_update"])
