@@ -132,6 +132,8 @@ def composed(run: Run) -> dict[str, Any]:
     cfg.task.folder = "."
     with omegaconf_no_object_check():
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    # As many GPUs as it asks for are not looked for here.
+    cfg.distributed_training.distributed_world_size = 1
     completed_config(cfg)
     prune = OmegaConf.create(plain["task"]["prune"])
     prune_config.check(prune)
