@@ -8,8 +8,7 @@ too, refuses the objects that older files hold their settings in.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, plain_settings
@@ -41,7 +40,7 @@ def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[
         changes.append("args, a flat namespace, became the sections of cfg")
     elif not _is_plain(state["cfg"]):
         changes.append("cfg, objects of omegaconf or argparse, became plain values")
-    changes += _repair_settings(settings)
+    changes += repair_settings(settings)
     if changes:
         import torch
 
@@ -50,31 +49,8 @@ def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[
     return changes
 
 
-@contextlib.contextmanager
-def repaired_loading() -> Iterator[None]:
-    """Let fairseq, inside this block, open checkpoints as if `repair` had fixed them.
-
-    fairseq opens the pre-trained file itself while it builds a model for fine-tuning.
-    """
-    from fairseq import checkpoint_utils
-    from omegaconf import open_dict
-
-    load = checkpoint_utils.load_checkpoint_to_cpu
-
-    def repaired(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        state = load(*args, **kwargs)
-        with open_dict(state["cfg"]):
-            _repair_settings(state["cfg"])
-        return state
-
-    checkpoint_utils.load_checkpoint_to_cpu = repaired
-    try:
-        yield
-    finally:
-        checkpoint_utils.load_checkpoint_to_cpu = load
-
-
-def _repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
+def repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
+    """Take out what the installed fairseq does not know; return what was changed, a line each."""
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
     inner = (settings.get("model") or {}).get("w2v_args") or {}

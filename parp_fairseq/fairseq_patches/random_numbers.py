@@ -13,9 +13,9 @@ import numpy as np
 def numpy_seeded(seed: int, update: int, micro_batch: int, rank: int) -> Iterator[None]:
     """Seed what fairseq draws from numpy in a forward pass, and put everything back after it.
 
-    fairseq draws its span masks from `numpy.random.default_rng()`, which takes fresh entropy (in
-    0.12.2 from numpy's global generator), and layerdrop from the global generator. It reseeds
-    torch before every update, but neither of these, so that a resumed run would go another way.
+    fairseq draws its span masks from `numpy.random.default_rng()` (`compute_mask_indices`), which
+    takes fresh entropy; in 0.12.2, and for layerdrop in both, from numpy's global generator. It
+    reseeds torch before every update, but neither of these, so that a resumed run would differ.
 
     Args:
         seed: common.seed.
