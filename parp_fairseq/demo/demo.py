@@ -20,7 +20,7 @@ from parp_fairseq.files import LOCK_FILE, locked, write_json
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_command
 from parp_fairseq.grid.setups import Run, Setup, read_grid
-from parp_fairseq.grid.side_by_side import Step, run_steps
+from parp_fairseq.runs.side_by_side import Step, run_steps
 from parp_fairseq.machine import cores
 from parp_fairseq.report import Report, make_report
 from parp_fairseq.report.drawing import check_drawing
@@ -135,7 +135,7 @@ def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = N
         for partial in out.glob(f".{SPEECH}.*"):
             shutil.rmtree(partial, ignore_errors=True)
         _prepare_data(out, demo, jobs)
-        run_steps(_steps(out, demo), out, jobs, lock)
+        run_steps(_steps(out, demo), out, jobs, lock, ONE_THREAD)
         return make_report(
             [out / lines.folder(run) for run in demo.runs],
             out / REPORT,

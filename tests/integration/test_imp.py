@@ -112,7 +112,7 @@ def test_the_same_command_again_trains_nothing(series):
         (("--sparsity", "1.5"), "--sparsity"),
         (("task.prune.method=parp",), "task.prune.method"),
         (("--config-name", "parp_none"), "parp_none"),
-        (("--rewind-update", "4"), "--rewind-update is 4, and the dense fine-tuning ends at"),
+        (("--rewind-update", "5"), "task.keep_update is 5, and the run ends at update 4"),
     ],
 )
 def test_another_series_or_bad_options_are_refused(series, data, tmp_path, more, named):
