@@ -20,13 +20,13 @@ from parp_fairseq.files import LOCK_FILE, locked, write_json
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_command
 from parp_fairseq.grid.setups import Run, Setup, read_grid
-from parp_fairseq.runs.side_by_side import Step, run_steps
 from parp_fairseq.machine import cores
 from parp_fairseq.report import Report, make_report
 from parp_fairseq.report.drawing import check_drawing
 from parp_fairseq.runs.children import ONE_THREAD
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE
 from parp_fairseq.runs.progress import updates_done
+from parp_fairseq.runs.side_by_side import Step, run_steps
 
 GRID_FILE = Path(__file__).with_name("demo.yaml")
 MARKER = "parp-demo.json"

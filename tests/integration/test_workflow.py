@@ -204,7 +204,7 @@ def test_what_is_yours_is_asked_for_before_anything_starts(tmp_path):
 )
 def test_bad_settings_of_the_workflow(tmp_path, config, said):
     program = Path(sys.executable).with_name("snakemake")
-    command = [program, "-s", HERE / "Snakefile", "-n", "cost", "--config", config]
+    command = [program, "-s", HERE / "Snakefile", "-n", "collect", "--config", config]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1 and said in run.stderr + run.stdout
 
