@@ -109,12 +109,12 @@ def test_bad_settings_leave_nothing(tmp_path, changes, told):
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
-    import parp_fairseq.demo.spoken_release as commonvoice
+    from parp_fairseq.demo import spoken_corpus
 
     def fail(speaker, texts):
         raise UserError("espeak-ng does not speak")
 
-    monkeypatch.setattr(commonvoice, "speak", fail)
+    monkeypatch.setattr(spoken_corpus, "speak", fail)
     with pytest.raises(UserError, match="does not speak"):
         make(tmp_path / "new")
     assert not any(tmp_path.iterdir())

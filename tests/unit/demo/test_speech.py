@@ -126,7 +126,7 @@ def test_a_finished_corpus_is_left_as_it_is(corpus):
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
-    import parp_fairseq.demo.speech as speech
+    from parp_fairseq.demo import spoken_corpus
 
     done = []
 
@@ -136,7 +136,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
             raise UserError("espeak-ng does not speak")
         return [np.zeros(1600, dtype=np.float32) for _ in texts]
 
-    monkeypatch.setattr(speech, "speak", fail_at_the_third)
+    monkeypatch.setattr(spoken_corpus, "speak", fail_at_the_third)
     with pytest.raises(UserError, match="does not speak"):
         make(tmp_path / "corpus")
     assert list(tmp_path.iterdir()) == []
