@@ -132,20 +132,3 @@ def test_rounds_as_the_paper_counts_them():
     assert (len(found), found[:3]) == (22, [0.1, 0.19, 0.271])
     for of in ("original", "remaining"):
         assert round_sparsities(1 - 1e-9, LEAST_STEP, of)[-1] == 1 - 1e-9
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"sparsity": 0.0}, r"--sparsity must be above 0 and below 1 for IMP \(got 0\)"),
-        ({"step": 1e-9}, "--step must be a share from 0.001 to 1"),
-        ({"of": "all"}, "--of must be original or remaining"),
-        ({"round_updates": 0}, r"--round-updates must be at least 1 \(got 0\)"),
-        ({"rewind_update": -1}, "--rewind-update must be at least 0"),
-        ({"overrides": ("task.prune.method=parp",)}, "parp imp sets task.prune.method itself"),
-        ({"overrides": ("lr",)}, "'lr' is no override"),
-    ],
-)
-def test_what_is_out_of_range_is_named(options, named):
-    with pytest.raises(UserError, match=named):
-        replace(SERIES, **options)
