@@ -1,0 +1,1 @@
+"""The report engine: rows of results to tables, figures, statistics and verdicts."""

@@ -1,0 +1,255 @@
+"""The tidy tables of committed results: one row for each score, one for each pair of masks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, write_bytes
+
+SUBNETWORK, THETA = "subnetwork", "theta"
+"""What was scored: m⊙θ, or the θ that moves freely between two prunings."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of one checkpoint of one run on one split.
+
+    Attributes:
+        run: name of the run: setup, method, sparsity, options, source and seed.
+        setup: name of the pre-trained model and data.
+        method: `task.prune.method`, or "imp".
+        sparsity: target, in [0, 1].
+        options: further keys of `task.prune`, as "key=value key=value".
+        source: setup whose OMP mask the run starts from, with "-seedN" if of another seed.
+        seed: `common.seed`.
+        split: the set that was decoded.
+        checkpoint: "last", "best", "kept" (what the paper's scripts keep), or "update N".
+        update: of the checkpoint.
+        weights: `SUBNETWORK` or `THETA`.
+        zeros: share of zeros in the weights that were scored.
+        metric: "WER" or "PER".
+        rate: errors in percent, with its 95% bootstrap interval over utterances.
+        errors: number of wrong words or phones, of `length` in `utterances`.
+        trainings: fine-tunings that the run itself took (IMP takes several).
+        minutes: training time.
+        machine: where it was trained.
+        trained_by: the program that trained it.
+        versions: of the packages, as "name version, name version".
+        commit: of this repository when it was scored.
+        command: the command that trained it.
+        model: file of the pre-trained model.
+        model_sha256: its digest.
+        data: how the data was made, as JSON.
+    """
+
+    run: str
+    setup: str
+    method: str
+    sparsity: float
+    options: str
+    source: str
+    seed: int
+    split: str
+    checkpoint: str
+    update: int
+    weights: str
+    zeros: float | None
+    metric: str
+    rate: float
+    rate_low: float | None
+    rate_high: float | None
+    errors: int | None
+    length: int | None
+    utterances: int | None
+    trainings: int
+    minutes: float
+    machine: str
+    trained_by: str
+    versions: str
+    commit: str
+    command: str
+    model: str
+    model_sha256: str
+    data: str
+
+    @cached_property
+    def option_values(self) -> dict[str, Any]:
+        """`options` as values by key."""
+        return parse_options(self.options)
+
+    @property
+    def setting(self) -> str:
+        """What runs of several seeds share, such as "parp_p 0.7 initial_sparsity=0.4"."""
+        parts = [self.method] if self.method == "dense" else [self.method, f"{self.sparsity:g}"]
+        parts += [self.options] if self.options else []
+        if self.source:
+            another = self.source.rpartition("-seed")[0] == self.setup
+            parts.append("from another seed" if another else f"from {self.source}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """Intersection over union of the weights that two masks keep.
+
+    Attributes:
+        comparison: name of the set of masks that were compared with each other.
+        model: the pre-trained model's file, without its ending.
+        sparsity: target of both masks, in [0, 1].
+        entries: number of prunable weights.
+        one: run that gives the first mask.
+        other: run that gives the second mask.
+        one_sparsity: of the first mask, as measured.
+        other_sparsity: of the second.
+        iou: in [0, 1].
+        commit: of this repository when they were compared.
+    """
+
+    comparison: str
+    model: str
+    sparsity: float
+    entries: int
+    one: str
+    other: str
+    one_sparsity: float
+    other_sparsity: float
+    iou: float
+    commit: str
+
+
+Row = TypeVar("Row", Score, MaskPair)
+
+COLUMNS = tuple(field.name for field in fields(Score))
+"""Of scores.csv."""
+MASK_COLUMNS = tuple(field.name for field in fields(MaskPair))
+"""Of masks.csv."""
+_KEYS: dict[type, tuple[str, ...]] = {
+    Score: ("run", "split", "checkpoint", "weights"),
+    MaskPair: ("comparison", "sparsity", "one", "other"),
+}
+
+
+def read_scores(file: PathLike) -> list[Score]:
+    """Read scores.csv.
+
+    Raises:
+        UserError: the file is missing, lacks a column, or a row (named) has a bad value or is
+            there twice.
+    """
+    return _read(Path(file), Score)
+
+
+def write_scores(file: PathLike, rows: Iterable[Score]) -> None:
+    """Write scores.csv, all or nothing; floats keep every digit.
+
+    Raises:
+        UserError: two rows are of the same run, split, checkpoint and weights, a number is not
+            finite, or the file cannot be written.
+    """
+    _write(Path(file), Score, list(rows))
+
+
+def read_mask_pairs(file: PathLike) -> list[MaskPair]:
+    """Read masks.csv; raises as `read_scores` does."""
+    return _read(Path(file), MaskPair)
+
+
+def write_mask_pairs(file: PathLike, rows: Iterable[MaskPair]) -> None:
+    """Write masks.csv; raises as `write_scores` does."""
+    _write(Path(file), MaskPair, list(rows))
+
+
+def format_options(options: Mapping[str, Any]) -> str:
+    """Options as text, such as "initial_sparsity=0.4 stages=[0.8]"."""
+    return " ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+        for key, value in options.items()
+    )
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """The inverse of `format_options`."""
+    found: dict[str, Any] = {}
+    for part in text.split():
+        key, _, value = part.partition("=")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _read(file: Path, kind: type[Row]) -> list[Row]:
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            lines = list(csv.reader(stream, strict=True))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such table") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read as a table ({error}); restore it") from error
+    types = {field.name: str(field.type) for field in fields(kind)}
+    header = lines[0] if lines else []
+    if header != list(types):
+        missing = [name for name in types if name not in header]
+        what = f"lacks the column {missing[0]}" if missing else "has other columns"
+        raise UserError(f"{file} {what}; the columns must be {','.join(types)}")
+    rows = []
+    for number, cells in enumerate(lines[1:], start=2):
+        if len(cells) != len(header):
+            raise UserError(f"{file}, row {number}: {len(cells)} cells instead of {len(header)}")
+        values = {}
+        for name, text in zip(header, cells):
+            try:
+                values[name] = _value(text, types[name])
+            except ValueError:
+                raise UserError(f"{file}, row {number}: {name} cannot be {text!r}") from None
+        rows.append(kind(**values))
+    _check_unique(file, rows)
+    return rows
+
+
+def _value(text: str, kind: str) -> Any:
+    if kind == "str":
+        return text
+    if not text and kind.endswith("| None"):
+        return None
+    if kind.startswith("int"):
+        return int(text)
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _write(file: Path, kind: type[Row], rows: Sequence[Row]) -> None:
+    _check_unique(file, rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(kind))
+    for row in rows:
+        cells = astuple(row)
+        if any(isinstance(cell, float) and not math.isfinite(cell) for cell in cells):
+            raise UserError(f"{file} cannot hold {_key(row)}: a number is not finite")
+        writer.writerow("" if cell is None else cell for cell in cells)
+    write_bytes(file, text.getvalue().encode("utf-8"))
+
+
+def _check_unique(file: Path, rows: Sequence[Row]) -> None:
+    seen = set()
+    for row in rows:
+        if (key := _key(row)) in seen:
+            raise UserError(f"{file}: duplicate row {', '.join(map(str, key))}; remove one")
+        seen.add(key)
+
+
+def _key(row: Score | MaskPair) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in _KEYS[type(row)])
