@@ -59,8 +59,8 @@ def report(
 
     Example: parp report runs --out report
     """
-    from parp_fairseq.analysis import make_report
-    from parp_fairseq.analysis.forms import check_format
+    from parp_fairseq.report import make_report
+    from parp_fairseq.report.rendering import check_format
 
     check_format(form)
     print(make_report(folders, out, force=force).render(form))

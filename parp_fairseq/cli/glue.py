@@ -292,7 +292,7 @@ def _show(
     if markdown is not None:
         write_lines(markdown, [as_markdown(tables).rstrip("\n")])
     if png is not None:
-        from parp_fairseq.analysis.transfer import draw_transfer
+        from parp_fairseq.report.heat_maps import draw_transfer
 
         draw_transfer(outcome.to_json(), png)
     _write_json(as_json, outcome.to_json())
@@ -404,7 +404,7 @@ def _check_outputs(
         check_output(markdown, kind, force=force, option="--markdown")
     check_picture(png, [], force)
     if png is not None:
-        from parp_fairseq.analysis.figures import check_drawing
+        from parp_fairseq.report.drawing import check_drawing
 
         check_drawing()
 

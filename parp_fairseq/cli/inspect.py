@@ -43,8 +43,8 @@ def inspect(
             raise UserError(f"--against {against}: no such mask or checkpoint")
     check_picture(png, [checkpoint, *([] if against is None else [against])], force)
 
-    from parp_fairseq.analysis.figures import check_drawing
-    from parp_fairseq.analysis.inspect import inspect_checkpoint
+    from parp_fairseq.report.drawing import check_drawing
+    from parp_fairseq.report.inspection import inspect_checkpoint
 
     if png is not None:
         check_drawing()

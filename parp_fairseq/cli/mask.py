@@ -73,7 +73,7 @@ def mask_info(
     """
     sources = _present(sources)
 
-    from parp_fairseq.analysis.masks import MaskReport, read_masks
+    from parp_fairseq.report.mask_overlap import MaskReport, read_masks
 
     reports = [MaskReport(named) for named in read_masks(sources)]
     if as_json:
@@ -100,8 +100,8 @@ def mask_iou(
     sources = _present(sources)
     check_picture(png, sources, force)
 
-    from parp_fairseq.analysis.figures import check_drawing
-    from parp_fairseq.analysis.masks import compare, read_masks
+    from parp_fairseq.report.drawing import check_drawing
+    from parp_fairseq.report.mask_overlap import compare, read_masks
 
     if png is not None:
         check_drawing()

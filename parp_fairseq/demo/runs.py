@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq._version import __version__
-from parp_fairseq.analysis import Report, make_report
-from parp_fairseq.analysis.figures import check_drawing
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.config import shipped as configs
 from parp_fairseq.demo.plan import CONFIG, DATA, Plan, PlannedRun
@@ -26,6 +24,8 @@ from parp_fairseq.errors import INTERRUPTED, UserError
 from parp_fairseq.jobs import children
 from parp_fairseq.jobs.progress import Clock, Progress, updates_done
 from parp_fairseq.machine import cores
+from parp_fairseq.report import Report, make_report
+from parp_fairseq.report.drawing import check_drawing
 from parp_fairseq.runs.names import LOG_FILE
 
 # What starting fairseq and decoding a set cost, in updates: for the time left, nothing else.

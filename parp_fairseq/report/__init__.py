@@ -1,1 +1,7 @@
-"""The report engine: rows of results to tables, figures, statistics and verdicts."""
+"""The report engine: what runs left, as tables, figures, statistics and verdicts."""
+
+from __future__ import annotations
+
+from parp_fairseq.report.report import Report, make_report
+
+__all__ = ["Report", "make_report"]

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from running import NO_CHANCE
 
-from parp_fairseq.analysis import make_report
 from parp_fairseq.demo.plan import make_plan, with_updates
 from parp_fairseq.demo.runs import run_demo
 from parp_fairseq.errors import UserError
+from parp_fairseq.report import make_report
 
 pytest.importorskip("matplotlib")
 

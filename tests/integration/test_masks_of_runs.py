@@ -2,13 +2,13 @@
 
 import pytest
 
-from parp_fairseq.analysis.inspect import inspect_checkpoint
-from parp_fairseq.analysis.masks import compare, read_masks
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.export.sparse import export_sparse
 from parp_fairseq.masks.files import load_mask
 from parp_fairseq.masks.making import make_mask
 from parp_fairseq.pruning import Scope
+from parp_fairseq.report.inspection import inspect_checkpoint
+from parp_fairseq.report.mask_overlap import compare, read_masks
 
 
 @pytest.mark.legacy

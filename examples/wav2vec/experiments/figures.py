@@ -12,9 +12,9 @@ from experiments.scores import Setting
 from experiments.series import series_of
 from experiments.statistics import CELLS, Estimate
 from experiments.tables import by_cell, metric_of, percent, title_of
-from parp_fairseq.analysis.style import look_of
 from parp_fairseq.files import replacing
 from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.report.style import look_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from experiments.plan import Plan, Result
 from experiments.scores import Scored, Setting, settings_of
 from experiments.tables import Table
 from experiments.verdicts import Verdicts
-from parp_fairseq.analysis.figures import check_drawing
+from parp_fairseq.report.drawing import check_drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.runs.names import LAST
 
 if TYPE_CHECKING:
-    from parp_fairseq.analysis.masks import NamedMask
     from parp_fairseq.pruning import Mask
+    from parp_fairseq.report.mask_overlap import NamedMask
 
 # Made of the pre-trained model alone: neither data nor training has a say.
 _OF_MODEL = ("mpi", "rp")
@@ -50,8 +50,8 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
         UserError: the checkpoint is missing or unreadable, or the file was made under other
             settings than the plan has now.
     """
-    from parp_fairseq.analysis.masks import NamedMask
     from parp_fairseq.masks.files import read_mask, save_mask
+    from parp_fairseq.report.mask_overlap import NamedMask
 
     file, settings = plan.work / mask_file(ft), mask_settings(ft)
     if not file.is_file():
@@ -66,10 +66,10 @@ def read_or_make(plan: Plan, ft: FineTuning) -> NamedMask:
 
 
 def _made(plan: Plan, ft: FineTuning) -> Mask:
-    from parp_fairseq.analysis.masks import read_masks
     from parp_fairseq.checkpoints.shipped import TINY, named_checkpoint
     from parp_fairseq.masks.making import make_mask
     from parp_fairseq.pruning import Scope
+    from parp_fairseq.report.mask_overlap import read_masks
 
     source = ft.gives_mask
     if source is None:

@@ -94,7 +94,7 @@ def make(plan: Plan, name: str) -> None:
     Raises:
         UserError: a checkpoint is missing, or masks of different models were asked for.
     """
-    from parp_fairseq.analysis.masks import compare
+    from parp_fairseq.report.mask_overlap import compare
 
     comparison = all_comparisons(plan)[name]
     found = compare([read_or_make(plan, ft) for ft in comparison.masks])

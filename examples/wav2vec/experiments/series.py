@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.scores import Setting
 from experiments.tables import method_title, title_of
-from parp_fairseq.analysis.style import DASHES, look_of
+from parp_fairseq.report.style import DASHES, look_of
 
 _IMP_LOOK = ("#B8A800", "<")
 # Of the third line of a method and on.

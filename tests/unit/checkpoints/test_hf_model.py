@@ -184,8 +184,8 @@ def test_it_is_exported_to_onnx_too(tmp_path):
 def test_inspect_and_eval_take_it(folder, tmp_path):
     import soundfile
 
-    from parp_fairseq.analysis.inspect import inspect_checkpoint
     from parp_fairseq.evaluation import evaluate
+    from parp_fairseq.report.inspection import inspect_checkpoint
 
     seen, file = (inspect_checkpoint(p).to_json() for p in (folder, folder.parent / "c.pt"))
     assert seen["sizes"]["prunable"] == file["sizes"]["prunable"]

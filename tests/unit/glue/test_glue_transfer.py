@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 from small_glue import bert_folder, glue_folder
 
-from parp_fairseq.analysis.transfer import draw_transfer
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_json
 from parp_fairseq.glue import transfer
@@ -21,6 +20,7 @@ from parp_fairseq.glue.store import Store
 from parp_fairseq.glue.tables import as_markdown, as_text, transfer_tables
 from parp_fairseq.glue.tasks import TASKS
 from parp_fairseq.masks.files import load_mask
+from parp_fairseq.report.heat_maps import draw_transfer
 
 COLA, RTE, STSB = (TASKS[name] for name in ("cola", "rte", "sts-b"))
 SETTINGS = Settings(learning_rate=3e-3, batch=8, epochs=1, limit_train=16)

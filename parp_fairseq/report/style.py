@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from parp_fairseq.analysis.table import Spread
+    from parp_fairseq.report.run_table import Spread
 
 DASHES = ("-", "--", ":", "-.")
 """Lines of one method; they say again what colours and markers say."""

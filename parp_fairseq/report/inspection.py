@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parp_fairseq.analysis.layers import Grid, short_kind
-from parp_fairseq.analysis.masks import read_masks, save_figure
 from parp_fairseq.checkpoints.describe import config_section, describe_state
 from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
@@ -24,6 +22,8 @@ from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
+from parp_fairseq.report.layer_grid import Grid, short_kind
+from parp_fairseq.report.mask_overlap import read_masks, save_figure
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
@@ -220,7 +220,7 @@ class Inspection:
             UserError: matplotlib is not installed, no weight stands in a layer, or the file cannot
                 be written.
         """
-        from parp_fairseq.analysis.figures import check_drawing
+        from parp_fairseq.report.drawing import check_drawing
 
         check_drawing()
         from matplotlib.figure import Figure

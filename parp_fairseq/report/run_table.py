@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parp_fairseq.analysis.experiments import (
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.report.experiments import (
     ALWAYS_SHOWN,
     differing_keys,
     experiment_of,
     sources_of,
     title_of,
 )
-from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.reading import Run, cost
 
 

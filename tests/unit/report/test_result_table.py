@@ -9,10 +9,10 @@ import shutil
 import pytest
 from made_runs import write_run
 
-from parp_fairseq.analysis import make_report
-from parp_fairseq.analysis.forms import render
-from parp_fairseq.analysis.table import Spread, build_table
 from parp_fairseq.errors import UserError
+from parp_fairseq.report import make_report
+from parp_fairseq.report.rendering import render
+from parp_fairseq.report.run_table import Spread, build_table
 from parp_fairseq.runs.reading import find_runs
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from parp_fairseq.analysis import masks
-from parp_fairseq.analysis.layers import Grid, place_of, short_kind
-from parp_fairseq.analysis.masks import NamedMask, compare, read_masks, short_names
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, random_mask
+from parp_fairseq.report import mask_overlap as masks
+from parp_fairseq.report.layer_grid import Grid, place_of, short_kind
+from parp_fairseq.report.mask_overlap import NamedMask, compare, read_masks, short_names
 
 SHAPES = {
     "encoder.layers.0.fc1.weight": (8, 5),

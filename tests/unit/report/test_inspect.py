@@ -8,10 +8,10 @@ import json
 import pytest
 import torch
 
-from parp_fairseq.analysis.inspect import Magnitudes, inspect_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import iou, magnitude_mask
+from parp_fairseq.report.inspection import Magnitudes, inspect_checkpoint
 
 KINDS = [f"self_attn.{kind}_proj" for kind in ("k", "v", "q", "out")] + ["fc1", "fc2"]
 

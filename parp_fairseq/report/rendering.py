@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from parp_fairseq.analysis.table import Table
 from parp_fairseq.errors import UserError
+from parp_fairseq.report.run_table import Table
 from parp_fairseq.runs.reading import Run
 from parp_fairseq.table import aligned
 

@@ -8,10 +8,10 @@ import struct
 import pytest
 from made_runs import write_run
 
-import parp_fairseq.analysis.figures as figures
-import parp_fairseq.analysis.style as style
-from parp_fairseq.analysis import make_report
+import parp_fairseq.report.drawing as figures
+import parp_fairseq.report.style as style
 from parp_fairseq.errors import UserError
+from parp_fairseq.report import make_report
 
 pytest.importorskip("matplotlib")
 
@@ -178,7 +178,7 @@ def test_all_files_are_there_or_none(runs, tmp_path, monkeypatch):
         raise UserError("no page today")
 
     with monkeypatch.context() as patched:
-        patched.setattr("parp_fairseq.analysis.report.render_page", fail)
+        patched.setattr("parp_fairseq.report.report.render_page", fail)
         with pytest.raises(UserError, match="no page today"):
             make_report([runs], out)
     assert not out.exists()

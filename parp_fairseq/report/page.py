@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.analysis.figures import Picture
-from parp_fairseq.analysis.table import Table
 from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.report.drawing import Picture
+from parp_fairseq.report.run_table import Table
 from parp_fairseq.runs.reading import Run
 
 _STYLE = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from parp_fairseq.analysis.figures import check_drawing
-from parp_fairseq.analysis.masks import save_figure
 from parp_fairseq.files import PathLike
+from parp_fairseq.report.drawing import check_drawing
+from parp_fairseq.report.mask_overlap import save_figure
 
 _WAYS = (("regular", "mask held"), ("parp", "PARP"))
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.analysis import style
-from parp_fairseq.analysis.layers import Grid, short_kind
-from parp_fairseq.analysis.table import Spread, Table, TableRow
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.report import style
+from parp_fairseq.report.layer_grid import Grid, short_kind
+from parp_fairseq.report.run_table import Spread, Table, TableRow
 from parp_fairseq.runs.reading import Run
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from parp_fairseq.analysis.layers import Grid, place_of
 from parp_fairseq.checkpoints.forms import read_weights
 from parp_fairseq.checkpoints.hf_folder import is_hf_folder
 from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
@@ -28,6 +27,7 @@ from parp_fairseq.masks.files import (
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
+from parp_fairseq.report.layer_grid import Grid, place_of
 from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE
 from parp_fairseq.runs.record import sparsity_report
 from parp_fairseq.table import aligned
@@ -139,7 +139,7 @@ class Overlaps:
         Raises:
             UserError: matplotlib is not installed, or the file cannot be written.
         """
-        from parp_fairseq.analysis.figures import check_drawing
+        from parp_fairseq.report.drawing import check_drawing
 
         check_drawing()
         from matplotlib.figure import Figure

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from parp_fairseq.analysis.figures import PICTURES, Picture, check_drawing, draw
-from parp_fairseq.analysis.forms import render, to_json
-from parp_fairseq.analysis.page import render_page
-from parp_fairseq.analysis.table import Table, build_table
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PARTIAL, PathLike, staged, write_json
 from parp_fairseq.masks.making import sha256
+from parp_fairseq.report.drawing import PICTURES, Picture, check_drawing, draw
+from parp_fairseq.report.page import render_page
+from parp_fairseq.report.rendering import render, to_json
+from parp_fairseq.report.run_table import Table, build_table
 from parp_fairseq.runs.reading import find_runs
 
 PAGE = "report.html"
