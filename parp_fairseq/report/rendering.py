@@ -6,13 +6,42 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.report.run_table import Table
 from parp_fairseq.runs.reading import Run
 from parp_fairseq.table import aligned
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Cells as text; the first `left` columns are words, the others numbers."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+
+    def markdown(self) -> str:
+        """As Markdown, without the title."""
+        line = ["---"] * self.left + ["---:"] * (len(self.header) - self.left)
+        return "\n".join(map(markdown_row, (self.header, line, *self.rows)))
+
+    def csv(self) -> str:
+        """As comma-separated values, with the title as the first column."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["table", *self.header])
+        writer.writerows([self.title, *row] for row in self.rows)
+        return text.getvalue()
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
 
 FORMATS = ("text", "markdown", "csv", "json")
 
@@ -51,14 +80,9 @@ def _unfinished(run: Run) -> str:
 def _markdown(table: Table) -> str:
     lines = []
     if table.rows:
-        right = ["---"] + ["---:"] * (len(table.header) - 1)
-        lines = [_md(table.header), _md(right), *(_md(cells) for cells in table.cells())]
-        lines += ["", *(f"- {note}" for note in table.notes)]
+        lines = [TextTable("", table.header, table.cells()).markdown(), ""]
+        lines += [f"- {note}" for note in table.notes]
     return "\n".join([*lines, *(f"- {_unfinished(run)}" for run in table.unfinished)])
-
-
-def _md(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _csv(table: Table) -> str:

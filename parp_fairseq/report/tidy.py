@@ -88,12 +88,17 @@ class Score:
 
     @property
     def setting(self) -> str:
-        """What runs of several seeds share, such as "parp_p 0.7 initial_sparsity=0.4"."""
+        """What runs of several seeds share, such as "parp_p 0.7 initial_sparsity=0.4".
+
+        A run that kept checkpoints on its way to be scored ends in "trail".
+        """
         parts = [self.method] if self.method == "dense" else [self.method, f"{self.sparsity:g}"]
         parts += [self.options] if self.options else []
         if self.source:
             another = self.source.rpartition("-seed")[0] == self.setup
             parts.append("from another seed" if another else f"from {self.source}")
+        if self.run.endswith("_trail"):
+            parts.append("trail")
         return " ".join(parts)
 
 
