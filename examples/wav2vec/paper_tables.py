@@ -143,7 +143,7 @@ def method_title(method: str) -> str:
 
 
 def words(setting: str) -> str:
-    """A setting in words: "parp_p 0.7 initial_sparsity=0.4" as "PARP-P 70%, initial_sparsity 0.4"."""
+    """A setting in words: "parp 0.7 interval=5" as "PARP 70%, interval 5"."""
     method, _, rest = setting.partition(" ")
     sparsity, _, options = rest.partition(" ")
     text = f"{method_title(method)} {percent(float(sparsity))}" if sparsity else method
@@ -230,7 +230,7 @@ def effects_tables(results: Results, name: str) -> list[TextTable]:
 
 def theta_tables(results: Results, name: str) -> list[TextTable]:
     """Errors of m⊙θ, and of the θ that the paper's scripts keep; then both over the updates."""
-    ((setup, cells),) = results.cells(name).items()
+    ((_, cells),) = results.cells(name).items()
     metric, (valid, split, *_) = cells[0].metric, cells[0].splits
     body, course = [], []
     for cell in cells:

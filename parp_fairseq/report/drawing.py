@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report import style
 from parp_fairseq.report.layer_grid import Grid, short_kind
@@ -380,3 +381,29 @@ def _by_title(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:
     for row in rows:
         groups.setdefault(row.title, []).append(row)
     return groups
+
+
+def forest(
+    panels: Mapping[str, Sequence[tuple[str, style.Interval]]], label: str, file: PathLike
+) -> None:
+    """Draw differences with their intervals around 0 (PNG), a panel for each title.
+
+    Args:
+        panels: title → (what, difference); all panels have the same rows.
+        label: of the horizontal axis.
+        file: the picture to write.
+    """
+    rows = max(map(len, panels.values()))
+    figure, found = style.panels(len(panels), height=1.2 + 0.3 * rows)
+    for axes, (title, members) in zip(found, panels.items()):
+        for y, (_, interval) in enumerate(members):
+            style.whisker(axes, y, interval)
+            axes.plot(interval.mean, y, "o", color=style.TEST)
+        axes.axvline(0, color="black", linewidth=0.8)
+        names = [name for name, _ in members] if axes is found[0] else [""] * len(members)
+        axes.set_yticks(range(len(members)), names, fontsize=8.5)
+        axes.set_ylim(len(members) - 0.5, -0.5)
+        axes.set_title(title, fontsize=11)
+        style.grid(axes, "x")
+    figure.supxlabel(label, fontsize=10)
+    style.save(figure, file)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.files import PathLike, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from parp_fairseq.report.run_table import Spread
+
+class Interval(Protocol):
+    """A mean between two ends: over seeds, lowest to highest or a confidence interval."""
+
+    @property
+    def mean(self) -> float:
+        """In the middle."""
+
+    @property
+    def low(self) -> float:
+        """The lower end."""
+
+    @property
+    def high(self) -> float:
+        """The upper end."""
+
 
 DASHES = ("-", "--", ":", "-.")
 """Lines of one method; they say again what colours and markers say."""
@@ -24,20 +38,32 @@ WIDTH = 8.4
 """Inches."""
 SPARSITY_AXIS = "sparsity (%)"
 _GRID = "#dddddd"
-_UNKNOWN = "#666666", "*"
 
 
 class Look(NamedTuple):
-    """How a method is drawn."""
+    """How a method is drawn: a colour of Okabe and Ito's palette, and a marker to match."""
 
     colour: str
     marker: str
 
 
+LOOKS = {
+    "dense": Look("#000000", "D"),
+    "rp": Look("#D55E00", "v"),
+    "mpi": Look("#E69F00", "s"),
+    "omp": Look("#CC79A7", "P"),
+    "mask": Look("#56B4E9", "X"),
+    "gmp": Look("#999999", "h"),
+    "imp": Look("#B8A800", "<"),
+    "parp": Look("#0072B2", "o"),
+    "parp_p": Look("#009E73", "^"),
+}
+_UNKNOWN = Look("#666666", "*")
+
+
 def look_of(method: str) -> Look:
-    """A method's colour and marker, as in the table of methods."""
-    known = METHODS.get(method)
-    return Look(known.colour, known.marker) if known else Look(*_UNKNOWN)
+    """A method's colour and marker."""
+    return LOOKS.get(method, _UNKNOWN)
 
 
 def errors_axis(metric: str) -> str:
@@ -47,14 +73,21 @@ def errors_axis(metric: str) -> str:
 
 def one_panel(height: float) -> tuple[Figure, Axes]:
     """A figure of the usual width with one panel, `height` inches."""
+    figure, (axes,) = panels(1, height)
+    return figure, axes
+
+
+def panels(count: int, height: float = 4.6) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with panels side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.set_axisbelow(True)
-    return figure, axes
+    figure = Figure(figsize=(max(WIDTH, 4.4 * count), height), layout="constrained")
+    found = figure.subplots(1, count, squeeze=False)[0]
+    for axes in found:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.set_axisbelow(True)
+    return figure, found
 
 
 def grid(axes: Axes, axis: str = "both") -> None:
@@ -68,7 +101,7 @@ def baseline(axes: Axes, value: float, look: Look, label: str) -> None:
     axes.axhline(value, color=look.colour, linestyle="--", label=label)
 
 
-def curve(axes: Axes, points: Sequence[tuple[float, Spread]], look: Look, label: str) -> None:
+def curve(axes: Axes, points: Sequence[tuple[float, Interval]], look: Look, label: str) -> None:
     """Means over x, with whiskers from the lowest to the highest."""
     spreads = [spread for _, spread in points]
     axes.errorbar(
@@ -82,7 +115,7 @@ def curve(axes: Axes, points: Sequence[tuple[float, Spread]], look: Look, label:
     )
 
 
-def band(axes: Axes, points: Sequence[tuple[float, Spread]], look: Look) -> None:
+def band(axes: Axes, points: Sequence[tuple[float, Interval]], look: Look) -> None:
     """A pale area from the lowest to the highest, for curves too dense for whiskers."""
     axes.fill_between(
         [x for x, _ in points],
@@ -94,12 +127,12 @@ def band(axes: Axes, points: Sequence[tuple[float, Spread]], look: Look) -> None
     )
 
 
-def whisker(axes: Axes, y: float, spread: Spread) -> None:
+def whisker(axes: Axes, y: float, spread: Interval) -> None:
     """A line from the lowest to the highest, on a horizontal bar at `y`."""
     axes.errorbar(spread.mean, y, xerr=_reach([spread]), color="black", capsize=3, linewidth=1.2)
 
 
-def _reach(spreads: Sequence[Spread]) -> list[list[float]]:
+def _reach(spreads: Sequence[Interval]) -> list[list[float]]:
     """How far down and up, as matplotlib takes them."""
     return [
         [spread.mean - spread.low for spread in spreads],
@@ -107,6 +140,11 @@ def _reach(spreads: Sequence[Spread]) -> list[list[float]]:
     ]
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG that is a function of the figure alone."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+def save(figure: Figure, path: PathLike) -> None:
+    """Write a PNG that is a function of the figure only, all or nothing.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})

@@ -1,0 +1,536 @@
+"""The paper's results, from the tidy tables in results/.
+
+python examples/wav2vec/analysis.py                    writes RESULTS.md and figures/
+python examples/wav2vec/analysis.py --table figure3    prints the tables of a target (--csv: as CSV)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from paper_tables import (  # noqa: E402
+    NEVER,
+    TABLES,
+    Cell,
+    MaskOf,
+    Results,
+    by_language,
+    comparisons,
+    effects_by_sparsity,
+    interval_of,
+    method_title,
+    transfers,
+    words,
+)
+
+from parp_fairseq.errors import UserError  # noqa: E402
+from parp_fairseq.files import write_lines  # noqa: E402
+from parp_fairseq.report import style  # noqa: E402
+from parp_fairseq.report.drawing import check_drawing, forest  # noqa: E402
+from parp_fairseq.report.rendering import TextTable  # noqa: E402
+from parp_fairseq.report.run_table import percent  # noqa: E402
+from parp_fairseq.report.statistics import (  # noqa: E402
+    CONTRADICTED,
+    INCONCLUSIVE,
+    LEVEL,
+    SUPPORTED,
+    Estimate,
+    holm,
+    paired,
+    sign_of_intervals,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RESULTS, FIGURES = "RESULTS.md", "figures"
+HOLDS, NO_DIFFERENCE, NOT_SAID = "holds", "no difference", "-"
+_GROUPS = {
+    "own": "the own mask",
+    "another_seed": "the own mask of another seed",
+    "other_languages": "other languages' masks",
+    "random": "a random mask",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the tables say of one claim in one place.
+
+    Attributes:
+        target: a target of claims.yaml.
+        claim: in words.
+        paper: the paper's verdict: HOLDS, NO_DIFFERENCE or NOT_SAID.
+        verdict: supported, contradicted or inconclusive.
+        shown: the number that decides, with its interval.
+        count: of seeds, languages or pairs.
+        difference: better - worse; None for a claim on masks.
+        one_seed: the bootstrap intervals over utterances decided, not training's chance.
+        survives: whether the verdict stays after Holm's correction.
+    """
+
+    target: str
+    claim: str
+    paper: str
+    verdict: str
+    shown: str
+    count: int
+    difference: Estimate | None = None
+    one_seed: bool = False
+    survives: bool = True
+
+
+def judge(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
+    """The outcomes of a claim: one for each setup, group of languages or model of its target.
+
+    Raises:
+        UserError: nothing in the table bears on it.
+    """
+    kind = results.target(target)["kind"]
+    if "masks" in claim:
+        found = [_judge_masks(results, target, claim)]
+    elif kind == "transfer":
+        found = _judge_transfer(results, target, claim)
+    elif kind == "languages":
+        found = _judge_languages(results, target, claim)
+    else:
+        found = _judge_seeds(results, target, claim)
+    if not found:
+        raise UserError(f"claims.yaml: {target}: no runs for the claim {dict(claim)}")
+    return found
+
+
+def _judge_seeds(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
+    found = []
+    for setup, cells in results.cells(target).items():
+        by_setting = {cell.setting: cell for cell in cells}
+        sides = [by_setting.get(claim[side]) for side in ("better", "worse")]
+        if None in sides or setup not in claim.get("setups", [setup]):
+            continue
+        better, worse = sides
+        difference = paired(better.rates(), worse.rates())
+        if difference is None:
+            continue
+        sign = difference.sign
+        if difference.count == 1:
+            sign = sign_of_intervals(*(_intervals(side) for side in sides))
+        found.append(_outcome(target, claim, setup, difference, sign, better.metric))
+    return found
+
+
+def _intervals(cell: Cell) -> list[tuple[float, float]]:
+    """The bootstrap interval over utterances of each seed."""
+    return [(one.rate_low, one.rate_high) for one in cell.scores(cell.splits[1]).values()]
+
+
+def _judge_languages(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
+    """Differences within languages and seeds; the interval is over languages."""
+    found = []
+    for group, rows in by_language(results, target).items():
+        better, worse = (rows.get(claim[side], {}) for side in ("better", "worse"))
+        if group not in claim.get("setups", [group]):
+            continue
+        differences = []
+        for language in [one for one in better if one in worse]:
+            within = paired(better[language][1], worse[language][1])
+            differences += [within.mean] if within else []
+        if differences:
+            difference, metric = Estimate.of(differences), next(iter(better.values()))[0].metric
+            found.append(_outcome(target, claim, group, difference, difference.sign, metric))
+    return found
+
+
+def _judge_transfer(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
+    """Differences within targets and seeds; the interval is over both."""
+    found = []
+    for one in transfers(results, target):
+        difference = paired(one.group(claim["better"]), one.group(claim["worse"]))
+        if difference is not None:
+            found.append(_outcome(target, claim, one.model, difference, difference.sign, "PER"))
+    return found
+
+
+def _outcome(
+    target: str,
+    claim: Mapping[str, Any],
+    where: str,
+    difference: Estimate,
+    sign: int,
+    metric: str,
+) -> Outcome:
+    paper = claim.get("paper", NOT_SAID)
+    says = f"{_side(claim['better'])} beats {_side(claim['worse'])} ({where})"
+    return Outcome(
+        target,
+        says,
+        paper,
+        verdict(sign, paper != NO_DIFFERENCE),
+        f"{difference.shown(signed=True)} {metric}",
+        difference.count,
+        difference,
+        difference.count == 1,
+    )
+
+
+def _side(setting: str) -> str:
+    whose, _, way = setting.partition(" ")
+    if whose in _GROUPS:
+        return f"{_GROUPS[whose]}, {'static' if way == 'static' else 'with PARP'},"
+    return words(setting)
+
+
+def _judge_masks(results: Results, target: str, claim: Mapping[str, Any]) -> Outcome:
+    """Every pair of masks of two settings has an IOU above a bound."""
+    values = []
+    for pairs in comparisons(results, target).values():
+        for pair in pairs:
+            one, other = MaskOf.of(pair.one), MaskOf.of(pair.other)
+            settings = {one.setting, other.setting} == set(claim["masks"])
+            if settings and not (claim.get("different_setups") and one.setup == other.setup):
+                values.append(pair.iou)
+    if not values:
+        raise UserError(f"claims.yaml: {target}: no masks for the claim {dict(claim)}")
+    names = [words(setting) for setting in claim["masks"]]
+    pair_of = f"of two setups, {names[0]}," if names[0] == names[1] else " and ".join(names)
+    return Outcome(
+        target,
+        f"masks {pair_of} have an IOU above {percent(claim['above'])}",
+        claim["paper"],
+        SUPPORTED if min(values) > claim["above"] else CONTRADICTED,
+        f"lowest {min(values):.4f}",
+        len(values),
+    )
+
+
+def paper_claims(results: Results) -> list[Outcome]:
+    """All claims on which the paper has a verdict, with Holm's correction.
+
+    Holm's family are the claims with an interval over seeds or languages. A verdict of one seed
+    does not survive: nothing says how much training's chance moves it. Claims on masks are counts,
+    not estimates, and stay as they are.
+    """
+    found = [
+        outcome
+        for name, target in results.targets.items()
+        for claim in target.get("claims", ())
+        if claim["paper"] != NOT_SAID
+        for outcome in judge(results, name, claim)
+    ]
+    tested = [n for n, one in enumerate(found) if one.difference and not one.one_seed]
+    adjusted = dict(zip(tested, holm([found[n].difference.p for n in tested])))
+    return [
+        replace(one, survives=not one.one_seed and adjusted.get(n, 0.0) <= 1 - LEVEL)
+        for n, one in enumerate(found)
+    ]
+
+
+def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, int]:
+    """Verdict → how many; `corrected`: those that do not survive are inconclusive."""
+    verdicts = [INCONCLUSIVE if corrected and not o.survives else o.verdict for o in outcomes]
+    return {one: Counter(verdicts)[one] for one in (SUPPORTED, CONTRADICTED, INCONCLUSIVE)}
+
+
+# --- RESULTS.md -----------------------------------------------------------------------------
+
+
+def results_page(results: Results, questions: Sequence[Mapping[str, Any]]) -> str:
+    """RESULTS.md: the questions, the paper's claims, threats to validity."""
+    count = sum(map(len, results.runs.values()))
+    lines = [
+        "# Results",
+        "",
+        "Written by `python examples/wav2vec/analysis.py` from `results/scores.csv` "
+        f"({count} runs) and `results/masks.csv`; do not edit it.",
+        "`python examples/wav2vec/analysis.py --table NAME` prints the tables of a target: "
+        + ", ".join(results.targets)
+        + ".",
+        "",
+        "Differences are in points of error rate on the test set; negative means that the first "
+        "makes fewer errors. They are taken within seeds (or languages), with 95% t-intervals over "
+        "them. A claim is *supported* or *contradicted* where the interval excludes 0, else "
+        "*inconclusive*. With one seed (marked ¹) the bootstrap intervals over utterances decide, "
+        "which do not contain training's chance.",
+        "",
+        "| setup | model | updates | metric | runs |",
+        "| --- | --- | ---: | --- | ---: |",
+        *_setups(results),
+        "",
+    ]
+    for number, question in enumerate(questions, start=1):
+        lines += _question(results, number, question)
+    return "\n".join([*lines, *_claims(results), *_threats(results)]) + "\n"
+
+
+def _setups(results: Results) -> list[str]:
+    found: dict[str, list[Cell]] = {}
+    for setup, setting in results.runs:
+        found.setdefault(setup, []).append(results.cell(setup, setting))
+    return [
+        f"| {setup} | {Path(cells[0].first.model).stem} | {cells[0].updates:,} | "
+        f"{cells[0].metric} | {sum(len(cell.by_seed) for cell in cells)} |"
+        for setup, cells in found.items()
+    ]
+
+
+def _question(results: Results, number: int, question: Mapping[str, Any]) -> list[str]:
+    """One question: verdict with effect and interval, figure, table."""
+    lines = [f"## {number}. {question['question']}", "", question["text"].strip(), ""]
+    figure = f"![{question['question']}]({FIGURES}/{question['figure']['file']}.png)"
+    if "effects" in question:
+        table, summary = _effects(results, question["effects"])
+    else:
+        outcomes = question_outcomes(results, question)
+        counts = counted(outcomes)
+        main = outcomes[0]
+        summary = (
+            f"**Verdict** on “{question['claim']}”: " + _listed(counts) + f" of {len(outcomes)} "
+            f"comparisons. {main.claim}: {main.verdict}, {main.shown}, {main.count} seeds."
+        )
+        body = [[o.claim, _marked(o), o.shown, str(o.count)] for o in outcomes]
+        table = TextTable("", ["claim", "verdict", "difference", "n"], body, 2)
+    return [*lines, summary, "", figure, "", table.markdown(), ""]
+
+
+def question_outcomes(results: Results, question: Mapping[str, Any]) -> list[Outcome]:
+    """The comparisons of a question."""
+    found = []
+    for target, better, worse in question["comparisons"]:
+        found += judge(results, target, {"better": better, "worse": worse})
+    return found
+
+
+def effect_rows(results: Results, targets: Sequence[str]) -> list[tuple[str, float, Any]]:
+    """(target, sparsity, its effects) of designs."""
+    rows = []
+    for name in targets:
+        ((_, cells),) = results.cells(name).items()
+        for sparsity, effects in effects_by_sparsity(cells).items():
+            if effects is not None:
+                rows.append((name, sparsity, effects))
+    return rows
+
+
+def _effects(results: Results, targets: Sequence[str]) -> tuple[TextTable, str]:
+    rows = effect_rows(results, targets)
+    body = [
+        [
+            name,
+            percent(sparsity),
+            *(one.shown(signed=True) for one in (e.regrowth, e.schedule, e.interaction)),
+            str(e.regrowth.count),
+        ]
+        for name, sparsity, e in rows
+    ]
+    header = ["target", "sparsity", "regrowth", "schedule", "interaction", "seeds"]
+    says = []
+    for what in ("regrowth", "schedule"):
+        counts = Counter(verdict(getattr(e, what).sign) for _, _, e in rows)
+        first = getattr(rows[0][2], what).shown(signed=True)
+        says.append(
+            f"“{what} makes fewer errors”: "
+            + _listed({one: counts[one] for one in (SUPPORTED, CONTRADICTED, INCONCLUSIVE)})
+            + f" of {len(rows)} designs ({rows[0][0]} at {percent(rows[0][1])}: {first})"
+        )
+    return TextTable("", header, body, 2), "**Verdict** on " + "; on ".join(says) + "."
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _marked(outcome: Outcome) -> str:
+    return f"{outcome.verdict}¹" if outcome.one_seed else outcome.verdict
+
+
+def _claims(results: Results) -> list[str]:
+    claims = paper_claims(results)
+    lines = ["## The paper's claims", ""]
+    for paper, title in ((HOLDS, "says that it holds"), (NO_DIFFERENCE, "sees no difference")):
+        chosen = [one for one in claims if one.paper == paper]
+        lines.append(
+            f"- Of {len(chosen)} claims of which the paper {title}: {_listed(counted(chosen))}; "
+            f"after Holm's correction: {_listed(counted(chosen, corrected=True))}."
+        )
+    tested = sum(one.difference is not None and not one.one_seed for one in claims)
+    lines += [
+        "",
+        f"Holm's correction is over the {tested} claims with an interval over seeds or languages; "
+        "one seed¹ counts as inconclusive there, and claims on masks stay as they are. \\* marks a "
+        "verdict that does not survive. That the paper sees no difference, no result can support: a "
+        "measured difference contradicts it.",
+        "",
+    ]
+    for name in dict.fromkeys(one.target for one in claims):
+        chosen = [one for one in claims if one.target == name]
+        body = [
+            [
+                one.claim + (" — no difference" if one.paper == NO_DIFFERENCE else ""),
+                _marked(one) + ("" if one.survives or one.verdict == INCONCLUSIVE else "\\*"),
+                one.shown,
+                str(one.count),
+            ]
+            for one in chosen
+        ]
+        header = [f"{name}: {results.target(name)['title']}", "here", "difference or IOU", "n"]
+        lines += [TextTable("", header, body, 2).markdown(), ""]
+    return lines
+
+
+def _threats(results: Results) -> list[str]:
+    cells = [results.cell(*key) for key in results.runs]
+    machines = Counter(
+        next(iter(scores.values())).machine.split(",")[0]
+        for cell in cells
+        for scores in cell.by_seed.values()
+    )
+    single = sum(len(cell.by_seed) == 1 for cell in cells)
+    entries = sorted({pair.entries for pair in results.masks})
+    updates = sorted({cell.updates for cell in cells})
+    synthetic = sum('"units"' not in cell.first.data for cell in cells)
+    return [
+        "## Threats to validity",
+        "",
+        f"- **Size.** The models have {entries[0]:,} to {entries[-1]:,} prunable weights; the "
+        "paper's are larger by orders of magnitude.",
+        f"- **Speech.** {synthetic} of {len(cells)} settings were trained on synthetic speech.",
+        f"- **Convergence.** Trainings take {updates[0]:,} to {updates[-1]:,} updates and end far "
+        "from convergence: a method that learns faster looks better here.",
+        f"- **Seeds.** {single} of {len(cells)} settings have one seed.",
+        "- **Machines.** Runs are reproducible on one kind of CPU; these were trained on "
+        + ", ".join(f"{name} ({count} runs)" for name, count in sorted(machines.items()))
+        + ". See [DIFFERENT.md](DIFFERENT.md).",
+        "- **Reach.** No published pre-trained model was pruned for these tables.",
+    ]
+
+
+# --- figures --------------------------------------------------------------------------------
+
+
+def draw_figures(results: Results, questions: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Draw the figure of each question.
+
+    Raises:
+        UserError: matplotlib is missing, or a file cannot be written.
+    """
+    check_drawing()
+    for question in questions:
+        figure = question["figure"]
+        draw: Callable[[Path], None] = {
+            "curves": partial(_draw_sparsity, results, figure),
+            "intervals": partial(_draw_intervals, results, figure),
+            "comparisons": partial(_draw_comparisons, results, question),
+            "effects": partial(_draw_effects, results, question),
+        }[figure["kind"]]
+        draw(folder / f"{figure['file']}.png")
+
+
+def _estimate(cell: Cell) -> Estimate:
+    return Estimate.of(list(cell.rates().values()))
+
+
+def _draw_sparsity(results: Results, figure: Mapping[str, Any], file: Path) -> None:
+    """Errors over sparsity, a line for each method."""
+    ((_, cells),) = results.cells(figure["target"]).items()
+    drawn, axes = style.one_panel(height=4.6)
+    methods = list(dict.fromkeys(cell.first.method for cell in cells))
+    for place, method in enumerate(methods):
+        chosen = sorted((c for c in cells if c.first.method == method), key=lambda c: c.setting)
+        look = style.look_of(method)
+        if method == "dense":
+            style.baseline(axes, _estimate(chosen[0]).mean, look, method_title(method))
+            continue
+        # Side by side, so that intervals at the same sparsity can be seen.
+        shift = 0.5 * (place - len(methods) / 2)
+        points = [(100 * cell.first.sparsity + shift, _estimate(cell)) for cell in chosen]
+        style.curve(axes, points, look, method_title(method))
+    axes.set_xlabel(style.SPARSITY_AXIS)
+    _finish(axes, cells[0])
+    style.save(drawn, file)
+
+
+def _draw_intervals(results: Results, figure: Mapping[str, Any], file: Path) -> None:
+    """Errors over n, a line for each method, a panel for each target."""
+    drawn, panels = style.panels(len(figure["targets"]))
+    for axes, name in zip(panels, figure["targets"]):
+        ((setup, cells),) = results.cells(name).items()
+        ticks: dict[int, str] = {}
+        for method in dict.fromkeys(cell.first.method for cell in cells):
+            chosen = [cell for cell in cells if cell.first.method == method]
+            look = style.look_of(method)
+            label = words(chosen[0].setting)
+            if interval_of(chosen[0]) == "-":
+                style.baseline(axes, _estimate(chosen[0]).mean, look, label)
+                continue
+            points = []
+            for cell in chosen:
+                n = interval_of(cell)
+                place = cell.updates if n == NEVER else int(n)
+                ticks[place] = n
+                points.append((place, _estimate(cell)))
+            style.curve(axes, sorted(points, key=lambda point: point[0]), look, label)
+        axes.set_xscale("log")
+        axes.set_xticks(list(ticks), list(ticks.values()))
+        axes.minorticks_off()
+        axes.set_xlabel(f"updates between two prunings, {setup}")
+        _finish(axes, cells[0])
+    style.save(drawn, file)
+
+
+def _finish(axes: Axes, cell: Cell) -> None:
+    axes.set_ylabel(f"{cell.metric} on {cell.splits[1]} (%), lower is better")
+    style.grid(axes)
+    axes.legend(frameon=False, fontsize=9, title="mean, 95% t-interval", title_fontsize=8)
+
+
+def _draw_comparisons(results: Results, question: Mapping[str, Any], file: Path) -> None:
+    rows = [(o.claim, o.difference) for o in question_outcomes(results, question) if o.difference]
+    forest({"": rows}, "difference in error rate, points (negative: fewer errors)", file)
+
+
+def _draw_effects(results: Results, question: Mapping[str, Any], file: Path) -> None:
+    rows = effect_rows(results, question["effects"])
+    panels = {
+        what: [(f"{name} {percent(s)}", getattr(effects, what)) for name, s, effects in rows]
+        for what in ("regrowth", "schedule", "interaction")
+    }
+    forest(panels, "points (negative: fewer errors)", file)
+
+
+def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
+    """Run the command; print one line for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", metavar="TARGET", help="print the tables of a target")
+    parser.add_argument("--csv", action="store_true", help="with --table: print CSV")
+    options = parser.parse_args(arguments)
+    try:
+        results = Results(home)
+        if options.table:
+            target = results.target(options.table)
+            for table in TABLES[target["kind"]](results, options.table):
+                text = table.csv() if options.csv else f"{table.title}:\n\n{table.markdown()}\n"
+                print(text, end="" if options.csv else "\n")
+            return 0
+        questions = yaml.safe_load((home / "questions.yaml").read_text(encoding="utf-8"))
+        draw_figures(results, questions, home / FIGURES)
+        write_lines(home / RESULTS, results_page(results, questions).splitlines())
+    except UserError as error:
+        print(f"analysis.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
