@@ -246,8 +246,8 @@ def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, i
 # --- RESULTS.md -----------------------------------------------------------------------------
 
 
-def results_page(results: Results, questions: Sequence[Mapping[str, Any]]) -> str:
-    """RESULTS.md: the questions, the paper's claims, threats to validity."""
+def results_page(results: Results, page: Mapping[str, Any]) -> str:
+    """RESULTS.md: the setups and questions of questions.yaml, the paper's claims, threats."""
     count = sum(map(len, results.runs.values()))
     lines = [
         "# Results",
@@ -264,24 +264,28 @@ def results_page(results: Results, questions: Sequence[Mapping[str, Any]]) -> st
         "*inconclusive*. With one seed (marked ¹) the bootstrap intervals over utterances decide, "
         "which do not contain training's chance.",
         "",
-        "| setup | model | updates | metric | runs |",
+        "| setup | model and data | updates | metric | runs |",
         "| --- | --- | ---: | --- | ---: |",
-        *_setups(results),
+        *_setups(results, page["setups"]),
         "",
     ]
-    for number, question in enumerate(questions, start=1):
+    for number, question in enumerate(page["questions"], start=1):
         lines += _question(results, number, question)
-    return "\n".join([*lines, *_claims(results), *_threats(results)]) + "\n"
+    return "\n".join([*lines, *_claims(results), *_threats(results, page["threats"])]) + "\n"
 
 
-def _setups(results: Results) -> list[str]:
-    found: dict[str, list[Cell]] = {}
+def _setups(results: Results, about: Mapping[str, str]) -> list[str]:
+    """A row for each setup, or group of setups that differ in their language only."""
+    groups: dict[str, list[Cell]] = {}
     for setup, setting in results.runs:
-        found.setdefault(setup, []).append(results.cell(setup, setting))
+        group = setup if setup in about else setup.rpartition("-")[0]
+        if group not in about:
+            raise UserError(f"questions.yaml: setups lacks {setup}")
+        groups.setdefault(group, []).append(results.cell(setup, setting))
     return [
-        f"| {setup} | {Path(cells[0].first.model).stem} | {cells[0].updates:,} | "
-        f"{cells[0].metric} | {sum(len(cell.by_seed) for cell in cells)} |"
-        for setup, cells in found.items()
+        f"| {group} | {text} | {groups[group][0].updates:,} | {groups[group][0].metric} | "
+        f"{sum(len(cell.by_seed) for cell in groups[group])} |"
+        for group, text in about.items()
     ]
 
 
@@ -297,7 +301,7 @@ def _question(results: Results, number: int, question: Mapping[str, Any]) -> lis
         main = outcomes[0]
         summary = (
             f"**Verdict** on “{question['claim']}”: " + _listed(counts) + f" of {len(outcomes)} "
-            f"comparisons. {main.claim}: {main.verdict}, {main.shown}, {main.count} seeds."
+            f"comparisons. {main.claim}: {main.verdict}, {main.shown}, n = {main.count}."
         )
         body = [[o.claim, _marked(o), o.shown, str(o.count)] for o in outcomes]
         table = TextTable("", ["claim", "verdict", "difference", "n"], body, 2)
@@ -369,8 +373,8 @@ def _claims(results: Results) -> list[str]:
         "",
         f"Holm's correction is over the {tested} claims with an interval over seeds or languages; "
         "one seed¹ counts as inconclusive there, and claims on masks stay as they are. \\* marks a "
-        "verdict that does not survive. That the paper sees no difference, no result can support: a "
-        "measured difference contradicts it.",
+        "verdict that does not survive. No result can support that there is no difference; a "
+        "measured one contradicts it.",
         "",
     ]
     for name in dict.fromkeys(one.target for one in claims):
@@ -389,7 +393,7 @@ def _claims(results: Results) -> list[str]:
     return lines
 
 
-def _threats(results: Results) -> list[str]:
+def _threats(results: Results, more: Sequence[str]) -> list[str]:
     cells = [results.cell(*key) for key in results.runs]
     machines = Counter(
         next(iter(scores.values())).machine.split(",")[0]
@@ -412,7 +416,7 @@ def _threats(results: Results) -> list[str]:
         "- **Machines.** Runs are reproducible on one kind of CPU; these were trained on "
         + ", ".join(f"{name} ({count} runs)" for name, count in sorted(machines.items()))
         + ". See [DIFFERENT.md](DIFFERENT.md).",
-        "- **Reach.** No published pre-trained model was pruned for these tables.",
+        *(f"- {threat}" for threat in more),
     ]
 
 
@@ -523,9 +527,9 @@ def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
                 text = table.csv() if options.csv else f"{table.title}:\n\n{table.markdown()}\n"
                 print(text, end="" if options.csv else "\n")
             return 0
-        questions = yaml.safe_load((home / "questions.yaml").read_text(encoding="utf-8"))
-        draw_figures(results, questions, home / FIGURES)
-        write_lines(home / RESULTS, results_page(results, questions).splitlines())
+        page = yaml.safe_load((home / "questions.yaml").read_text(encoding="utf-8"))
+        draw_figures(results, page["questions"], home / FIGURES)
+        write_lines(home / RESULTS, results_page(results, page).splitlines())
     except UserError as error:
         print(f"analysis.py: {error}", file=sys.stderr)
         return 2

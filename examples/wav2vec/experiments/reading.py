@@ -26,11 +26,11 @@ from experiments.plan import (
     Result,
     World,
 )
-from experiments.tables import cell_of
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.languages import check_language
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.pruning.methods import method_named
+from parp_fairseq.pruning.methods import METHODS, method_named
+from parp_fairseq.report.statistics import DESIGN
 
 # Compare masks, and take no scores.
 _OF_MASKS = ("overlap", "initial_mask")
@@ -283,6 +283,14 @@ def _result(where: str, name: str, entry: Any, groups: Mapping[str, list[World]]
         tuple(claims),
         tuple(found.values()) if of_masks else (),
     )
+
+
+def cell_of(ft: FineTuning) -> str | None:
+    """Which cell of the two by two design a fine-tuning is; None for GMP's own cubic ramp."""
+    method = METHODS[ft.method]
+    if method.ramps and ft.option("schedule", method.schedule) != "linear":
+        return None
+    return DESIGN[2 * method.ramps + (not method.static)]
 
 
 def _check_cells(where: str, fine_tunings: Iterable[FineTuning]) -> None:
