@@ -51,6 +51,16 @@ class Grid:
         layers = sorted({place.layer for place in groups})
         return cls(tuple(layers), tuple(kinds), groups, tuple(others))
 
+    @property
+    def short_kinds(self) -> list[str]:
+        """The kinds as titles of columns."""
+        return [short_kind(kind) for kind in self.kinds]
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers as titles of rows."""
+        return [str(layer) for layer in self.layers]
+
     def at(self, layer: int | None, kind: str | None) -> list[str]:
         """Names at a layer and kind; None stands for all layers, or all kinds."""
         return [

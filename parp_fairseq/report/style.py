@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from parp_fairseq.files import PathLike, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 
 class Interval(Protocol):
@@ -64,11 +66,6 @@ _UNKNOWN = Look("#666666", "*")
 def look_of(method: str) -> Look:
     """A method's colour and marker."""
     return LOOKS.get(method, _UNKNOWN)
-
-
-def errors_axis(metric: str) -> str:
-    """Label of an axis with error rates in percent; `metric` is "WER" or "PER"."""
-    return f"{metric} (%), lower is better"
 
 
 def one_panel(height: float) -> tuple[Figure, Axes]:
@@ -138,6 +135,38 @@ def _reach(spreads: Sequence[Interval]) -> list[list[float]]:
         [spread.mean - spread.low for spread in spreads],
         [spread.high - spread.mean for spread in spreads],
     ]
+
+
+def heat_map(
+    axes: Axes,
+    values: Sequence[Sequence[float]],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    form: Callable[[float], str] | None,
+    **look: Any,
+) -> AxesImage:
+    """A matrix as colours, each cell with its number.
+
+    Args:
+        axes: where to draw.
+        values: rows of numbers; NaN is left empty.
+        columns: their titles.
+        rows: their titles.
+        form: a number as text; None: no text.
+        look: of `imshow`, such as cmap.
+    """
+    image = axes.imshow(values, aspect="auto", **look)
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 4 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(which="both", length=0)
+    for y, line in enumerate(values if form else ()):
+        for x, value in enumerate(line):
+            if not math.isnan(value):
+                red, green, blue, _ = image.cmap(image.norm(value))
+                bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
+                place = {"ha": "center", "va": "center", "fontsize": 7.5}
+                axes.text(x, y, form(value), color="black" if bright else "white", **place)
+    return image
 
 
 def save(figure: Figure, path: PathLike) -> None:

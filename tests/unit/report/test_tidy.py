@@ -80,7 +80,7 @@ def test_settings(options, source, run, setting):
         (lambda text: text + text.splitlines()[1] + "\n", "duplicate row a, a, a, a"),
         (lambda text: text.replace(",0.5", ",nan", 1), "row 2: sparsity cannot be 'nan'"),
         (lambda text: text + "a,b\n", f"row 3: 2 cells instead of {len(COLUMNS)}"),
-        (lambda text: text[:-1] + '"', "cannot be read as a table"),
+        (lambda text: text + '"open', "cannot be read as a table"),
     ],
 )
 def test_a_damaged_table_is_named(tmp_path, change, message):
