@@ -7,7 +7,7 @@ from typing import Any
 
 from parp_fairseq.files import PathLike
 from parp_fairseq.report.drawing import check_drawing
-from parp_fairseq.report.mask_overlap import save_figure
+from parp_fairseq.report.style import save as save_figure
 
 _WAYS = (("regular", "mask held"), ("parp", "PARP"))
 

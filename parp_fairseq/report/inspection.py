@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.report.layer_grid import Grid, short_kind
-from parp_fairseq.report.mask_overlap import read_masks, save_figure
+from parp_fairseq.report import style
+from parp_fairseq.report.layer_grid import Grid
+from parp_fairseq.report.mask_overlap import read_masks
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
@@ -117,6 +118,11 @@ class Agreement:
     elsewhere: int
     iou: float
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        content = asdict(self)
+        return {"file": str(content.pop("path")), **content}
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -199,15 +205,7 @@ class Inspection:
             **self.whole.to_json(),
             "not_finite": self.not_finite,
             "threshold": _finite(self.threshold),
-            "against": None
-            if other is None
-            else {
-                "file": str(other.path),
-                "pruned": other.pruned,
-                "agreed": other.agreed,
-                "elsewhere": other.elsewhere,
-                "iou": other.iou,
-            },
+            "against": None if other is None else other.to_json(),
             "layers": {str(n): self._over(grid.at(n, None)).to_json() for n in grid.layers},
             "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
             "tensors": {name: part.to_json() for name, part in self.tensors.items()},
@@ -241,20 +239,12 @@ class Inspection:
                 [value(self._over(grid.at(layer, kind))) for kind in grid.kinds]
                 for layer in grid.layers
             ]
-            image = axes.imshow(values, cmap=colours, aspect="auto")
+            names = (grid.short_kinds, grid.layer_names)
+            image = style.heat_map(axes, values, *names, form.format, cmap=colours)
             axes.set_title(title, fontsize=11)
-            axes.set_xticks(range(len(grid.kinds)), [short_kind(kind) for kind in grid.kinds])
-            axes.set_yticks(range(len(grid.layers)), [str(layer) for layer in grid.layers])
             axes.set_ylabel("layer")
-            axes.tick_params(length=0)
             figure.colorbar(image, ax=axes, shrink=0.8)
-            middle = (image.norm.vmin + image.norm.vmax) / 2
-            for y, line in enumerate(values):
-                for x, number in enumerate(line):
-                    colour = "black" if number > middle else "white"
-                    text = form.format(number)
-                    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=colour)
-        save_figure(figure, file)
+        style.save(figure, file)
 
     def _over(self, names: Sequence[str]) -> Magnitudes:
         return Magnitudes.over(self.tensors[name] for name in names)

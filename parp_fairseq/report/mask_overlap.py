@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,7 +15,7 @@ from parp_fairseq.checkpoints.hf_folder import is_hf_folder
 from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, replacing
+from parp_fairseq.files import PathLike
 from parp_fairseq.masks.files import (
     both_kept,
     difference,
@@ -27,13 +27,11 @@ from parp_fairseq.masks.files import (
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
 from parp_fairseq.pruning.scope import canonical_name
+from parp_fairseq.report import style
 from parp_fairseq.report.layer_grid import Grid, place_of
 from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE
 from parp_fairseq.runs.record import sparsity_report
 from parp_fairseq.table import aligned
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MOST_WRITTEN = 12
 # Shown only where it takes seconds, on a terminal.
@@ -63,12 +61,9 @@ class MaskReport:
         lines = [
             f"{self.named.path}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned in "
             f"{len(mask)} tensors, sparsity {mask.sparsity:.6f}",
-            *(
-                f"{key}: {_shown(value)}"
-                for key, value in self.named.info.items()
-                if key != "sparsity" and value is not None
-            ),
         ]
+        info = {k: value for k, value in self.named.info.items() if k != "sparsity"}
+        lines += [f"{key}: {_shown(value)}" for key, value in info.items() if value is not None]
         if grid.layers:
             lines += ["", "pruned, %", grid.render(lambda names: f"{100 * self._share(names):.2f}")]
         lines += [f"{name}: {100 * self._share([name]):.2f}%" for name in grid.others]
@@ -117,20 +112,14 @@ class Overlaps:
         """The same as plain values, unrounded; `per_layer` adds a matrix a layer."""
         content: dict[str, Any] = {
             "masks": [
-                {
-                    "label": named.label,
-                    "file": str(named.path),
-                    "entries": named.mask.numel,
-                    "sparsity": named.mask.sparsity,
-                }
-                for named in self.masks
+                {"label": one.label, "file": str(one.path), "entries": one.mask.numel}
+                | {"sparsity": one.mask.sparsity}
+                for one in self.masks
             ],
-            "iou": [list(line) for line in self.matrix],
+            "iou": _listed(self.matrix),
         }
         if per_layer:
-            content["layers"] = {
-                str(layer): [list(line) for line in matrix] for layer, matrix in self.layers.items()
-            }
+            content["layers"] = {str(n): _listed(matrix) for n, matrix in self.layers.items()}
         return content
 
     def draw(self, file: PathLike, per_layer: bool = False) -> None:
@@ -145,21 +134,26 @@ class Overlaps:
         from matplotlib.figure import Figure
 
         labels = [named.label for named in self.masks]
-        side = 1.6 + 0.11 * max(map(len, labels)) + 0.5 * len(labels)
-        beside = per_layer and bool(self.layers)
-        width = 2 * side if beside else side
-        figure = Figure(figsize=(max(4.6, width + 0.8), max(3.4, side)), layout="constrained")
-        panels = figure.subplots(1, 2 if beside else 1, squeeze=False)[0]
-        image = _heat(panels[0], self.matrix, labels, labels)
-        figure.colorbar(image, ax=panels[0], shrink=0.7, label="IOU of kept weights")
-        if beside:
+        maps = [("", self.matrix, labels, labels)]
+        if per_layer and self.layers:
             # The first mask's own column would be all ones.
             lines = [matrix[0][1:] for matrix in self.layers.values()]
-            image = _heat(panels[1], lines, labels[1:], [str(layer) for layer in self.layers])
-            panels[1].set_ylabel("layer")
-            panels[1].set_title(f"with {labels[0]}", fontsize=11)
-            figure.colorbar(image, ax=panels[1], shrink=0.7, label="IOU of kept weights")
-        save_figure(figure, file)
+            maps.append((f"with {labels[0]}", lines, labels[1:], list(map(str, self.layers))))
+        side = 1.6 + 0.11 * max(map(len, labels)) + 0.5 * len(labels)
+        size = (max(4.6, side * len(maps) + 0.8), max(3.4, side))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, len(maps), squeeze=False)[0]
+        for axes, (title, matrix, columns, rows) in zip(panels, maps):
+            values = [value for line in matrix for value in line]
+            low, high = min(values), max(values)
+            written = len(columns) <= _MOST_WRITTEN and len(rows) <= 2 * _MOST_WRITTEN
+            look = {"cmap": "cividis", "vmin": low if low < high else 0.0, "vmax": high}
+            form = _short if written else None
+            image = style.heat_map(axes, matrix, columns, rows, form, **look)
+            axes.set_title(title, fontsize=11)
+            axes.set_ylabel("layer" if title else "")
+            figure.colorbar(image, ax=axes, shrink=0.7, label="IOU of kept weights")
+        style.save(figure, file)
 
 
 def compare(masks: Sequence[NamedMask]) -> Overlaps:
@@ -253,16 +247,6 @@ def short_names(paths: Sequence[PathLike]) -> list[str]:
     return ["/".join(part) for part in parts]
 
 
-def save_figure(figure: Any, file: PathLike) -> None:
-    """Write a PNG beside its place first, then rename.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    with replacing(file) as partial:
-        figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})
-
-
 def _stem(file: Path) -> str:
     return file.name if file.is_dir() else file.stem
 
@@ -312,6 +296,10 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
+def _listed(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [list(line) for line in matrix]
+
+
 def _frozen(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(line) for line in matrix)
 
@@ -325,30 +313,3 @@ def _short(value: float) -> str:
     if value == 1.0:
         return "1"
     return _digits(value) if value > 0.9995 else f"{value:.4f}"
-
-
-def _heat(
-    axes: Axes, matrix: Sequence[Sequence[float]], columns: Sequence[str], rows: Sequence[str]
-) -> Any:
-    values = [value for line in matrix for value in line]
-    low, high = min(values), max(values)
-    image = axes.imshow(
-        matrix, cmap="cividis", vmin=low if low < high else 0.0, vmax=high, aspect="auto"
-    )
-    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
-    if len(columns) <= _MOST_WRITTEN and len(rows) <= 2 * _MOST_WRITTEN:
-        middle = (image.norm.vmin + image.norm.vmax) / 2
-        for y, line in enumerate(matrix):
-            for x, value in enumerate(line):
-                axes.text(
-                    x,
-                    y,
-                    _short(value),
-                    ha="center",
-                    va="center",
-                    fontsize=7.5,
-                    color="black" if value > middle else "white",
-                )
-    return image
