@@ -21,7 +21,14 @@ from parp_fairseq.report.statistics import (
     Estimate,
     design_effects,
 )
-from parp_fairseq.report.tidy import MaskPair, Score, read_mask_pairs, read_scores
+from parp_fairseq.report.tidy import (
+    SUBNETWORK,
+    THETA,
+    MaskPair,
+    Score,
+    read_mask_pairs,
+    read_scores,
+)
 
 HERE = Path(__file__).resolve().parent
 INTERVAL = 25  # task.prune.interval where a run does not name one
@@ -58,6 +65,11 @@ class Cell:
             title += f" {self.setting[self.setting.index('from ') :].replace(' trail', '')}"
         extra = (f"{key} {value}" for key, value in self.first.option_values.items())
         return ", ".join([title, *extra])
+
+    @property
+    def start(self) -> list[str]:
+        """Title and sparsity, the first columns of tables."""
+        return [self.title, percent(self.first.sparsity)]
 
     @property
     def metric(self) -> str:
@@ -162,20 +174,13 @@ def rates_tables(results: Results, name: str) -> list[TextTable]:
     tables = []
     for setup, cells in results.cells(name).items():
         splits = cells[0].splits
-        body = [
-            [
-                cell.title,
-                percent(cell.first.sparsity),
-                *map(cell.shown, splits),
-                str(len(cell.by_seed)),
-                str(cell.fine_tunings),
-            ]
-            for cell in cells
-        ]
+        body = []
+        for cell in cells:
+            row = [*cell.start, *map(cell.shown, splits)]
+            body.append([*row, str(len(cell.by_seed)), str(cell.fine_tunings)])
         rates = (f"{cells[0].metric} {split}" for split in splits)
-        tables.append(
-            TextTable(setup, ["method", "sparsity", *rates, "seeds", "fine-tunings"], body)
-        )
+        header = ["method", "sparsity", *rates, "seeds", "fine-tunings"]
+        tables.append(TextTable(setup, header, body))
     return tables
 
 
@@ -201,26 +206,16 @@ def effects_tables(results: Results, name: str) -> list[TextTable]:
     """The two by two design, and its effects."""
     ((_, cells),) = results.cells(name).items()
     metric, split = cells[0].metric, cells[0].splits[1]
-    body = [
-        [
-            cell.title,
-            percent(cell.first.sparsity),
-            design_of(cell) or "ramp (cubic), static",
-            cell.shown(split),
-            str(len(cell.by_seed)),
-        ]
-        for cell in cells
-    ]
+    body, effects = [], []
+    for cell in cells:
+        design = design_of(cell) or "ramp (cubic), static"
+        body.append([*cell.start, design, cell.shown(split), str(len(cell.by_seed))])
+    for sparsity, one in effects_by_sparsity(cells).items():
+        if one is not None:
+            values = (one.regrowth, one.schedule, one.interaction)
+            row = [percent(sparsity), *(value.shown(signed=True) for value in values)]
+            effects.append([*row, str(one.regrowth.count)])
     header = ["method", "sparsity", "design", f"{metric} {split}", "seeds"]
-    effects = [
-        [
-            percent(sparsity),
-            *(v.shown(signed=True) for v in (one.regrowth, one.schedule, one.interaction)),
-            str(one.regrowth.count),
-        ]
-        for sparsity, one in effects_by_sparsity(cells).items()
-        if one is not None
-    ]
     titles = ["regrowth (dynamic - static)", "schedule (ramp - constant)", "interaction"]
     return [
         TextTable(f"{metric} on {split}", header, body),
@@ -235,30 +230,24 @@ def theta_tables(results: Results, name: str) -> list[TextTable]:
     body, course = [], []
     for cell in cells:
         kept = list(cell.scores(split, "kept").values())
-        body.append(
-            [
-                method_title(cell.first.method),
-                percent(cell.first.sparsity),
-                str(cell.first.option_values["interval"]),
-                *(cell.shown(split, which) for which in ("last", "best", "kept")),
-                ", ".join(str(score.update) for score in kept),
-                percent(sum(score.zeros or 0.0 for score in kept) / len(kept)),
-                str(len(cell.by_seed)),
-            ]
-        )
+        row = [method_title(cell.first.method), percent(cell.first.sparsity)]
+        row += [str(cell.first.option_values["interval"])]
+        row += [cell.shown(split, which) for which in ("last", "best", "kept")]
+        row += [", ".join(str(score.update) for score in kept)]
+        row += [percent(sum(score.zeros or 0.0 for score in kept) / len(kept))]
+        body.append([*row, str(len(cell.by_seed))])
         for seed, scores in cell.by_seed.items():
             for (weights, checkpoint), score in scores.items():
-                if checkpoint.startswith("update") and weights == "theta":
-                    other = scores["subnetwork", checkpoint].rate
+                if checkpoint.startswith("update") and weights == THETA:
+                    other = scores[SUBNETWORK, checkpoint].rate
                     row = [words(cell.setting), str(seed), str(score.update)]
                     course.append([*row, f"{other:.1f}", f"{score.rate:.1f}"])
     header = ["method", "sparsity", "n", "m⊙θ, last", "m⊙θ, best", "θ, kept"]
     header += ["kept at update", "zeros in θ kept", "seeds"]
+    title = f"{metric} on {valid} in training"
     return [
         TextTable(f"{metric} on {split}", header, body),
-        TextTable(
-            f"{metric} on {valid} in training", ["run", "seed", "update", "m⊙θ", "θ"], course, 1
-        ),
+        TextTable(title, ["run", "seed", "update", "m⊙θ", "θ"], course),
     ]
 
 
@@ -298,25 +287,16 @@ def effort_tables(results: Results, name: str) -> list[TextTable]:
     ((setup, cells),) = results.cells(name).items()
     split, body = cells[0].splits[1], []
     for cell in cells:
-        times, loads = [], []
-        for seed, score in cell.scores(split).items():
-            dense = results.cell(setup, "dense", [seed]) if cell.first.method == "omp" else None
-            if cell.first.method != "omp" or dense is not None:
-                times.append(score.minutes + (dense.first.minutes if dense else 0.0))
-            load = re.search(r"load ([\d.]+)", score.machine)
-            loads += [float(load[1])] if load else []
-        body.append(
-            [
-                cell.title,
-                percent(cell.first.sparsity),
-                str(cell.fine_tunings),
-                f"{min(times):.1f}",
-                f"{max(times):.1f}",
-                f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-",
-                cell.shown(split),
-                str(len(times)),
-            ]
-        )
+        scores = cell.scores(split)
+        times = [score.minutes for score in scores.values()]
+        if cell.first.method == "omp":
+            dense = {seed: results.cell(setup, "dense", [seed]) for seed in scores}
+            times = [score.minutes + dense[seed].first.minutes for seed, score in scores.items()]
+        found = (re.search(r"load ([\d.]+)", score.machine) for score in scores.values())
+        loads = [float(load[1]) for load in found if load]
+        shown = f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-"
+        row = [*cell.start, str(cell.fine_tunings), f"{min(times):.1f}", f"{max(times):.1f}"]
+        body.append([*row, shown, cell.shown(split), str(len(times))])
     header = ["method", "sparsity", "fine-tunings", "minutes, quickest seed", "slowest"]
     header += ["load of the machine", f"{cells[0].metric} {split}", "seeds"]
     return [TextTable(setup, header, body)]
@@ -345,11 +325,9 @@ def language_tables(results: Results, name: str) -> list[TextTable]:
             cell = next(iter(row.values()))[0]
             rates = [sum(found.values()) / len(found) for _, found in row.values()]
             shown = (f"{rate:.1f}" for rate in (*rates, sum(rates) / len(rates)))
-            line = [cell.title, percent(cell.first.sparsity), *shown]
-            body.append([*line, str(min(len(found) for _, found in row.values()))])
+            body.append([*cell.start, *shown, str(min(len(found) for _, found in row.values()))])
         header = ["method", "sparsity", *next(iter(rows.values())), "average", "seeds"]
-        metric = cell.metric
-        tables.append(TextTable(f"{metric} on the test sets, {group}", header, body))
+        tables.append(TextTable(f"{cell.metric} on the test sets, {group}", header, body))
     return tables
 
 
@@ -419,30 +397,25 @@ def transfers(results: Results, name: str) -> list[Transfer]:
 def transfer_tables(results: Results, name: str) -> list[TextTable]:
     """Errors, and their change against the target's own mask."""
     tables = []
-    cells = next(iter(results.cells(name).values()))
+    metric = next(iter(results.cells(name).values()))[0].metric
     for one in transfers(results, name):
         about = f"{one.model}, {percent(results.target(name)['sparsity'])}"
+        header = ["mask of", *one.targets]
         for way, title in WAYS.items():
-            rates = [
-                [source, *(f"{one.mean(way, source, target):.1f}" for target in one.targets)]
-                for source in one.sources
-            ]
-            changes = [
-                [source, *(signed(one.change(way, source, target)) for target in one.targets)]
-                for source in one.sources
-            ]
-            moved = [
+            rates, changes = [], []
+            for source in one.sources:
+                means = (one.mean(way, source, target) for target in one.targets)
+                rates.append([source, *(f"{mean:.1f}" for mean in means)])
+                found = (one.change(way, source, target) for target in one.targets)
+                changes.append([source, *map(signed, found)])
+            moved = (
                 [one.change(way, other, target) for other in one.targets if other != target]
                 for target in one.targets
-            ]
-            means = (signed(sum(found) / len(found)) for found in moved)
-            changes.append(["mean of the others'", *means])
-            header = ["mask of", *one.targets]
-            start = f"{cells[0].metric} on the test set, {title}, {about}"
-            tables.append(TextTable(start, header, rates))
-            tables.append(
-                TextTable(f"change against the own mask, %, {title}, {about}", header, changes)
             )
+            changes.append(["mean of the others'", *(signed(sum(c) / len(c)) for c in moved)])
+            change = f"change against the own mask, %, {title}, {about}"
+            rate = f"{metric} on the test set, {title}, {about}"
+            tables += [TextTable(rate, header, rates), TextTable(change, header, changes)]
     return tables
 
 
@@ -483,6 +456,11 @@ class MaskOf:
         shown = (re.sub(r"([a-z])([\d.]+|linear)$", r"\1 \2", one) for one in options)
         return ", ".join([method_title(self.method), *(one.replace("-", "_") for one in shown)])
 
+    @property
+    def label(self) -> str:
+        """In a matrix; MPI's mask is the same in all setups of a model."""
+        return self.title if self.method == "mpi" else f"{self.setup} {self.title} seed {self.seed}"
+
 
 def comparisons(results: Results, name: str) -> dict[tuple[str, float], list[MaskPair]]:
     """(model, sparsity) → the pairs of masks that a target compares."""
@@ -511,39 +489,22 @@ def overlap_tables(results: Results, name: str) -> list[TextTable]:
         runs = list(dict.fromkeys(run for pair in pairs for run in (pair.one, pair.other)))
         iou = {(pair.one, pair.other): pair.iou for pair in pairs}
         iou.update({(other, one): value for (one, other), value in iou.items()})
-        labels = [mask_label(run, runs) for run in runs]
+        labels = [MaskOf.of(run).label for run in runs]
         body = [
             [label, *(digits(iou.get((run, other), 1.0)) for other in runs)]
             for label, run in zip(labels, runs)
         ]
-        about = f"{model}, {percent(sparsity)}"
-        tables.append(TextTable(f"IOU, {about}", ["mask", *labels], body))
+        tables.append(TextTable(f"IOU, {model}, {percent(sparsity)}", ["mask", *labels], body))
         groups: dict[str, list[float]] = {}
         for pair in pairs:
-            groups.setdefault(relation(MaskOf.of(pair.one), MaskOf.of(pair.other)), []).append(
-                pair.iou
-            )
-        start = [model, percent(sparsity)]
+            between = relation(MaskOf.of(pair.one), MaskOf.of(pair.other))
+            groups.setdefault(between, []).append(pair.iou)
         for between, values in groups.items():
-            mean = digits(sum(values) / len(values))
-            summary.append([*start, between, str(len(values)), mean, digits(min(values))])
-        summary.append([*start, CHANCE, "-", digits(chance(sparsity)), "-"])
+            numbers = [str(len(values)), digits(sum(values) / len(values)), digits(min(values))]
+            summary.append([model, percent(sparsity), between, *numbers])
+        summary.append([model, percent(sparsity), CHANCE, "-", digits(chance(sparsity)), "-"])
     header = ["model", "sparsity", "between", "pairs", "mean IOU", "lowest IOU"]
     return [*tables, TextTable("pairs", header, summary, 3)]
-
-
-def mask_label(run: str, runs: Sequence[str]) -> str:
-    """What distinguishes a mask from those that it is compared with."""
-    mask, masks = MaskOf.of(run), [MaskOf.of(one) for one in runs]
-    alike = [one for one in masks if one.method == mask.method]
-    trained = {one.method for one in masks} - {"mpi", "rp"}
-    several = mask.method != "mpi" and len({one.setup for one in alike}) > 1
-    parts = [mask.setup] if several or trained == {"omp"} == {mask.method} else []
-    if not parts or len(trained) > 1:
-        parts.insert(0, mask.title)
-    if len({one.seed for one in alike if one.setup == mask.setup}) > 1:
-        parts.append(f"seed {mask.seed}")
-    return " ".join(parts)
 
 
 def relation(one: MaskOf, other: MaskOf) -> str:
@@ -556,36 +517,6 @@ def relation(one: MaskOf, other: MaskOf) -> str:
     return f"{' and '.join(dict.fromkeys([one.title, other.title]))}, {where}"
 
 
-def initial_mask_tables(results: Results, name: str) -> list[TextTable]:
-    """IOU with MPI's mask, PARP's initial mask."""
-    groups: dict[tuple[str, str], list[float]] = {}
-    masks = {}
-    for pair in (pair for pairs in comparisons(results, name).values() for pair in pairs):
-        one, other = MaskOf.of(pair.one), MaskOf.of(pair.other)
-        if "mpi" in (one.method, other.method):
-            mask = other if one.method == "mpi" else one
-            masks[mask.setup, mask.setting] = (mask, pair.sparsity)
-            groups.setdefault((mask.setup, mask.setting), []).append(pair.iou)
-    order = list(dict.fromkeys(mask.method for mask, _ in masks.values()))
-    body = [
-        [
-            setup,
-            masks[setup, setting][0].title,
-            percent(masks[setup, setting][1]),
-            digits(sum(found) / len(found)),
-            digits(min(found)),
-            digits(chance(masks[setup, setting][1])),
-            str(len(found)),
-        ]
-        for (setup, setting), found in sorted(
-            groups.items(),
-            key=lambda item: (order.index(masks[item[0]][0].method), masks[item[0]][1]),
-        )
-    ]
-    header = ["setup", "method", "sparsity", "mean IOU", "lowest IOU", "by chance", "seeds"]
-    return [TextTable("IOU with MPI's mask", header, body, 2)]
-
-
 TABLES: dict[str, Callable[[Results, str], list[TextTable]]] = {
     "rates": rates_tables,
     "effects": effects_tables,
@@ -595,6 +526,5 @@ TABLES: dict[str, Callable[[Results, str], list[TextTable]]] = {
     "languages": language_tables,
     "transfer": transfer_tables,
     "overlap": overlap_tables,
-    "initial_mask": initial_mask_tables,
 }
 """By a target's `kind`."""

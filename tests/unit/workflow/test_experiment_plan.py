@@ -86,7 +86,7 @@ def test_the_shipped_plans_are_read(scale):
 
 
 def test_every_kind_can_be_shown():
-    assert set(TABLES) == {one.replace("views", "theta") for one in KIND_NAMES}
+    assert set(TABLES) == {one.replace("views", "theta") for one in KIND_NAMES} - {"initial_mask"}
 
 
 def test_cells_become_fine_tunings(tmp_path):
