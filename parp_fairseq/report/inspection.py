@@ -156,42 +156,36 @@ class Inspection:
 
     def render(self) -> str:
         """Lines and tables for people."""
-        whole, grid = self.whole, Grid.over(self.tensors)
-        lines = [f"{title + ':':<18}{value}" for title, value in self.origin.items()]
-        lines += [
-            f"{'file:':<18}{self.sizes['file bytes'] / 1e6:.1f} MB",
-            f"{'parameters:':<18}{self.sizes['parameters']:,}, prunable "
-            f"{self.sizes['prunable']:,} in {len(self.tensors)} tensors",
-            f"{'zeros:':<18}{whole.zeros:,} of the prunable, sparsity {whole.sparsity:.6f}",
-            f"{'magnitudes:':<18}of the others mean {whole.mean:#.4g}, smallest "
-            f"{whole.smallest:#.4g}, largest {whole.largest:#.4g}",
-        ]
+        whole, grid, sizes = self.whole, Grid.over(self.tensors), self.sizes
+        facts = {
+            **self.origin,
+            "file": f"{sizes['file bytes'] / 1e6:.1f} MB",
+            "parameters": f"{sizes['parameters']:,}, prunable {sizes['prunable']:,} in "
+            f"{len(self.tensors)} tensors",
+            "zeros": f"{whole.zeros:,} of the prunable, sparsity {whole.sparsity:.6f}",
+            "magnitudes": f"of the others mean {whole.mean:#.4g}, smallest {whole.smallest:#.4g}, "
+            f"largest {whole.largest:#.4g}",
+        }
         if self.not_finite:
             rest = len(self.not_finite) - _MOST_NAMED
-            named = ", ".join(self.not_finite[:_MOST_NAMED])
             more = f" and {rest} more tensors" if rest > 0 else ""
-            lines.append(f"{'not finite:':<18}NaN or infinity in {named}{more}")
+            named = ", ".join(self.not_finite[:_MOST_NAMED])
+            facts["not finite"] = f"NaN or infinity in {named}{more}"
         if self.threshold is not None:
-            lines.append(f"{'threshold:':<18}{self.threshold:#.4g}, the largest |w| last pruned")
-        if self.agreement is not None:
-            other = self.agreement
-            lines.append(
-                f"{'against:':<18}{other.path}: {other.agreed:,} of the {other.pruned:,} entries "
-                f"it prunes are zero here, {other.elsewhere:,} zeros elsewhere, IOU "
-                f"{other.iou:.6f}"
+            facts["threshold"] = f"{self.threshold:#.4g}, the largest |w| last pruned"
+        if (other := self.agreement) is not None:
+            facts["against"] = (
+                f"{other.path}: {other.agreed:,} of the {other.pruned:,} entries it prunes are "
+                f"zero here, {other.elsewhere:,} zeros elsewhere, IOU {other.iou:.6f}"
             )
+        lines = [f"{title + ':':<18}{value}" for title, value in facts.items()]
         if grid.layers:
-            tables = (
-                ("zeros, %", lambda part: f"{100 * part.sparsity:.2f}"),
-                ("mean |w| of what is not zero", lambda part: f"{part.mean:#.4g}"),
-            )
-            for title, cell in tables:
-                lines += ["", title, grid.render(lambda names, cell=cell: cell(self._over(names)))]
-        lines += [
-            f"{name}: {100 * self.tensors[name].sparsity:.2f}% zeros, mean |w| "
-            f"{self.tensors[name].mean:#.4g}"
-            for name in grid.others
-        ]
+            zeros = grid.render(lambda names: f"{100 * self._over(names).sparsity:.2f}")
+            means = grid.render(lambda names: f"{self._over(names).mean:#.4g}")
+            lines += ["", "zeros, %", zeros, "", "mean |w| of what is not zero", means]
+        for name in grid.others:
+            part = self.tensors[name]
+            lines.append(f"{name}: {100 * part.sparsity:.2f}% zeros, mean |w| {part.mean:#.4g}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -215,8 +209,8 @@ class Inspection:
         """Draw two maps of layers and kinds (PNG): zeros, and mean magnitudes of the others.
 
         Raises:
-            UserError: matplotlib is not installed, no weight stands in a layer, or the file cannot
-                be written.
+            UserError: matplotlib is not installed, no weight is in a layer, or the file cannot be
+                written.
         """
         from parp_fairseq.report.drawing import check_drawing
 
@@ -225,20 +219,18 @@ class Inspection:
 
         grid = Grid.over(self.tensors)
         if not grid.layers:
-            raise UserError(f"{self.path}: no prunable weight stands in a layer; nothing to draw")
+            raise UserError(f"{self.path}: no prunable weight is in a layer; nothing to draw")
         tall = 0.36 if len(grid.layers) <= _MOST_LABELLED_LAYERS else 0.22
         figure = Figure(figsize=(10, 1.8 + tall * len(grid.layers)), layout="constrained")
-        panels = figure.subplots(1, 2)
         figure.suptitle(f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros", fontsize=12)
-        sides = (
-            ("zeros, %", "cividis", lambda part: 100 * part.sparsity, "{:.1f}"),
-            ("mean |w| of what is not zero", "viridis", lambda part: part.mean, "{:.3g}"),
+        parts = [[self._over(grid.at(n, kind)) for kind in grid.kinds] for n in grid.layers]
+        zeros = [[100 * part.sparsity for part in line] for line in parts]
+        means = [[part.mean for part in line] for line in parts]
+        panels = (
+            ("zeros, %", zeros, "cividis", "{:.1f}"),
+            ("mean |w| of what is not zero", means, "viridis", "{:.3g}"),
         )
-        for axes, (title, colours, value, form) in zip(panels, sides):
-            values = [
-                [value(self._over(grid.at(layer, kind))) for kind in grid.kinds]
-                for layer in grid.layers
-            ]
+        for axes, (title, values, colours, form) in zip(figure.subplots(1, 2), panels):
             names = (grid.short_kinds, grid.layer_names)
             image = style.heat_map(axes, values, *names, form.format, cmap=colours)
             axes.set_title(title, fontsize=11)
