@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
-from paper_tables import (  # noqa: E402
+from paper_tables import (
+    HERE,
     NEVER,
     TABLES,
-    Cell,
     MaskOf,
     Results,
+    RunGroup,
     by_language,
     comparisons,
     effects_by_sparsity,
@@ -35,13 +32,13 @@ from paper_tables import (  # noqa: E402
     words,
 )
 
-from parp_fairseq.errors import UserError  # noqa: E402
-from parp_fairseq.files import write_lines  # noqa: E402
-from parp_fairseq.report import style  # noqa: E402
-from parp_fairseq.report.drawing import check_drawing, forest  # noqa: E402
-from parp_fairseq.report.rendering import TextTable  # noqa: E402
-from parp_fairseq.report.run_table import percent  # noqa: E402
-from parp_fairseq.report.statistics import (  # noqa: E402
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import write_lines
+from parp_fairseq.report import style
+from parp_fairseq.report.drawing import check_drawing, forest
+from parp_fairseq.report.rendering import TextTable
+from parp_fairseq.report.run_table import percent
+from parp_fairseq.report.statistics import (
     CONTRADICTED,
     INCONCLUSIVE,
     LEVEL,
@@ -115,8 +112,8 @@ def judge(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outco
 
 def _judge_seeds(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
     found = []
-    for setup, cells in results.cells(target).items():
-        by_setting = {cell.setting: cell for cell in cells}
+    for setup, groups in results.run_groups(target).items():
+        by_setting = {runs.setting: runs for runs in groups}
         sides = [by_setting.get(claim[side]) for side in ("better", "worse")]
         if None in sides or setup not in claim.get("setups", [setup]):
             continue
@@ -131,9 +128,9 @@ def _judge_seeds(results: Results, target: str, claim: Mapping[str, Any]) -> lis
     return found
 
 
-def _intervals(cell: Cell) -> list[tuple[float, float]]:
+def _intervals(runs: RunGroup) -> list[tuple[float, float]]:
     """The bootstrap interval over utterances of each seed."""
-    return [(one.rate_low, one.rate_high) for one in cell.scores(cell.splits[1]).values()]
+    return [(one.rate_low, one.rate_high) for one in runs.scores(runs.splits[1]).values()]
 
 
 def _judge_languages(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
@@ -248,7 +245,7 @@ def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, i
 
 def results_page(results: Results, page: Mapping[str, Any]) -> str:
     """RESULTS.md: the setups and questions of questions.yaml, the paper's claims, threats."""
-    count = sum(map(len, results.runs.values()))
+    count = sum(map(len, results.by_setting.values()))
     lines = [
         "# Results",
         "",
@@ -276,15 +273,15 @@ def results_page(results: Results, page: Mapping[str, Any]) -> str:
 
 def _setups(results: Results, about: Mapping[str, str]) -> list[str]:
     """A row for each setup, or group of setups that differ in their language only."""
-    groups: dict[str, list[Cell]] = {}
-    for setup, setting in results.runs:
+    groups: dict[str, list[RunGroup]] = {}
+    for setup, setting in results.by_setting:
         group = setup if setup in about else setup.rpartition("-")[0]
         if group not in about:
             raise UserError(f"questions.yaml: setups lacks {setup}")
-        groups.setdefault(group, []).append(results.cell(setup, setting))
+        groups.setdefault(group, []).append(results.run_group(setup, setting))
     return [
         f"| {group} | {text} | {groups[group][0].updates:,} | {groups[group][0].metric} | "
-        f"{sum(len(cell.by_seed) for cell in groups[group])} |"
+        f"{sum(len(runs.by_seed) for runs in groups[group])} |"
         for group, text in about.items()
     ]
 
@@ -320,8 +317,8 @@ def effect_rows(results: Results, targets: Sequence[str]) -> list[tuple[str, flo
     """(target, sparsity, its effects) of designs."""
     rows = []
     for name in targets:
-        ((_, cells),) = results.cells(name).items()
-        for sparsity, effects in effects_by_sparsity(cells).items():
+        ((_, groups),) = results.run_groups(name).items()
+        for sparsity, effects in effects_by_sparsity(groups).items():
             if effects is not None:
                 rows.append((name, sparsity, effects))
     return rows
@@ -394,25 +391,25 @@ def _claims(results: Results) -> list[str]:
 
 
 def _threats(results: Results, more: Sequence[str]) -> list[str]:
-    cells = [results.cell(*key) for key in results.runs]
+    groups = [results.run_group(*key) for key in results.by_setting]
     machines = Counter(
         next(iter(scores.values())).machine.split(",")[0]
-        for cell in cells
-        for scores in cell.by_seed.values()
+        for runs in groups
+        for scores in runs.by_seed.values()
     )
-    single = sum(len(cell.by_seed) == 1 for cell in cells)
+    single = sum(len(runs.by_seed) == 1 for runs in groups)
     entries = sorted({pair.entries for pair in results.masks})
-    updates = sorted({cell.updates for cell in cells})
-    synthetic = sum('"units"' not in cell.first.data for cell in cells)
+    updates = sorted({runs.updates for runs in groups})
+    synthetic = sum('"units"' not in runs.first.data for runs in groups)
     return [
         "## Threats to validity",
         "",
         f"- **Size.** The models have {entries[0]:,} to {entries[-1]:,} prunable weights; the "
         "paper's are larger by orders of magnitude.",
-        f"- **Speech.** {synthetic} of {len(cells)} settings were trained on synthetic speech.",
+        f"- **Speech.** {synthetic} of {len(groups)} settings were trained on synthetic speech.",
         f"- **Convergence.** Trainings take {updates[0]:,} to {updates[-1]:,} updates and end far "
         "from convergence: a method that learns faster looks better here.",
-        f"- **Seeds.** {single} of {len(cells)} settings have one seed.",
+        f"- **Seeds.** {single} of {len(groups)} settings have one seed.",
         "- **Machines.** Runs are reproducible on one kind of CPU; these were trained on "
         + ", ".join(f"{name} ({count} runs)" for name, count in sorted(machines.items()))
         + ". See [DIFFERENT.md](DIFFERENT.md).",
@@ -441,27 +438,27 @@ def draw_figures(results: Results, questions: Sequence[Mapping[str, Any]], folde
         draw(folder / f"{figure['file']}.png")
 
 
-def _estimate(cell: Cell) -> Estimate:
-    return Estimate.of(list(cell.rates().values()))
+def _estimate(runs: RunGroup) -> Estimate:
+    return Estimate.of(list(runs.rates().values()))
 
 
 def _draw_sparsity(results: Results, figure: Mapping[str, Any], file: Path) -> None:
     """Errors over sparsity, a line for each method."""
-    ((_, cells),) = results.cells(figure["target"]).items()
+    ((_, groups),) = results.run_groups(figure["target"]).items()
     drawn, axes = style.one_panel(height=4.6)
-    methods = list(dict.fromkeys(cell.first.method for cell in cells))
+    methods = list(dict.fromkeys(runs.first.method for runs in groups))
     for place, method in enumerate(methods):
-        chosen = sorted((c for c in cells if c.first.method == method), key=lambda c: c.setting)
+        chosen = sorted((c for c in groups if c.first.method == method), key=lambda c: c.setting)
         look = style.look_of(method)
         if method == "dense":
             style.baseline(axes, _estimate(chosen[0]).mean, look, method_title(method))
             continue
         # Side by side, so that intervals at the same sparsity can be seen.
         shift = 0.5 * (place - len(methods) / 2)
-        points = [(100 * cell.first.sparsity + shift, _estimate(cell)) for cell in chosen]
+        points = [(100 * runs.first.sparsity + shift, _estimate(runs)) for runs in chosen]
         style.curve(axes, points, look, method_title(method))
     axes.set_xlabel(style.SPARSITY_AXIS)
-    _finish(axes, cells[0])
+    _finish(axes, groups[0])
     style.save(drawn, file)
 
 
@@ -469,32 +466,32 @@ def _draw_intervals(results: Results, figure: Mapping[str, Any], file: Path) -> 
     """Errors over n, a line for each method, a panel for each target."""
     drawn, panels = style.panels(len(figure["targets"]))
     for axes, name in zip(panels, figure["targets"]):
-        ((setup, cells),) = results.cells(name).items()
+        ((setup, groups),) = results.run_groups(name).items()
         ticks: dict[int, str] = {}
-        for method in dict.fromkeys(cell.first.method for cell in cells):
-            chosen = [cell for cell in cells if cell.first.method == method]
+        for method in dict.fromkeys(runs.first.method for runs in groups):
+            chosen = [runs for runs in groups if runs.first.method == method]
             look = style.look_of(method)
             label = words(chosen[0].setting)
             if interval_of(chosen[0]) == "-":
                 style.baseline(axes, _estimate(chosen[0]).mean, look, label)
                 continue
             points = []
-            for cell in chosen:
-                n = interval_of(cell)
-                place = cell.updates if n == NEVER else int(n)
+            for runs in chosen:
+                n = interval_of(runs)
+                place = runs.updates if n == NEVER else int(n)
                 ticks[place] = n
-                points.append((place, _estimate(cell)))
+                points.append((place, _estimate(runs)))
             style.curve(axes, sorted(points, key=lambda point: point[0]), look, label)
         axes.set_xscale("log")
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.minorticks_off()
         axes.set_xlabel(f"updates between two prunings, {setup}")
-        _finish(axes, cells[0])
+        _finish(axes, groups[0])
     style.save(drawn, file)
 
 
-def _finish(axes: Axes, cell: Cell) -> None:
-    axes.set_ylabel(f"{cell.metric} on {cell.splits[1]} (%), lower is better")
+def _finish(axes: Axes, runs: RunGroup) -> None:
+    axes.set_ylabel(f"{runs.metric} on {runs.splits[1]} (%), lower is better")
     style.grid(axes)
     axes.legend(frameon=False, fontsize=9, title="mean, 95% t-interval", title_fontsize=8)
 

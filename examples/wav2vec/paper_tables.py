@@ -39,7 +39,7 @@ CHANCE = "independent random masks"
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunGroup:
     """Runs that differ in their seed only: seed → (split, checkpoint) → score."""
 
     setup: str
@@ -114,19 +114,21 @@ class Results:
         self.targets: dict[str, dict[str, Any]] = yaml.safe_load(
             (home / "claims.yaml").read_text(encoding="utf-8")
         )
-        self.runs: dict[tuple[str, str], dict[int, dict[tuple[str, str], Score]]] = {}
+        self.by_setting: dict[tuple[str, str], dict[int, dict[tuple[str, str], Score]]] = {}
         for score in scores:
-            seeds = self.runs.setdefault((score.setup, score.setting), {})
+            seeds = self.by_setting.setdefault((score.setup, score.setting), {})
             key = (score.split, score.checkpoint)
             if score.checkpoint.startswith("update"):
                 key = (score.weights, score.checkpoint)
             seeds.setdefault(score.seed, {})[key] = score
 
-    def cell(self, setup: str, setting: str, seeds: Iterable[int] | None = None) -> Cell | None:
+    def run_group(
+        self, setup: str, setting: str, seeds: Iterable[int] | None = None
+    ) -> RunGroup | None:
         """The runs of a setting; None where there are none (of these seeds)."""
-        found = self.runs.get((setup, setting), {})
+        found = self.by_setting.get((setup, setting), {})
         chosen = {seed: found[seed] for seed in found if seeds is None or seed in seeds}
-        return Cell(setup, setting, chosen) if chosen else None
+        return RunGroup(setup, setting, chosen) if chosen else None
 
     def target(self, name: str) -> dict[str, Any]:
         """What claims.yaml says of a target."""
@@ -134,17 +136,19 @@ class Results:
             raise UserError(f"no target {name!r}; choose from {', '.join(self.targets)}")
         return self.targets[name]
 
-    def cells(self, name: str) -> dict[str, list[Cell]]:
-        """Setup → its cells in the order of claims.yaml."""
+    def run_groups(self, name: str) -> dict[str, list[RunGroup]]:
+        """Setup → its runs in the order of claims.yaml."""
         target, found = self.target(name), {}
         rows = target.get("rows")
         for setup in target["setups"]:
-            settings = rows or [setting for one, setting in self.runs if one == setup]
+            settings = rows or [setting for one, setting in self.by_setting if one == setup]
             only = target.get("seeds_of", {}).get(setup, {})
-            cells = [self.cell(setup, one, only.get(one, target.get("seeds"))) for one in settings]
-            found[setup] = [cell for cell in cells if cell is not None]
+            groups = [
+                self.run_group(setup, one, only.get(one, target.get("seeds"))) for one in settings
+            ]
+            found[setup] = [runs for runs in groups if runs is not None]
         for setting in rows or ():
-            if not any(cell.setting == setting for cells in found.values() for cell in cells):
+            if not any(runs.setting == setting for groups in found.values() for runs in groups):
                 raise UserError(f"claims.yaml: {name}: no run {setting!r} in results/scores.csv")
         return found
 
@@ -172,45 +176,45 @@ def words(setting: str) -> str:
 def rates_tables(results: Results, name: str) -> list[TextTable]:
     """Errors on every split, a table for each setup."""
     tables = []
-    for setup, cells in results.cells(name).items():
-        splits = cells[0].splits
+    for setup, groups in results.run_groups(name).items():
+        splits = groups[0].splits
         body = []
-        for cell in cells:
-            row = [*cell.start, *map(cell.shown, splits)]
-            body.append([*row, str(len(cell.by_seed)), str(cell.fine_tunings)])
-        rates = (f"{cells[0].metric} {split}" for split in splits)
+        for runs in groups:
+            row = [*runs.start, *map(runs.shown, splits)]
+            body.append([*row, str(len(runs.by_seed)), str(runs.fine_tunings)])
+        rates = (f"{groups[0].metric} {split}" for split in splits)
         header = ["method", "sparsity", *rates, "seeds", "fine-tunings"]
         tables.append(TextTable(setup, header, body))
     return tables
 
 
-def design_of(cell: Cell) -> str | None:
-    """Which cell of the two by two design it is; None for GMP's own cubic ramp."""
-    method = METHODS[cell.first.method]
-    if method.ramps and cell.first.option_values.get("schedule", method.schedule) != "linear":
+def design_of(runs: RunGroup) -> str | None:
+    """Which part of the two by two design it is; None for GMP's own cubic ramp."""
+    method = METHODS[runs.first.method]
+    if method.ramps and runs.first.option_values.get("schedule", method.schedule) != "linear":
         return None
     return DESIGN[2 * method.ramps + (not method.static)]
 
 
-def effects_by_sparsity(cells: Sequence[Cell]) -> dict[float, Effects | None]:
+def effects_by_sparsity(groups: Sequence[RunGroup]) -> dict[float, Effects | None]:
     """The effects of a design at each of its sparsities."""
     found: dict[float, dict[str, dict[int, float]]] = {}
-    for cell in cells:
-        place = design_of(cell)
+    for runs in groups:
+        place = design_of(runs)
         if place is not None:
-            found.setdefault(cell.first.sparsity, {})[place] = cell.rates()
+            found.setdefault(runs.first.sparsity, {})[place] = runs.rates()
     return {sparsity: design_effects(rates) for sparsity, rates in sorted(found.items())}
 
 
 def effects_tables(results: Results, name: str) -> list[TextTable]:
     """The two by two design, and its effects."""
-    ((_, cells),) = results.cells(name).items()
-    metric, split = cells[0].metric, cells[0].splits[1]
+    ((_, groups),) = results.run_groups(name).items()
+    metric, split = groups[0].metric, groups[0].splits[1]
     body, effects = [], []
-    for cell in cells:
-        design = design_of(cell) or "ramp (cubic), static"
-        body.append([*cell.start, design, cell.shown(split), str(len(cell.by_seed))])
-    for sparsity, one in effects_by_sparsity(cells).items():
+    for runs in groups:
+        design = design_of(runs) or "ramp (cubic), static"
+        body.append([*runs.start, design, runs.shown(split), str(len(runs.by_seed))])
+    for sparsity, one in effects_by_sparsity(groups).items():
         if one is not None:
             values = (one.regrowth, one.schedule, one.interaction)
             row = [percent(sparsity), *(value.shown(signed=True) for value in values)]
@@ -225,22 +229,22 @@ def effects_tables(results: Results, name: str) -> list[TextTable]:
 
 def theta_tables(results: Results, name: str) -> list[TextTable]:
     """Errors of m⊙θ, and of the θ that the paper's scripts keep; then both over the updates."""
-    ((_, cells),) = results.cells(name).items()
-    metric, (valid, split, *_) = cells[0].metric, cells[0].splits
+    ((_, groups),) = results.run_groups(name).items()
+    metric, (valid, split, *_) = groups[0].metric, groups[0].splits
     body, course = [], []
-    for cell in cells:
-        kept = list(cell.scores(split, "kept").values())
-        row = [method_title(cell.first.method), percent(cell.first.sparsity)]
-        row += [str(cell.first.option_values["interval"])]
-        row += [cell.shown(split, which) for which in ("last", "best", "kept")]
+    for runs in groups:
+        kept = list(runs.scores(split, "kept").values())
+        row = [method_title(runs.first.method), percent(runs.first.sparsity)]
+        row += [str(runs.first.option_values["interval"])]
+        row += [runs.shown(split, which) for which in ("last", "best", "kept")]
         row += [", ".join(str(score.update) for score in kept)]
         row += [percent(sum(score.zeros or 0.0 for score in kept) / len(kept))]
-        body.append([*row, str(len(cell.by_seed))])
-        for seed, scores in cell.by_seed.items():
+        body.append([*row, str(len(runs.by_seed))])
+        for seed, scores in runs.by_seed.items():
             for (weights, checkpoint), score in scores.items():
                 if checkpoint.startswith("update") and weights == THETA:
                     other = scores[SUBNETWORK, checkpoint].rate
-                    row = [words(cell.setting), str(seed), str(score.update)]
+                    row = [words(runs.setting), str(seed), str(score.update)]
                     course.append([*row, f"{other:.1f}", f"{score.rate:.1f}"])
     header = ["method", "sparsity", "n", "m⊙θ, last", "m⊙θ, best", "θ, kept"]
     header += ["kept at update", "zeros in θ kept", "seeds"]
@@ -251,68 +255,68 @@ def theta_tables(results: Results, name: str) -> list[TextTable]:
     ]
 
 
-def interval_of(cell: Cell) -> str:
+def interval_of(runs: RunGroup) -> str:
     """n, the updates between two prunings; "-" where the mask is static, or "never"."""
-    method = METHODS.get(cell.first.method)
+    method = METHODS.get(runs.first.method)
     if method is None or method.first is None or (method.static and not method.ramps):
         return "-"
-    n = int(cell.first.option_values.get("interval", INTERVAL))
-    return NEVER if n >= cell.updates else str(n)
+    n = int(runs.first.option_values.get("interval", INTERVAL))
+    return NEVER if n >= runs.updates else str(n)
 
 
 def interval_tables(results: Results, name: str) -> list[TextTable]:
     """Errors by n."""
-    ((setup, cells),) = results.cells(name).items()
-    methods = list(dict.fromkeys(cell.first.method for cell in cells))
+    ((setup, groups),) = results.run_groups(name).items()
+    methods = list(dict.fromkeys(runs.first.method for runs in groups))
 
-    def order(cell: Cell) -> tuple[int, float, int]:
-        n = interval_of(cell)
-        number = cell.updates if n == NEVER else 0 if n == "-" else int(n)
-        return methods.index(cell.first.method), cell.first.sparsity, number
+    def order(runs: RunGroup) -> tuple[int, float, int]:
+        n = interval_of(runs)
+        number = runs.updates if n == NEVER else 0 if n == "-" else int(n)
+        return methods.index(runs.first.method), runs.first.sparsity, number
 
     body = []
-    for cell in sorted(cells, key=order):
-        n = interval_of(cell)
-        prunings = {"dense": "0"}.get(cell.first.method, "1") if n == "-" else "2"
+    for runs in sorted(groups, key=order):
+        n = interval_of(runs)
+        prunings = {"dense": "0"}.get(runs.first.method, "1") if n == "-" else "2"
         if n not in ("-", NEVER):
-            prunings = str(1 + -(-cell.updates // int(n)))
-        row = [method_title(cell.first.method), percent(cell.first.sparsity), n, prunings]
-        body.append([*row, *map(cell.shown, cell.splits), str(len(cell.by_seed))])
-    rates = (f"{cells[0].metric} {split}" for split in cells[0].splits)
+            prunings = str(1 + -(-runs.updates // int(n)))
+        row = [method_title(runs.first.method), percent(runs.first.sparsity), n, prunings]
+        body.append([*row, *map(runs.shown, runs.splits), str(len(runs.by_seed))])
+    rates = (f"{groups[0].metric} {split}" for split in groups[0].splits)
     return [TextTable(setup, ["method", "sparsity", "n", "prunings", *rates, "seeds"], body)]
 
 
 def effort_tables(results: Results, name: str) -> list[TextTable]:
     """Fine-tunings, minutes of training and errors."""
-    ((setup, cells),) = results.cells(name).items()
-    split, body = cells[0].splits[1], []
-    for cell in cells:
-        scores = cell.scores(split)
+    ((setup, groups),) = results.run_groups(name).items()
+    split, body = groups[0].splits[1], []
+    for runs in groups:
+        scores = runs.scores(split)
         times = [score.minutes for score in scores.values()]
-        if cell.first.method == "omp":
-            dense = {seed: results.cell(setup, "dense", [seed]) for seed in scores}
+        if runs.first.method == "omp":
+            dense = {seed: results.run_group(setup, "dense", [seed]) for seed in scores}
             times = [score.minutes + dense[seed].first.minutes for seed, score in scores.items()]
         found = (re.search(r"load ([\d.]+)", score.machine) for score in scores.values())
         loads = [float(load[1]) for load in found if load]
         shown = f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-"
-        row = [*cell.start, str(cell.fine_tunings), f"{min(times):.1f}", f"{max(times):.1f}"]
-        body.append([*row, shown, cell.shown(split), str(len(times))])
+        row = [*runs.start, str(runs.fine_tunings), f"{min(times):.1f}", f"{max(times):.1f}"]
+        body.append([*row, shown, runs.shown(split), str(len(times))])
     header = ["method", "sparsity", "fine-tunings", "minutes, quickest seed", "slowest"]
-    header += ["load of the machine", f"{cells[0].metric} {split}", "seeds"]
+    header += ["load of the machine", f"{groups[0].metric} {split}", "seeds"]
     return [TextTable(setup, header, body)]
 
 
-def by_language(results: Results, name: str) -> dict[str, dict[str, dict[str, Cell | Any]]]:
-    """Group of setups → setting → language → (cell, test set)."""
+def by_language(results: Results, name: str) -> dict[str, dict[str, dict[str, RunGroup | Any]]]:
+    """Group of setups → setting → language → (runs, test set)."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for setup, cells in results.cells(name).items():
-        for cell in cells:
-            tests = cell.splits[1:]
+    for setup, groups in results.run_groups(name).items():
+        for runs in groups:
+            tests = runs.splits[1:]
             group = setup if len(tests) > 1 else setup.rpartition("-")[0]
             for split in tests:
                 language = split.partition("-")[2] or setup.rpartition("-")[2]
-                row = found.setdefault(group, {}).setdefault(cell.setting, {})
-                row[language] = (cell, cell.rates(split))
+                row = found.setdefault(group, {}).setdefault(runs.setting, {})
+                row[language] = (runs, runs.rates(split))
     return found
 
 
@@ -322,12 +326,12 @@ def language_tables(results: Results, name: str) -> list[TextTable]:
     for group, rows in by_language(results, name).items():
         body = []
         for row in rows.values():
-            cell = next(iter(row.values()))[0]
+            runs = next(iter(row.values()))[0]
             rates = [sum(found.values()) / len(found) for _, found in row.values()]
             shown = (f"{rate:.1f}" for rate in (*rates, sum(rates) / len(rates)))
-            body.append([*cell.start, *shown, str(min(len(found) for _, found in row.values()))])
+            body.append([*runs.start, *shown, str(min(len(found) for _, found in row.values()))])
         header = ["method", "sparsity", *next(iter(rows.values())), "average", "seeds"]
-        tables.append(TextTable(f"{cell.metric} on the test sets, {group}", header, body))
+        tables.append(TextTable(f"{runs.metric} on the test sets, {group}", header, body))
     return tables
 
 
@@ -374,22 +378,22 @@ def transfers(results: Results, name: str) -> list[Transfer]:
     """The matrices of a target, one for each pre-trained model."""
     found: dict[str, tuple[list[str], dict[tuple[str, str, str], dict[int, float]]]] = {}
     seeds, sparsity = results.target(name)["seeds"], results.target(name)["sparsity"]
-    for setup, cells in results.cells(name).items():
-        targets, rates = found.setdefault(Path(cells[0].first.model).stem, ([], {}))
+    for setup, groups in results.run_groups(name).items():
+        targets, rates = found.setdefault(Path(groups[0].first.model).stem, ([], {}))
         targets.append(setup)
-        for cell in cells:
-            first = cell.first
+        for runs in groups:
+            first = runs.first
             if first.sparsity != sparsity:
                 continue
             way, source = "static" if METHODS[first.method].static else "parp", None
             if first.method == "omp":
                 source = setup
             elif first.source:
-                source = ANOTHER_SEED if "another seed" in cell.setting else first.source
+                source = ANOTHER_SEED if "another seed" in runs.setting else first.source
             elif first.method == "rp" or first.option_values.get("initial") == "random":
                 source = RANDOM
             if source is not None:
-                chosen = {seed: rate for seed, rate in cell.rates().items() if seed in seeds}
+                chosen = {seed: rate for seed, rate in runs.rates().items() if seed in seeds}
                 rates[way, source, setup] = chosen
     return [Transfer(model, tuple(names), rates) for model, (names, rates) in found.items()]
 
@@ -397,7 +401,7 @@ def transfers(results: Results, name: str) -> list[Transfer]:
 def transfer_tables(results: Results, name: str) -> list[TextTable]:
     """Errors, and their change against the target's own mask."""
     tables = []
-    metric = next(iter(results.cells(name).values()))[0].metric
+    metric = next(iter(results.run_groups(name).values()))[0].metric
     for one in transfers(results, name):
         about = f"{one.model}, {percent(results.target(name)['sparsity'])}"
         header = ["mask of", *one.targets]

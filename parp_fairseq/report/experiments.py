@@ -1,4 +1,4 @@
-"""Which runs are one experiment under several seeds, and what tells experiments apart."""
+"""Which runs are one experiment under several seeds, and what distinguishes experiments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Source(NamedTuple):
 
     Attributes:
         experiment: of a file that another run left that run's experiment, whatever its seed; of
-            any other its path, numbers behind "seed" apart. Empty where there is no file.
+            any other its path, except for numbers behind "seed". Empty where there is no file.
         name: a short name.
     """
 
@@ -60,7 +60,7 @@ class Source(NamedTuple):
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The settings that tell experiments apart, by full key."""
+    """The settings that distinguish experiments, by full key."""
     return {
         key: value
         for key, value in flat(run.record["config"]).items()
@@ -71,8 +71,8 @@ def settings_of(run: Run) -> dict[str, Any]:
 def experiment_of(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
     """What runs must share to be one experiment under several seeds.
 
-    That is their settings but for the seed, what their data and pre-trained model held, and the
-    experiments that their masks and first weights come from.
+    That is their settings but for the seed, the content of their data and pre-trained model, and
+    the experiments that their masks and first weights come from.
     """
     contents = _contents(run)
     settings = {k: v for k, v in settings_of(run).items() if _BY_CONTENT.get(k) not in contents}
@@ -142,7 +142,7 @@ def _short(value: Any, values: Sequence[Any]) -> Any:
 
 
 def title_of(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
-    """The method as people call it, with what tells a run from others of its sparsity.
+    """The method as people call it, with what distinguishes a run from others of its sparsity.
 
     Args:
         run: a run.

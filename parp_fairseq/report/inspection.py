@@ -102,7 +102,7 @@ class Magnitudes:
 
 @dataclass(frozen=True)
 class Agreement:
-    """A checkpoint's zeros beside what a mask, or another checkpoint, prunes.
+    """A checkpoint's zeros next to what a mask, or another checkpoint, prunes.
 
     Attributes:
         path: the other's file.
@@ -134,7 +134,7 @@ class Inspection:
         sizes: "file bytes", "parameters", "prunable", in that order.
         tensors: canonical name → magnitudes, for every prunable tensor.
         threshold: the largest |w| that the last pruning took, where the checkpoint keeps it.
-        agreement: with the mask or checkpoint it was held against.
+        agreement: with the mask or checkpoint it was compared with.
     """
 
     path: Path
@@ -308,7 +308,7 @@ def _scope_of(state: Mapping[str, Any]) -> Scope:
 
 
 def _of(pick: Callable[[list[float]], float], values: list[float]) -> float:
-    """The smallest or largest; 0.0 of none, NaN where one is, wherever it stands."""
+    """The smallest or largest; 0.0 of none, NaN where one is."""
     if any(map(math.isnan, values)):
         return math.nan
     return pick(values) if values else 0.0

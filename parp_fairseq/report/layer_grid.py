@@ -25,7 +25,7 @@ class Grid:
     """Tensors grouped by layer and kind of matrix.
 
     Attributes:
-        layers: numbers of the layers, rising.
+        layers: numbers of the layers, in order.
         kinds: kinds of matrix: attention first, then feed-forward, then any other.
         names: place → the names of the tensors there: a weight, and its bias where both count.
         others: names of tensors outside the layers.

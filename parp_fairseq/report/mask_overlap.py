@@ -40,7 +40,7 @@ _BAR = {"leave": False, "delay": 2.0, "disable": None}
 
 @dataclass(frozen=True)
 class NamedMask:
-    """A mask, its file, and a short name that tells it from the others."""
+    """A mask, its file, and a short name that distinguishes it."""
 
     label: str
     path: Path
@@ -88,7 +88,7 @@ class Overlaps:
     Attributes:
         masks: in the order given.
         matrix: IOU in [0, 1], row and column in that order.
-        layers: number of a layer → the same matrix over that layer alone.
+        layers: number of a layer → the same matrix over that layer only.
     """
 
     masks: tuple[NamedMask, ...]
@@ -199,7 +199,7 @@ def read_masks(
 
     A checkpoint's mask is the one that its pruning state holds; without one, as in an export, what
     is not zero. A
-    run's folder gives its first mask and those of its checkpoints, in the order of updates.
+    run's folder gives its initial mask and those of its checkpoints, in the order of updates.
 
     Args:
         sources: files and folders.
@@ -230,7 +230,7 @@ def read_masks(
 
 
 def short_names(paths: Sequence[PathLike]) -> list[str]:
-    """Names that tell files apart: what their paths do not share, or the bare name.
+    """Names that distinguish files: what their paths do not share, or the bare name.
 
     >>> short_names(["runs/es/mask.safetensors", "runs/fr/mask.safetensors"])
     ['es', 'fr']

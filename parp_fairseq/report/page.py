@@ -47,7 +47,7 @@ def render_page(
         folder: where the PNGs are.
         title: the page's heading.
         introduction: a paragraph below it, plain text.
-        before_commands: what stands before the commands that repeat the runs, such as A=1.
+        before_commands: what precedes the commands that repeat the runs, such as A=1.
     """
     parts = [f"<h1>{escape(title)}</h1>"]
     if introduction:

@@ -52,9 +52,9 @@ def make_report(
     are looked for in its `eval/*.json`, as `parp eval --json` writes them. `out` gets
     `report.html` (one file with everything in it), `table.txt`, `table.md`, `table.csv`,
     `report.json` (with digests of the other files) and the figures, all or none. `notes` are
-    lines to stand below the table, `before_commands` stands before each command on the page.
+    lines below the table, `before_commands` precedes each command on the page.
 
-    A report that is in `out` already is made anew; one that was changed with `force` only.
+    A report that is in `out` already is made again; one that was changed with `force` only.
 
     Raises:
         UserError: no runs, damaged records, no matplotlib (with `out`), or `out` cannot be

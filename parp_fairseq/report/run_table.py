@@ -48,7 +48,7 @@ class TableRow:
 
     Attributes:
         method: `task.prune.method`.
-        title: the method as people call it, with what else tells it from its neighbours.
+        title: the method as people call it, with what else distinguishes it.
         sparsity: in [0, 1].
         rates: split → percent errors.
         fine_tunings: how many the result takes, its own included.
@@ -122,7 +122,7 @@ def build_table(runs: Sequence[Run]) -> Table:
     """Group runs that differ in nothing but their seed, and count their errors.
 
     Errors on a validation set are those of `parp eval` where every finished run has them, else
-    those that training logged after its last update. Runs under way are set apart.
+    those that training logged after its last update. Unfinished runs are listed separately.
     """
     finished = [run for run in runs if run.finished]
     valid = tuple(dict.fromkeys(split for run in finished for split in run.valid_splits))
