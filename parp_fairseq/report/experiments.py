@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.runs.reading import Run, read_run, source_record
+from parp_fairseq.runs.reading import SOURCES, Run, read_run, sources_of
 from parp_fairseq.runs.settings import flat, is_path
 
 # What may differ between two runs of one setting: the seed, where things lie, what is shown.
@@ -38,20 +38,14 @@ _BY_CONTENT = {
     "task.data": "the training set's audio",
     "model.w2v_path": "model.w2v_path",
 }
-# Files that other runs may have left → what to call them.
-_SOURCES = {
-    "task.prune.mask": "mask",
-    "task.prune.initial": "mask",
-    "checkpoint.finetune_from_model": "weights",
-}
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """Where a file that a run builds on comes from.
 
     Attributes:
         experiment: of a file that another run left that run's experiment, whatever its seed; of
-            any other its path, except for numbers behind "seed". Empty where there is no file.
+            any other its path, except for numbers behind "seed".
         name: a short name.
     """
 
@@ -68,7 +62,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     }
 
 
-def experiment_of(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
+def experiment_of(run: Run, origins: Mapping[str, Origin]) -> tuple[Any, ...]:
     """What runs must share to be one experiment under several seeds.
 
     That is their settings but for the seed, the content of their data and pre-trained model, and
@@ -78,7 +72,8 @@ def experiment_of(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
     settings = {k: v for k, v in settings_of(run).items() if _BY_CONTENT.get(k) not in contents}
     if run.method == "dense":
         settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    described = (settings, contents, [source.experiment for source in sources.values()])
+    experiments = {key: origin.experiment for key, origin in origins.items()}
+    described = (settings, contents, experiments)
     return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
 
 
@@ -95,22 +90,24 @@ def _contents(run: Run) -> dict[str, str]:
     }
 
 
-def sources_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Source]:
-    """Where the files that each of _SOURCES names come from; `above`: the runs that build on it."""
-    return {key: _source(run, key, above) for key in _SOURCES}
+def origins_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Origin]:
+    """Where the files come from that a run builds on, by option.
 
-
-def _source(run: Run, key: str, above: tuple[Path, ...]) -> Source:
-    path = run.option(key)
-    if not path or (key == "task.prune.initial" and not is_path(path)):
-        return Source("", "")
-    record = source_record(run, Path(path))
-    here = run.folder.resolve()
-    if record is not None and record.resolve().parent.parent not in (*above, here):
-        source = read_run(record)
-        name = f"{source.method} on {Path(str(source.option('task.data'))).name}"
-        return Source(json.dumps(experiment_of(source, sources_of(source, (*above, here)))), name)
-    return Source(re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name)
+    Args:
+        run: a run.
+        above: folders of the runs that build on it.
+    """
+    here = (*above, run.folder.resolve())
+    found = {}
+    for key, source in sources_of(run).items():
+        if source.record is not None and source.record.parent.parent not in here:
+            other = read_run(source.record)
+            name = f"{other.method} on {Path(str(other.option('task.data'))).name}"
+            found[key] = Origin(json.dumps(experiment_of(other, origins_of(other, here))), name)
+        else:
+            path = re.sub(r"(?<=seed)\d+", "*", str(source.path))
+            found[key] = Origin(path, source.path.name)
+    return found
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
@@ -141,25 +138,24 @@ def _short(value: Any, values: Sequence[Any]) -> Any:
     return os.path.relpath(value, os.path.dirname(folder) if folder in values else folder)
 
 
-def title_of(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
+def title_of(run: Run, groups: Sequence[Run], origins: Mapping[int, Mapping[str, Origin]]) -> str:
     """The method as people call it, with what distinguishes a run from others of its sparsity.
 
     Args:
         run: a run.
         groups: one run of each experiment.
-        sources: `sources_of` each of these, by the run's id().
+        origins: `origins_of` each of these, by the run's id().
     """
     title = METHODS[run.method].title if run.method in METHODS else run.method
     alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
-    varied = [key for key in differing_keys(alike) if key not in ALWAYS_SHOWN]
     values = [
         f"{key.rsplit('.', 1)[-1]}={_short(run.option(key), [one.option(key) for one in alike])}"
-        for key in varied
+        for key in differing_keys(alike)
+        if key not in ALWAYS_SHOWN
     ]
-    for key, kind in _SOURCES.items():
-        source = sources[id(run)][key]
-        if source.experiment and len({sources[id(o)][key].experiment for o in alike}) > 1:
-            values.append(f"{kind} of {source.name}")
-    if not values:
-        return title
-    return f"{title} ({', '.join(values)})"
+    for key, kind in SOURCES.items():
+        found = [origins[id(other)].get(key) for other in alike]
+        own = origins[id(run)].get(key)
+        if own and len({origin and origin.experiment for origin in found}) > 1:
+            values.append(f"{kind} of {own.name}")
+    return f"{title} ({', '.join(values)})" if values else title

@@ -12,7 +12,7 @@ from parp_fairseq.report.experiments import (
     ALWAYS_SHOWN,
     differing_keys,
     experiment_of,
-    sources_of,
+    origins_of,
     title_of,
 )
 from parp_fairseq.runs.reading import Run, cost
@@ -140,10 +140,10 @@ def build_table(runs: Sequence[Run]) -> Table:
     for split in sorted(tests):
         rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
 
-    sources = {id(run): sources_of(run) for run in finished}
+    origins = {id(run): origins_of(run) for run in finished}
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in finished:
-        groups.setdefault(experiment_of(run, sources[id(run)]), []).append(run)
+        groups.setdefault(experiment_of(run, origins[id(run)]), []).append(run)
     shared = differing_keys([members[0] for members in groups.values()])
     rows = []
     for members in groups.values():
@@ -156,7 +156,7 @@ def build_table(runs: Sequence[Run]) -> Table:
         rows.append(
             TableRow(
                 method=first.method,
-                title=title_of(first, [g[0] for g in groups.values()], sources),
+                title=title_of(first, [g[0] for g in groups.values()], origins),
                 sparsity=first.sparsity,
                 rates={split: spread for split, spread in spreads.items() if spread is not None},
                 fine_tunings=max(c.fine_tunings for c in costs),

@@ -185,47 +185,56 @@ class Cost:
     complete: bool
 
 
-def cost(run: Run) -> Cost:
-    """Count the fine-tunings behind a run, following its mask and its first weights.
-
-    A run builds on another through `task.prune.mask` or `task.prune.initial` (OMP's mask comes
-    from a fine-tuned model) and through `checkpoint.finetune_from_model`. `complete` is False
-    where one of those runs is no longer there: OMP still counts 2, but the minutes are its own.
-    """
-    return _cost(run, frozenset())
+SOURCES = {
+    "task.prune.mask": "mask",
+    "task.prune.initial": "mask",
+    "checkpoint.finetune_from_model": "weights",
+}
+"""Options that may name a file that another run left, and what to call it."""
 
 
-def source_record(run: Run, path: Path) -> Path | None:
-    """The record of the run that left a file, where there is one."""
-    # A relative path means the folder that the command was given in; the runs may have moved
-    # together since.
-    folders = [Path(run.option("task.folder") or "."), *run.folder.resolve().parents]
-    for folder in folders:
-        record = (folder / path).parent / RUN_FILE
-        if record.is_file():
-            return record
-    return None
+@dataclass(frozen=True)
+class Source:
+    """A file that a run builds on, and the record of the run that left it, if there is one."""
+
+    path: Path
+    record: Path | None
 
 
-def _cost(run: Run, above: frozenset[Path]) -> Cost:
-    fine_tunings, minutes, complete = 1, run.log.minutes, True
-    sources: dict[Path, None] = {}
-    for key in ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model"):
+def sources_of(run: Run) -> dict[str, Source]:
+    """The files that the options in `SOURCES` name, by option."""
+    found = {}
+    for key in SOURCES:
         path = run.option(key)
-        if not path or (key == "task.prune.initial" and not is_path(path)):
-            continue
-        record = source_record(run, Path(path))
-        if record is not None:
-            sources[record.resolve()] = None
+        if path and (key != "task.prune.initial" or is_path(path)):
+            # Relative paths are resolved against the folder of the command; the runs may have
+            # moved together since.
+            folders = [Path(run.option("task.folder") or "."), *run.folder.resolve().parents]
+            records = ((folder / path).parent / RUN_FILE for folder in folders)
+            record = next((record for record in records if record.is_file()), None)
+            found[key] = Source(Path(path), record.resolve() if record else None)
+    return found
+
+
+def cost(run: Run, above: frozenset[Path] = frozenset()) -> Cost:
+    """Count the fine-tunings behind a run: its own, and those that its `sources_of` come from.
+
+    `complete` is False where the run that left a mask is no longer there: OMP still counts 2, but
+    the minutes are its own. `above` are the runs that build on this one.
+    """
+    fine_tunings, minutes, complete = 1, run.log.minutes, True
+    records: dict[Path, None] = {}
+    for key, source in sources_of(run).items():
+        if source.record is not None:
+            records[source.record] = None
         elif key == "task.prune.mask" and run.method in METHODS:
             known = METHODS[run.method].fine_tunings or 1
             fine_tunings, complete = max(fine_tunings, known), complete and known == 1
     seen = above | {run.folder.resolve()}
-    for record in sources:
-        if record.parent.parent in seen:
-            continue
-        below = _cost(read_run(record), seen)
-        fine_tunings += below.fine_tunings
-        minutes += below.minutes
-        complete = complete and below.complete
+    for record in records:
+        if record.parent.parent not in seen:
+            below = cost(read_run(record), seen)
+            fine_tunings += below.fine_tunings
+            minutes += below.minutes
+            complete = complete and below.complete
     return Cost(fine_tunings, minutes, complete)
