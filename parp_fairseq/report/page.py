@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.drawing import Picture
@@ -55,34 +54,28 @@ def render_page(
     if table.rows:
         parts += [_table(table), _list(table.notes)]
     if table.unfinished:
-        parts.append("<h2>Unfinished</h2>")
-        parts.append(
-            _list(
-                [
-                    f"{run.folder}: {run.log.updates:,} of {run.total_updates:,} updates"
-                    for run in table.unfinished
-                ]
-            )
-        )
+        runs = table.unfinished
+        lines = [f"{r.folder}: {r.log.updates:,} of {r.total_updates:,} updates" for r in runs]
+        parts += ["<h2>Unfinished</h2>", _list(lines)]
     for picture in pictures:
         image = base64.b64encode((folder / picture.name).read_bytes()).decode("ascii")
         parts.append(
-            f"<h2>{escape(picture.title)}</h2>\n<figure><img alt={_quoted(picture.title)} "
-            f'src="data:image/png;base64,{image}">'
+            f"<h2>{escape(picture.title)}</h2>\n<figure>"
+            f'<img alt="{escape(picture.title)}" src="data:image/png;base64,{image}">'
             f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
         )
-    methods = [m for m in METHODS if any(row.method == m for row in table.rows)]
-    if methods:
-        titles = {row.method: row.title.split(" (")[0] for row in table.rows}
+    titles = {row.method: row.title.split(" (")[0] for row in table.rows}
+    known = [method for method in METHODS if method in titles]
+    if known:
         parts.append("<h2>The methods</h2>\n<dl>")
         parts += [
-            f"<dt>{escape(titles[m])}</dt><dd>{escape(METHODS[m].about)}</dd>" for m in methods
+            f"<dt>{escape(titles[method])}</dt><dd>{escape(METHODS[method].about)}</dd>"
+            for method in known
         ]
         parts.append("</dl>")
         parts.append("<p>Method and names: PARP (Prune, Adjust and Re-Prune), NeurIPS 2021.</p>")
     if table.rows:
-        parts += _commands(table, before_commands)
-        parts += _versions([run for row in table.rows for run in row.runs])
+        parts += [*_commands(table, before_commands), *_versions(table)]
     body = "\n".join(parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -93,30 +86,17 @@ def render_page(
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    lines = [
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for cells in table.cells()
-    ]
-    return (
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
-        + "\n".join(lines)
-        + ("\n</tbody>\n</table>")
-    )
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    rows = "\n".join(line(cells, "td") for cells in table.cells())
+    head = line(table.header, "th")
+    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
 def _list(lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def repeat_line(run: Run) -> str:
-    """The command that repeats a run, as it is typed in a shell; empty where it is not known."""
-    command = [str(part) for part in run.record.get("command") or []]
-    if not command:
-        return ""
-    return shlex.join([Path(command[0]).name, *command[1:]])
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 def _commands(table: Table, before: str) -> list[str]:
@@ -125,26 +105,26 @@ def _commands(table: Table, before: str) -> list[str]:
     if len(folders) == 1 and "" not in folders:
         folder = shlex.join(["cd", folders.pop()])
         parts.append(
-            f"<pre>{escape(folder)}</pre>\n<p>A run that is there is kept: give another "
-            "hydra.run.dir to train it anew.</p>"
+            f"<pre>{escape(folder)}</pre>\n<p>An existing run is kept: give another "
+            "hydra.run.dir to train it again.</p>"
         )
     for row in table.rows:
         lines = [f"{before} {line}".strip() for r in row.runs if (line := repeat_line(r))]
         if lines:
-            text = "\n".join(lines)
-            parts.append(f"<p><b>{escape(row.label)}</b></p>\n<pre>{escape(text)}</pre>")
+            text = escape("\n".join(lines))
+            parts.append(f"<p><b>{escape(row.label)}</b></p>\n<pre>{text}</pre>")
     return parts
 
 
-def _versions(runs: Sequence[Run]) -> list[str]:
-    lines: dict[str, None] = {}
-    for run in runs:
-        versions: Mapping[str, Any] = run.record.get("versions") or {}
-        line = ", ".join(f"{name} {version}" for name, version in versions.items())
-        if line:
-            lines[line] = None
-    return [f'<p class="notes">Made with {escape(line)}</p>' for line in lines]
+def repeat_line(run: Run) -> str:
+    """The command that repeats a run, as it is typed in a shell; empty where it is not known."""
+    command = [str(part) for part in run.record.get("command") or []]
+    return shlex.join([Path(command[0]).name, *command[1:]]) if command else ""
 
 
-def _quoted(text: str) -> str:
-    return f'"{escape(text, quote=True)}"'
+def _versions(table: Table) -> list[str]:
+    found = [run.record.get("versions") or {} for row in table.rows for run in row.runs]
+    lines = (", ".join(f"{name} {version}" for name, version in one.items()) for one in found)
+    return [
+        f'<p class="notes">Made with {escape(line)}</p>' for line in dict.fromkeys(lines) if line
+    ]

@@ -9,7 +9,6 @@ from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.experiments import (
-    ALWAYS_SHOWN,
     differing_keys,
     experiment_of,
     origins_of,
@@ -144,59 +143,49 @@ def build_table(runs: Sequence[Run]) -> Table:
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in finished:
         groups.setdefault(experiment_of(run, origins[id(run)]), []).append(run)
-    shared = differing_keys([members[0] for members in groups.values()])
     rows = []
     for members in groups.values():
         members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
         costs = [cost(run) for run in members]
-        first = members[0]
         spreads = {
             split: Spread.over(by_run[id(r)] for r in members) for split, by_run in rates.items()
         }
-        rows.append(
-            TableRow(
-                method=first.method,
-                title=title_of(first, [g[0] for g in groups.values()], origins),
-                sparsity=first.sparsity,
-                rates={split: spread for split, spread in spreads.items() if spread is not None},
-                fine_tunings=max(c.fine_tunings for c in costs),
-                minutes=Spread.over(c.minutes for c in costs),
-                runs=tuple(members),
-            )
+        row = TableRow(
+            method=members[0].method,
+            title=title_of(members[0], [group[0] for group in groups.values()], origins),
+            sparsity=members[0].sparsity,
+            rates={split: spread for split, spread in spreads.items() if spread is not None},
+            fine_tunings=max(c.fine_tunings for c in costs),
+            minutes=Spread.over(c.minutes for c in costs),
+            runs=tuple(members),
         )
+        rows.append(row)
         if not all(c.complete for c in costs):
             notes.append(
-                f"{rows[-1].label}: the run that its mask comes from is not there, so its minutes "
-                "are not counted"
+                f"{row.label}: the run that its mask comes from is missing, so its minutes are not "
+                "counted"
             )
+    places = {method: place for place, method in enumerate(METHODS)}
     rows = _with_distinct_titles(rows)
-    methods = list(METHODS)
-    rows.sort(
-        key=lambda row: (
-            row.sparsity,
-            methods.index(row.method) if row.method in methods else len(methods),
-            row.title,
-        )
-    )
+    rows.sort(key=lambda row: (row.sparsity, places.get(row.method, len(places)), row.title))
     metrics = {run.metric for run in finished}
-    notes += _notes(finished, rows, valid, sorted(tests), shared)
-    return Table(
+    table = Table(
         rows=tuple(rows),
         metric=metrics.pop() if len(metrics) == 1 else "error rate",
         valid_splits=valid,
         test_splits=tuple(sorted(tests)),
         unfinished=tuple(run for run in runs if not run.finished),
-        notes=tuple(notes),
+        notes=(),
     )
+    differing = differing_keys([members[0] for members in groups.values()])
+    return replace(table, notes=(*notes, *_notes(table, differing)))
 
 
 def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
     """Name the folder of the first run where rows would have the same title and sparsity."""
     distinct = []
     for row in rows:
-        alike = [
-            other for other in rows if (other.title, other.sparsity) == (row.title, row.sparsity)
-        ]
+        alike = [one for one in rows if (one.title, one.sparsity) == (row.title, row.sparsity)]
         if len(alike) > 1:
             # Absolute: what a report is made of may be named in both ways.
             folders = [os.path.abspath(other.runs[0].folder) for other in alike]
@@ -206,29 +195,19 @@ def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
     return distinct
 
 
-def _notes(
-    runs: Sequence[Run],
-    rows: Sequence[TableRow],
-    valid: Sequence[str],
-    tests: Sequence[str],
-    differing: Sequence[str],
-) -> list[str]:
-    notes = []
-    for name, splits in (("valid", valid), ("test", tests)):
-        if len(splits) == 1:
-            notes.append(f"{name} is {splits[0]}")
-    scored = {
-        str(score["checkpoint"]).rsplit("/", 1)[-1] for run in runs for score in run.scores.values()
-    }
-    if scored:
-        notes.append(f"decoded: {', '.join(sorted(scored))}")
-    if any(len(row.runs) > 1 for row in rows):
+def _notes(table: Table, differing: Sequence[str]) -> list[str]:
+    """What the reader of the numbers must know."""
+    splits = {"valid": table.valid_splits, "test": table.test_splits}
+    notes = [f"{name} is {names[0]}" for name, names in splits.items() if len(names) == 1]
+    scores = [score for row in table.rows for run in row.runs for score in run.scores.values()]
+    decoded = {str(score["checkpoint"]).rsplit("/", 1)[-1] for score in scores}
+    if decoded:
+        notes.append(f"decoded: {', '.join(sorted(decoded))}")
+    if any(len(row.runs) > 1 for row in table.rows):
         notes.append("mean over seeds, the smallest and the largest in brackets")
-    if any(row.fine_tunings > 1 for row in rows):
+    if any(row.fine_tunings > 1 for row in table.rows):
         notes.append("minutes: training time of all fine-tunings that a row takes")
-    other = [
-        key for key in differing if key not in ALWAYS_SHOWN and not key.startswith("task.prune.")
-    ]
+    other = [key for key in differing if not key.startswith("task.prune.")]
     if other:
         notes.append(f"rows also differ in {', '.join(other)}")
     return notes
