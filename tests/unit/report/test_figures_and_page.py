@@ -35,7 +35,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What is drawn, by file name, beside the files."""
+    """What is drawn, by file name."""
     kept = {}
     save = style.save
 
@@ -92,20 +92,20 @@ def test_the_map_holds_each_matrix(runs, tmp_path, drawn):
 
 def test_curves_show_what_was_logged(runs, tmp_path, drawn):
     make_report([runs], tmp_path / "out")
-    held, climbing, errors = drawn["training.png"].axes
+    constant, ramp, errors = drawn["training.png"].axes
     lines = {line.get_label(): line for line in errors.get_lines()}
     assert list(lines) == ["dense", "PARP 10%", "MPI 90%", "OMP 90%", "PARP 90%", "PARP-P 90%"]
     assert list(lines["PARP 90%"].get_xdata()) == [20, 40]
     assert list(lines["PARP 90%"].get_ydata()) == [99.0, 41.5]
-    ious = {line.get_label(): line.get_ydata()[-1] for line in held.get_lines()}
+    ious = {line.get_label(): line.get_ydata()[-1] for line in constant.get_lines()}
     assert ious == {
         "PARP 10%: 0.9800 at the end": pytest.approx(0.98),
         "PARP 90%: 0.9000 at the end": pytest.approx(0.9),
     }
-    assert [line.get_ydata()[-1] for line in climbing.get_lines()] == [pytest.approx(0.2)]
+    assert [line.get_ydata()[-1] for line in ramp.get_lines()] == [pytest.approx(0.2)]
 
 
-def test_lines_are_told_apart_without_colour(runs, tmp_path, drawn):
+def test_lines_differ_without_colour(runs, tmp_path, drawn):
     make_report([runs], tmp_path / "out")
     lines = drawn["training.png"].axes[2].get_lines()
     assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == len(lines)
@@ -187,7 +187,7 @@ def test_all_files_are_there_or_none(runs, tmp_path, monkeypatch):
     assert files == {*NAMES, "report.html", "report.json", "table.csv", "table.md", "table.txt"}
 
 
-def test_without_matplotlib_the_table_alone(runs, tmp_path, monkeypatch):
+def test_without_matplotlib_only_the_table(runs, tmp_path, monkeypatch):
     find = figures.importlib.util.find_spec
     monkeypatch.setattr(
         figures.importlib.util,

@@ -10,7 +10,7 @@ import torch
 from parp_fairseq.errors import UserError
 from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, random_mask
-from parp_fairseq.report import mask_overlap as masks
+from parp_fairseq.report import mask_overlap
 from parp_fairseq.report.layer_grid import Grid, place_of, short_kind
 from parp_fairseq.report.mask_overlap import NamedMask, compare, read_masks, short_names
 
@@ -74,7 +74,7 @@ def test_drawing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
 
 
-def test_names_tell_files_apart(tmp_path):
+def test_short_names_distinguish_files(tmp_path):
     assert short_names(["a/x.pt", "b/y.safetensors"]) == ["x", "y"]
     assert short_names(["r/es/checkpoints/m.pt", "r/fr/checkpoints/m.pt"]) == ["es", "fr"]
     assert short_names(["r/es/1/m.pt", "r/fr/2/m.pt"]) == ["es/1", "fr/2"]
@@ -146,7 +146,7 @@ def test_layers_and_kinds():
 
 
 def test_no_bar_where_nobody_watches(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(masks._BAR, "delay", 0)
+    monkeypatch.setitem(mask_overlap._BAR, "delay", 0)
     save_mask(random_mask({"w": torch.rand(4, 4)}, 0.5, 1), tmp_path / "m.safetensors")
     read_masks([tmp_path / "m.safetensors"] * 2)
     assert capsys.readouterr().err == ""

@@ -133,7 +133,7 @@ def test_a_report_replaces_nothing_but_a_report(runs, tmp_path):
     assert (out / "table.csv").read_text(encoding="utf-8").startswith("method,")
 
 
-def test_a_report_that_was_cut_off_while_it_was_moved_goes_on(runs, tmp_path):
+def test_a_report_that_was_cut_off_while_it_was_moved_is_resumed(runs, tmp_path):
     out, partial = tmp_path / "out", tmp_path / "out" / ".partial-x"
     make_report([runs], out)
     whole = {file.name: file.read_bytes() for file in out.iterdir()}
@@ -145,7 +145,7 @@ def test_a_report_that_was_cut_off_while_it_was_moved_goes_on(runs, tmp_path):
             ((out if number < moved else partial) / name).write_bytes(content)
         make_report([runs], out)
         assert {name: (out / name).read_bytes() for name in whole} == whole
-    # What another command left half written tells nothing, nor what was not moved yet.
+    # What another command left half written says nothing, nor what was not moved yet.
     shutil.rmtree(out)
     partial.mkdir(parents=True)
     (out / "table.csv").write_text("mine", encoding="utf-8")
@@ -177,7 +177,7 @@ def test_a_report_that_was_changed_needs_force(runs, tmp_path):
     make_report([runs], out)
 
 
-def test_no_figure_of_other_runs_stays_beside_a_report(runs, tmp_path):
+def test_no_figure_of_other_runs_stays_in_a_report(runs, tmp_path):
     out = tmp_path / "out"
     make_report([runs], out)
     assert (out / "layers.png").is_file()
@@ -250,7 +250,7 @@ def test_masks_of_other_languages_are_no_seeds(tmp_path):
     assert {row.title for row in omp} == {"OMP (mask of dense on es)", "OMP (mask of dense on fr)"}
 
 
-def test_masks_that_no_run_left_are_told_by_their_files(tmp_path):
+def test_masks_that_no_run_left_count_by_their_files(tmp_path):
     for name in ("es_seed1", "es_seed2", "fr_seed1"):
         mask = f"masks/{name}.safetensors"
         write_run(tmp_path / name, "mask", 0.9, int(name[-1]), mask=mask)
@@ -310,7 +310,7 @@ def test_runs_named_by_relative_and_absolute_paths(tmp_path, monkeypatch):
     assert [row.title for row in table.rows] == ["PARP [here]", "PARP [there]"]
 
 
-def test_masks_of_one_name_in_other_folders_are_told_apart(tmp_path):
+def test_masks_of_one_name_in_other_folders_have_their_own_titles(tmp_path):
     for language in ("es", "fr"):
         mask = f"masks/{language}/mask.safetensors"
         write_run(tmp_path / language, "mask", 0.9, mask=mask)
