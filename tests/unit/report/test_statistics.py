@@ -52,7 +52,12 @@ def test_paired_differences_are_scipys_and_within_seeds(pairs):
     assert paired({1: 1.0}, {2: 1.0}) is None
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@given(st.lists(st.floats(0, 0.1), min_size=1, max_size=12))
 def test_holm_rejects_as_its_definition_does(p_values):
     adjusted = holm(p_values)
     # Step down: reject the smallest p while p <= level / (number of hypotheses left).
@@ -73,6 +78,8 @@ def test_holm_rejects_as_its_definition_does(p_values):
         ([(1, 3)], [(2, 4)], 0),
         # All seeds that either has count.
         ([(1, 2)], [(3, 4), (1.5, 5)], 0),
+        ([(1, 2), (1, 5)], [(3, 4)], 0),
+        ([(3, 4), (1, 4)], [(1, 2)], 0),
     ],
 )
 def test_single_runs_are_compared_by_their_intervals(better, worse, sign):
