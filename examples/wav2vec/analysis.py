@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESULTS, FIGURES = "RESULTS.md", "figures"
+VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
 HOLDS, NO_DIFFERENCE, NOT_SAID = "holds", "no difference", "-"
 _GROUPS = {
     "own": "the own mask",
@@ -237,7 +238,7 @@ def paper_claims(results: Results) -> list[Outcome]:
 def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, int]:
     """Verdict → how many; `corrected`: those that do not survive are inconclusive."""
     verdicts = [INCONCLUSIVE if corrected and not o.survives else o.verdict for o in outcomes]
-    return {one: Counter(verdicts)[one] for one in (SUPPORTED, CONTRADICTED, INCONCLUSIVE)}
+    return {one: Counter(verdicts)[one] for one in VERDICTS}
 
 
 # --- RESULTS.md -----------------------------------------------------------------------------
@@ -297,8 +298,8 @@ def _question(results: Results, number: int, question: Mapping[str, Any]) -> lis
         counts = counted(outcomes)
         main = outcomes[0]
         summary = (
-            f"**Verdict** on “{question['claim']}”: " + _listed(counts) + f" of {len(outcomes)} "
-            f"comparisons. {main.claim}: {main.verdict}, {main.shown}, n = {main.count}."
+            f"**{answer(counts)}.** Of {len(outcomes)} comparisons on “{question['claim']}”: "
+            f"{_listed(counts)}. {main.claim}: {main.verdict}, {main.shown}, n = {main.count}."
         )
         body = [[o.claim, _marked(o), o.shown, str(o.count)] for o in outcomes]
         table = TextTable("", ["claim", "verdict", "difference", "n"], body, 2)
@@ -336,16 +337,27 @@ def _effects(results: Results, targets: Sequence[str]) -> tuple[TextTable, str]:
         for name, sparsity, e in rows
     ]
     header = ["target", "sparsity", "regrowth", "schedule", "interaction", "seeds"]
+    name, sparsity, main = max((row for row in rows if row[0] == rows[0][0]), key=lambda r: r[1])
     says = []
     for what in ("regrowth", "schedule"):
-        counts = Counter(verdict(getattr(e, what).sign) for _, _, e in rows)
-        first = getattr(rows[0][2], what).shown(signed=True)
+        verdicts = Counter(verdict(getattr(effects, what).sign) for _, _, effects in rows)
+        counts = {one: verdicts[one] for one in VERDICTS}
         says.append(
-            f"“{what} makes fewer errors”: "
-            + _listed({one: counts[one] for one in (SUPPORTED, CONTRADICTED, INCONCLUSIVE)})
-            + f" of {len(rows)} designs ({rows[0][0]} at {percent(rows[0][1])}: {first})"
+            f"**{what.capitalize()}: {answer(counts).lower()}.** Of {len(rows)} designs on “{what} "
+            f"makes fewer errors”: {_listed(counts)}. {name} at {percent(sparsity)}: "
+            f"{getattr(main, what).shown(signed=True)} points."
         )
-    return TextTable("", header, body, 2), "**Verdict** on " + "; on ".join(says) + "."
+    return TextTable("", header, body, 2), " ".join(says)
+
+
+def answer(counts: Mapping[str, int]) -> str:
+    """A few words for how many comparisons have which verdict."""
+    yes, no = counts[SUPPORTED], counts[CONTRADICTED]
+    if 2 * (yes + no) < sum(counts.values()):
+        return "Mostly inconclusive"
+    if min(yes, no) * 3 > max(yes, no):
+        return "Mixed"
+    return ("Yes" if no == 0 else "Mostly yes") if yes > no else ("No" if yes == 0 else "Mostly no")
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -127,6 +127,21 @@ def test_one_seed_never_survives_the_correction(results):
         assert raw > analysis.counted(claims, corrected=True)[verdict]
 
 
+@pytest.mark.parametrize(
+    ("counts", "answer"),
+    [
+        ((4, 0, 4), "Yes"),
+        ((0, 4, 4), "No"),
+        ((6, 2, 0), "Mostly yes"),
+        ((1, 9, 6), "Mostly no"),
+        ((5, 2, 3), "Mixed"),
+        ((3, 0, 4), "Mostly inconclusive"),
+    ],
+)
+def test_answers(counts, answer):
+    assert analysis.answer(dict(zip(analysis.VERDICTS, counts))) == answer
+
+
 def test_settings_in_words():
     assert words("dense") == "dense"
     assert words("parp_p 0.7 initial_sparsity=0.4") == "PARP-P 70%, initial_sparsity 0.4"
