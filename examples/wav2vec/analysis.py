@@ -297,9 +297,10 @@ def _question(results: Results, number: int, question: Mapping[str, Any]) -> lis
         outcomes = question_outcomes(results, question)
         counts = counted(outcomes)
         main = outcomes[0]
+        says = main.claim[0].upper() + main.claim[1:]
         summary = (
             f"**{answer(counts)}.** Of {len(outcomes)} comparisons on “{question['claim']}”: "
-            f"{_listed(counts)}. {main.claim[0].upper()}{main.claim[1:]}: {main.verdict}, {main.shown}, n = {main.count}."
+            f"{_listed(counts)}. {says}: {main.verdict}, {main.shown}, n = {main.count}."
         )
         body = [[o.claim, _marked(o), o.shown, str(o.count)] for o in outcomes]
         table = TextTable("", ["claim", "verdict", "difference", "n"], body, 2)
