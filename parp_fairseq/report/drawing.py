@@ -271,9 +271,8 @@ def _courses(
 
 def _lines(axes: Axes, courses: Sequence[tuple[TableRow, Course]], ends: bool = False) -> None:
     for row, points in courses:
-        alike = sorted(o.sparsity for o, _ in courses if o.method == row.method)
-        number = [o for o, _ in courses if o.method == row.method and o.sparsity == row.sparsity]
-        dash = len(alike) - 1 - alike.index(row.sparsity) - number.index(row)
+        alike = [other for other, _ in courses if other.method == row.method]
+        dash = sorted(alike, key=lambda other: -other.sparsity).index(row)
         look = style.look_of(row.method)
         axes.plot(
             [update for update, _ in points],

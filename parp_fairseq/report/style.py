@@ -158,6 +158,9 @@ def heat_map(
     image = axes.imshow(values, aspect="auto", **look)
     axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 4 else 0)
     axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks([x + 0.5 for x in range(len(columns) - 1)], minor=True)
+    axes.set_yticks([y + 0.5 for y in range(len(rows) - 1)], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.0)
     axes.tick_params(which="both", length=0)
     for y, line in enumerate(values if form else ()):
         for x, value in enumerate(line):
