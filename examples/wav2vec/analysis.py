@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -97,90 +97,64 @@ def judge(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outco
     Raises:
         UserError: nothing in the table bears on it.
     """
-    kind = results.target(target)["kind"]
     if "masks" in claim:
-        found = [_judge_masks(results, target, claim)]
-    elif kind == "transfer":
-        found = _judge_transfer(results, target, claim)
-    elif kind == "languages":
-        found = _judge_languages(results, target, claim)
-    else:
-        found = _judge_seeds(results, target, claim)
+        return [_judge_masks(results, target, claim)]
+    paper, found = claim.get("paper", NOT_SAID), []
+    for where, better, worse, metric, sign in _samples(results, target, claim):
+        difference = paired(better, worse)
+        if difference is None or where not in claim.get("setups", [where]):
+            continue
+        one = difference.count == 1
+        outcome = Outcome(
+            target,
+            f"{_side(claim['better'])} beats {_side(claim['worse'])} ({where})",
+            paper,
+            verdict(sign if one else difference.sign, paper != NO_DIFFERENCE),
+            f"{difference.shown(signed=True)} {metric}",
+            difference.count,
+            difference,
+            one_seed=one,
+        )
+        found.append(outcome)
     if not found:
         raise UserError(f"claims.yaml: {target}: no runs for the claim {dict(claim)}")
     return found
 
 
-def _judge_seeds(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
-    found = []
-    for setup, groups in results.run_groups(target).items():
-        by_setting = {runs.setting: runs for runs in groups}
-        sides = [by_setting.get(claim[side]) for side in ("better", "worse")]
-        if None in sides or setup not in claim.get("setups", [setup]):
-            continue
-        better, worse = sides
-        difference = paired(better.rates(), worse.rates())
-        if difference is None:
-            continue
-        sign = difference.sign
-        if difference.count == 1:
-            sign = sign_of_intervals(*(_intervals(side) for side in sides))
-        found.append(_outcome(target, claim, setup, difference, sign, better.metric))
-    return found
+def _samples(
+    results: Results, target: str, claim: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[Any, float], Mapping[Any, float], str, int]]:
+    """(where, errors of both sides, metric, sign of the bootstrap intervals) for each place.
 
-
-def _intervals(runs: RunGroup) -> list[tuple[float, float]]:
-    """The bootstrap interval over utterances of each seed."""
-    return [(one.rate_low, one.rate_high) for one in runs.scores(runs.splits[1]).values()]
-
-
-def _judge_languages(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
-    """Differences within languages and seeds; the interval is over languages."""
-    found = []
-    for group, rows in by_language(results, target).items():
-        better, worse = (rows.get(claim[side], {}) for side in ("better", "worse"))
-        if group not in claim.get("setups", [group]):
-            continue
-        differences = []
-        for language in [one for one in better if one in worse]:
-            within = paired(better[language][1], worse[language][1])
-            differences += [within.mean] if within else []
-        if differences:
-            difference, metric = Estimate.of(differences), next(iter(better.values()))[0].metric
-            found.append(_outcome(target, claim, group, difference, difference.sign, metric))
-    return found
-
-
-def _judge_transfer(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:
-    """Differences within targets and seeds; the interval is over both."""
-    found = []
-    for one in transfers(results, target):
-        difference = paired(one.group(claim["better"]), one.group(claim["worse"]))
-        if difference is not None:
-            found.append(_outcome(target, claim, one.model, difference, difference.sign, "PER"))
-    return found
-
-
-def _outcome(
-    target: str,
-    claim: Mapping[str, Any],
-    where: str,
-    difference: Estimate,
-    sign: int,
-    metric: str,
-) -> Outcome:
-    paper = claim.get("paper", NOT_SAID)
-    says = f"{_side(claim['better'])} beats {_side(claim['worse'])} ({where})"
-    return Outcome(
-        target,
-        says,
-        paper,
-        verdict(sign, paper != NO_DIFFERENCE),
-        f"{difference.shown(signed=True)} {metric}",
-        difference.count,
-        difference,
-        difference.count == 1,
-    )
+    Errors are by seed; by language, the mean over seeds; or by target and seed of moved masks.
+    """
+    sides = (claim["better"], claim["worse"])
+    kind = results.target(target)["kind"]
+    if kind == "transfer":
+        for one in transfers(results, target):
+            yield (one.model, *map(one.group, sides), one.metric, 0)
+    elif kind == "languages":
+        for group, rows in by_language(results, target).items():
+            if all(side in rows for side in sides):
+                pair = [{name: rates for name, (_, rates) in rows[side].items()} for side in sides]
+                seeds = {name: set(pair[0][name]) & set(pair[1].get(name, ())) for name in pair[0]}
+                found = [
+                    {
+                        name: sum(row[name][s] for s in both) / len(both)
+                        for name, both in seeds.items()
+                        if both
+                    }
+                    for row in pair
+                ]
+                metric = next(iter(rows[sides[0]].values()))[0].metric
+                yield (group, *found, metric, 0)
+    else:
+        for setup, groups in results.run_groups(target).items():
+            by_setting = {runs.setting: runs for runs in groups}
+            if all(side in by_setting for side in sides):
+                pair = [by_setting[side] for side in sides]
+                sign = sign_of_intervals(*(runs.intervals() for runs in pair))
+                yield (setup, *(runs.rates() for runs in pair), pair[0].metric, sign)
 
 
 def _side(setting: str) -> str:

@@ -95,6 +95,10 @@ class RunGroup:
         found = self.scores(split or self.splits[1], checkpoint)
         return {seed: score.rate for seed, score in found.items()}
 
+    def intervals(self) -> list[tuple[float, float]]:
+        """The bootstrap interval over utterances of each seed, on the first test set."""
+        return [(one.rate_low, one.rate_high) for one in self.scores(self.splits[1]).values()]
+
     def shown(self, split: str, checkpoint: str = "last") -> str:
         """Mean errors over seeds with their interval."""
         return Estimate.of(list(self.rates(split, checkpoint).values())).shown()
@@ -340,6 +344,7 @@ class Transfer:
     """Masks moved between setups of one model: (way, source, target) → seed → errors."""
 
     model: str
+    metric: str
     targets: tuple[str, ...]
     rates: Mapping[tuple[str, str, str], Mapping[int, float]]
 
@@ -395,13 +400,15 @@ def transfers(results: Results, name: str) -> list[Transfer]:
             if source is not None:
                 chosen = {seed: rate for seed, rate in runs.rates().items() if seed in seeds}
                 rates[way, source, setup] = chosen
-    return [Transfer(model, tuple(names), rates) for model, (names, rates) in found.items()]
+    return [
+        Transfer(model, groups[0].metric, tuple(names), rates)
+        for model, (names, rates) in found.items()
+    ]
 
 
 def transfer_tables(results: Results, name: str) -> list[TextTable]:
     """Errors, and their change against the target's own mask."""
     tables = []
-    metric = next(iter(results.run_groups(name).values()))[0].metric
     for one in transfers(results, name):
         about = f"{one.model}, {percent(results.target(name)['sparsity'])}"
         header = ["mask of", *one.targets]
@@ -418,7 +425,7 @@ def transfer_tables(results: Results, name: str) -> list[TextTable]:
             )
             changes.append(["mean of the others'", *(signed(sum(c) / len(c)) for c in moved)])
             change = f"change against the own mask, %, {title}, {about}"
-            rate = f"{metric} on the test set, {title}, {about}"
+            rate = f"{one.metric} on the test set, {title}, {about}"
             tables += [TextTable(rate, header, rates), TextTable(change, header, changes)]
     return tables
 
