@@ -21,65 +21,37 @@ SUBNETWORK, THETA = "subnetwork", "theta"
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of one checkpoint of one run on one split.
+    """Errors of one checkpoint of one run on one split."""
 
-    Attributes:
-        run: name of the run: setup, method, sparsity, options, source and seed.
-        setup: name of the pre-trained model and data.
-        method: `task.prune.method`, or "imp".
-        sparsity: target, in [0, 1].
-        options: further keys of `task.prune`, as "key=value key=value".
-        source: setup whose OMP mask the run starts from, with "-seedN" if of another seed.
-        seed: `common.seed`.
-        split: the set that was decoded.
-        checkpoint: "last", "best", "kept" (what the paper's scripts keep), or "update N".
-        update: of the checkpoint.
-        weights: `SUBNETWORK` or `THETA`.
-        zeros: share of zeros in the weights that were scored.
-        metric: "WER" or "PER".
-        rate: errors in percent, with its 95% bootstrap interval over utterances.
-        errors: number of wrong words or phones, of `length` in `utterances`.
-        trainings: fine-tunings that the run itself took (IMP takes several).
-        minutes: training time.
-        machine: where it was trained.
-        trained_by: the program that trained it.
-        versions: of the packages, as "name version, name version".
-        commit: of this repository when it was scored.
-        command: the command that trained it.
-        model: file of the pre-trained model.
-        model_sha256: its digest.
-        data: how the data was made, as JSON.
-    """
-
-    run: str
-    setup: str
-    method: str
-    sparsity: float
-    options: str
-    source: str
-    seed: int
-    split: str
-    checkpoint: str
-    update: int
-    weights: str
-    zeros: float | None
-    metric: str
-    rate: float
-    rate_low: float | None
+    run: str  # its name: setup, method, sparsity, options, source and seed
+    setup: str  # name of the pre-trained model and data
+    method: str  # task.prune.method, or "imp"
+    sparsity: float  # target, in [0, 1]
+    options: str  # further keys of task.prune, as "key=value key=value"
+    source: str  # setup whose OMP mask it starts from, with "-seedN" if of another seed
+    seed: int  # common.seed
+    split: str  # the set that was decoded
+    checkpoint: str  # "last", "best", "kept" (by the paper's scripts), or "update N"
+    update: int  # of the checkpoint
+    weights: str  # SUBNETWORK or THETA
+    zeros: float | None  # share of zeros in the weights that were scored
+    metric: str  # "WER" or "PER"
+    rate: float  # errors in percent
+    rate_low: float | None  # ends of its 95% bootstrap interval over utterances
     rate_high: float | None
-    errors: int | None
-    length: int | None
+    errors: int | None  # wrong words or phones
+    length: int | None  # of all references, in words or phones
     utterances: int | None
-    trainings: int
-    minutes: float
-    machine: str
-    trained_by: str
-    versions: str
-    commit: str
-    command: str
-    model: str
+    trainings: int  # fine-tunings that the run itself took; IMP takes several
+    minutes: float  # of training
+    machine: str  # where it was trained
+    trained_by: str  # the program that trained it
+    versions: str  # of the packages, as "name version, name version"
+    commit: str  # of this repository when it was scored
+    command: str  # that trained it
+    model: str  # file of the pre-trained model
     model_sha256: str
-    data: str
+    data: str  # how the data was made, as JSON
 
     @cached_property
     def option_values(self) -> dict[str, Any]:
@@ -104,31 +76,18 @@ class Score:
 
 @dataclass(frozen=True)
 class MaskPair:
-    """Intersection over union of the weights that two masks keep.
+    """Intersection over union of the weights that two masks keep."""
 
-    Attributes:
-        comparison: name of the set of masks that were compared with each other.
-        model: the pre-trained model's file, without its ending.
-        sparsity: target of both masks, in [0, 1].
-        entries: number of prunable weights.
-        one: run that gives the first mask.
-        other: run that gives the second mask.
-        one_sparsity: of the first mask, as measured.
-        other_sparsity: of the second.
-        iou: in [0, 1].
-        commit: of this repository when they were compared.
-    """
-
-    comparison: str
-    model: str
-    sparsity: float
-    entries: int
-    one: str
-    other: str
-    one_sparsity: float
+    comparison: str  # name of the set of masks that were compared with each other
+    model: str  # the pre-trained model's file, without its ending
+    sparsity: float  # target of both masks, in [0, 1]
+    entries: int  # number of prunable weights
+    one: str  # run that gives the one mask
+    other: str  # run that gives the other mask
+    one_sparsity: float  # as measured
     other_sparsity: float
-    iou: float
-    commit: str
+    iou: float  # in [0, 1]
+    commit: str  # of this repository when they were compared
 
 
 Row = TypeVar("Row", Score, MaskPair)
