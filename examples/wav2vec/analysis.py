@@ -9,26 +9,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from paper_tables import (
     HERE,
     NEVER,
-    TABLES,
     MaskOf,
     Results,
     RunGroup,
-    by_language,
     comparisons,
-    effects_by_sparsity,
-    interval_of,
+    effects,
     method_title,
-    transfers,
+    samples,
+    tables_of,
     words,
 )
 
@@ -36,22 +34,19 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
 from parp_fairseq.report import style
 from parp_fairseq.report.drawing import check_drawing, forest
-from parp_fairseq.report.rendering import TextTable
-from parp_fairseq.report.run_table import percent
+from parp_fairseq.report.rendering import TextTable, percent
 from parp_fairseq.report.statistics import (
     CONTRADICTED,
     INCONCLUSIVE,
     LEVEL,
     SUPPORTED,
+    Effects,
     Estimate,
     holm,
     paired,
     sign_of_intervals,
     verdict,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 RESULTS, FIGURES = "RESULTS.md", "figures"
 VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
@@ -100,17 +95,21 @@ def judge(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outco
     if "masks" in claim:
         return [_judge_masks(results, target, claim)]
     paper, found = claim.get("paper", NOT_SAID), []
-    for where, better, worse, metric, sign in _samples(results, target, claim):
-        difference = paired(better, worse)
-        if difference is None or where not in claim.get("setups", [where]):
+    for where, sides in samples(results, target).items():
+        pair = [sides[side] for side in (claim["better"], claim["worse"]) if side in sides]
+        if len(pair) < 2 or where not in claim.get("setups", [where]):
+            continue
+        difference = paired(*(side.rates for side in pair))
+        if difference is None:
             continue
         one = difference.count == 1
+        sign = sign_of_intervals(*(side.intervals for side in pair)) if one else difference.sign
         outcome = Outcome(
             target,
             f"{_side(claim['better'])} beats {_side(claim['worse'])} ({where})",
             paper,
-            verdict(sign if one else difference.sign, paper != NO_DIFFERENCE),
-            f"{difference.shown(signed=True)} {metric}",
+            verdict(sign, paper != NO_DIFFERENCE),
+            f"{difference.shown(signed=True)} {pair[0].metric}",
             difference.count,
             difference,
             one_seed=one,
@@ -119,42 +118,6 @@ def judge(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outco
     if not found:
         raise UserError(f"claims.yaml: {target}: no runs for the claim {dict(claim)}")
     return found
-
-
-def _samples(
-    results: Results, target: str, claim: Mapping[str, Any]
-) -> Iterator[tuple[str, Mapping[Any, float], Mapping[Any, float], str, int]]:
-    """(where, errors of both sides, metric, sign of the bootstrap intervals) for each place.
-
-    Errors are by seed; by language, the mean over seeds; or by target and seed of moved masks.
-    """
-    sides = (claim["better"], claim["worse"])
-    kind = results.target(target)["kind"]
-    if kind == "transfer":
-        for one in transfers(results, target):
-            yield (one.model, *map(one.group, sides), one.metric, 0)
-    elif kind == "languages":
-        for group, rows in by_language(results, target).items():
-            if all(side in rows for side in sides):
-                pair = [{name: rates for name, (_, rates) in rows[side].items()} for side in sides]
-                seeds = {name: set(pair[0][name]) & set(pair[1].get(name, ())) for name in pair[0]}
-                found = [
-                    {
-                        name: sum(row[name][s] for s in both) / len(both)
-                        for name, both in seeds.items()
-                        if both
-                    }
-                    for row in pair
-                ]
-                metric = next(iter(rows[sides[0]].values()))[0].metric
-                yield (group, *found, metric, 0)
-    else:
-        for setup, groups in results.run_groups(target).items():
-            by_setting = {runs.setting: runs for runs in groups}
-            if all(side in by_setting for side in sides):
-                pair = [by_setting[side] for side in sides]
-                sign = sign_of_intervals(*(runs.intervals() for runs in pair))
-                yield (setup, *(runs.rates() for runs in pair), pair[0].metric, sign)
 
 
 def _side(setting: str) -> str:
@@ -167,12 +130,11 @@ def _side(setting: str) -> str:
 def _judge_masks(results: Results, target: str, claim: Mapping[str, Any]) -> Outcome:
     """Every pair of masks of two settings has an IOU above a bound."""
     values = []
-    for pairs in comparisons(results, target).values():
-        for pair in pairs:
-            one, other = MaskOf.of(pair.one), MaskOf.of(pair.other)
-            settings = {one.setting, other.setting} == set(claim["masks"])
-            if settings and not (claim.get("different_setups") and one.setup == other.setup):
-                values.append(pair.iou)
+    for pair in chain.from_iterable(comparisons(results, target).values()):
+        one, other = MaskOf.of(pair.one), MaskOf.of(pair.other)
+        settings = sorted([one.setting, other.setting]) == sorted(claim["masks"])
+        if settings and not (claim.get("different_setups") and one.setup == other.setup):
+            values.append(pair.iou)
     if not values:
         raise UserError(f"claims.yaml: {target}: no masks for the claim {dict(claim)}")
     names = [words(setting) for setting in claim["masks"]]
@@ -217,112 +179,109 @@ def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, i
 
 # --- RESULTS.md -----------------------------------------------------------------------------
 
+_HEAD = """# Results
+
+Written by `python examples/wav2vec/analysis.py` from `results/scores.csv` ({count} runs) and \
+`results/masks.csv`; do not edit it.
+`python examples/wav2vec/analysis.py --table NAME` prints the tables of a target: {targets}.
+
+Differences are in points of error rate on the test set; negative means that the first makes fewer \
+errors. They are taken within seeds (or languages), with 95% t-intervals over them. A claim is \
+*supported* or *contradicted* where the interval excludes 0, else *inconclusive*. With one seed \
+(marked ¹) the bootstrap intervals over utterances decide, which do not contain training's chance.
+
+{setups}
+"""
+
 
 def results_page(results: Results, page: Mapping[str, Any]) -> str:
     """RESULTS.md: the setups and questions of questions.yaml, the paper's claims, threats."""
-    count = sum(map(len, results.by_setting.values()))
-    lines = [
-        "# Results",
-        "",
-        "Written by `python examples/wav2vec/analysis.py` from `results/scores.csv` "
-        f"({count} runs) and `results/masks.csv`; do not edit it.",
-        "`python examples/wav2vec/analysis.py --table NAME` prints the tables of a target: "
-        + ", ".join(results.targets)
-        + ".",
-        "",
-        "Differences are in points of error rate on the test set; negative means that the first "
-        "makes fewer errors. They are taken within seeds (or languages), with 95% t-intervals over "
-        "them. A claim is *supported* or *contradicted* where the interval excludes 0, else "
-        "*inconclusive*. With one seed (marked ¹) the bootstrap intervals over utterances decide, "
-        "which do not contain training's chance.",
-        "",
-        "| setup | model and data | updates | metric | runs |",
-        "| --- | --- | ---: | --- | ---: |",
-        *_setups(results, page["setups"]),
-        "",
-    ]
+    groups = [results.run_group(*key) for key in results.by_setting]
+    lines = _HEAD.format(
+        count=sum(len(runs.by_seed) for runs in groups),
+        targets=", ".join(results.targets),
+        setups=_setups(groups, page["setups"]).markdown(),
+    ).splitlines()
+    lines.append("")
     for number, question in enumerate(page["questions"], start=1):
-        lines += _question(results, number, question)
-    return "\n".join([*lines, *_claims(results), *_threats(results, page["threats"])]) + "\n"
+        figure = f"![{question['question']}]({FIGURES}/{question['figure']['file']}.png)"
+        summary, table = (_effects if "effects" in question else _verdicts)(results, question)
+        lines += [f"## {number}. {question['question']}", "", question["text"].strip(), ""]
+        lines += [summary, "", figure, "", table.markdown(), ""]
+    return (
+        "\n".join([*lines, *_claims(results), *_threats(results, groups, page["threats"])]) + "\n"
+    )
 
 
-def _setups(results: Results, about: Mapping[str, str]) -> list[str]:
+def _setups(groups: Sequence[RunGroup], about: Mapping[str, str]) -> TextTable:
     """A row for each setup, or group of setups that differ in their language only."""
-    groups: dict[str, list[RunGroup]] = {}
-    for setup, setting in results.by_setting:
-        group = setup if setup in about else setup.rpartition("-")[0]
-        if group not in about:
-            raise UserError(f"questions.yaml: setups lacks {setup}")
-        groups.setdefault(group, []).append(results.run_group(setup, setting))
-    return [
-        f"| {group} | {text} | {groups[group][0].updates:,} | {groups[group][0].metric} | "
-        f"{sum(len(runs.by_seed) for runs in groups[group])} |"
-        for group, text in about.items()
-    ]
-
-
-def _question(results: Results, number: int, question: Mapping[str, Any]) -> list[str]:
-    """One question: verdict with effect and interval, figure, table."""
-    lines = [f"## {number}. {question['question']}", "", question["text"].strip(), ""]
-    figure = f"![{question['question']}]({FIGURES}/{question['figure']['file']}.png)"
-    if "effects" in question:
-        table, summary = _effects(results, question["effects"])
-    else:
-        outcomes = question_outcomes(results, question)
-        counts = counted(outcomes)
-        main = outcomes[0]
-        says = main.claim[0].upper() + main.claim[1:]
-        summary = (
-            f"**{answer(counts)}.** Of {len(outcomes)} comparisons on “{question['claim']}”: "
-            f"{_listed(counts)}. {says}: {main.verdict}, {main.shown}, n = {main.count}."
-        )
-        body = [[o.claim, _marked(o), o.shown, str(o.count)] for o in outcomes]
-        table = TextTable("", ["claim", "verdict", "difference", "n"], body, 2)
-    return [*lines, summary, "", figure, "", table.markdown(), ""]
+    found: dict[str, list[RunGroup]] = {}
+    for runs in groups:
+        name = runs.setup if runs.setup in about else runs.setup.rpartition("-")[0]
+        if name not in about:
+            raise UserError(f"questions.yaml: setups lacks {runs.setup}")
+        found.setdefault(name, []).append(runs)
+    body = []
+    for name, text in about.items():
+        first, count = found[name][0], sum(len(runs.by_seed) for runs in found[name])
+        body.append([name, text, f"{first.updates:,}", first.metric, str(count)])
+    header = ["setup", "model and data", "updates", "metric", "runs"]
+    return TextTable("", header, body, 2)
 
 
 def question_outcomes(results: Results, question: Mapping[str, Any]) -> list[Outcome]:
     """The comparisons of a question."""
-    found = []
-    for target, better, worse in question["comparisons"]:
-        found += judge(results, target, {"better": better, "worse": worse})
-    return found
+    found = (
+        judge(results, target, {"better": better, "worse": worse})
+        for target, better, worse in question["comparisons"]
+    )
+    return list(chain.from_iterable(found))
 
 
-def effect_rows(results: Results, targets: Sequence[str]) -> list[tuple[str, float, Any]]:
-    """(target, sparsity, its effects) of designs."""
-    rows = []
-    for name in targets:
-        ((_, groups),) = results.run_groups(name).items()
-        for sparsity, effects in effects_by_sparsity(groups).items():
-            if effects is not None:
-                rows.append((name, sparsity, effects))
-    return rows
+def _verdicts(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable]:
+    """The verdict of a question, with the first comparison's effect and interval; all of them."""
+    outcomes = question_outcomes(results, question)
+    main = outcomes[0]
+    says = main.claim[0].upper() + main.claim[1:]
+    summary = _answered("", counted(outcomes), f"comparisons on “{question['claim']}”")
+    summary += f" {says}: {main.verdict}, {main.shown}, n = {main.count}."
+    body = [[o.claim, _marked(o), o.shown, str(o.count)] for o in outcomes]
+    return summary, TextTable("", ["claim", "verdict", "difference", "n"], body, 2)
 
 
-def _effects(results: Results, targets: Sequence[str]) -> tuple[TextTable, str]:
-    rows = effect_rows(results, targets)
-    body = [
-        [
-            name,
-            percent(sparsity),
-            *(one.shown(signed=True) for one in (e.regrowth, e.schedule, e.interaction)),
-            str(e.regrowth.count),
-        ]
-        for name, sparsity, e in rows
+def design_rows(results: Results, question: Mapping[str, Any]) -> list[tuple[str, float, Effects]]:
+    """(target, sparsity, its effects) of a question's designs."""
+    return [
+        (name, sparsity, found)
+        for name in question["effects"]
+        for sparsity, found in effects(results, name).items()
     ]
-    header = ["target", "sparsity", "regrowth", "schedule", "interaction", "seeds"]
+
+
+def _effects(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable]:
+    """The verdicts on both effects, with those at the first design's highest sparsity; all."""
+    rows = design_rows(results, question)
+    body = [
+        [name, percent(s), *(one.shown(signed=True) for one in found), str(found[0].count)]
+        for name, s, found in rows
+    ]
     name, sparsity, main = max((row for row in rows if row[0] == rows[0][0]), key=lambda r: r[1])
     says = []
-    for what in ("regrowth", "schedule"):
-        verdicts = Counter(verdict(getattr(effects, what).sign) for _, _, effects in rows)
+    for place, what in enumerate(Effects._fields[:2]):
+        verdicts = Counter(verdict(found[place].sign) for _, _, found in rows)
         counts = {one: verdicts[one] for one in VERDICTS}
-        says.append(
-            f"**{what.capitalize()}: {answer(counts).lower()}.** Of {len(rows)} designs on “{what} "
-            f"makes fewer errors”: {_listed(counts)}. {name} at {percent(sparsity)}: "
-            f"{getattr(main, what).shown(signed=True)} points."
+        text = _answered(
+            f"{what.capitalize()}: ", counts, f"designs on “{what} makes fewer errors”"
         )
-    return TextTable("", header, body, 2), " ".join(says)
+        effect = main[place].shown(signed=True)
+        says.append(f"{text} {name} at {percent(sparsity)}: {effect} points.")
+    header = ["target", "sparsity", *Effects._fields, "seeds"]
+    return " ".join(says), TextTable("", header, body, 2)
+
+
+def _answered(what: str, counts: Mapping[str, int], of: str) -> str:
+    short = answer(counts).lower() if what else answer(counts)
+    return f"**{what}{short}.** Of {sum(counts.values())} {of}: {_listed(counts)}."
 
 
 def answer(counts: Mapping[str, int]) -> str:
@@ -362,46 +321,42 @@ def _claims(results: Results) -> list[str]:
         "",
     ]
     for name in dict.fromkeys(one.target for one in claims):
-        chosen = [one for one in claims if one.target == name]
-        body = [
-            [
-                one.claim + (" — no difference" if one.paper == NO_DIFFERENCE else ""),
-                _marked(one) + ("" if one.survives or one.verdict == INCONCLUSIVE else "\\*"),
-                one.shown,
-                str(one.count),
-            ]
-            for one in chosen
-        ]
+        body = []
+        for one in claims:
+            if one.target == name:
+                claim = one.claim + (" — no difference" if one.paper == NO_DIFFERENCE else "")
+                mark = "" if one.survives or one.verdict == INCONCLUSIVE else "\\*"
+                body.append([claim, _marked(one) + mark, one.shown, str(one.count)])
         header = [f"{name}: {results.target(name)['title']}", "here", "difference or IOU", "n"]
         lines += [TextTable("", header, body, 2).markdown(), ""]
     return lines
 
 
-def _threats(results: Results, more: Sequence[str]) -> list[str]:
-    groups = [results.run_group(*key) for key in results.by_setting]
-    machines = Counter(
-        next(iter(scores.values())).machine.split(",")[0]
-        for runs in groups
-        for scores in runs.by_seed.values()
+_THREATS = """## Threats to validity
+
+- **Size.** The models have {entries[0]:,} to {entries[1]:,} prunable weights; the paper's are \
+larger by orders of magnitude.
+- **Speech.** {synthetic} of {count} settings were trained on synthetic speech.
+- **Convergence.** Trainings take {updates[0]:,} to {updates[1]:,} updates and end far from \
+convergence: a method that learns faster looks better here.
+- **Seeds.** {single} of {count} settings have one seed.
+- **Machines.** Runs are reproducible on one kind of CPU; these were trained on {machines}. See \
+[DIFFERENT.md](DIFFERENT.md)."""
+
+
+def _threats(results: Results, groups: Sequence[RunGroup], more: Sequence[str]) -> list[str]:
+    scores = [next(iter(seed.values())) for runs in groups for seed in runs.by_seed.values()]
+    machines = sorted(Counter(score.machine.split(",")[0] for score in scores).items())
+    entries, updates = [pair.entries for pair in results.masks], [runs.updates for runs in groups]
+    text = _THREATS.format(
+        entries=(min(entries), max(entries)),
+        updates=(min(updates), max(updates)),
+        count=len(groups),
+        single=sum(len(runs.by_seed) == 1 for runs in groups),
+        synthetic=sum('"units"' not in runs.first.data for runs in groups),
+        machines=", ".join(f"{name} ({count} runs)" for name, count in machines),
     )
-    single = sum(len(runs.by_seed) == 1 for runs in groups)
-    entries = sorted({pair.entries for pair in results.masks})
-    updates = sorted({runs.updates for runs in groups})
-    synthetic = sum('"units"' not in runs.first.data for runs in groups)
-    return [
-        "## Threats to validity",
-        "",
-        f"- **Size.** The models have {entries[0]:,} to {entries[-1]:,} prunable weights; the "
-        "paper's are larger by orders of magnitude.",
-        f"- **Speech.** {synthetic} of {len(groups)} settings were trained on synthetic speech.",
-        f"- **Convergence.** Trainings take {updates[0]:,} to {updates[-1]:,} updates and end far "
-        "from convergence: a method that learns faster looks better here.",
-        f"- **Seeds.** {single} of {len(groups)} settings have one seed.",
-        "- **Machines.** Runs are reproducible on one kind of CPU; these were trained on "
-        + ", ".join(f"{name} ({count} runs)" for name, count in sorted(machines.items()))
-        + ". See [DIFFERENT.md](DIFFERENT.md).",
-        *(f"- {threat}" for threat in more),
-    ]
+    return [text, *(f"- {threat}" for threat in more)]
 
 
 # --- figures --------------------------------------------------------------------------------
@@ -415,86 +370,56 @@ def draw_figures(results: Results, questions: Sequence[Mapping[str, Any]], folde
     """
     check_drawing()
     for question in questions:
-        figure = question["figure"]
-        draw: Callable[[Path], None] = {
-            "curves": partial(_draw_sparsity, results, figure),
-            "intervals": partial(_draw_intervals, results, figure),
-            "comparisons": partial(_draw_comparisons, results, question),
-            "effects": partial(_draw_effects, results, question),
-        }[figure["kind"]]
-        draw(folder / f"{figure['file']}.png")
+        figure, file = question["figure"], folder / f"{question['figure']['file']}.png"
+        if "targets" in figure:
+            _draw_curves(results, figure, file)
+        elif "effects" in question:
+            panels: dict[str, list[tuple[str, Estimate]]] = {what: [] for what in Effects._fields}
+            for name, sparsity, found in design_rows(results, question):
+                for what, effect in zip(panels, found):
+                    panels[what].append((f"{name} {percent(sparsity)}", effect))
+            forest(panels, "points (negative: fewer errors)", file)
+        else:
+            outcomes = question_outcomes(results, question)
+            rows = [(one.claim, one.difference) for one in outcomes if one.difference]
+            forest({"": rows}, "difference in error rate, points (negative: fewer errors)", file)
 
 
-def _estimate(runs: RunGroup) -> Estimate:
-    return Estimate.of(list(runs.rates().values()))
-
-
-def _draw_sparsity(results: Results, figure: Mapping[str, Any], file: Path) -> None:
-    """Errors over sparsity, a line for each method."""
-    ((_, groups),) = results.run_groups(figure["target"]).items()
-    drawn, axes = style.one_panel(height=4.6)
-    methods = list(dict.fromkeys(runs.first.method for runs in groups))
-    for place, method in enumerate(methods):
-        chosen = sorted((c for c in groups if c.first.method == method), key=lambda c: c.setting)
-        look = style.look_of(method)
-        if method == "dense":
-            style.baseline(axes, _estimate(chosen[0]).mean, look, method_title(method))
-            continue
-        # Side by side, so that intervals at the same sparsity can be seen.
-        shift = 0.5 * (place - len(methods) / 2)
-        points = [(100 * runs.first.sparsity + shift, _estimate(runs)) for runs in chosen]
-        style.curve(axes, points, look, method_title(method))
-    axes.set_xlabel(style.SPARSITY_AXIS)
-    _finish(axes, groups[0])
-    style.save(drawn, file)
-
-
-def _draw_intervals(results: Results, figure: Mapping[str, Any], file: Path) -> None:
-    """Errors over n, a line for each method, a panel for each target."""
+def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> None:
+    """Errors over sparsity or over n: a panel for each target, a line for each method."""
+    by_interval = figure["over"] == "n"
     drawn, panels = style.panels(len(figure["targets"]))
     for axes, name in zip(panels, figure["targets"]):
         ((setup, groups),) = results.run_groups(name).items()
-        ticks: dict[int, str] = {}
-        for method in dict.fromkeys(runs.first.method for runs in groups):
+        ticks: dict[float, str] = {}
+        methods = list(dict.fromkeys(runs.first.method for runs in groups))
+        for place, method in enumerate(methods):
             chosen = [runs for runs in groups if runs.first.method == method]
             look = style.look_of(method)
-            label = words(chosen[0].setting)
-            if interval_of(chosen[0]) == "-":
-                style.baseline(axes, _estimate(chosen[0]).mean, look, label)
+            label = words(" ".join(chosen[0].setting.split()[: 1 + by_interval]))
+            if method == "dense" or (by_interval and chosen[0].interval == "-"):
+                style.baseline(axes, chosen[0].estimate().mean, look, label)
                 continue
             points = []
             for runs in chosen:
-                n = interval_of(runs)
-                place = runs.updates if n == NEVER else int(n)
-                ticks[place] = n
-                points.append((place, _estimate(runs)))
+                # Side by side, so that intervals at the same sparsity can be seen.
+                x = 100 * runs.first.sparsity + 0.5 * (place - len(methods) / 2)
+                if by_interval:
+                    x = runs.updates if runs.interval == NEVER else int(runs.interval)
+                    ticks[x] = runs.interval
+                points.append((x, runs.estimate()))
             style.curve(axes, sorted(points, key=lambda point: point[0]), look, label)
-        axes.set_xscale("log")
-        axes.set_xticks(list(ticks), list(ticks.values()))
-        axes.minorticks_off()
-        axes.set_xlabel(f"updates between two prunings, {setup}")
-        _finish(axes, groups[0])
+        axes.set_xlabel(style.SPARSITY_AXIS)
+        if by_interval:
+            axes.set_xscale("log")
+            axes.set_xticks(list(ticks), list(ticks.values()))
+            axes.minorticks_off()
+            axes.set_xlabel(f"updates between two prunings, {setup}")
+        first = groups[0]
+        axes.set_ylabel(f"{first.metric} on {first.splits[1]} (%), lower is better")
+        style.grid(axes)
+        axes.legend(frameon=False, fontsize=9, title="mean, 95% t-interval", title_fontsize=8)
     style.save(drawn, file)
-
-
-def _finish(axes: Axes, runs: RunGroup) -> None:
-    axes.set_ylabel(f"{runs.metric} on {runs.splits[1]} (%), lower is better")
-    style.grid(axes)
-    axes.legend(frameon=False, fontsize=9, title="mean, 95% t-interval", title_fontsize=8)
-
-
-def _draw_comparisons(results: Results, question: Mapping[str, Any], file: Path) -> None:
-    rows = [(o.claim, o.difference) for o in question_outcomes(results, question) if o.difference]
-    forest({"": rows}, "difference in error rate, points (negative: fewer errors)", file)
-
-
-def _draw_effects(results: Results, question: Mapping[str, Any], file: Path) -> None:
-    rows = effect_rows(results, question["effects"])
-    panels = {
-        what: [(f"{name} {percent(s)}", getattr(effects, what)) for name, s, effects in rows]
-        for what in ("regrowth", "schedule", "interaction")
-    }
-    forest(panels, "points (negative: fewer errors)", file)
 
 
 def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
@@ -506,8 +431,7 @@ def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
     try:
         results = Results(home)
         if options.table:
-            target = results.target(options.table)
-            for table in TABLES[target["kind"]](results, options.table):
+            for table in tables_of(results, options.table):
                 text = table.csv() if options.csv else f"{table.title}:\n\n{table.markdown()}\n"
                 print(text, end="" if options.csv else "\n")
             return 0

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.report.rendering import TextTable
-from parp_fairseq.report.run_table import percent
-from parp_fairseq.report.statistics import (
-    DESIGN,
-    Effects,
-    Estimate,
-    design_effects,
-)
+from parp_fairseq.report.rendering import TextTable, percent
+from parp_fairseq.report.statistics import DESIGN, Effects, Estimate, design_effects, mean
 from parp_fairseq.report.tidy import (
     SUBNETWORK,
     THETA,
@@ -35,7 +30,6 @@ INTERVAL = 25  # task.prune.interval where a run does not name one
 NEVER = "never"
 WAYS = {"static": "static mask", "parp": "PARP"}
 RANDOM, ANOTHER_SEED = "random (RP)", "own, another seed"
-CHANCE = "independent random masks"
 
 
 @dataclass(frozen=True)
@@ -57,19 +51,10 @@ class RunGroup:
         scores = next(iter(self.by_seed.values()))
         return [split for split, checkpoint in scores if checkpoint == "last"]
 
-    @property
-    def title(self) -> str:
-        """Method, source of the mask and options."""
-        title = method_title(self.first.method)
-        if self.first.source:
-            title += f" {self.setting[self.setting.index('from ') :].replace(' trail', '')}"
-        extra = (f"{key} {value}" for key, value in self.first.option_values.items())
-        return ", ".join([title, *extra])
-
-    @property
-    def start(self) -> list[str]:
-        """Title and sparsity, the first columns of tables."""
-        return [self.title, percent(self.first.sparsity)]
+    @cached_property
+    def updates(self) -> int:
+        """Of a training."""
+        return max(score.update for scores in self.by_seed.values() for score in scores.values())
 
     @property
     def metric(self) -> str:
@@ -77,31 +62,43 @@ class RunGroup:
         return self.first.metric
 
     @property
-    def updates(self) -> int:
-        """Of a training."""
-        return max(score.update for scores in self.by_seed.values() for score in scores.values())
+    def interval(self) -> str:
+        """n, the updates between two prunings; "-" where the mask is static, or "never"."""
+        method = METHODS.get(self.first.method)
+        if method is None or method.first is None or (method.static and not method.ramps):
+            return "-"
+        n = int(self.first.option_values.get("interval", INTERVAL))
+        return NEVER if n >= self.updates else str(n)
 
     @property
-    def fine_tunings(self) -> int:
-        """From the pre-trained model on, the one that OMP's mask comes from included."""
-        return self.first.trainings + (self.first.method == "omp" or bool(self.first.source))
+    def design(self) -> str | None:
+        """Its part of the two by two design; None for GMP's own cubic ramp."""
+        method = METHODS[self.first.method]
+        if method.ramps and self.first.option_values.get("schedule", method.schedule) != "linear":
+            return None
+        return DESIGN[2 * method.ramps + (not method.static)]
 
-    def scores(self, split: str, checkpoint: str = "last") -> dict[int, Score]:
-        """Seed → score."""
-        return {seed: scores[split, checkpoint] for seed, scores in sorted(self.by_seed.items())}
+    @property
+    def start(self) -> list[str]:
+        """Method with the source of the mask and options, and sparsity."""
+        title = method_title(self.first.method)
+        if self.first.source:
+            title += f" {self.setting[self.setting.index('from ') :].replace(' trail', '')}"
+        options = (f"{key} {value}" for key, value in self.first.option_values.items())
+        return [", ".join([title, *options]), percent(self.first.sparsity)]
+
+    def scores(self, split: str | None = None, checkpoint: str = "last") -> dict[int, Score]:
+        """Seed → score; of the first test set without `split`."""
+        key = (split or self.splits[1], checkpoint)
+        return {seed: scores[key] for seed, scores in sorted(self.by_seed.items())}
 
     def rates(self, split: str | None = None, checkpoint: str = "last") -> dict[int, float]:
-        """Seed → errors in percent; of the first test set without `split`."""
-        found = self.scores(split or self.splits[1], checkpoint)
-        return {seed: score.rate for seed, score in found.items()}
+        """Seed → errors in percent."""
+        return {seed: score.rate for seed, score in self.scores(split, checkpoint).items()}
 
-    def intervals(self) -> list[tuple[float, float]]:
-        """The bootstrap interval over utterances of each seed, on the first test set."""
-        return [(one.rate_low, one.rate_high) for one in self.scores(self.splits[1]).values()]
-
-    def shown(self, split: str, checkpoint: str = "last") -> str:
+    def estimate(self, split: str | None = None, checkpoint: str = "last") -> Estimate:
         """Mean errors over seeds with their interval."""
-        return Estimate.of(list(self.rates(split, checkpoint).values())).shown()
+        return Estimate.of(list(self.rates(split, checkpoint).values()))
 
 
 class Results:
@@ -113,17 +110,14 @@ class Results:
 
     def __init__(self, home: Path = HERE) -> None:
         """Read everything below `home`."""
-        scores = read_scores(home / "results" / "scores.csv")
         self.masks = read_mask_pairs(home / "results" / "masks.csv")
-        self.targets: dict[str, dict[str, Any]] = yaml.safe_load(
-            (home / "claims.yaml").read_text(encoding="utf-8")
-        )
+        text = (home / "claims.yaml").read_text(encoding="utf-8")
+        self.targets: dict[str, dict[str, Any]] = yaml.safe_load(text)
         self.by_setting: dict[tuple[str, str], dict[int, dict[tuple[str, str], Score]]] = {}
-        for score in scores:
+        for score in read_scores(home / "results" / "scores.csv"):
             seeds = self.by_setting.setdefault((score.setup, score.setting), {})
-            key = (score.split, score.checkpoint)
-            if score.checkpoint.startswith("update"):
-                key = (score.weights, score.checkpoint)
+            on_the_way = score.checkpoint.startswith("update")
+            key = (score.weights if on_the_way else score.split, score.checkpoint)
             seeds.setdefault(score.seed, {})[key] = score
 
     def run_group(
@@ -147,9 +141,9 @@ class Results:
         for setup in target["setups"]:
             settings = rows or [setting for one, setting in self.by_setting if one == setup]
             only = target.get("seeds_of", {}).get(setup, {})
-            groups = [
+            groups = (
                 self.run_group(setup, one, only.get(one, target.get("seeds"))) for one in settings
-            ]
+            )
             found[setup] = [runs for runs in groups if runs is not None]
         for setting in rows or ():
             if not any(runs.setting == setting for groups in found.values() for runs in groups):
@@ -164,287 +158,287 @@ def method_title(method: str) -> str:
 
 def words(setting: str) -> str:
     """A setting in words: "parp 0.7 interval=5" as "PARP 70%, interval 5"."""
-    method, _, rest = setting.partition(" ")
-    sparsity, _, options = rest.partition(" ")
-    text = f"{method_title(method)} {percent(float(sparsity))}" if sparsity else method
-    source = re.search(r"from (.*)", options)
-    options = options[: source.start()] if source else options
+    setting, _, source = setting.partition(" from ")
+    method, *rest = setting.split()
+    text = " ".join([method_title(method), *(percent(float(sparsity)) for sparsity in rest[:1])])
     if source:
-        text = text.replace("given mask", "OMP") + f" with the mask of {source[1]}"
-    return ", ".join([text, *(part.replace("=", " ") for part in options.split())])
+        text = text.replace("given mask", "OMP") + f" with the mask of {source}"
+    return ", ".join([text, *(option.replace("=", " ") for option in rest[1:])])
 
 
-# --- tables ---------------------------------------------------------------------------------
+# --- what is compared -----------------------------------------------------------------------
 
 
-def rates_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors on every split, a table for each setup."""
-    tables = []
-    for setup, groups in results.run_groups(name).items():
-        splits = groups[0].splits
-        body = []
-        for runs in groups:
-            row = [*runs.start, *map(runs.shown, splits)]
-            body.append([*row, str(len(runs.by_seed)), str(runs.fine_tunings)])
-        rates = (f"{groups[0].metric} {split}" for split in splits)
-        header = ["method", "sparsity", *rates, "seeds", "fine-tunings"]
-        tables.append(TextTable(setup, header, body))
-    return tables
+class Sample(NamedTuple):
+    """Errors to compare.
+
+    Attributes:
+        metric: WER or PER.
+        rates: by seed; or by language or by target of a moved mask, the mean over seeds.
+        intervals: bootstrap intervals over utterances, one a seed; of single runs only.
+    """
+
+    metric: str
+    rates: Mapping[Hashable, float]
+    intervals: Sequence[tuple[float, float]] = ((-math.inf, math.inf),)
 
 
-def design_of(runs: RunGroup) -> str | None:
-    """Which part of the two by two design it is; None for GMP's own cubic ramp."""
-    method = METHODS[runs.first.method]
-    if method.ramps and runs.first.option_values.get("schedule", method.schedule) != "linear":
-        return None
-    return DESIGN[2 * method.ramps + (not method.static)]
-
-
-def effects_by_sparsity(groups: Sequence[RunGroup]) -> dict[float, Effects | None]:
-    """The effects of a design at each of its sparsities."""
-    found: dict[float, dict[str, dict[int, float]]] = {}
-    for runs in groups:
-        place = design_of(runs)
-        if place is not None:
-            found.setdefault(runs.first.sparsity, {})[place] = runs.rates()
-    return {sparsity: design_effects(rates) for sparsity, rates in sorted(found.items())}
-
-
-def effects_tables(results: Results, name: str) -> list[TextTable]:
-    """The two by two design, and its effects."""
-    ((_, groups),) = results.run_groups(name).items()
-    metric, split = groups[0].metric, groups[0].splits[1]
-    body, effects = [], []
-    for runs in groups:
-        design = design_of(runs) or "ramp (cubic), static"
-        body.append([*runs.start, design, runs.shown(split), str(len(runs.by_seed))])
-    for sparsity, one in effects_by_sparsity(groups).items():
-        if one is not None:
-            values = (one.regrowth, one.schedule, one.interaction)
-            row = [percent(sparsity), *(value.shown(signed=True) for value in values)]
-            effects.append([*row, str(one.regrowth.count)])
-    header = ["method", "sparsity", "design", f"{metric} {split}", "seeds"]
-    titles = ["regrowth (dynamic - static)", "schedule (ramp - constant)", "interaction"]
-    return [
-        TextTable(f"{metric} on {split}", header, body),
-        TextTable(f"effects on {metric}, points", ["sparsity", *titles, "seeds"], effects),
-    ]
-
-
-def theta_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors of m⊙θ, and of the θ that the paper's scripts keep; then both over the updates."""
-    ((_, groups),) = results.run_groups(name).items()
-    metric, (valid, split, *_) = groups[0].metric, groups[0].splits
-    body, course = [], []
-    for runs in groups:
-        kept = list(runs.scores(split, "kept").values())
-        row = [method_title(runs.first.method), percent(runs.first.sparsity)]
-        row += [str(runs.first.option_values["interval"])]
-        row += [runs.shown(split, which) for which in ("last", "best", "kept")]
-        row += [", ".join(str(score.update) for score in kept)]
-        row += [percent(sum(score.zeros or 0.0 for score in kept) / len(kept))]
-        body.append([*row, str(len(runs.by_seed))])
-        for seed, scores in runs.by_seed.items():
-            for (weights, checkpoint), score in scores.items():
-                if checkpoint.startswith("update") and weights == THETA:
-                    other = scores[SUBNETWORK, checkpoint].rate
-                    row = [words(runs.setting), str(seed), str(score.update)]
-                    course.append([*row, f"{other:.1f}", f"{score.rate:.1f}"])
-    header = ["method", "sparsity", "n", "m⊙θ, last", "m⊙θ, best", "θ, kept"]
-    header += ["kept at update", "zeros in θ kept", "seeds"]
-    title = f"{metric} on {valid} in training"
-    return [
-        TextTable(f"{metric} on {split}", header, body),
-        TextTable(title, ["run", "seed", "update", "m⊙θ", "θ"], course),
-    ]
-
-
-def interval_of(runs: RunGroup) -> str:
-    """n, the updates between two prunings; "-" where the mask is static, or "never"."""
-    method = METHODS.get(runs.first.method)
-    if method is None or method.first is None or (method.static and not method.ramps):
-        return "-"
-    n = int(runs.first.option_values.get("interval", INTERVAL))
-    return NEVER if n >= runs.updates else str(n)
-
-
-def interval_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors by n."""
-    ((setup, groups),) = results.run_groups(name).items()
-    methods = list(dict.fromkeys(runs.first.method for runs in groups))
-
-    def order(runs: RunGroup) -> tuple[int, float, int]:
-        n = interval_of(runs)
-        number = runs.updates if n == NEVER else 0 if n == "-" else int(n)
-        return methods.index(runs.first.method), runs.first.sparsity, number
-
-    body = []
-    for runs in sorted(groups, key=order):
-        n = interval_of(runs)
-        prunings = {"dense": "0"}.get(runs.first.method, "1") if n == "-" else "2"
-        if n not in ("-", NEVER):
-            prunings = str(1 + -(-runs.updates // int(n)))
-        row = [method_title(runs.first.method), percent(runs.first.sparsity), n, prunings]
-        body.append([*row, *map(runs.shown, runs.splits), str(len(runs.by_seed))])
-    rates = (f"{groups[0].metric} {split}" for split in groups[0].splits)
-    return [TextTable(setup, ["method", "sparsity", "n", "prunings", *rates, "seeds"], body)]
-
-
-def effort_tables(results: Results, name: str) -> list[TextTable]:
-    """Fine-tunings, minutes of training and errors."""
-    ((setup, groups),) = results.run_groups(name).items()
-    split, body = groups[0].splits[1], []
-    for runs in groups:
-        scores = runs.scores(split)
-        times = [score.minutes for score in scores.values()]
-        if runs.first.method == "omp":
-            dense = {seed: results.run_group(setup, "dense", [seed]) for seed in scores}
-            times = [score.minutes + dense[seed].first.minutes for seed, score in scores.items()]
-        found = (re.search(r"load ([\d.]+)", score.machine) for score in scores.values())
-        loads = [float(load[1]) for load in found if load]
-        shown = f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-"
-        row = [*runs.start, str(runs.fine_tunings), f"{min(times):.1f}", f"{max(times):.1f}"]
-        body.append([*row, shown, runs.shown(split), str(len(times))])
-    header = ["method", "sparsity", "fine-tunings", "minutes, quickest seed", "slowest"]
-    header += ["load of the machine", f"{groups[0].metric} {split}", "seeds"]
-    return [TextTable(setup, header, body)]
-
-
-def by_language(results: Results, name: str) -> dict[str, dict[str, dict[str, RunGroup | Any]]]:
-    """Group of setups → setting → language → (runs, test set)."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+def samples(results: Results, name: str) -> dict[str, dict[str, Sample]]:
+    """Setup (or group of languages, or model) → what is compared there → its errors."""
+    kind = results.target(name)["kind"]
+    if kind == "transfer":
+        return {one.model: one.samples() for one in transfers(results, name)}
+    found: dict[str, dict[str, Sample]] = {}
     for setup, groups in results.run_groups(name).items():
         for runs in groups:
+            metric = runs.metric
+            if kind != "languages":
+                bounds = [(one.rate_low, one.rate_high) for one in runs.scores().values()]
+                found.setdefault(setup, {})[runs.setting] = Sample(metric, runs.rates(), bounds)
+                continue
+            # One model for several languages has a test set for each.
             tests = runs.splits[1:]
             group = setup if len(tests) > 1 else setup.rpartition("-")[0]
+            row = found.setdefault(group, {}).setdefault(runs.setting, Sample(metric, {}))
             for split in tests:
                 language = split.partition("-")[2] or setup.rpartition("-")[2]
-                row = found.setdefault(group, {}).setdefault(runs.setting, {})
-                row[language] = (runs, runs.rates(split))
+                row.rates[language] = mean(runs.rates(split).values())
     return found
 
 
-def language_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors of each language and their average, a table for each group of setups."""
-    tables = []
-    for group, rows in by_language(results, name).items():
-        body = []
-        for row in rows.values():
-            runs = next(iter(row.values()))[0]
-            rates = [sum(found.values()) / len(found) for _, found in row.values()]
-            shown = (f"{rate:.1f}" for rate in (*rates, sum(rates) / len(rates)))
-            body.append([*runs.start, *shown, str(min(len(found) for _, found in row.values()))])
-        header = ["method", "sparsity", *next(iter(rows.values())), "average", "seeds"]
-        tables.append(TextTable(f"{runs.metric} on the test sets, {group}", header, body))
-    return tables
+def effects(results: Results, name: str) -> dict[float, Effects]:
+    """The effects of a design at each sparsity that has all of its parts."""
+    ((_, groups),) = results.run_groups(name).items()
+    found: dict[float, dict[str, dict[int, float]]] = {}
+    for runs in groups:
+        if runs.design is not None:
+            found.setdefault(runs.first.sparsity, {})[runs.design] = runs.rates()
+    effects = {sparsity: design_effects(rates) for sparsity, rates in sorted(found.items())}
+    return {sparsity: one for sparsity, one in effects.items() if one is not None}
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Masks moved between setups of one model: (way, source, target) → seed → errors."""
+    """Masks moved between setups of one model: (way, whose mask) → target → mean errors."""
 
     model: str
     metric: str
-    targets: tuple[str, ...]
-    rates: Mapping[tuple[str, str, str], Mapping[int, float]]
+    rates: Mapping[tuple[str, str], Mapping[str, float]]
 
     @property
-    def sources(self) -> list[str]:
-        """Whose masks, a row each."""
-        return [*self.targets, ANOTHER_SEED, RANDOM]
+    def targets(self) -> list[str]:
+        """The setups that masks are moved to, and come from."""
+        return list(self.rates["static", RANDOM])
 
-    def mean(self, way: str, source: str, target: str) -> float:
-        """Errors, the mean over seeds."""
-        found = self.rates[way, source, target].values()
-        return sum(found) / len(found)
+    def own(self, way: str) -> dict[str, float]:
+        """Errors with a mask of the same setup and seed."""
+        return {target: self.rates[way, target][target] for target in self.targets}
 
-    def change(self, way: str, source: str, target: str) -> float:
-        """Errors over those with the target's own mask, less 1, in percent; positive is worse."""
-        return 100 * (self.mean(way, source, target) / self.mean(way, target, target) - 1)
+    def others(self, way: str) -> dict[str, float]:
+        """Errors with the other setups' masks, the mean over these."""
+        rates = {one: self.rates[way, one] for one in self.targets}
+        return {t: mean(rates[one][t] for one in rates if one != t) for t in self.targets}
 
-    def group(self, name: str) -> dict[tuple[str, int], float]:
-        """Errors by target and seed with masks of a kind, such as "other_languages static"."""
-        whose, way = name.split()
+    def samples(self) -> dict[str, Sample]:
+        """The groups of masks that claims compare."""
         found = {}
-        for target in self.targets:
-            sources = {
-                "own": [target],
-                "another_seed": [ANOTHER_SEED],
-                "other_languages": [one for one in self.targets if one != target],
-                "random": [RANDOM],
-            }[whose]
-            runs = [self.rates.get((way, source, target), {}) for source in sources]
-            for seed in set.intersection(*map(set, runs)):
-                found[target, seed] = sum(run[seed] for run in runs) / len(runs)
+        for way in WAYS:
+            for whose, rates in (
+                ("own", self.own(way)),
+                ("another_seed", self.rates[way, ANOTHER_SEED]),
+                ("other_languages", self.others(way)),
+                ("random", self.rates[way, RANDOM]),
+            ):
+                found[f"{whose} {way}"] = Sample(self.metric, rates)
         return found
 
 
 def transfers(results: Results, name: str) -> list[Transfer]:
     """The matrices of a target, one for each pre-trained model."""
-    found: dict[str, tuple[list[str], dict[tuple[str, str, str], dict[int, float]]]] = {}
-    seeds, sparsity = results.target(name)["seeds"], results.target(name)["sparsity"]
+    found: dict[str, Transfer] = {}
     for setup, groups in results.run_groups(name).items():
-        targets, rates = found.setdefault(Path(groups[0].first.model).stem, ([], {}))
-        targets.append(setup)
         for runs in groups:
             first = runs.first
-            if first.sparsity != sparsity:
+            if first.sparsity != results.target(name)["sparsity"]:
                 continue
-            way, source = "static" if METHODS[first.method].static else "parp", None
             if first.method == "omp":
                 source = setup
             elif first.source:
                 source = ANOTHER_SEED if "another seed" in runs.setting else first.source
             elif first.method == "rp" or first.option_values.get("initial") == "random":
                 source = RANDOM
-            if source is not None:
-                chosen = {seed: rate for seed, rate in runs.rates().items() if seed in seeds}
-                rates[way, source, setup] = chosen
-    return [
-        Transfer(model, groups[0].metric, tuple(names), rates)
-        for model, (names, rates) in found.items()
-    ]
+            else:
+                continue
+            way = "static" if METHODS[first.method].static else "parp"
+            model = Path(first.model).stem
+            one = found.setdefault(model, Transfer(model, first.metric, {}))
+            one.rates.setdefault((way, source), {})[setup] = runs.estimate().mean
+    return list(found.values())
 
 
-def transfer_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors, and their change against the target's own mask."""
+# --- tables ---------------------------------------------------------------------------------
+
+
+def _fine_tunings(runs: RunGroup) -> int:
+    """From the pre-trained model on, the one that OMP's mask comes from included."""
+    return runs.first.trainings + (runs.first.method == "omp" or bool(runs.first.source))
+
+
+def _prunings(runs: RunGroup) -> int:
+    if runs.interval == "-":
+        return int(runs.first.method != "dense")
+    return 2 if runs.interval == NEVER else 1 + -(-runs.updates // int(runs.interval))
+
+
+def _minutes(runs: RunGroup, results: Results) -> list[float]:
+    """Of training, each seed's; OMP's with those of the dense run that its mask comes from."""
+    minutes = {seed: score.minutes for seed, score in runs.scores().items()}
+    if runs.first.method == "omp":
+        dense = results.run_group(runs.setup, "dense", minutes).scores()
+        return [minutes[seed] + dense[seed].minutes for seed in minutes]
+    return list(minutes.values())
+
+
+def _load(runs: RunGroup) -> str:
+    found = (re.search(r"load ([\d.]+)", score.machine) for score in runs.scores().values())
+    loads = [float(load[1]) for load in found if load]
+    return f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-"
+
+
+def _zeros(runs: RunGroup) -> str:
+    return percent(mean(score.zeros or 0.0 for score in runs.scores(None, "kept").values()))
+
+
+_MINUTES = ("minutes, quickest seed", "slowest", "load of the machine")
+_KEPT = ("m⊙θ, last", "m⊙θ, best", "θ, kept", "kept at update", "zeros in θ kept")
+COLUMNS: dict[str, Callable[[RunGroup, Results], Any]] = {
+    "method": lambda runs, _: runs.start[0],
+    "method alone": lambda runs, _: method_title(runs.first.method),
+    "sparsity": lambda runs, _: runs.start[1],
+    "seeds": lambda runs, _: len(runs.by_seed),
+    "fine-tunings": lambda runs, _: _fine_tunings(runs),
+    "design": lambda runs, _: runs.design or "ramp (cubic), static",
+    "n": lambda runs, _: runs.interval,
+    "prunings": lambda runs, _: _prunings(runs),
+    "minutes, quickest seed": lambda runs, results: f"{min(_minutes(runs, results)):.1f}",
+    "slowest": lambda runs, results: f"{max(_minutes(runs, results)):.1f}",
+    "load of the machine": lambda runs, _: _load(runs),
+    "m⊙θ, last": lambda runs, _: runs.estimate().shown(),
+    "m⊙θ, best": lambda runs, _: runs.estimate(None, "best").shown(),
+    "θ, kept": lambda runs, _: runs.estimate(None, "kept").shown(),
+    "kept at update": lambda runs, _: ", ".join(
+        str(score.update) for score in runs.scores(None, "kept").values()
+    ),
+    "zeros in θ kept": lambda runs, _: _zeros(runs),
+}
+_RATES, _TEST = "errors on every split", "errors on the first test set"
+PIVOTS = {
+    "rates": ("method", "sparsity", _RATES, "seeds", "fine-tunings"),
+    "intervals": ("method alone", "sparsity", "n", "prunings", _RATES, "seeds"),
+    "effort": ("method", "sparsity", "fine-tunings", *_MINUTES, _TEST, "seeds"),
+    "effects": ("method", "sparsity", "design", _TEST, "seeds"),
+    "theta": ("method alone", "sparsity", "n", *_KEPT, "seeds"),
+}
+"""Kind of a target → the columns of its table of settings."""
+
+
+def tables_of(results: Results, name: str) -> list[TextTable]:
+    """The tables of a target, by its kind."""
+    kind = results.target(name)["kind"]
+    tables = [] if kind not in PIVOTS else pivot(results, name, PIVOTS[kind])
+    return [*tables, *_FURTHER[kind](results, name)] if kind in _FURTHER else tables
+
+
+def pivot(results: Results, name: str, columns: Sequence[str]) -> list[TextTable]:
+    """A table for each setup of a target: a row for each setting, and these COLUMNS."""
     tables = []
-    for one in transfers(results, name):
-        about = f"{one.model}, {percent(results.target(name)['sparsity'])}"
-        header = ["mask of", *one.targets]
-        for way, title in WAYS.items():
-            rates, changes = [], []
-            for source in one.sources:
-                means = (one.mean(way, source, target) for target in one.targets)
-                rates.append([source, *(f"{mean:.1f}" for mean in means)])
-                found = (one.change(way, source, target) for target in one.targets)
-                changes.append([source, *map(signed, found)])
-            moved = (
-                [one.change(way, other, target) for other in one.targets if other != target]
-                for target in one.targets
-            )
-            changes.append(["mean of the others'", *(signed(sum(c) / len(c)) for c in moved)])
-            change = f"change against the own mask, %, {title}, {about}"
-            rate = f"{one.metric} on the test set, {title}, {about}"
-            tables += [TextTable(rate, header, rates), TextTable(change, header, changes)]
+    for setup, groups in results.run_groups(name).items():
+        cells: dict[str, list[str]] = {}
+        for column in columns:
+            if column in COLUMNS:
+                values = [str(COLUMNS[column](runs, results)) for runs in groups]
+                cells[column.replace(" alone", "")] = values
+                continue
+            splits = groups[0].splits
+            for split in splits if column == _RATES else splits[1:2]:
+                values = [runs.estimate(split).shown() for runs in groups]
+                cells[f"{groups[0].metric} {split}"] = values
+        about = setup if {_RATES, _TEST} & {*columns} else f"{setup}, {groups[0].metric}"
+        tables.append(TextTable(about, list(cells), list(zip(*cells.values()))))
     return tables
 
 
-def signed(value: float) -> str:
-    """One decimal and a sign; nothing is +0.0."""
-    return f"{round(value, 1) + 0.0:+.1f}"
+def _effects_tables(results: Results, name: str) -> list[TextTable]:
+    header = ["sparsity", "regrowth (dynamic - static)", "schedule (ramp - constant)"]
+    body = [
+        [percent(sparsity), *(one.shown(signed=True) for one in found), str(found[0].count)]
+        for sparsity, found in effects(results, name).items()
+    ]
+    return [TextTable("effects, points", [*header, "interaction", "seeds"], body)]
+
+
+def _course_tables(results: Results, name: str) -> list[TextTable]:
+    """Errors of m⊙θ and θ over the updates."""
+    ((_, groups),) = results.run_groups(name).items()
+    body = []
+    for runs in groups:
+        for seed, scores in runs.by_seed.items():
+            for (weights, checkpoint), score in scores.items():
+                if checkpoint.startswith("update") and weights == THETA:
+                    rates = (scores[SUBNETWORK, checkpoint].rate, score.rate)
+                    start = [words(runs.setting), str(seed), str(score.update)]
+                    body.append([*start, *(f"{rate:.1f}" for rate in rates)])
+    title = f"{groups[0].metric} on {groups[0].splits[0]} in training"
+    return [TextTable(title, ["run", "seed", "update", "m⊙θ", "θ"], body)]
+
+
+def _language_tables(results: Results, name: str) -> list[TextTable]:
+    """Errors of each language and their average, a table for each group of setups."""
+    groups = results.run_groups(name).values()
+    runs = {one.setting: one for members in groups for one in members}
+    tables = []
+    for group, sides in samples(results, name).items():
+        body = []
+        for setting, sample in sides.items():
+            start, rates = runs[setting].start, [*sample.rates.values()]
+            shown = (f"{rate:.1f}" for rate in (*rates, mean(rates)))
+            body.append([*start, *shown, str(len(runs[setting].by_seed))])
+        header = ["method", "sparsity", *sample.rates, "average", "seeds"]
+        tables.append(TextTable(f"{sample.metric} on the test sets, {group}", header, body))
+    return tables
+
+
+def _transfer_tables(results: Results, name: str) -> list[TextTable]:
+    """Errors, and their change against the target's own mask in percent; positive is worse."""
+    tables = []
+    for one in transfers(results, name):
+        for way, title in WAYS.items():
+            about = f"{title}, {one.model}, {percent(results.target(name)['sparsity'])}"
+            own, rates, changes = one.own(way), [], []
+            for mask in (*one.targets, ANOTHER_SEED, RANDOM, "mean of the others'"):
+                row = one.rates.get((way, mask)) or one.others(way)
+                rates.append([mask, *(f"{row[target]:.1f}" for target in own)])
+                change = (round(100 * (row[target] / own[target] - 1), 1) for target in own)
+                changes.append([mask, *(f"{value + 0.0:+.1f}" for value in change)])
+            for what, body in (
+                (f"{one.metric} on the test set", rates),
+                ("change against the own mask, %", changes),
+            ):
+                tables.append(TextTable(f"{what}, {about}", ["mask of", *own], body))
+    return tables
 
 
 # --- masks ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class MaskOf:
+class MaskOf(NamedTuple):
     """What the name of a run says of its mask."""
 
     setup: str
-    setting: str
-    seed: int
+    method: str
+    sparsity: str
+    options: str | None
+    seed: str
 
     @classmethod
     def of(cls, run: str) -> MaskOf:
@@ -452,20 +446,18 @@ class MaskOf:
         found = re.fullmatch(r"([^_]+)_([a-z_]+)_([\d.]+)_(?:(.+)_)?seed(\d+)", run)
         if found is None:
             raise UserError(f"results/masks.csv: no run can be called {run!r}")
-        setup, method, sparsity, options, seed = found.groups()
-        return cls(setup, f"{method} {sparsity}" + (f" {options}" if options else ""), int(seed))
+        return cls(*found.groups())
 
     @property
-    def method(self) -> str:
-        """Of the run."""
-        return self.setting.split()[0]
+    def setting(self) -> str:
+        """As claims name it."""
+        return " ".join(filter(None, self[1:4]))
 
     @property
     def title(self) -> str:
         """The method, and options."""
-        options = self.setting.split()[2:]
-        shown = (re.sub(r"([a-z])([\d.]+|linear)$", r"\1 \2", one) for one in options)
-        return ", ".join([method_title(self.method), *(one.replace("-", "_") for one in shown)])
+        options = re.sub(r"([a-z])([\d.]+|linear)$", r"\1 \2", self.options or "")
+        return ", ".join(filter(None, [method_title(self.method), options.replace("-", "_")]))
 
     @property
     def label(self) -> str:
@@ -479,63 +471,58 @@ def comparisons(results: Results, name: str) -> dict[tuple[str, float], list[Mas
     for pair in results.masks:
         if pair.comparison == name:
             found.setdefault((pair.model, pair.sparsity), []).append(pair)
-    # Models in the order of the setups that begin with them, sparsity by sparsity.
+    # Sparsity by sparsity; the tiny English model before the others.
     return dict(sorted(found.items(), key=lambda item: (item[0][1], item[0][0] != "tiny")))
 
 
-def chance(sparsity: float) -> float:
-    """IOU to expect of two independent random masks: (1 - s)² of 1 - s²."""
-    return (1 - sparsity) / (1 + sparsity)
-
-
-def digits(value: float) -> str:
+def _digits(value: float) -> str:
     """Four digits; a one only where the masks are the same."""
     return "1" if value == 1 else f"{min(value, 0.9999):.4f}"
 
 
-def overlap_tables(results: Results, name: str) -> list[TextTable]:
+def _overlap_tables(results: Results, name: str) -> list[TextTable]:
     """The matrix of each comparison, and the pairs summed up."""
     tables, summary = [], []
     for (model, sparsity), pairs in comparisons(results, name).items():
-        runs = list(dict.fromkeys(run for pair in pairs for run in (pair.one, pair.other)))
+        about = [model, percent(sparsity)]
         iou = {(pair.one, pair.other): pair.iou for pair in pairs}
         iou.update({(other, one): value for (one, other), value in iou.items()})
-        labels = [MaskOf.of(run).label for run in runs]
+        labels = {run: MaskOf.of(run).label for pair in pairs for run in (pair.one, pair.other)}
         body = [
-            [label, *(digits(iou.get((run, other), 1.0)) for other in runs)]
-            for label, run in zip(labels, runs)
+            [label, *(_digits(iou.get((run, other), 1.0)) for other in labels)]
+            for run, label in labels.items()
         ]
-        tables.append(TextTable(f"IOU, {model}, {percent(sparsity)}", ["mask", *labels], body))
+        title = f"IOU, {', '.join(about)}"
+        tables.append(TextTable(title, ["mask", *labels.values()], body))
         groups: dict[str, list[float]] = {}
         for pair in pairs:
-            between = relation(MaskOf.of(pair.one), MaskOf.of(pair.other))
+            between = _relation(MaskOf.of(pair.one), MaskOf.of(pair.other))
             groups.setdefault(between, []).append(pair.iou)
         for between, values in groups.items():
-            numbers = [str(len(values)), digits(sum(values) / len(values)), digits(min(values))]
-            summary.append([model, percent(sparsity), between, *numbers])
-        summary.append([model, percent(sparsity), CHANCE, "-", digits(chance(sparsity)), "-"])
+            row = [*about, between, str(len(values)), _digits(mean(values)), _digits(min(values))]
+            summary.append(row)
+        # Expected of two independent random masks: (1 - s)² of 1 - s².
+        chance = _digits((1 - sparsity) / (1 + sparsity))
+        summary.append([*about, "independent random masks", "-", chance, "-"])
     header = ["model", "sparsity", "between", "pairs", "mean IOU", "lowest IOU"]
     return [*tables, TextTable("pairs", header, summary, 3)]
 
 
-def relation(one: MaskOf, other: MaskOf) -> str:
+def _relation(one: MaskOf, other: MaskOf) -> str:
     """How two masks are related, for summing up."""
     if {one.method, other.method} & {"mpi", "rp"}:
         return f"{one.title} and {other.title}"
-    differ = ["setup"] if one.setup != other.setup else []
-    differ += ["seed"] if one.seed != other.seed else []
+    differ = [key for key in ("setup", "seed") if getattr(one, key) != getattr(other, key)]
     where = f"another {' and '.join(differ)}" if differ else "the same seed"
     return f"{' and '.join(dict.fromkeys([one.title, other.title]))}, {where}"
 
 
-TABLES: dict[str, Callable[[Results, str], list[TextTable]]] = {
-    "rates": rates_tables,
-    "effects": effects_tables,
-    "theta": theta_tables,
-    "intervals": interval_tables,
-    "effort": effort_tables,
-    "languages": language_tables,
-    "transfer": transfer_tables,
-    "overlap": overlap_tables,
+_FURTHER: dict[str, Callable[[Results, str], list[TextTable]]] = {
+    "effects": _effects_tables,
+    "theta": _course_tables,
+    "languages": _language_tables,
+    "transfer": _transfer_tables,
+    "overlap": _overlap_tables,
 }
-"""By a target's `kind`."""
+KINDS = {*PIVOTS, *_FURTHER}
+"""Kinds that a target may be of."""

@@ -13,7 +13,6 @@ from parp_fairseq.files import PARTIAL, PathLike, staged, write_json
 from parp_fairseq.masks.making import sha256
 from parp_fairseq.report.drawing import PICTURES, Picture, check_drawing, draw
 from parp_fairseq.report.page import render_page
-from parp_fairseq.report.rendering import render, to_json
 from parp_fairseq.report.run_table import Table, build_table
 from parp_fairseq.runs.reading import find_runs
 
@@ -33,7 +32,7 @@ class Report:
 
     def render(self, form: str = "text") -> str:
         """The table as text, markdown, csv or json; UserError for another format."""
-        return render(self.table, form)
+        return self.table.render(form)
 
 
 def make_report(
@@ -81,9 +80,9 @@ def make_report(
         )
         (stage / PAGE).write_text(page, encoding="utf-8")
         for form, name in _TABLES.items():
-            (stage / name).write_text(render(table, form) + "\n", encoding="utf-8")
+            (stage / name).write_text(table.render(form) + "\n", encoding="utf-8")
         digests = {file.name: _digest(file) for file in sorted(stage.iterdir())}
-        write_json(stage / RECORD, {**to_json(table), "files": digests})
+        write_json(stage / RECORD, {**table.to_json(), "files": digests})
     # Figures of other runs.
     for name in {*before} - {*digests, RECORD}:
         (out / name).unlink(missing_ok=True)

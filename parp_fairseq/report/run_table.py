@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
@@ -14,6 +16,7 @@ from parp_fairseq.report.experiments import (
     origins_of,
     title_of,
 )
+from parp_fairseq.report.rendering import TextTable, check_format, csv_lines, percent
 from parp_fairseq.runs.reading import Run, cost
 
 
@@ -111,10 +114,76 @@ class Table:
             for row in self.rows
         ]
 
+    def render(self, form: str = "text") -> str:
+        """In one of `rendering.FORMATS`, notes included.
 
-def percent(share: float) -> str:
-    """0.9 as "90%"."""
-    return f"{round(100 * share, 2):g}%"
+        CSV has numbers without rounding; columns ending in `_low` and `_high` hold the range.
+
+        Raises:
+            UserError: another format.
+        """
+        check_format(form)
+        if form == "json":
+            return json.dumps(self.to_json(), indent=1)
+        if form == "csv":
+            return self._csv()
+        lines = list(self.notes) if self.rows else []
+        for run in self.unfinished:
+            of = f" of {run.total_updates:,}" if run.total_updates else ""
+            lines.append(f"unfinished: {run.folder}: {run.log.updates:,}{of} updates")
+        if form == "markdown":
+            lines = [f"- {line}" for line in lines]
+        if self.rows:
+            table = TextTable("", self.header, self.cells())
+            lines = [table.text() if form == "text" else table.markdown(), "", *lines]
+        return "\n".join(lines)
+
+    def _csv(self) -> str:
+        metric = self.metric.lower().replace(" ", "_")
+        rates = [f"{metric}_{split}{end}" for split in self.splits for end in ("", "_low", "_high")]
+        lines: list[Sequence[Any]] = [
+            ("method", "title", "sparsity", "seeds", *rates, "fine_tunings", "minutes")
+        ]
+        for row in self.rows:
+            found = [row.rates.get(split) for split in self.splits]
+            cells = [("", "", "") if s is None else (s.mean, s.low, s.high) for s in found]
+            start = (row.method, row.title, row.sparsity, len(row.runs))
+            lines.append((*start, *chain(*cells), row.fine_tunings, row.minutes.mean))
+        return csv_lines(lines).rstrip("\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain types, every run with its own numbers."""
+        return {
+            "metric": self.metric,
+            "valid_splits": list(self.valid_splits),
+            "test_splits": list(self.test_splits),
+            "rows": [
+                {
+                    "method": row.method,
+                    "title": row.title,
+                    "sparsity": row.sparsity,
+                    "rates": {split: asdict(spread) for split, spread in row.rates.items()},
+                    "fine_tunings": row.fine_tunings,
+                    "minutes": asdict(row.minutes),
+                    "runs": [
+                        {
+                            "folder": str(run.folder),
+                            "seed": run.seed,
+                            "minutes": run.log.minutes,
+                            "command": run.record.get("command"),
+                            "scores": {name: score["rate"] for name, score in run.scores.items()},
+                        }
+                        for run in row.runs
+                    ],
+                }
+                for row in self.rows
+            ],
+            "unfinished": [
+                {"folder": str(run.folder), "updates": run.log.updates, "of": run.total_updates}
+                for run in self.unfinished
+            ],
+            "notes": list(self.notes),
+        }
 
 
 def build_table(runs: Sequence[Run]) -> Table:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LEVEL = 0.95
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of one value at least."""
+    values = list(values)
+    return sum(values) / len(values)
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,7 @@ DESIGN = ("constant, static", "constant, dynamic", "ramp, static", "ramp, dynami
 """Sparsity and mask: MPI, PARP, GMP with a linear ramp, PARP-P."""
 
 
-@dataclass(frozen=True)
-class Effects:
+class Effects(NamedTuple):
     """A two by two design over seeds; negative is fewer errors.
 
     Attributes:

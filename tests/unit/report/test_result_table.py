@@ -11,7 +11,6 @@ from made_runs import write_run
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.report import make_report
-from parp_fairseq.report.rendering import render
 from parp_fairseq.report.run_table import Spread, build_table
 from parp_fairseq.runs.reading import find_runs
 
@@ -59,7 +58,7 @@ def test_seeds_make_one_row_and_settings_another(runs):
 
 
 def test_text(runs):
-    lines = render(table_of(runs)).splitlines()
+    lines = table_of(runs).render().splitlines()
     header = ["method", "sparsity", "WER valid", "WER test", "fine-tunings", "minutes"]
     assert re.split(r"  +", lines[0]) == header
     # Right-aligned columns end together.
@@ -72,21 +71,21 @@ def test_text(runs):
 
 
 def test_markdown(runs):
-    lines = render(table_of(runs), "markdown").splitlines()
+    lines = table_of(runs).render("markdown").splitlines()
     assert lines[1].count("---:") == 5
     assert {line.count("|") for line in lines[:6]} == {7}
     assert lines[2].startswith("| dense | 0% | 21.5")
 
 
 def test_csv(runs):
-    rows = list(csv.DictReader(io.StringIO(render(table_of(runs), "csv"))))
+    rows = list(csv.DictReader(io.StringIO(table_of(runs).render("csv"))))
     assert [row["method"] for row in rows] == ["dense", "parp", "omp", "parp"]
     assert (float(rows[3]["wer_test-other"]), float(rows[3]["wer_test-other_high"])) == (45.0, 50.0)
     assert (rows[3]["seeds"], rows[2]["fine_tunings"]) == ("3", "2")
 
 
 def test_json(runs):
-    found = json.loads(render(table_of(runs), "json"))
+    found = json.loads(table_of(runs).render("json"))
     assert found["rows"][3]["rates"]["test-other"]["mean"] == 45.0
     assert [run["seed"] for run in found["rows"][3]["runs"]] == [1, 2, 3]
     assert found["rows"][3]["runs"][1]["scores"] == {"dev-other": 46, "test-other": 50}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from experiments.plan import HERE, KIND_NAMES, SCALES
 from experiments.reading import OPTIONS, read_plan
-from paper_tables import TABLES
+from paper_tables import KINDS
 
 from parp_fairseq.errors import UserError
 
@@ -86,7 +86,7 @@ def test_the_shipped_plans_are_read(scale):
 
 
 def test_every_kind_can_be_shown():
-    assert set(TABLES) == {one.replace("views", "theta") for one in KIND_NAMES} - {"initial_mask"}
+    assert set(KINDS) == {one.replace("views", "theta") for one in KIND_NAMES} - {"initial_mask"}
 
 
 def test_cells_become_fine_tunings(tmp_path):
