@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report import style
-from parp_fairseq.report.layer_grid import Grid
+from parp_fairseq.report.layer_grid import Grid, zeros_in
 from parp_fairseq.report.run_table import Spread, Table, TableRow
+from parp_fairseq.report.style import check_drawing
 from parp_fairseq.runs.log import Row
 from parp_fairseq.runs.reading import Run
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 ERRORS, LAYERS, TRAINING = PICTURES = ("errors.png", "layers.png", "training.png")
 _MOST_PANELS = 6
 _MOST_COURSES = 9
-_MOST_LABELLED_LAYERS = 12
 
 Course = list[tuple[float, Spread]]
 """(update, value over seeds)."""
@@ -38,12 +35,6 @@ class Picture:
     name: str
     title: str
     caption: str
-
-
-def check_drawing() -> None:
-    """Raise UserError where matplotlib is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("figures need matplotlib: pip install matplotlib")
 
 
 def draw(table: Table, folder: Path) -> list[Picture]:
@@ -143,40 +134,31 @@ def _by_title(rows: Iterable[TableRow]) -> dict[str, list[TableRow]]:
 
 def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
     """A map of layers and kinds of matrix for each setting, of its first seed."""
-    rows = [row for row in table.rows if row.runs[0].sparsity_report]
-    shown = sorted(rows, key=lambda row: -row.sparsity)[:_MOST_PANELS]
-    maps = [(row, *_map(row.runs[0])) for row in rows if row in shown]
-    maps = [(row, grid, values) for row, grid, values in maps if grid.layers]
-    if not maps:
+    grids = {}
+    for row in table.rows:
+        tensors = (row.runs[0].sparsity_report or {}).get("tensors", {})
+        grid = Grid.over(tensors)
+        if grid.layers:
+            grids[row.label] = (row, grid.titles, grid.values(zeros_in(tensors)))
+    if not grids:
         return None
-    from matplotlib.figure import Figure
-
-    layers = max(len(grid.layers) for _, grid, _ in maps)
-    columns = min(3, len(maps))
-    lines = -(-len(maps) // columns)
-    tall = 0.36 if layers <= _MOST_LABELLED_LAYERS else 0.2
-    size = (max(4.6, 4.1 * columns), lines * (0.9 + tall * layers) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    offsets = [
-        [[100 * (value - row.sparsity) for value in line] for line in values]
-        for row, _, values in maps
+    highest = sorted(grids, key=lambda label: -grids[label][0].sparsity)[:_MOST_PANELS]
+    shown = [label for label in grids if label in highest]
+    offsets = {
+        label: [[100 * (value - row.sparsity) for value in line] for line in values]
+        for label, (row, _, values) in grids.items()
+    }
+    reach = max(0.1, *(abs(x) for one in shown for line in offsets[one] for x in line if x == x))
+    look = {"cmap": "PuOr_r", "vmin": -reach, "vmax": reach}
+    maps = [
+        style.HeatMap(
+            one, offsets[one], *grids[one][1], _percent_above(grids[one][0].sparsity), look
+        )
+        for one in shown
     ]
-    reach = max(0.1, *(abs(x) for one in offsets for line in one for x in line if x == x))
-    image = None
-    for axes, (row, grid, _), values in zip(panels.flat, maps, offsets):
-        form = _percent_above(row.sparsity) if len(grid.layers) <= _MOST_LABELLED_LAYERS else None
-        look = {"cmap": "PuOr_r", "vmin": -reach, "vmax": reach}
-        image = style.heat_map(axes, values, grid.short_kinds, grid.layer_names, form, **look)
-        axes.set_title(row.label, fontsize=11)
-        if axes in panels[:, 0]:
-            axes.set_ylabel("layer")
-    for axes in list(panels.flat)[len(maps) :]:
-        axes.set_visible(False)
-    bar = figure.colorbar(image, ax=panels, shrink=0.7, aspect=30, pad=0.015)
-    bar.set_label("points above or below\nthe sparsity of all")
-    style.save(figure, folder / LAYERS)
-    left_out = len(rows) - len(maps)
+    bar = "points above or below\nthe sparsity of all"
+    style.save(style.heat_maps(maps, rows="layer", bar=bar), folder / LAYERS)
+    left_out = len(grids) - len(shown)
     return Picture(
         LAYERS,
         "Sparsity by layer and kind of matrix",
@@ -188,19 +170,6 @@ def sparsity_by_layer(table: Table, folder: Path) -> Picture | None:
 
 def _percent_above(sparsity: float) -> Callable[[float], str]:
     return lambda offset: f"{100 * sparsity + offset:.1f}"
-
-
-def _map(run: Run) -> tuple[Grid, list[list[float]]]:
-    """The sparsity of each layer and kind of matrix, in [0, 1]; NaN where there is none."""
-    tensors = (run.sparsity_report or {}).get("tensors", {})
-    grid = Grid.over(tensors)
-
-    def share(layer: int, kind: str) -> float:
-        counts = [tensors[name] for name in grid.at(layer, kind)]
-        entries = sum(count["entries"] for count in counts)
-        return sum(count["pruned"] for count in counts) / entries if entries else math.nan
-
-    return grid, [[share(layer, kind) for kind in grid.kinds] for layer in grid.layers]
 
 
 # --- the course of training -----------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,13 +24,12 @@ from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.report import style
 from parp_fairseq.report.layer_grid import Grid
 from parp_fairseq.report.mask_overlap import read_masks
+from parp_fairseq.report.style import HeatMap, heat_maps, save
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
-_MOST_LABELLED_LAYERS = 12
 _MOST_NAMED = 3
 
 
@@ -65,12 +66,14 @@ class Magnitudes:
     def over(cls, parts: Iterable[Magnitudes]) -> Magnitudes:
         """Several together."""
         parts = list(parts)
+        kept = [part for part in parts if part.zeros < part.entries]
+        # numpy's minimum of numbers with NaN among them is NaN.
         return cls(
             sum(part.entries for part in parts),
             sum(part.zeros for part in parts),
             math.fsum(part.total for part in parts),
-            _of(min, [part.smallest for part in parts if part.zeros < part.entries]),
-            _of(max, [part.largest for part in parts]),
+            float(np.min([part.smallest for part in kept])) if kept else 0.0,
+            float(np.max([part.largest for part in kept])) if kept else 0.0,
         )
 
     @property
@@ -212,31 +215,17 @@ class Inspection:
             UserError: matplotlib is not installed, no weight is in a layer, or the file cannot be
                 written.
         """
-        from parp_fairseq.report.drawing import check_drawing
-
-        check_drawing()
-        from matplotlib.figure import Figure
-
         grid = Grid.over(self.tensors)
         if not grid.layers:
             raise UserError(f"{self.path}: no prunable weight is in a layer; nothing to draw")
-        tall = 0.36 if len(grid.layers) <= _MOST_LABELLED_LAYERS else 0.22
-        figure = Figure(figsize=(10, 1.8 + tall * len(grid.layers)), layout="constrained")
-        figure.suptitle(f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros", fontsize=12)
-        parts = [[self._over(grid.at(n, kind)) for kind in grid.kinds] for n in grid.layers]
-        zeros = [[100 * part.sparsity for part in line] for line in parts]
-        means = [[part.mean for part in line] for line in parts]
-        panels = (
-            ("zeros, %", zeros, "cividis", "{:.1f}"),
-            ("mean |w| of what is not zero", means, "viridis", "{:.3g}"),
-        )
-        for axes, (title, values, colours, form) in zip(figure.subplots(1, 2), panels):
-            names = (grid.short_kinds, grid.layer_names)
-            image = style.heat_map(axes, values, *names, form.format, cmap=colours)
-            axes.set_title(title, fontsize=11)
-            axes.set_ylabel("layer")
-            figure.colorbar(image, ax=axes, shrink=0.8)
-        style.save(figure, file)
+        zeros = grid.values(lambda names: 100 * self._over(names).sparsity)
+        means = grid.values(lambda names: self._over(names).mean)
+        maps = [
+            HeatMap("zeros, %", zeros, *grid.titles, "{:.1f}".format, {"cmap": "cividis"}),
+            HeatMap("mean |w| of what is not zero", means, *grid.titles, "{:.3g}".format),
+        ]
+        title = f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros"
+        save(heat_maps(maps, title=title, rows="layer"), file)
 
     def _over(self, names: Sequence[str]) -> Magnitudes:
         return Magnitudes.over(self.tensors[name] for name in names)
@@ -267,7 +256,7 @@ def inspect_checkpoint(
         "prunable": sum(part.entries for part in tensors.values()),
     }
     agreement = None if against is None else _agreement(path, weights, Path(against))
-    threshold = _known(state, "last_optimizer_state.parp.threshold")
+    threshold = lookup(state, "last_optimizer_state.parp.threshold")
     return Inspection(
         path,
         _origin(state, path),
@@ -296,22 +285,14 @@ def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agre
 
 
 def _scope_of(state: Mapping[str, Any]) -> Scope:
-    prune = _known(state, "cfg.task.prune")
+    default, prune = Scope(), lookup(state, "cfg.task.prune")
     if not isinstance(prune, Mapping):
-        return Scope()
-    default = Scope()
+        return default
     return Scope(
         tuple(prune.get("include", default.include)),
         tuple(prune.get("exclude", default.exclude)),
         bool(prune.get("biases", default.biases)),
     )
-
-
-def _of(pick: Callable[[list[float]], float], values: list[float]) -> float:
-    """The smallest or largest; 0.0 of none, NaN where one is."""
-    if any(map(math.isnan, values)):
-        return math.nan
-    return pick(values) if values else 0.0
 
 
 def _finite(value: Any) -> Any:
@@ -326,23 +307,24 @@ def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
 
 def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     info = describe_state(state, path)
-    model, task = config_section(state, "model"), config_section(state, "task")
+    model, task = _section(state, "model"), _section(state, "task")
+    history = state.get("optimizer_history") or [{}]
+    metric = lookup(state, "cfg.checkpoint.best_checkpoint_metric") or "score"
     origin: dict[str, Any] = {
         "checkpoint": str(path),
         "model": f"{'fine-tuned' if info.finetuned else 'pre-trained'} {info.kind}"
         + (f" ({info.arch})" if info.arch != info.kind else "")
         + f", {info.encoder_layers} layers"
         + ("" if state.get("cfg") is not None else ", settings as `args`"),
-        "task": _text(task, "_name") or _text(task, "task"),
-        "pre-trained file": _text(model, "w2v_path"),
+        "task": lookup(task, "_name") or lookup(task, "task"),
+        "pre-trained file": lookup(model, "w2v_path"),
         "labels": info.labels,
         "normalize": info.normalize,
-        "updates": _updates(state),
-        f"best {_known(state, 'cfg.checkpoint.best_checkpoint_metric') or 'score'}": _known(
-            state, "extra_state.best"
-        ),
+        # 0 in a file that was put together, such as one of a folder of transformers.
+        "updates": history[-1].get("num_updates") or None,
+        f"best {metric}": lookup(state, "extra_state.best"),
     }
-    prune = _known(state, "cfg.task.prune")
+    prune = lookup(state, "cfg.task.prune")
     if isinstance(prune, Mapping):
         keys = ("method", "sparsity", "initial", "interval", "interval_unit", "granularity")
         chosen = [f"{key} {prune[key]}" for key in keys if prune.get(key) is not None]
@@ -367,23 +349,6 @@ def _recorded(record: Path) -> dict[str, Any]:
     }
 
 
-def _updates(state: Mapping[str, Any]) -> int | None:
-    history = state.get("optimizer_history") or [{}]
-    # A file that was put together, such as one of a folder of transformers, has 0.
-    return history[-1].get("num_updates") or None
-
-
-def _text(section: Any, key: str) -> Any:
-    value = section.get(key) if hasattr(section, "get") else getattr(section, key, None)
-    return value if isinstance(value, str) else None
-
-
-def _known(state: Mapping[str, Any], key: str) -> Any:
-    """A value deep inside a checkpoint; None where it is not there."""
-    node: Any = state
-    for part in key.split("."):
-        try:
-            node = node.get(part)
-        except Exception:
-            return None
-    return node
+def _section(state: Mapping[str, Any], name: str) -> Any:
+    section = config_section(state, name)
+    return vars(section) if isinstance(section, argparse.Namespace) else section

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +25,13 @@ from parp_fairseq.masks.files import (
 )
 from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Mask, Scope
-from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.report import style
-from parp_fairseq.report.layer_grid import Grid, place_of
+from parp_fairseq.pruning.scope import canonical_name, place_of
+from parp_fairseq.report.layer_grid import Grid, zeros_in
+from parp_fairseq.report.rendering import TextTable
+from parp_fairseq.report.style import HeatMap, heat_maps, save
 from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE
 from parp_fairseq.runs.record import sparsity_report
-from parp_fairseq.table import aligned
 
-_MOST_WRITTEN = 12
 # Shown only where it takes seconds, on a terminal.
 _BAR = {"leave": False, "delay": 2.0, "disable": None}
 
@@ -57,6 +55,7 @@ class MaskReport:
     def render(self) -> str:
         """Lines on how it was made, and a table of the sparsity of each matrix, in percent."""
         mask = self.named.mask
+        share = zeros_in(sparsity_report(mask)["tensors"])
         grid = Grid.over(mask)
         lines = [
             f"{self.named.path}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned in "
@@ -65,20 +64,13 @@ class MaskReport:
         info = {k: value for k, value in self.named.info.items() if k != "sparsity"}
         lines += [f"{key}: {_shown(value)}" for key, value in info.items() if value is not None]
         if grid.layers:
-            lines += ["", "pruned, %", grid.render(lambda names: f"{100 * self._share(names):.2f}")]
-        lines += [f"{name}: {100 * self._share([name]):.2f}%" for name in grid.others]
-        return "\n".join(lines)
+            lines += ["", "pruned, %", grid.render(lambda names: f"{100 * share(names):.2f}")]
+        return "\n".join([*lines, *(f"{name}: {100 * share([name]):.2f}%" for name in grid.others)])
 
     def to_json(self) -> dict[str, Any]:
         """The file's info and `sparsity_report` of its mask."""
         info = dict(self.named.info)
         return {"file": str(self.named.path), "info": info, **sparsity_report(self.named.mask)}
-
-    def _share(self, names: Sequence[str]) -> float:
-        mask = self.named.mask
-        entries = sum(math.prod(mask.shapes[name]) for name in names)
-        kept = sum(mask.kept_in(name) for name in names)
-        return 1.0 - kept / entries if entries else 0.0
 
 
 @dataclass(frozen=True)
@@ -92,8 +84,8 @@ class Overlaps:
     """
 
     masks: tuple[NamedMask, ...]
-    matrix: tuple[tuple[float, ...], ...]
-    layers: Mapping[int, tuple[tuple[float, ...], ...]]
+    matrix: list[list[float]]
+    layers: Mapping[int, list[list[float]]]
 
     def render(self, per_layer: bool = False) -> str:
         """A table; `per_layer` adds one of each mask's IOU with the first, by layer."""
@@ -102,11 +94,12 @@ class Overlaps:
             (number, named.label, f"{named.mask.sparsity:.4f}", *map(_digits, line))
             for number, named, line in zip(numbers, self.masks, self.matrix)
         ]
-        text = aligned(("", "mask", "sparsity", *numbers), rows, left=2)
+        text = TextTable("", ["", "mask", "sparsity", *numbers], rows, 2).text()
         if not per_layer:
             return text
         rows = [(str(layer), *map(_digits, matrix[0][1:])) for layer, matrix in self.layers.items()]
-        return f"{text}\n\nIOU with mask 1, by layer\n" + aligned(("layer", *numbers[1:]), rows)
+        below = TextTable("", ["layer", *numbers[1:]], rows).text()
+        return f"{text}\n\nIOU with mask 1, by layer\n{below}"
 
     def to_json(self, per_layer: bool = False) -> dict[str, Any]:
         """The same as plain values, unrounded; `per_layer` adds a matrix a layer."""
@@ -116,10 +109,10 @@ class Overlaps:
                 | {"sparsity": one.mask.sparsity}
                 for one in self.masks
             ],
-            "iou": _listed(self.matrix),
+            "iou": self.matrix,
         }
         if per_layer:
-            content["layers"] = {str(n): _listed(matrix) for n, matrix in self.layers.items()}
+            content["layers"] = {str(n): matrix for n, matrix in self.layers.items()}
         return content
 
     def draw(self, file: PathLike, per_layer: bool = False) -> None:
@@ -128,32 +121,14 @@ class Overlaps:
         Raises:
             UserError: matplotlib is not installed, or the file cannot be written.
         """
-        from parp_fairseq.report.drawing import check_drawing
-
-        check_drawing()
-        from matplotlib.figure import Figure
-
         labels = [named.label for named in self.masks]
-        maps = [("", self.matrix, labels, labels)]
+        maps = [HeatMap("IOU of kept weights", self.matrix, labels, labels, _short)]
         if per_layer and self.layers:
             # The first mask's own column would be all ones.
             lines = [matrix[0][1:] for matrix in self.layers.values()]
-            maps.append((f"with {labels[0]}", lines, labels[1:], list(map(str, self.layers))))
-        side = 1.6 + 0.11 * max(map(len, labels)) + 0.5 * len(labels)
-        size = (max(4.6, side * len(maps) + 0.8), max(3.4, side))
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(1, len(maps), squeeze=False)[0]
-        for axes, (title, matrix, columns, rows) in zip(panels, maps):
-            values = [value for line in matrix for value in line]
-            low, high = min(values), max(values)
-            written = len(columns) <= _MOST_WRITTEN and len(rows) <= 2 * _MOST_WRITTEN
-            look = {"cmap": "cividis", "vmin": low if low < high else 0.0, "vmax": high}
-            form = _short if written else None
-            image = style.heat_map(axes, matrix, columns, rows, form, **look)
-            axes.set_title(title, fontsize=11)
-            axes.set_ylabel("layer" if title else "")
-            figure.colorbar(image, ax=axes, shrink=0.7, label="IOU of kept weights")
-        style.save(figure, file)
+            layers = [f"layer {number}" for number in self.layers]
+            maps.append(HeatMap(f"with {labels[0]}", lines, labels[1:], layers, _short))
+        save(heat_maps(maps), file)
 
 
 def compare(masks: Sequence[NamedMask]) -> Overlaps:
@@ -189,7 +164,7 @@ def compare(masks: Sequence[NamedMask]) -> Overlaps:
             for layer, names in layers.items():
                 value = iou_of_counts(counts[name] for name in names)
                 parts[layer][row][column] = parts[layer][column][row] = value
-    return Overlaps(tuple(masks), _frozen(whole), {k: _frozen(v) for k, v in parts.items()})
+    return Overlaps(tuple(masks), whole, parts)
 
 
 def read_masks(
@@ -294,14 +269,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def _listed(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
-    return [list(line) for line in matrix]
-
-
-def _frozen(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(line) for line in matrix)
 
 
 def _digits(value: float) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, replacing
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ LOOKS = {
     "parp_p": Look("#009E73", "^"),
 }
 _UNKNOWN = Look("#666666", "*")
+
+
+def check_drawing() -> None:
+    """Raise UserError where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("figures need matplotlib: pip install matplotlib")
 
 
 def look_of(method: str) -> Look:
@@ -137,39 +145,83 @@ def _reach(spreads: Sequence[Interval]) -> list[list[float]]:
     ]
 
 
-def heat_map(
-    axes: Axes,
-    values: Sequence[Sequence[float]],
-    columns: Sequence[str],
-    rows: Sequence[str],
-    form: Callable[[float], str] | None,
-    **look: Any,
-) -> AxesImage:
-    """A matrix as colours, each cell with its number.
+class HeatMap(NamedTuple):
+    """A matrix to draw as colours.
 
-    Args:
-        axes: where to draw.
+    Attributes:
+        title: above it.
         values: rows of numbers; NaN is left empty.
         columns: their titles.
         rows: their titles.
-        form: a number as text; None: no text.
-        look: of `imshow`, such as cmap.
+        form: a number as text; not written into large matrices.
+        look: of matplotlib's `imshow`.
     """
-    image = axes.imshow(values, aspect="auto", **look)
-    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 4 else 0)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xticks([x + 0.5 for x in range(len(columns) - 1)], minor=True)
-    axes.set_yticks([y + 0.5 for y in range(len(rows) - 1)], minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.0)
-    axes.tick_params(which="both", length=0)
-    for y, line in enumerate(values if form else ()):
+
+    title: str
+    values: Sequence[Sequence[float]]
+    columns: Sequence[str]
+    rows: Sequence[str]
+    form: Callable[[float], str]
+    look: Mapping[str, Any] = {}
+
+
+_MOST_WRITTEN = 12
+
+
+def heat_maps(
+    maps: Sequence[HeatMap], *, title: str = "", rows: str = "", bar: str | None = None
+) -> Figure:
+    """A figure of matrices, three in a line.
+
+    Args:
+        maps: the matrices.
+        title: above all.
+        rows: what the rows are.
+        bar: title of one bar of colours for all; None: one for each.
+    """
+    check_drawing()
+    from matplotlib.figure import Figure
+
+    across = min(3, len(maps))
+    down = -(-len(maps) // across)
+    most_rows, most_columns = max(len(m.rows) for m in maps), max(len(m.columns) for m in maps)
+    longest = max(len(name) for m in maps for name in (*m.rows, *m.columns))
+    wide = 1.5 + 0.11 * longest + 0.5 * most_columns
+    tall = 1.0 + 0.11 * longest + (0.36 if most_rows <= _MOST_WRITTEN else 0.22) * most_rows
+    figure = Figure(figsize=(max(4.6, wide * across), max(3.0, tall * down)), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=12)
+    panels = figure.subplots(down, across, squeeze=False)
+    for axes, one in zip(panels.flat, maps):
+        image = axes.imshow(one.values, aspect="auto", **one.look)
+        columns, lines = range(len(one.columns)), range(len(one.rows))
+        axes.set_xticks(columns, one.columns, rotation=90 if max(map(len, one.columns)) > 4 else 0)
+        axes.set_yticks(lines, one.rows)
+        axes.set_xticks([x + 0.5 for x in columns[:-1]], minor=True)
+        axes.set_yticks([y + 0.5 for y in lines[:-1]], minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.0)
+        axes.tick_params(which="both", length=0)
+        axes.set_title(one.title, fontsize=11)
+        axes.set_ylabel(rows)
+        if len(columns) <= _MOST_WRITTEN and len(lines) <= 2 * _MOST_WRITTEN:
+            _write_numbers(axes, image, one)
+        if bar is None:
+            figure.colorbar(image, ax=axes, shrink=0.8)
+    for axes in list(panels.flat)[len(maps) :]:
+        axes.set_visible(False)
+    if bar is not None:
+        figure.colorbar(image, ax=panels, shrink=0.7, aspect=30, pad=0.015, label=bar)
+    return figure
+
+
+def _write_numbers(axes: Axes, image: AxesImage, one: HeatMap) -> None:
+    for y, line in enumerate(one.values):
         for x, value in enumerate(line):
             if not math.isnan(value):
                 red, green, blue, _ = image.cmap(image.norm(value))
                 bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
                 place = {"ha": "center", "va": "center", "fontsize": 7.5}
-                axes.text(x, y, form(value), color="black" if bright else "white", **place)
-    return image
+                axes.text(x, y, one.form(value), color="black" if bright else "white", **place)
 
 
 def save(figure: Figure, path: PathLike) -> None:

@@ -8,7 +8,6 @@ import struct
 import pytest
 from made_runs import write_run
 
-import parp_fairseq.report.drawing as figures
 import parp_fairseq.report.style as style
 from parp_fairseq.errors import UserError
 from parp_fairseq.report import make_report
@@ -188,9 +187,9 @@ def test_all_files_are_there_or_none(runs, tmp_path, monkeypatch):
 
 
 def test_without_matplotlib_only_the_table(runs, tmp_path, monkeypatch):
-    find = figures.importlib.util.find_spec
+    find = style.importlib.util.find_spec
     monkeypatch.setattr(
-        figures.importlib.util,
+        style.importlib.util,
         "find_spec",
         lambda name, *rest: None if name == "matplotlib" else find(name, *rest),
     )
