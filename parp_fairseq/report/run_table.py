@@ -10,12 +10,7 @@ from itertools import chain
 from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.report.experiments import (
-    differing_keys,
-    experiment_of,
-    origins_of,
-    title_of,
-)
+from parp_fairseq.report.experiments import Setting, differing, settings_of, title_of
 from parp_fairseq.report.rendering import TextTable, check_format, csv_lines, percent
 from parp_fairseq.runs.reading import Run, cost
 
@@ -208,21 +203,27 @@ def build_table(runs: Sequence[Run]) -> Table:
     for split in sorted(tests):
         rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
 
-    origins = {id(run): origins_of(run) for run in finished}
-    groups: dict[tuple[Any, ...], list[Run]] = {}
+    experiments = {id(run): settings_of(run) for run in finished}
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in finished:
-        groups.setdefault(experiment_of(run, origins[id(run)]), []).append(run)
+        values = tuple(sorted((key, one.value) for key, one in experiments[id(run)].items()))
+        groups.setdefault(values, []).append(run)
+    alike: dict[tuple[str, float], list[Mapping[str, Setting]]] = {}
+    for first, *_ in groups.values():
+        alike.setdefault((first.method, first.sparsity), []).append(experiments[id(first)])
     rows = []
     for members in groups.values():
+        first = members[0]
+        others = alike[first.method, first.sparsity]
         members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
         costs = [cost(run) for run in members]
         spreads = {
             split: Spread.over(by_run[id(r)] for r in members) for split, by_run in rates.items()
         }
         row = TableRow(
-            method=members[0].method,
-            title=title_of(members[0], [group[0] for group in groups.values()], origins),
-            sparsity=members[0].sparsity,
+            method=first.method,
+            title=title_of(first, experiments[id(first)], others),
+            sparsity=first.sparsity,
             rates={split: spread for split, spread in spreads.items() if spread is not None},
             fine_tunings=max(c.fine_tunings for c in costs),
             minutes=Spread.over(c.minutes for c in costs),
@@ -246,8 +247,8 @@ def build_table(runs: Sequence[Run]) -> Table:
         unfinished=tuple(run for run in runs if not run.finished),
         notes=(),
     )
-    differing = differing_keys([members[0] for members in groups.values()])
-    return replace(table, notes=(*notes, *_notes(table, differing)))
+    different = differing([experiments[id(members[0])] for members in groups.values()])
+    return replace(table, notes=(*notes, *_notes(table, different)))
 
 
 def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
@@ -264,7 +265,7 @@ def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
     return distinct
 
 
-def _notes(table: Table, differing: Sequence[str]) -> list[str]:
+def _notes(table: Table, different: Sequence[str]) -> list[str]:
     """What the reader of the numbers must know."""
     splits = {"valid": table.valid_splits, "test": table.test_splits}
     notes = [f"{name} is {names[0]}" for name, names in splits.items() if len(names) == 1]
@@ -276,7 +277,9 @@ def _notes(table: Table, differing: Sequence[str]) -> list[str]:
         notes.append("mean over seeds, the smallest and the largest in brackets")
     if any(row.fine_tunings > 1 for row in table.rows):
         notes.append("minutes: training time of all fine-tunings that a row takes")
-    other = [key for key in differing if not key.startswith("task.prune.")]
+    other = [
+        key for key in different if not key.startswith("task.prune.") and not key.endswith(" of")
+    ]
     if other:
         notes.append(f"rows also differ in {', '.join(other)}")
     return notes

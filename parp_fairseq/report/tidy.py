@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_bytes
+from parp_fairseq.report.rendering import csv_lines
 
 SUBNETWORK, THETA = "subnetwork", "theta"
 """What was scored: m⊙θ, or the θ that moves freely between two prunings."""
@@ -92,10 +92,6 @@ class MaskPair:
 
 Row = TypeVar("Row", Score, MaskPair)
 
-COLUMNS = tuple(field.name for field in fields(Score))
-"""Of scores.csv."""
-MASK_COLUMNS = tuple(field.name for field in fields(MaskPair))
-"""Of masks.csv."""
 _KEYS: dict[type, tuple[str, ...]] = {
     Score: ("run", "split", "checkpoint", "weights"),
     MaskPair: ("comparison", "sparsity", "one", "other"),
@@ -106,8 +102,8 @@ def read_scores(file: PathLike) -> list[Score]:
     """Read scores.csv.
 
     Raises:
-        UserError: the file is missing, lacks a column, or a row (named) has a bad value or is
-            there twice.
+        UserError: the file is missing, has other columns, or a row (named) has a bad value or is a
+            duplicate.
     """
     return _read(Path(file), Score)
 
@@ -155,19 +151,16 @@ def parse_options(text: str) -> dict[str, Any]:
 def _read(file: Path, kind: type[Row]) -> list[Row]:
     try:
         with file.open(encoding="utf-8", newline="") as stream:
-            lines = list(csv.reader(stream, strict=True))
+            header, *lines = csv.reader(stream, strict=True)
     except FileNotFoundError:
         raise UserError(f"{file}: no such table") from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as a table ({error}); restore it") from error
     types = {field.name: str(field.type) for field in fields(kind)}
-    header = lines[0] if lines else []
     if header != list(types):
-        missing = [name for name in types if name not in header]
-        what = f"lacks the column {missing[0]}" if missing else "has other columns"
-        raise UserError(f"{file} {what}; the columns must be {','.join(types)}")
+        raise UserError(f"{file}: the columns must be {','.join(types)}")
     rows = []
-    for number, cells in enumerate(lines[1:], start=2):
+    for number, cells in enumerate(lines, start=2):
         if len(cells) != len(header):
             raise UserError(f"{file}, row {number}: {len(cells)} cells instead of {len(header)}")
         values = {}
@@ -177,7 +170,7 @@ def _read(file: Path, kind: type[Row]) -> list[Row]:
             except ValueError:
                 raise UserError(f"{file}, row {number}: {name} cannot be {text!r}") from None
         rows.append(kind(**values))
-    _check_unique(file, rows)
+    _check(file, rows)
     return rows
 
 
@@ -186,34 +179,24 @@ def _value(text: str, kind: str) -> Any:
         return text
     if not text and kind.endswith("| None"):
         return None
-    if kind.startswith("int"):
-        return int(text)
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
+    return int(text) if kind.startswith("int") else float(text)
 
 
 def _write(file: Path, kind: type[Row], rows: Sequence[Row]) -> None:
-    _check_unique(file, rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(kind))
-    for row in rows:
-        cells = astuple(row)
-        if any(isinstance(cell, float) and not math.isfinite(cell) for cell in cells):
-            raise UserError(f"{file} cannot hold {_key(row)}: a number is not finite")
-        writer.writerow("" if cell is None else cell for cell in cells)
-    write_bytes(file, text.getvalue().encode("utf-8"))
+    _check(file, rows)
+    header = [field.name for field in fields(kind)]
+    cells = (["" if cell is None else cell for cell in astuple(row)] for row in rows)
+    write_bytes(file, csv_lines([header, *cells]).encode("utf-8"))
 
 
-def _check_unique(file: Path, rows: Sequence[Row]) -> None:
+def _check(file: Path, rows: Sequence[Row]) -> None:
+    """Raise UserError for a duplicate, or a number that is not finite."""
     seen = set()
     for row in rows:
-        if (key := _key(row)) in seen:
-            raise UserError(f"{file}: duplicate row {', '.join(map(str, key))}; remove one")
+        key = tuple(getattr(row, name) for name in _KEYS[type(row)])
+        named = f"row {', '.join(map(str, key))}"
+        if key in seen:
+            raise UserError(f"{file}: duplicate {named}; remove one")
+        if any(isinstance(cell, float) and not math.isfinite(cell) for cell in astuple(row)):
+            raise UserError(f"{file}, {named}: a number is not finite")
         seen.add(key)
-
-
-def _key(row: Score | MaskPair) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in _KEYS[type(row)])

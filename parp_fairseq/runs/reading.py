@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
@@ -176,15 +176,6 @@ def _json(file: Path) -> Any:
         raise UserError(f"{file} is damaged (not JSON); remove it or run again") from error
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a result took: its own fine-tuning and those that it builds on."""
-
-    fine_tunings: int
-    minutes: float
-    complete: bool
-
-
 SOURCES = {
     "task.prune.mask": "mask",
     "task.prune.initial": "mask",
@@ -193,12 +184,11 @@ SOURCES = {
 """Options that may name a file that another run left, and what to call it."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file that a run builds on, and the record of the run that left it, if there is one."""
+class Source(NamedTuple):
+    """A file that a run builds on, and the run that left it, if that is there."""
 
     path: Path
-    record: Path | None
+    run: Run | None
 
 
 def sources_of(run: Run) -> dict[str, Source]:
@@ -212,29 +202,35 @@ def sources_of(run: Run) -> dict[str, Source]:
             folders = [Path(run.option("task.folder") or "."), *run.folder.resolve().parents]
             records = ((folder / path).parent / RUN_FILE for folder in folders)
             record = next((record for record in records if record.is_file()), None)
-            found[key] = Source(Path(path), record.resolve() if record else None)
+            found[key] = Source(Path(path), read_run(record) if record else None)
     return found
 
 
-def cost(run: Run, above: frozenset[Path] = frozenset()) -> Cost:
-    """Count the fine-tunings behind a run: its own, and those that its `sources_of` come from.
+class Cost(NamedTuple):
+    """What a result took: its own fine-tuning and those that it builds on.
 
     `complete` is False where the run that left a mask is no longer there: OMP still counts 2, but
-    the minutes are its own. `above` are the runs that build on this one.
+    the minutes are its own.
     """
+
+    fine_tunings: int
+    minutes: float
+    complete: bool
+
+
+def cost(run: Run, above: frozenset[Path] = frozenset()) -> Cost:
+    """Count the fine-tunings behind a run, which the runs in the folders `above` build on."""
     fine_tunings, minutes, complete = 1, run.log.minutes, True
-    records: dict[Path, None] = {}
+    seen = above | {run.folder.resolve()}
+    behind: dict[Path, Run] = {}
     for key, source in sources_of(run).items():
-        if source.record is not None:
-            records[source.record] = None
+        if source.run is not None:
+            behind[source.run.folder.resolve()] = source.run
         elif key == "task.prune.mask" and run.method in METHODS:
             known = METHODS[run.method].fine_tunings or 1
             fine_tunings, complete = max(fine_tunings, known), complete and known == 1
-    seen = above | {run.folder.resolve()}
-    for record in records:
-        if record.parent.parent not in seen:
-            below = cost(read_run(record), seen)
-            fine_tunings += below.fine_tunings
-            minutes += below.minutes
-            complete = complete and below.complete
+    for below in (cost(behind[folder], seen) for folder in behind if folder not in seen):
+        fine_tunings += below.fine_tunings
+        minutes += below.minutes
+        complete = complete and below.complete
     return Cost(fine_tunings, minutes, complete)

@@ -315,4 +315,4 @@ def test_masks_of_one_name_in_other_folders_have_their_own_titles(tmp_path):
         write_run(tmp_path / language, "mask", 0.9, mask=mask)
     titles = [row.title for row in table_of(tmp_path).rows]
     assert len(set(titles)) == 2
-    assert titles[0] == "given mask (mask of mask.safetensors) [es]"
+    assert titles[0] == "given mask [es]"

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.report.tidy import (
-    COLUMNS,
     MaskPair,
     Score,
     format_options,
@@ -75,11 +74,11 @@ def test_settings(options, source, run, setting):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("rate_low,", ""), "lacks the column rate_low"),
-        (lambda text: text.replace("run,setup", "setup,run"), "has other columns"),
+        (lambda text: text.replace("rate_low,", ""), "the columns must be run,setup"),
+        (lambda text: text.replace("run,setup", "setup,run"), "the columns must be run,setup"),
         (lambda text: text + text.splitlines()[1] + "\n", "duplicate row a, a, a, a"),
-        (lambda text: text.replace(",0.5", ",nan", 1), "row 2: sparsity cannot be 'nan'"),
-        (lambda text: text + "a,b\n", f"row 3: 2 cells instead of {len(COLUMNS)}"),
+        (lambda text: text.replace(",0.5", ",nan", 1), "row a, a, a, a: a number is not finite"),
+        (lambda text: text + "a,b\n", f"row 3: 2 cells instead of {len(fields)}"),
         (lambda text: text + '"open', "cannot be read as a table"),
     ],
 )
