@@ -11,7 +11,8 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report import style
 from parp_fairseq.report.layer_grid import Grid, zeros_in
-from parp_fairseq.report.run_table import Spread, Table, TableRow
+from parp_fairseq.report.run_table import Table, TableRow
+from parp_fairseq.report.statistics import Spread
 from parp_fairseq.report.style import check_drawing
 from parp_fairseq.runs.log import Row
 from parp_fairseq.runs.reading import Run
@@ -69,7 +70,7 @@ def errors_by_sparsity(table: Table, folder: Path) -> Picture | None:
 def _bars(table: Table, rows: Sequence[TableRow]) -> Figure:
     from matplotlib.patches import Patch
 
-    figure, axes = style.one_panel(height=1.3 + 0.5 * len(rows))
+    figure, (axes,) = style.panels(height=1.3 + 0.5 * len(rows))
     thick = 0.8 / len(table.splits)
     patches = []
     for splits, colour in ((table.valid_splits, style.VALID), (table.test_splits, style.TEST)):
@@ -105,7 +106,7 @@ def _split_label(table: Table, split: str) -> str:
 
 
 def _curves(table: Table, rows: Sequence[TableRow]) -> Figure:
-    figure, axes = style.one_panel(height=5.0)
+    figure, (axes,) = style.panels(height=5.0)
     splits = (*table.test_splits, *table.valid_splits)
     split = next(one for one in splits if any(one in row.rates for row in rows))
     for title, members in _by_title(rows).items():

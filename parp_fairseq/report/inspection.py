@@ -7,9 +7,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,11 +77,6 @@ class Magnitudes:
         )
 
     @property
-    def finite(self) -> bool:
-        """Whether no weight is NaN or infinite."""
-        return math.isfinite(self.total)
-
-    @property
     def sparsity(self) -> float:
         """Share of zeros, in [0, 1]."""
         return self.zeros / self.entries if self.entries else 0.0
@@ -103,28 +98,22 @@ class Magnitudes:
         }
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """A checkpoint's zeros next to what a mask, or another checkpoint, prunes.
 
     Attributes:
-        path: the other's file.
+        file: the other's.
         pruned: entries that the other prunes.
         agreed: those of them that are zero in the checkpoint.
         elsewhere: zeros of the checkpoint that the other keeps.
         iou: of what both keep (paper, equation 1).
     """
 
-    path: Path
+    file: str
     pruned: int
     agreed: int
     elsewhere: int
     iou: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        content = asdict(self)
-        return {"file": str(content.pop("path")), **content}
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,7 @@ class Inspection:
     @property
     def not_finite(self) -> list[str]:
         """Names of the tensors that hold NaN or infinity."""
-        return [name for name, part in self.tensors.items() if not part.finite]
+        return [name for name, part in self.tensors.items() if not math.isfinite(part.total)]
 
     def render(self) -> str:
         """Lines and tables for people."""
@@ -178,7 +167,7 @@ class Inspection:
             facts["threshold"] = f"{self.threshold:#.4g}, the largest |w| last pruned"
         if (other := self.agreement) is not None:
             facts["against"] = (
-                f"{other.path}: {other.agreed:,} of the {other.pruned:,} entries it prunes are "
+                f"{other.file}: {other.agreed:,} of the {other.pruned:,} entries it prunes are "
                 f"zero here, {other.elsewhere:,} zeros elsewhere, IOU {other.iou:.6f}"
             )
         lines = [f"{title + ':':<18}{value}" for title, value in facts.items()]
@@ -202,7 +191,7 @@ class Inspection:
             **self.whole.to_json(),
             "not_finite": self.not_finite,
             "threshold": _finite(self.threshold),
-            "against": None if other is None else other.to_json(),
+            "against": None if other is None else other._asdict(),
             "layers": {str(n): self._over(grid.at(n, None)).to_json() for n in grid.layers},
             "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
             "tensors": {name: part.to_json() for name, part in self.tensors.items()},
@@ -281,7 +270,7 @@ def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agre
     either = own.kept + other.mask.kept - sum(both_kept(own, other.mask).values())
     # What both prune is all that neither keeps.
     agreed = own.numel - either
-    return Agreement(other.path, pruned, agreed, zeros - agreed, iou(own, other.mask))
+    return Agreement(str(other.path), pruned, agreed, zeros - agreed, iou(own, other.mask))
 
 
 def _scope_of(state: Mapping[str, Any]) -> Scope:

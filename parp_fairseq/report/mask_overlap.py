@@ -173,8 +173,8 @@ def read_masks(
     """Read masks from mask files, checkpoints, exports and folders of runs.
 
     A checkpoint's mask is the one that its pruning state holds; without one, as in an export, what
-    is not zero. A
-    run's folder gives its initial mask and those of its checkpoints, in the order of updates.
+    is not zero. A run's folder gives its initial mask and those of its checkpoints, in the order of
+    updates.
 
     Args:
         sources: files and folders.

@@ -11,7 +11,6 @@ from pathlib import Path
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.drawing import Picture
 from parp_fairseq.report.run_table import Table
-from parp_fairseq.runs.reading import Run
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -33,7 +32,6 @@ def render_page(
     table: Table,
     pictures: Sequence[Picture],
     folder: Path,
-    *,
     title: str = "Runs",
     introduction: str = "",
     before_commands: str = "",
@@ -52,7 +50,10 @@ def render_page(
     if introduction:
         parts.append(f"<p>{escape(introduction)}</p>")
     if table.rows:
-        parts += [_table(table), _list(table.notes)]
+        lines = "\n".join(_cells(cells, "td") for cells in table.cells())
+        head = f"<thead>{_cells(table.header, 'th')}</thead>"
+        parts.append(f"<table>\n{head}\n<tbody>\n{lines}\n</tbody>\n</table>")
+        parts.append(_list(table.notes))
     if table.unfinished:
         runs = table.unfinished
         lines = [f"{r.folder}: {r.log.updates:,} of {r.total_updates:,} updates" for r in runs]
@@ -65,17 +66,15 @@ def render_page(
             f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
         )
     titles = {row.method: row.title.split(" (")[0] for row in table.rows}
-    known = [method for method in METHODS if method in titles]
+    known = {method: METHODS[method] for method in METHODS if method in titles}
     if known:
-        parts.append("<h2>The methods</h2>\n<dl>")
-        parts += [
-            f"<dt>{escape(titles[method])}</dt><dd>{escape(METHODS[method].about)}</dd>"
-            for method in known
-        ]
-        parts.append("</dl>")
+        about = (
+            f"<dt>{escape(titles[method])}</dt><dd>{escape(one.about)}</dd>"
+            for method, one in known.items()
+        )
+        parts += ["<h2>The methods</h2>\n<dl>", *about, "</dl>"]
         parts.append("<p>Method and names: PARP (Prune, Adjust and Re-Prune), NeurIPS 2021.</p>")
-    if table.rows:
-        parts += [*_commands(table, before_commands), *_versions(table)]
+    parts += _commands(table, before_commands)
     body = "\n".join(parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -85,13 +84,8 @@ def render_page(
     )
 
 
-def _table(table: Table) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    rows = "\n".join(line(cells, "td") for cells in table.cells())
-    head = line(table.header, "th")
-    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+def _cells(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -100,31 +94,25 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _commands(table: Table, before: str) -> list[str]:
+    """The commands that repeat the runs, as they are typed in a shell, and the versions."""
+    runs = [run for row in table.rows for run in row.runs]
+    if not runs:
+        return []
     parts = ["<h2>The line that repeats each run</h2>"]
-    folders = {str(run.option("task.folder") or "") for row in table.rows for run in row.runs}
+    folders = {str(run.option("task.folder") or "") for run in runs}
     if len(folders) == 1 and "" not in folders:
-        folder = shlex.join(["cd", folders.pop()])
         parts.append(
-            f"<pre>{escape(folder)}</pre>\n<p>An existing run is kept: give another "
-            "hydra.run.dir to train it again.</p>"
+            f"<pre>{escape(shlex.join(['cd', folders.pop()]))}</pre>\n<p>An existing run is kept: "
+            "give another hydra.run.dir to train it again.</p>"
         )
     for row in table.rows:
-        lines = [f"{before} {line}".strip() for r in row.runs if (line := repeat_line(r))]
-        if lines:
-            text = escape("\n".join(lines))
+        found = [
+            list(map(str, run.record["command"])) for run in row.runs if run.record.get("command")
+        ]
+        lines = (shlex.join([Path(program).name, *rest]) for program, *rest in found)
+        text = escape("\n".join(f"{before} {line}".strip() for line in lines))
+        if text:
             parts.append(f"<p><b>{escape(row.label)}</b></p>\n<pre>{text}</pre>")
-    return parts
-
-
-def repeat_line(run: Run) -> str:
-    """The command that repeats a run, as it is typed in a shell; empty where it is not known."""
-    command = [str(part) for part in run.record.get("command") or []]
-    return shlex.join([Path(command[0]).name, *command[1:]]) if command else ""
-
-
-def _versions(table: Table) -> list[str]:
-    found = [run.record.get("versions") or {} for row in table.rows for run in row.runs]
-    lines = (", ".join(f"{name} {version}" for name, version in one.items()) for one in found)
-    return [
-        f'<p class="notes">Made with {escape(line)}</p>' for line in dict.fromkeys(lines) if line
-    ]
+    versions = [(run.record.get("versions") or {}).items() for run in runs]
+    made = dict.fromkeys(", ".join(f"{name} {version}" for name, version in v) for v in versions)
+    return parts + [f'<p class="notes">Made with {escape(one)}</p>' for one in made if one]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -12,31 +12,8 @@ from typing import Any
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.experiments import Setting, differing, settings_of, title_of
 from parp_fairseq.report.rendering import TextTable, check_format, csv_lines, percent
+from parp_fairseq.report.statistics import Spread
 from parp_fairseq.runs.reading import Run, cost
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number over seeds."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-    @classmethod
-    def over(cls, values: Iterable[float | None]) -> Spread | None:
-        """Mean, smallest and largest; None where a value is missing or there are none."""
-        numbers = list(values)
-        if not numbers or any(number is None for number in numbers):
-            return None
-        return cls(sum(numbers) / len(numbers), min(numbers), max(numbers), len(numbers))
-
-    def shown(self) -> str:
-        """With one decimal; the range in brackets where there are several."""
-        if self.count == 1:
-            return f"{self.mean:.1f}"
-        return f"{self.mean:.1f} ({self.low:.1f}–{self.high:.1f})"  # noqa: RUF001
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Means and paired differences with 95% t-intervals, verdicts, and Holm's correction."""
+"""Means with ranges or 95% t-intervals, paired differences, verdicts, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -15,6 +15,30 @@ def mean(values: Iterable[float]) -> float:
     """Of one value at least."""
     values = list(values)
     return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def over(cls, values: Iterable[float | None]) -> Spread | None:
+        """Mean, smallest and largest; None where a value is missing or there are none."""
+        numbers = list(values)
+        if not numbers or any(number is None for number in numbers):
+            return None
+        return cls(sum(numbers) / len(numbers), min(numbers), max(numbers), len(numbers))
+
+    def shown(self) -> str:
+        """With one decimal; the range in brackets where there are several."""
+        if self.count == 1:
+            return f"{self.mean:.1f}"
+        return f"{self.mean:.1f} ({self.low:.1f}–{self.high:.1f})"  # noqa: RUF001
 
 
 @dataclass(frozen=True)

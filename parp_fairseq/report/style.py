@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, replacing
+from parp_fairseq.report.statistics import Estimate, Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,22 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 
-class Interval(Protocol):
-    """A mean between two ends: over seeds, lowest to highest or a confidence interval."""
-
-    @property
-    def mean(self) -> float:
-        """In the middle."""
-
-    @property
-    def low(self) -> float:
-        """The lower end."""
-
-    @property
-    def high(self) -> float:
-        """The upper end."""
-
-
+Interval = Union[Spread, Estimate]
+"""A mean between two ends: over seeds, lowest to highest or a confidence interval."""
 DASHES = ("-", "--", ":", "-.")
 """Lines of one method; they say again what colours and markers say."""
 HATCHES = (None, "//", "..", "xx")
@@ -76,13 +63,7 @@ def look_of(method: str) -> Look:
     return LOOKS.get(method, _UNKNOWN)
 
 
-def one_panel(height: float) -> tuple[Figure, Axes]:
-    """A figure of the usual width with one panel, `height` inches."""
-    figure, (axes,) = panels(1, height)
-    return figure, axes
-
-
-def panels(count: int, height: float = 4.6) -> tuple[Figure, Sequence[Axes]]:
+def panels(count: int = 1, height: float = 4.6) -> tuple[Figure, Sequence[Axes]]:
     """A figure with panels side by side."""
     from matplotlib.figure import Figure
 

@@ -107,10 +107,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
         UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
     """
     runs: dict[Path, Run] = {}
-    searched = []
+    folders = list(map(Path, folders))
     for folder in folders:
-        folder = Path(folder)
-        searched.append(str(folder))
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give one that holds runs")
         for record in sorted(folder.rglob(RUN_FILE)):
@@ -119,8 +117,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
                 runs[place] = read_run(record)
     if not runs:
         raise UserError(
-            f"no run in {', '.join(searched)}: a run's folder holds {CHECKPOINTS}/{RUN_FILE}, "
-            "which task=parp writes when training begins"
+            f"no run in {', '.join(map(str, folders))}: a run's folder holds "
+            f"{CHECKPOINTS}/{RUN_FILE}, which task=parp writes when training begins"
         )
     return list(runs.values())
 
@@ -131,22 +129,15 @@ def read_run(record_file: PathLike) -> Run:
     Raises:
         UserError: that file, the sparsity report or a score is damaged.
     """
-    record_file = Path(record_file)
-    checkpoints = record_file.parent
-    folder = checkpoints.parent
-    record = _json(record_file)
+    checkpoints = Path(record_file).parent
+    folder, report = checkpoints.parent, checkpoints / SPARSITY_FILE
+    record = _json(Path(record_file))
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise UserError(f"{record_file} is not a record of a run: it has no config; remove it")
     log_file = lookup(record["config"], "common.log_file")
     logs = [folder / LOG_FILE, *([folder / log_file] if log_file else [])]
-    report = checkpoints / SPARSITY_FILE
-    return Run(
-        folder=folder,
-        record=record,
-        log=read_log(logs),
-        sparsity_report=_json(report) if report.is_file() else None,
-        scores=_scores(folder / SCORES_FOLDER),
-    )
+    sparsity_report = _json(report) if report.is_file() else None
+    return Run(folder, record, read_log(logs), sparsity_report, _scores(folder / SCORES_FOLDER))
 
 
 def _scores(folder: Path) -> dict[str, Mapping[str, Any]]:

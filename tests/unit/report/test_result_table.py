@@ -11,7 +11,8 @@ from made_runs import write_run
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.report import make_report
-from parp_fairseq.report.run_table import Spread, build_table
+from parp_fairseq.report.run_table import build_table
+from parp_fairseq.report.statistics import Spread
 from parp_fairseq.runs.reading import find_runs
 
 
