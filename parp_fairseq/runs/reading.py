@@ -107,8 +107,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
         UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
     """
     runs: dict[Path, Run] = {}
-    folders = list(map(Path, folders))
-    for folder in folders:
+    roots = list(map(Path, folders))
+    for folder in roots:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give one that holds runs")
         for record in sorted(folder.rglob(RUN_FILE)):
@@ -117,7 +117,7 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
                 runs[place] = read_run(record)
     if not runs:
         raise UserError(
-            f"no run in {', '.join(map(str, folders))}: a run's folder holds "
+            f"no run in {', '.join(map(str, roots))}: a run's folder holds "
             f"{CHECKPOINTS}/{RUN_FILE}, which task=parp writes when training begins"
         )
     return list(runs.values())
