@@ -52,11 +52,6 @@ def test_paired_differences_are_scipys_and_within_seeds(pairs):
     assert paired({1: 1.0}, {2: 1.0}) is None
 
 
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-
-
 @given(st.lists(st.floats(0, 0.1), min_size=1, max_size=12))
 def test_holm_rejects_as_its_definition_does(p_values):
     adjusted = holm(p_values)

@@ -90,16 +90,19 @@ def test_a_damaged_table_is_named(tmp_path, change, message):
         read_scores(file)
 
 
-def test_a_bad_row_leaves_the_table_as_it_was(tmp_path):
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([replace(SCORE, rate=math.inf)], "a number is not finite"),
+        ([SCORE, replace(SCORE, rate=1.0)], "duplicate row"),
+    ],
+)
+def test_a_bad_row_leaves_the_table_as_it_was(tmp_path, rows, message):
     file = tmp_path / "scores.csv"
     with pytest.raises(UserError, match="no such table"):
         read_scores(file)
     write_scores(file, [SCORE])
     before = file.read_bytes()
-    for rows, message in (
-        ([replace(SCORE, rate=math.inf)], "a number is not finite"),
-        ([SCORE, replace(SCORE, rate=1.0)], "duplicate row"),
-    ):
-        with pytest.raises(UserError, match=message):
-            write_scores(file, rows)
+    with pytest.raises(UserError, match=message):
+        write_scores(file, rows)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
