@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,6 @@ from paper_tables import (
     RunGroup,
     comparisons,
     effects,
-    method_title,
     samples,
     tables_of,
     words,
@@ -179,41 +178,34 @@ def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, i
 
 # --- RESULTS.md -----------------------------------------------------------------------------
 
-_HEAD = """# Results
-
-Written by `python examples/wav2vec/analysis.py` from `results/scores.csv` ({count} runs) and \
-`results/masks.csv`; do not edit it.
-`python examples/wav2vec/analysis.py --table NAME` prints the tables of a target: {targets}.
-
-Differences are in points of error rate on the test set; negative means that the first makes fewer \
-errors. They are taken within seeds (or languages), with 95% t-intervals over them. A claim is \
-*supported* or *contradicted* where the interval excludes 0, else *inconclusive*. With one seed \
-(marked ¹) the bootstrap intervals over utterances decide, which do not contain training's chance.
-
-{setups}
-"""
-
 
 def results_page(results: Results, page: Mapping[str, Any]) -> str:
-    """RESULTS.md: the setups and questions of questions.yaml, the paper's claims, threats."""
+    """RESULTS.md: the page of questions.yaml, filled in from the tables."""
     groups = [results.run_group(*key) for key in results.by_setting]
-    lines = _HEAD.format(
-        count=sum(len(runs.by_seed) for runs in groups),
+    claims = paper_claims(results)
+    scores = [next(iter(seed.values())) for runs in groups for seed in runs.by_seed.values()]
+    machines = sorted(Counter(score.machine.split(",")[0] for score in scores).items())
+    entries, updates = [pair.entries for pair in results.masks], [runs.updates for runs in groups]
+    questions = enumerate(page["questions"], start=1)
+    return page["page"].format(
+        runs=len(scores),
+        settings=len(groups),
         targets=", ".join(results.targets),
-        setups=_setups(groups, page["setups"]).markdown(),
-    ).splitlines()
-    lines.append("")
-    for number, question in enumerate(page["questions"], start=1):
-        figure = f"![{question['question']}]({FIGURES}/{question['figure']['file']}.png)"
-        summary, table = (_effects if "effects" in question else _verdicts)(results, question)
-        lines += [f"## {number}. {question['question']}", "", question["text"].strip(), ""]
-        lines += [summary, "", figure, "", table.markdown(), ""]
-    return (
-        "\n".join([*lines, *_claims(results), *_threats(results, groups, page["threats"])]) + "\n"
+        setups=_setups(groups, page["setups"]),
+        questions="\n\n".join(_question(results, *numbered) for numbered in questions),
+        holds=_counts([one for one in claims if one.paper == HOLDS]),
+        no_difference=_counts([one for one in claims if one.paper == NO_DIFFERENCE]),
+        tested=sum(one.difference is not None and not one.one_seed for one in claims),
+        claims="\n\n".join(_claims(results, claims)),
+        entries=(min(entries), max(entries)),
+        updates=(min(updates), max(updates)),
+        single=sum(len(runs.by_seed) == 1 for runs in groups),
+        synthetic=sum('"units"' not in runs.first.data for runs in groups),
+        machines=", ".join(f"{name} ({count} runs)" for name, count in machines),
     )
 
 
-def _setups(groups: Sequence[RunGroup], about: Mapping[str, str]) -> TextTable:
+def _setups(groups: Sequence[RunGroup], about: Mapping[str, str]) -> str:
     """A row for each setup, or group of setups that differ in their language only."""
     found: dict[str, list[RunGroup]] = {}
     for runs in groups:
@@ -226,7 +218,16 @@ def _setups(groups: Sequence[RunGroup], about: Mapping[str, str]) -> TextTable:
         first, count = found[name][0], sum(len(runs.by_seed) for runs in found[name])
         body.append([name, text, f"{first.updates:,}", first.metric, str(count)])
     header = ["setup", "model and data", "updates", "metric", "runs"]
-    return TextTable("", header, body, 2)
+    return TextTable("", header, body, 2).markdown()
+
+
+def _question(results: Results, number: int, question: Mapping[str, Any]) -> str:
+    """Verdict with effect and interval, figure and table."""
+    summary, table = (_effects if "effects" in question else _verdicts)(results, question)
+    title, file = question["question"], question["figure"]["file"]
+    figure = f"![{title}]({FIGURES}/{file}.png)"
+    parts = [f"## {number}. {title}", question["text"].strip(), summary, figure, table.markdown()]
+    return "\n\n".join(parts)
 
 
 def question_outcomes(results: Results, question: Mapping[str, Any]) -> list[Outcome]:
@@ -302,24 +303,13 @@ def _marked(outcome: Outcome) -> str:
     return f"{outcome.verdict}¹" if outcome.one_seed else outcome.verdict
 
 
-def _claims(results: Results) -> list[str]:
-    claims = paper_claims(results)
-    lines = ["## The paper's claims", ""]
-    for paper, title in ((HOLDS, "says that it holds"), (NO_DIFFERENCE, "sees no difference")):
-        chosen = [one for one in claims if one.paper == paper]
-        lines.append(
-            f"- Of {len(chosen)} claims of which the paper {title}: {_listed(counted(chosen))}; "
-            f"after Holm's correction: {_listed(counted(chosen, corrected=True))}."
-        )
-    tested = sum(one.difference is not None and not one.one_seed for one in claims)
-    lines += [
-        "",
-        f"Holm's correction is over the {tested} claims with an interval over seeds or languages; "
-        "one seed¹ counts as inconclusive there, and claims on masks stay as they are. \\* marks a "
-        "verdict that does not survive. No result can support that there is no difference; a "
-        "measured one contradicts it.",
-        "",
-    ]
+def _counts(outcomes: Sequence[Outcome]) -> tuple[int, str]:
+    raw, corrected = (_listed(counted(outcomes, one)) for one in (False, True))
+    return len(outcomes), f"{raw}; after Holm's correction: {corrected}"
+
+
+def _claims(results: Results, claims: Sequence[Outcome]) -> Iterator[str]:
+    """A table for each target. An asterisk marks a verdict that does not survive."""
     for name in dict.fromkeys(one.target for one in claims):
         body = []
         for one in claims:
@@ -328,35 +318,7 @@ def _claims(results: Results) -> list[str]:
                 mark = "" if one.survives or one.verdict == INCONCLUSIVE else "\\*"
                 body.append([claim, _marked(one) + mark, one.shown, str(one.count)])
         header = [f"{name}: {results.target(name)['title']}", "here", "difference or IOU", "n"]
-        lines += [TextTable("", header, body, 2).markdown(), ""]
-    return lines
-
-
-_THREATS = """## Threats to validity
-
-- **Size.** The models have {entries[0]:,} to {entries[1]:,} prunable weights; the paper's are \
-larger by orders of magnitude.
-- **Speech.** {synthetic} of {count} settings were trained on synthetic speech.
-- **Convergence.** Trainings take {updates[0]:,} to {updates[1]:,} updates and end far from \
-convergence: a method that learns faster looks better here.
-- **Seeds.** {single} of {count} settings have one seed.
-- **Machines.** Runs are reproducible on one kind of CPU; these were trained on {machines}. See \
-[DIFFERENT.md](DIFFERENT.md)."""
-
-
-def _threats(results: Results, groups: Sequence[RunGroup], more: Sequence[str]) -> list[str]:
-    scores = [next(iter(seed.values())) for runs in groups for seed in runs.by_seed.values()]
-    machines = sorted(Counter(score.machine.split(",")[0] for score in scores).items())
-    entries, updates = [pair.entries for pair in results.masks], [runs.updates for runs in groups]
-    text = _THREATS.format(
-        entries=(min(entries), max(entries)),
-        updates=(min(updates), max(updates)),
-        count=len(groups),
-        single=sum(len(runs.by_seed) == 1 for runs in groups),
-        synthetic=sum('"units"' not in runs.first.data for runs in groups),
-        machines=", ".join(f"{name} ({count} runs)" for name, count in machines),
-    )
-    return [text, *(f"- {threat}" for threat in more)]
+        yield TextTable("", header, body, 2).markdown()
 
 
 # --- figures --------------------------------------------------------------------------------
