@@ -29,7 +29,15 @@ HERE = Path(__file__).resolve().parent
 INTERVAL = 25  # task.prune.interval where a run does not name one
 NEVER = "never"
 WAYS = {"static": "static mask", "parp": "PARP"}
-RANDOM, ANOTHER_SEED = "random (RP)", "own, another seed"
+OWN, ANOTHER_SEED, RANDOM = "own", "own, another seed", "random (RP)"
+OTHERS = "mean of the others'"
+MASKS_OF = {
+    "own": OWN,
+    "another_seed": ANOTHER_SEED,
+    "other_languages": OTHERS,
+    "random": RANDOM,
+}
+"""What claims call moved masks → their rows."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,15 @@ def samples(results: Results, name: str) -> dict[str, dict[str, Sample]]:
     """Setup (or group of languages, or model) → what is compared there → its errors."""
     kind = results.target(name)["kind"]
     if kind == "transfer":
-        return {one.model: one.samples() for one in transfers(results, name)}
+        metric = next(iter(results.run_groups(name).values()))[0].metric
+        return {
+            model: {
+                f"{whose} {way}": Sample(metric, rates[way, mask])
+                for way in WAYS
+                for whose, mask in MASKS_OF.items()
+            }
+            for model, rates in transfers(results, name).items()
+        }
     found: dict[str, dict[str, Sample]] = {}
     for setup, groups in results.run_groups(name).items():
         for runs in groups:
@@ -217,45 +233,9 @@ def effects(results: Results, name: str) -> dict[float, Effects]:
     return {sparsity: one for sparsity, one in effects.items() if one is not None}
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """Masks moved between setups of one model: (way, whose mask) → target → mean errors."""
-
-    model: str
-    metric: str
-    rates: Mapping[tuple[str, str], Mapping[str, float]]
-
-    @property
-    def targets(self) -> list[str]:
-        """The setups that masks are moved to, and come from."""
-        return list(self.rates["static", RANDOM])
-
-    def own(self, way: str) -> dict[str, float]:
-        """Errors with a mask of the same setup and seed."""
-        return {target: self.rates[way, target][target] for target in self.targets}
-
-    def others(self, way: str) -> dict[str, float]:
-        """Errors with the other setups' masks, the mean over these."""
-        rates = {one: self.rates[way, one] for one in self.targets}
-        return {t: mean(rates[one][t] for one in rates if one != t) for t in self.targets}
-
-    def samples(self) -> dict[str, Sample]:
-        """The groups of masks that claims compare."""
-        found = {}
-        for way in WAYS:
-            for whose, rates in (
-                ("own", self.own(way)),
-                ("another_seed", self.rates[way, ANOTHER_SEED]),
-                ("other_languages", self.others(way)),
-                ("random", self.rates[way, RANDOM]),
-            ):
-                found[f"{whose} {way}"] = Sample(self.metric, rates)
-        return found
-
-
-def transfers(results: Results, name: str) -> list[Transfer]:
-    """The matrices of a target, one for each pre-trained model."""
-    found: dict[str, Transfer] = {}
+def transfers(results: Results, name: str) -> dict[str, dict[tuple[str, str], dict[str, float]]]:
+    """Pre-trained model → (way, whose mask) → setup that it is moved to → errors, over seeds."""
+    found: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
     for setup, groups in results.run_groups(name).items():
         for runs in groups:
             first = runs.first
@@ -270,10 +250,16 @@ def transfers(results: Results, name: str) -> list[Transfer]:
             else:
                 continue
             way = "static" if METHODS[first.method].static else "parp"
-            model = Path(first.model).stem
-            one = found.setdefault(model, Transfer(model, first.metric, {}))
-            one.rates.setdefault((way, source), {})[setup] = runs.estimate().mean
-    return list(found.values())
+            rates = found.setdefault(Path(first.model).stem, {})
+            rates.setdefault((way, source), {})[setup] = runs.estimate().mean
+    for rates in found.values():
+        setups = list(rates["static", RANDOM])
+        for way in WAYS:
+            rates[way, OWN] = {to: rates[way, to][to] for to in setups}
+            rates[way, OTHERS] = {
+                to: mean(rates[way, one][to] for one in setups if one != to) for to in setups
+            }
+    return found
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -410,21 +396,20 @@ def _language_tables(results: Results, name: str) -> list[TextTable]:
 
 def _transfer_tables(results: Results, name: str) -> list[TextTable]:
     """Errors, and their change against the target's own mask in percent; positive is worse."""
+    metric = next(iter(results.run_groups(name).values()))[0].metric
     tables = []
-    for one in transfers(results, name):
+    for model, found in transfers(results, name).items():
         for way, title in WAYS.items():
-            about = f"{title}, {one.model}, {percent(results.target(name)['sparsity'])}"
-            own, rates, changes = one.own(way), [], []
-            for mask in (*one.targets, ANOTHER_SEED, RANDOM, "mean of the others'"):
-                row = one.rates.get((way, mask)) or one.others(way)
-                rates.append([mask, *(f"{row[target]:.1f}" for target in own)])
-                change = (round(100 * (row[target] / own[target] - 1), 1) for target in own)
+            about = f"{title}, {model}, {percent(results.target(name)['sparsity'])}"
+            own, rates, changes = found[way, OWN], [], []
+            for mask in (*own, ANOTHER_SEED, RANDOM, OTHERS):
+                row = found[way, mask]
+                rates.append([mask, *(f"{row[to]:.1f}" for to in own)])
+                change = (round(100 * (row[to] / own[to] - 1), 1) for to in own)
                 changes.append([mask, *(f"{value + 0.0:+.1f}" for value in change)])
-            for what, body in (
-                (f"{one.metric} on the test set", rates),
-                ("change against the own mask, %", changes),
-            ):
-                tables.append(TextTable(f"{what}, {about}", ["mask of", *own], body))
+            header, change = ["mask of", *own], f"change against the own mask, %, {about}"
+            tables.append(TextTable(f"{metric} on the test set, {about}", header, rates))
+            tables.append(TextTable(change, header, changes))
     return tables
 
 
