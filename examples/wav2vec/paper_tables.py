@@ -73,7 +73,7 @@ class RunGroup:
     def interval(self) -> str:
         """n, the updates between two prunings; "-" where the mask is static, or "never"."""
         method = METHODS.get(self.first.method)
-        if method is None or method.first is None or (method.static and not method.ramps):
+        if self.first.method in ("dense", "imp") or (method.static and not method.ramps):
             return "-"
         n = int(self.first.option_values.get("interval", INTERVAL))
         return NEVER if n >= self.updates else str(n)

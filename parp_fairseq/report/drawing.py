@@ -191,8 +191,12 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     if not rates:
         return None
     panels = {}
-    for title, ramps in (("constant sparsity", False), ("sparsity ramp", True)):
-        moving = [row for row in shown if _mask_moves(row.method) and _ramps(row.method) == ramps]
+    ramps = {method for method, known in METHODS.items() if known.ramps}
+    static = {"dense", *(method for method, known in METHODS.items() if known.static)}
+    for title, moving in (
+        ("constant sparsity", [row for row in shown if row.method not in ramps | static]),
+        ("sparsity ramp", [row for row in shown if row.method in ramps]),
+    ):
         if courses := _courses(moving, lambda run: run.log.training, "mask_iou"):
             panels[title] = courses
     from matplotlib.figure import Figure
@@ -210,7 +214,11 @@ def course_of_training(table: Table, folder: Path) -> Picture | None:
     below.set_ylabel(f"{table.metric} on {split} (%)")
     below.set_xlabel("updates")
     below.set_xlim(left=0)
-    _cut_the_start(below, [points for _, points in rates])
+    spreads = [spread for _, points in rates for _, spread in points]
+    if max(points[0][1].high for _, points in rates) > 105:
+        # A model that has learnt nothing yet may be far above 100%, and flatten what matters.
+        high = min(105.0, max(points[-1][1].high for _, points in rates) * 1.6)
+        below.set_ylim(max(0.0, min(spread.low for spread in spreads) - 5), high + 5)
     below.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
     style.save(figure, folder / TRAINING)
     caption = f"{table.metric} on {split}, always of the pruned weights"
@@ -243,38 +251,10 @@ def _lines(axes: Axes, courses: Sequence[tuple[TableRow, Course]], ends: bool = 
     for row, points in courses:
         alike = [other for other, _ in courses if other.method == row.method]
         dash = sorted(alike, key=lambda other: -other.sparsity).index(row)
+        label = f"{row.label}: {points[-1][1].mean:.4f} at the end" if ends else row.label
         look = style.look_of(row.method)
-        axes.plot(
-            [update for update, _ in points],
-            [spread.mean for _, spread in points],
-            color=look.colour,
-            linestyle=style.DASHES[dash % len(style.DASHES)],
-            marker=look.marker if len(points) <= 24 else None,
-            markersize=5,
-            label=f"{row.label}: {points[-1][1].mean:.4f} at the end" if ends else row.label,
-        )
-        if points[0][1].count > 1:
-            style.band(axes, points, look)
+        style.curve(axes, points, look, label, style.DASHES[dash % len(style.DASHES)])
     style.grid(axes)
-
-
-def _cut_the_start(axes: Axes, courses: Sequence[Course]) -> None:
-    """A model that has learnt nothing yet may be far above 100%, and flatten what matters."""
-    if max(points[0][1].high for points in courses) > 105:
-        low = min(spread.low for points in courses for _, spread in points)
-        high = min(105.0, max(points[-1][1].high for points in courses) * 1.6)
-        axes.set_ylim(max(0.0, low - 5), high + 5)
-
-
-def _mask_moves(method: str) -> bool:
-    """Whether the mask of a run changes while it trains."""
-    known = METHODS.get(method)
-    return known is None or (known.first is not None and (known.ramps or not known.static))
-
-
-def _ramps(method: str) -> bool:
-    known = METHODS.get(method)
-    return known is not None and known.ramps
 
 
 # --- differences ----------------------------------------------------------------------------

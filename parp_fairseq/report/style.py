@@ -29,6 +29,7 @@ WIDTH = 8.4
 """Inches."""
 SPARSITY_AXIS = "sparsity (%)"
 _GRID = "#dddddd"
+_MOST_MARKED = 24
 
 
 class Look(NamedTuple):
@@ -87,43 +88,26 @@ def baseline(axes: Axes, value: float, look: Look, label: str) -> None:
     axes.axhline(value, color=look.colour, linestyle="--", label=label)
 
 
-def curve(axes: Axes, points: Sequence[tuple[float, Interval]], look: Look, label: str) -> None:
-    """Means over x, with whiskers from the lowest to the highest."""
-    spreads = [spread for _, spread in points]
-    axes.errorbar(
-        [x for x, _ in points],
-        [spread.mean for spread in spreads],
-        yerr=_reach(spreads),
-        color=look.colour,
-        marker=look.marker,
-        label=label,
-        capsize=3,
-    )
-
-
-def band(axes: Axes, points: Sequence[tuple[float, Interval]], look: Look) -> None:
-    """A pale area from the lowest to the highest, for curves too dense for whiskers."""
-    axes.fill_between(
-        [x for x, _ in points],
-        [spread.low for _, spread in points],
-        [spread.high for _, spread in points],
-        color=look.colour,
-        alpha=0.15,
-        linewidth=0,
-    )
+def curve(
+    axes: Axes, points: Sequence[tuple[float, Interval]], look: Look, label: str, dash: str = "-"
+) -> None:
+    """Means over x, with lines from the lowest to the highest; in long curves a pale area."""
+    x, spreads = zip(*points)
+    low, high = [spread.low for spread in spreads], [spread.high for spread in spreads]
+    short = len(points) <= _MOST_MARKED
+    marker = {"marker": look.marker, "markersize": 5} if short else {}
+    means = [spread.mean for spread in spreads]
+    axes.plot(x, means, color=look.colour, linestyle=dash, label=label, **marker)
+    if short:
+        axes.vlines(x, low, high, color=look.colour, linewidth=1.2)
+    else:
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
 def whisker(axes: Axes, y: float, spread: Interval) -> None:
     """A line from the lowest to the highest, on a horizontal bar at `y`."""
-    axes.errorbar(spread.mean, y, xerr=_reach([spread]), color="black", capsize=3, linewidth=1.2)
-
-
-def _reach(spreads: Sequence[Interval]) -> list[list[float]]:
-    """How far down and up, as matplotlib takes them."""
-    return [
-        [spread.mean - spread.low for spread in spreads],
-        [spread.high - spread.mean for spread in spreads],
-    ]
+    reach = [[spread.mean - spread.low], [spread.high - spread.mean]]
+    axes.errorbar(spread.mean, y, xerr=reach, color="black", capsize=3, linewidth=1.2)
 
 
 class HeatMap(NamedTuple):
