@@ -49,10 +49,10 @@ def data_files() -> list[str]:
 
 
 class BuildWithKernels(build_py):
-    """Compiles the kernels too: into the wheel, or for an editable install beside their sources."""
+    """Compiles the kernels too: into the wheel; for an editable install, next to their sources."""
 
     def run(self) -> None:
-        """Build; without a compiler go on without kernels, which the program says when it runs."""
+        """Build; without a compiler, build no kernels; the program says so when it runs."""
         if not self.editable_mode:
             # What an earlier build left there would be packed too, files since renamed included.
             shutil.rmtree(self.build_lib, ignore_errors=True)
@@ -126,6 +126,8 @@ setup(
     ],
     extras_require={
         "hf": ["transformers", "accelerate"],
+        # examples/glue
+        "glue": ["transformers", "accelerate", "scikit-learn"],
         "phones": ["phonemizer>=3.4"],
         "audio": ["soxr"],
         "pieces": ["sentencepiece"],

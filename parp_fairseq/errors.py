@@ -45,7 +45,7 @@ def options_named(prefix: str, before: str = "") -> Iterator[None]:
 def reported() -> Iterator[None]:
     """Print a UserError as one line on standard error and leave with exit code 2.
 
-    A program's outermost frame uses it; so do the parts that fairseq calls, because fairseq would
+    A program's entry point uses it; so do the parts that fairseq calls, because fairseq would
     print a traceback and, in training, save a `crash.pt` for any other exception.
     """
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -241,6 +242,15 @@ def staged(out: PathLike) -> Iterator[Path]:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
         remove_empty(out, made)
+
+
+def sha256(path: PathLike) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def first_missing(folder: PathLike) -> Path | None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment that this project runs in. Running it again costs seconds.
+# Makes the environment that this project runs in. Rerunning it takes seconds.
 set -euo pipefail
 
 usage() {
@@ -9,7 +9,7 @@ usage: scripts/setup.sh [--legacy] [--python PATH] [--quiet]
   (default)      .venv: Python 3.11 or later with fairseq-fixed, as requirements/lock.txt pins it
   --legacy       .venv-legacy: Python 3.10 or 3.9 with official fairseq 0.12.2 (lock-legacy.txt)
   --python PATH  the Python to make it with; by default one is looked for in PATH, pyenv and uv
-  --quiet        say nothing where there is nothing to do
+  --quiet        print nothing where there is nothing to do
 EOF
 }
 
@@ -143,7 +143,7 @@ choose_python() { # sets python and python_version
     python=${answer#* }
 }
 
-# ---- what is there already
+# ---- what exists already
 
 usable() { # does the folder hold an environment of the right Python, made in this very place?
     [ -x "$venv/bin/python" ] && grep -qF -- "$venv" "$venv/bin/activate" 2>/dev/null || return 1
@@ -157,23 +157,15 @@ print(sys.version.split()[0])' 2>/dev/null) || return 1
 }
 
 fingerprint() { # of all that this script's work depends on
-    "$venv/bin/python" -I - "${locks[@]}" setup.py pyproject.toml parp_fairseq/_version.py \
-        scripts/setup.sh parp_fairseq/kernels/build.py \
-        parp_fairseq/kernels/csrc/*.* parp_fairseq/kernels/csrc/runtime/*.* <<'EOF'
-import hashlib, sys
-digest = hashlib.sha256(sys.version.encode())
-for name in sys.argv[1:]:
-    with open(name, "rb") as f:
-        data = f.read()
-    digest.update(b"%s %d\n" % (name.encode(), len(data)) + data)
-print(digest.hexdigest())
-EOF
+    "$venv/bin/python" -VV
+    cksum "${locks[@]}" setup.py pyproject.toml parp_fairseq/_version.py scripts/setup.sh \
+        parp_fairseq/kernels/build.py parp_fairseq/kernels/csrc/*.* \
+        parp_fairseq/kernels/csrc/runtime/*.*
 }
 
-# fairseq looks for common.user_dir=parp_fairseq as a folder beside its own package, and Hydra finds
-# plugins by listing the folders of hydra_plugins; neither asks Python's import system, which is all
-# that an editable install serves. pip does not know these links, so it never removes what they
-# lead to.
+# fairseq looks for common.user_dir=parp_fairseq as a folder next to its own package, and Hydra lists
+# the folders of hydra_plugins. Neither asks Python's import system, which an editable install needs.
+# pip does not know these links, so it never removes what they lead to.
 linked=(parp_fairseq hydra_plugins/parp_searchpath)
 kernels=parp_fairseq/kernels/libparp_kernels.so
 
@@ -188,7 +180,7 @@ link_folders() { # link_folders SITE: make the links that are missing or lead el
     done
 }
 
-mend() { # put back what lies outside pip's care and is gone
+repair() { # put back what pip does not know and is missing
     local site compiler
     for site in "$venv"/lib/python3*/site-packages; do link_folders "$site"; done
     [ -f $kernels ] && return
@@ -203,7 +195,7 @@ mend() { # put back what lies outside pip's care and is gone
 leave_if_ready() {
     if usable && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] &&
         [ -x "$venv/bin/parp" ] && [ -x "$venv/bin/fairseq-hydra-train" ]; then
-        mend
+        repair
         if [ $quiet = no ]; then printf '%s is ready\n' "$name"; fi
         exit 0
     fi
@@ -218,7 +210,7 @@ mkdir -p "$venv"
 if command -v flock >/dev/null; then
     exec 9>"$venv/setup.lock"
     if ! flock -n 9; then
-        printf 'waiting for another setup.sh at work in %s\n' "$name"
+        printf 'waiting for another setup.sh that works in %s\n' "$name"
         flock 9
         leave_if_ready
     fi
@@ -238,7 +230,7 @@ on_exit() {
     local status=$?
     if [ $finished = no ] && [ $step -gt 0 ]; then
         if [ -f "$log" ]; then tail -n 25 "$log" | sed 's/^/    /' >&2; fi
-        printf 'setup: failed while %s; the whole log is %s; run it again to go on from there\n' \
+        printf 'setup: failed while %s; the whole log is %s; rerun it to resume\n' \
             "$doing" "$log" >&2
         if [ $status -eq 0 ]; then status=1; fi
     fi
@@ -251,7 +243,7 @@ pip() {
     "$venv/bin/python" -m pip "$@" >>"$log" 2>&1
 }
 
-installed() { # installed NAME: is it there in the version of the lock?
+installed() { # installed NAME: is the version of the lock installed?
     "$venv/bin/python" -I -c '
 import sys
 from importlib.metadata import version
@@ -278,26 +270,30 @@ else
     "$python" -m venv "$venv" >>"$log" 2>&1
 fi
 
-# torch alone is installed with its dependencies: each of its builds names its own GPU libraries.
+# Only torch is installed with its dependencies: each of its builds names its own GPU libraries.
 say "installing torch $(pinned torch) (200 MB to 3 GB, where pip has not kept it)"
 if [ $legacy = yes ]; then pip install "pip==$(pinned pip)"; fi
 pip install -c "${locks[0]}" torch numpy setuptools wheel Cython ninja
 
-say "building $fairseq $(pinned $fairseq) (about $minutes, where pip has not kept it)"
+say "building $fairseq $(pinned $fairseq) (about $minutes, where no earlier build is kept)"
 if ! installed $fairseq; then
     if [ $legacy = yes ]; then
         # Away from torch: where it sees one, it compiles extensions whose sources were not released.
         PIP_CONSTRAINT=${locks[0]} pip install --no-deps "fairseq==$(pinned fairseq)"
     else
-        # Beside torch: it always compiles against one, and alone would fetch the newest. Without
-        # CUDA_HOME: with it, it also compiles GPU kernels that no speech model uses, and fails
-        # where the machine's CUDA is not torch's.
+        # It compiles against torch, and in isolation would fetch the newest one. Without CUDA_HOME:
+        # with it, it also compiles GPU kernels that no speech model uses, and fails where the
+        # machine's CUDA is not torch's.
         # Three of its extensions include all of torch and serve no speech model: not optimised they
         # take half the time (102 s of CPU in all, not 203; GCC 12 on an AMD EPYC). Those that serve,
-        # batching among them, bring an -O3 of their own, which comes later and counts.
+        # batching among them, have an -O3 of their own, which comes later and counts.
+        # This build is kept for this project's next environments, and not where pip would take it
+        # for the user's other projects.
         unset CUDA_HOME
         flags='-DNDEBUG -fwrapv -g0 -O0'
-        CFLAGS=$flags CXXFLAGS=$flags pip install --no-deps --no-build-isolation "fairseq-fixed==$(pinned fairseq-fixed)"
+        CFLAGS=$flags CXXFLAGS=$flags pip install --no-deps --no-build-isolation \
+            --cache-dir "${XDG_CACHE_HOME:-$HOME/.cache}/parp-fairseq/torch-$(pinned torch)" \
+            "fairseq-fixed==$(pinned fairseq-fixed)"
     fi
 fi
 

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Sets up what is missing, then runs lint, the rules of who may import whom, types and all tests:
-# everything that is not marked slow. With --quick, the unit tests alone,
-# but for those that build wheels or kernels, train, or compose the paper's grid. With --legacy, the short
-# set marked legacy, on official fairseq. Further arguments go to pytest, which runs in the root of
-# the repository: scripts/test.sh tests/unit -k mask
+# Sets up what is missing; then runs lint, import rules, types and all tests that are not marked slow.
+# --quick: only unit tests, without those that build wheels or kernels or train.
+# --legacy: only tests marked legacy, on official fairseq.
+# Other arguments go to pytest, which runs in the root: scripts/test.sh tests/unit -k mask
 set -euo pipefail
 
 legacy=no
@@ -15,7 +14,7 @@ case ${1-} in
         ;;
     --quick)
         tests=(tests/unit --ignore=tests/unit/test_packaging.py --ignore=tests/unit/workflow
-            --ignore=tests/unit/kernels/test_native.py --ignore=tests/unit/glue/test_glue_transfer.py)
+            --ignore=tests/unit/kernels/test_native.py)
         shift
         ;;
 esac

@@ -1,11 +1,13 @@
-"""Real speech, real manifests and a way to run fairseq, for all tests."""
+"""Real speech, real manifests and a way to run `parp`, for all tests."""
 
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
+from parp_fairseq.cli import main
 from parp_fairseq.demo.speech import synthesise_corpus
 from parp_fairseq.manifests.corpora.librilight import build_librilight
 
@@ -29,3 +31,17 @@ def data(speech, tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
     build_librilight(speech / "librispeech_finetuning", speech / "LibriSpeech", out, sets=["10min"])
     return out / "10min"
+
+
+@pytest.fixture
+def parp(monkeypatch, capsys):
+    """Run `parp` in this process; return its exit code, what it printed, and its errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["parp", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        printed = capsys.readouterr()
+        return stop.value.code or 0, printed.out, printed.err
+
+    return run

@@ -46,21 +46,18 @@ def unpack(mask: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
         ValueError: the bits are too few, too many, do not number the entries kept, or go on
             behind the last entry.
     """
-    import numpy as np
     import torch
 
+    from parp_fairseq.kernels import bits
+
     count = math.prod(shape) if all(side >= 0 for side in shape) else -1
-    if mask.dtype != torch.uint8 or mask.dim() != 1 or mask.numel() != (count + 7) // 8:
-        raise ValueError(f"{mask.numel()} bytes do not hold a mask of {list(shape)}")
-    packed = mask.numpy()
-    if count % 8 and int(packed[-1]) & (0xFF >> count % 8):
-        raise ValueError("bits are set behind the last entry of a mask")
-    bits = np.unpackbits(packed, count=count).view(np.bool_)
-    found = int(np.count_nonzero(bits))
+    bits.check(mask, count)
+    found = bits.count(mask)
     if kept.dim() != 1 or found != kept.numel():
         raise ValueError(f"{kept.numel()} values for {found} entries kept")
     # Faster than by an index of booleans, which is made one of integers first.
-    tensor = torch.zeros(count, dtype=kept.dtype).masked_scatter_(torch.from_numpy(bits), kept)
+    keep = bits.unpack(mask, (count,))
+    tensor = torch.zeros(count, dtype=kept.dtype).masked_scatter_(keep, kept)
     return tensor.view(shape)
 
 

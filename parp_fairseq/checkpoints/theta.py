@@ -1,4 +1,4 @@
-"""θ, the weights that training goes on with, out of a checkpoint that holds m⊙θ."""
+"""The weights θ that training resumes with, from a checkpoint that holds m⊙θ."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from torch import Tensor
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.pruning.mask import Mask
+from parp_fairseq.pruning.pruner import saved_mask
+from parp_fairseq.pruning.weights import fill_
 
 
 def dense_weights(state: Mapping[str, Any], path: PathLike) -> dict[str, Tensor]:
-    """Return the model's weights before the mask was laid over them, bit by bit.
+    """Return the model's weights θ before the mask was applied, bit by bit.
 
     Between two prunings of PARP (paper, algorithm 1) all weights move. A checkpoint of task `parp`
-    holds the subnetwork m⊙θ as its model, and what m hides of θ beside the optimizer's state. Right
-    after a pruning, and under a held mask, nothing is hidden and θ is m⊙θ.
+    holds the subnetwork m⊙θ as its model, and the values of θ that m prunes next to the optimizer's
+    state. Right after a pruning, and under a static mask, there are none and θ is m⊙θ.
 
     Of a run in half precision these are the model's own weights, rounded from the fp32 masters.
 
@@ -26,7 +27,7 @@ def dense_weights(state: Mapping[str, Any], path: PathLike) -> dict[str, Tensor]
         path: its file, for the errors.
 
     Returns:
-        name → tensor, all that `state["model"]` holds; tensors with something hidden are new, the
+        name → tensor, all that `state["model"]` holds; tensors with pruned values are new, the
         others the same.
 
     Raises:
@@ -37,19 +38,14 @@ def dense_weights(state: Mapping[str, Any], path: PathLike) -> dict[str, Tensor]
     pruning = (state.get("last_optimizer_state") or {}).get("parp")
     if not isinstance(pruning, Mapping) or not {"masks", "shapes", "shadow"} <= set(pruning):
         raise UserError(
-            f"{path} keeps no pruning state, so what its zeros hide is not in it; give a "
+            f"{path} keeps no pruning state, so the values that it prunes are not in it; give a "
             "checkpoint that a pruning run of task parp wrote, not an export"
         )
     try:
-        masks = pruning["masks"]
-        mask = Mask.from_bits(masks.get("view", masks["last"]), pruning["shapes"])
-        for name, hidden in pruning["shadow"].items():
-            weight = model[name].clone()
-            pruned = ~mask[name]
-            if hidden.shape != (int(pruned.sum()),):
-                raise ValueError(f"{hidden.numel()} values for what {name} hides")
-            weight[pruned] = hidden.to(weight.dtype)
-            model[name] = weight
+        mask = saved_mask(pruning)
+        for name, values in pruning["shadow"].items():
+            model[name] = model[name].clone()
+            fill_(model[name], ~mask[name], values)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.scope import Scope
 
 if TYPE_CHECKING:

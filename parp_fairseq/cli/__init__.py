@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command; bad input ends in one line and exit code 2."""
     try:
         # Imported here, so that Ctrl-C has one answer as early as can be.
-        from parp_fairseq.cli.outermost import run
+        from parp_fairseq.cli.entry_point import run
 
         sys.exit(run(_commands))
     except KeyboardInterrupt:

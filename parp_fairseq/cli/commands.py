@@ -1,6 +1,7 @@
-"""All commands of `parp`: a module a group of them, which parses and calls, nothing else."""
+"""All commands of `parp`: modules that parse options and call; each loads when it is used."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
+import importlib
 import sys
 from typing import Annotated, Any
 
@@ -8,24 +9,51 @@ import typer
 from typer.core import TyperGroup
 
 from parp_fairseq import __version__
-from parp_fairseq.cli import (
-    configs,
-    demo,
-    evaluation,
-    export,
-    glue,
-    imp,
-    inspect,
-    manifest,
-    mask,
-    transcribe,
-)
-from parp_fairseq.cli.outermost import interrupted
+from parp_fairseq.cli.entry_point import interrupted
 from parp_fairseq.errors import EXIT_CODE, UserError
+
+# In the order of work: command, module and name of its function or its group, line in the help.
+COMMANDS = {
+    name: (module, attribute, line)
+    for name, module, attribute, line in (
+        ("demo", "demo", "demo", "Prune a tiny model on synthetic speech, as a first look."),
+        ("configs", "configs", "app", "List, print and copy the yaml files."),
+        ("manifest", "manifest", "app", "Turn a corpus into the files that fairseq reads."),
+        ("mask", "mask", "app", "Make, describe and compare masks."),
+        ("imp", "imp", "imp", "Prune in rounds of fine-tuning (IMP)."),
+        ("eval", "evaluation", "evaluate", "Score checkpoints: WER, CER or PER."),
+        ("inspect", "inspect", "inspect", "Show where a checkpoint's zeros are."),
+        ("report", "demo", "report", "Compare runs: tables, figures and a page."),
+        ("export", "export", "export", "Write for fairseq, transformers or ONNX, or small."),
+        ("transcribe", "transcribe", "transcribe", "Turn audio files into text."),
+        ("repair", "export", "repair", "Convert checkpoints of other versions of fairseq."),
+    )
+}
 
 
 class Commands(TyperGroup):
-    """Commands that Ctrl-C and wrong options end in one line, whichever typer runs them."""
+    """The `parp` command; Ctrl-C and wrong options end in one line, whichever typer runs it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Any = dict.fromkeys(COMMANDS)  # None: its module is not loaded.
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, without loading a module."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command, whose module is loaded now, or None."""
+        if cmd_name in COMMANDS and self.commands[cmd_name] is None:
+            module, attribute, line = COMMANDS[cmd_name]
+            found = getattr(importlib.import_module(f"parp_fairseq.cli.{module}"), attribute)
+            self.commands[cmd_name] = _click_command(cmd_name, found, line)
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands in the help, without loading a module."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
     def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Parse and run; a wrong option or argument is reported as any other bad input is."""
@@ -42,7 +70,7 @@ class Commands(TyperGroup):
             context = getattr(error, "ctx", None)
             command = context.command_path if context is not None else "parp"
             line = " ".join(message().split()).rstrip(".")
-            raise UserError(f"{line}; {command} --help tells more") from None
+            raise UserError(f"{line}; see {command} --help") from None
         if standalone_mode:
             sys.exit(result if isinstance(result, int) else 0)
         return result
@@ -55,38 +83,12 @@ class Commands(TyperGroup):
             raise SystemExit(interrupted()) from None
 
 
-app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Sparse subnetworks of self-supervised speech models: data, configs, scores.\n\n"
-    "Training itself is fairseq's: fairseq-hydra-train --config-name parp_10min "
-    "common.user_dir=parp_fairseq task.data=DIR model.w2v_path=FILE.pt",
-)
-app.add_typer(manifest.app, name="manifest")
-app.command("eval")(evaluation.evaluate)
-app.add_typer(mask.app, name="mask")
-app.command("imp")(imp.imp)
-app.command("inspect")(inspect.inspect)
-app.command("demo")(demo.demo)
-app.command("report")(demo.report)
-app.command("export")(export.export)
-app.command("transcribe")(transcribe.transcribe)
-app.command("repair")(export.repair)
-app.add_typer(glue.app, name="glue")
-app.add_typer(configs.app, name="configs")
-
-
 def _version(value: bool) -> None:
     if value:
         print(f"parp-fairseq {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -94,3 +96,51 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+def _typer(**options: Any) -> typer.Typer:
+    made = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **options,
+    )
+    made.callback()(_options)
+    return made
+
+
+def _click_command(name: str, found: Any, line: str) -> Any:
+    """A command from its function, or a group of commands from its `typer.Typer`."""
+    parent = _typer()
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name)
+    else:
+        parent.command(name)(found)
+    command = typer.main.get_command(parent).commands[name]  # type: ignore[attr-defined]
+    command.help, command.short_help = _help(command), line
+    for inner in getattr(command, "commands", {}).values():
+        # The whole first paragraph: typer would cut it off at the end of the line.
+        inner.short_help = inner.short_help or " ".join((inner.help or "").split("\n\n")[0].split())
+        inner.help = _help(inner)
+    return command
+
+
+def _help(command: Any) -> str:
+    """Help whose example can be copied: on lines of its own, joined by backslashes."""
+    paragraphs = (command.help or "").split("\n\n")
+    for number, text in enumerate(paragraphs):
+        if text.startswith("Example: "):
+            example = text[len("Example: ") :].strip().replace("\n", " \\\n    ")
+            paragraphs[number] = f"\b\nExample:\n  {example}"
+    return "\n\n".join(paragraphs)
+
+
+app = _typer(
+    cls=Commands,
+    help="Sparse subnetworks of self-supervised speech models: data, masks, scores, export.\n\n"
+    "Training is fairseq's own command:\n\n"
+    "\b\nfairseq-hydra-train --config-name parp_10min common.user_dir=parp_fairseq \\\n"
+    "  task.data=DIR model.w2v_path=FILE.pt",
+)

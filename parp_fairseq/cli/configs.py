@@ -1,9 +1,8 @@
 """`parp configs`: the yaml files."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,7 +23,7 @@ def configs_ls(as_json: AsJson = False) -> None:
     """
     summaries = [configs.summary(name) for name in configs.names()]
     if as_json:
-        print(json.dumps([asdict(config) for config in summaries], indent=1))
+        print(json.dumps([config._asdict() for config in summaries], indent=1))
         return
     rows = [
         (c.name, c.title, f"{c.updates:,}", f"{c.learning_rate:g}", c.interval) for c in summaries
@@ -38,7 +37,7 @@ def configs_show(
     gpus: Annotated[
         Optional[int],
         typer.Option(
-            help="Print only the overrides that keep the effective batch on so many GPUs."
+            help="Print only the overrides that keep the effective batch on this number of GPUs."
         ),
     ] = None,
 ) -> None:

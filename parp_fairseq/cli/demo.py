@@ -13,29 +13,28 @@ def demo(
         typer.Option(help="Folder to work in (default: parp-demo, with --fast parp-demo-fast)."),
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Dense and PARP alone, fewer updates.")
+        bool, typer.Option("--fast", help="Only dense and PARP, fewer updates.")
     ] = False,
-    seeds: Annotated[int, typer.Option(help="Repeat every method with so many seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds for every method.")] = 1,
     jobs: Annotated[
         Optional[int],
         typer.Option("--jobs", "-j", help="Programs at a time, each on one core (default: all)."),
     ] = None,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Remove what an earlier demo left there first.")
+        bool, typer.Option("--clean", help="First remove what an earlier demo left there.")
     ] = False,
 ) -> None:
     """Find subnetworks of a tiny model on synthetic speech: no download, about ten minutes.
 
-    It ends with a table, figures and a page. Stopped, it goes on with the same command.
+    It ends with a table, figures and a page. Rerun the same command to resume.
 
     Example: parp demo --fast
     """
-    from parp_fairseq.demo.plan import make_plan
-    from parp_fairseq.demo.runs import run_demo
+    from parp_fairseq.demo.demo import make_demo, run_demo
 
-    plan = make_plan(fast=fast, seeds=seeds)
+    demo = make_demo(fast=fast, seeds=seeds)
     folder = out or Path("parp-demo-fast" if fast else "parp-demo")
-    report = run_demo(folder, plan, clean=clean, jobs=jobs)
+    report = run_demo(folder, demo, clean=clean, jobs=jobs)
     print(report.render())
     print(f"\nthe page: {report.page}")
 

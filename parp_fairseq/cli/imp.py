@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -19,7 +20,7 @@ def imp(
     ] = None,
     config_name: Annotated[str, typer.Option(help="The yaml file's name.")] = "parp_10min",
     config_dir: Annotated[
-        Optional[Path], typer.Option(help="Its folder, where it is not one of this package's.")
+        Optional[Path], typer.Option(help="Its folder, if it is not in this package.")
     ] = None,
     out: Annotated[
         Optional[Path], typer.Option(help="Folder to work in (default: runs/CONFIG/imp_SPARSITY).")
@@ -46,15 +47,14 @@ def imp(
 ) -> None:
     """Prune in rounds, a fine-tuning each, then fine-tune what is left (IMP, paper section 2.3).
 
-    Nine rounds and a last fine-tuning lead to 90%. Stopped, it goes on with the same command.
+    Nine rounds and a last fine-tuning lead to 90%. Rerun the same command to resume.
 
     Example: parp imp --config-name parp_10min --sparsity 0.9 task.data=data/10min
     model.w2v_path=wav2vec_small.pt
     """
-    from parp_fairseq.jobs.imp import run_imp, say_stopped
-    from parp_fairseq.jobs.imp_plan import Plan
+    from parp_fairseq.runs.imp import Series, run_imp
 
-    plan = Plan(
+    series = Series(
         config_name,
         tuple(overrides or ()),
         sparsity,
@@ -66,9 +66,9 @@ def imp(
     )
     folder = out or Path("runs", config_name, f"imp_{sparsity:g}")
     try:
-        result = run_imp(plan, folder, keep_checkpoints)
+        result = run_imp(series, folder, keep_checkpoints)
     except KeyboardInterrupt:
-        say_stopped()
+        print("stopped; rerun the same command to resume", file=sys.stderr, flush=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         masks = [{"sparsity": share, "mask": str(mask)} for share, mask in result.masks]

@@ -2,12 +2,12 @@
 
 # No `from __future__ import annotations`: typer reads the annotations as they stand.
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from parp_fairseq.cli import commonvoice
 from parp_fairseq.cli.options import (
     AllowMissing,
     AsJson,
@@ -19,11 +19,19 @@ from parp_fairseq.cli.options import (
     listed_numbers,
 )
 
-if TYPE_CHECKING:
-    from parp_fairseq.manifests.summary import BuildSummary
-
 app = typer.Typer(no_args_is_help=True, help="Build what fairseq reads from a corpus.")
-app.command("commonvoice")(commonvoice.commonvoice)
+
+Out = Annotated[Path, typer.Option(help="Folder to write into.")]
+Seed = Annotated[int, typer.Option(help="Random seed for what is sampled.")]
+Repeated = "repeat the option, or separate with commas"
+
+
+def _build(module: str, builder: str, options: dict[str, Any]) -> None:
+    """Call a builder, whose arguments are a command's options, and print its summary."""
+    as_json = options.pop("as_json")
+    module = import_module(f"parp_fairseq.manifests.corpora.{module}")
+    summary = getattr(module, builder)(**options)
+    print(json.dumps(summary.to_json(), indent=1) if as_json else summary.render())
 
 
 @app.command("librilight")
@@ -31,12 +39,13 @@ def manifest_librilight(
     librilight: Annotated[Path, typer.Option(help="The folder librispeech_finetuning.")],
     librispeech: Annotated[Path, typer.Option(help="LibriSpeech, for dev and test sets.")],
     out: Annotated[Path, typer.Option(help="Folder to write 10min/, 1h/ and 10h/ into.")],
-    sets: Annotated[
-        list[str], typer.Option("--set", help="Which to write (several: repeat, or commas).")
-    ] = ["10min", "1h", "10h"],  # noqa: B006
+    sets: Annotated[list[str], typer.Option("--set", help=f"Which to write ({Repeated}).")] = [  # noqa: B006
+        "10min",
+        "1h",
+        "10h",
+    ],
     folds: Annotated[
-        list[str],
-        typer.Option("--fold", help="Which of 1h's folds, 0 to 5, make ten minutes (as --set)."),
+        list[str], typer.Option("--fold", help="Which of 1h's folds, 0 to 5, make ten minutes.")
     ] = ["0"],  # noqa: B006
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
@@ -50,21 +59,8 @@ def manifest_librilight(
     Example: parp manifest librilight --librilight librispeech_finetuning --librispeech LibriSpeech
     --out data
     """
-    from parp_fairseq.manifests.corpora.librilight import build_librilight
-
-    summary = build_librilight(
-        librilight,
-        librispeech,
-        out,
-        sets=listed(sets),
-        folds=listed_numbers(folds, "--fold"),
-        units=units,
-        vocab_size=vocab_size,
-        jobs=jobs,
-        allow_missing_audio=allow_missing_audio,
-        force=force,
-    )
-    _show_summary(summary, as_json)
+    options = {**locals(), "sets": listed(sets), "folds": listed_numbers(folds, "--fold")}
+    _build("librilight", "build_librilight", options)
 
 
 @app.command("librispeech")
@@ -75,10 +71,10 @@ def manifest_librispeech(
         typer.Option(
             "--split",
             help="A part (dev-other), or several under one name "
-            "(train=train-clean-100+train-clean-360); several: repeat, or commas.",
+            f"(train=train-clean-100+train-clean-360); {Repeated}.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    out: Out,
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
@@ -91,19 +87,53 @@ def manifest_librispeech(
     Example: parp manifest librispeech --librispeech LibriSpeech --split train=train-clean-100
     --split dev-other --out data/100h
     """
-    from parp_fairseq.manifests.corpora.librispeech import build_librispeech
+    _build("librispeech", "build_librispeech", {**locals(), "splits": listed(splits)})
 
-    summary = build_librispeech(
-        librispeech,
-        listed(splits),
-        out,
-        units=units,
-        vocab_size=vocab_size,
-        jobs=jobs,
-        allow_missing_audio=allow_missing_audio,
-        force=force,
-    )
-    _show_summary(summary, as_json)
+
+@app.command("commonvoice")
+def manifest_commonvoice(
+    release: Annotated[
+        Path, typer.Option(help="A language's folder of a Common Voice release, or one above it.")
+    ],
+    lang: Annotated[str, typer.Option(help="The release's code of the language: nl, zh-TW, …")],
+    out: Out,
+    splits: Annotated[
+        Optional[Path],
+        typer.Option(help="The published splits and phones: common_voices_splits(.tar.gz)."),
+    ] = None,
+    hours: Annotated[
+        Optional[float],
+        typer.Option(
+            help="Hours of training: 1 (default) or 5 with --splits; else any number, chosen "
+            "speaker by speaker (default: the release's own train, dev and test)."
+        ),
+    ] = None,
+    dev_hours: Annotated[
+        Optional[float], typer.Option(help="At most so much dev, where hours are chosen (0.3).")
+    ] = None,
+    test_hours: Annotated[
+        Optional[float], typer.Option(help="At most so much test, where hours are chosen (1).")
+    ] = None,
+    seed: Seed = 1,
+    voice: Annotated[
+        Optional[str], typer.Option(help="espeak-ng's voice, where --lang does not tell.")
+    ] = None,
+    audio: Annotated[
+        Optional[Path], typer.Option(help="Folder for the 16 kHz FLAC files (OUT/audio).")
+    ] = None,
+    jobs: Jobs = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Phones for a language of Common Voice (paper, section 4.1).
+
+    With --splits the published clips and phones, else those of the release with phones by
+    espeak-ng. Rerun the same command to resume; audio that was converted is kept.
+
+    Example: parp manifest commonvoice --release cv-corpus-6.1-2020-12-11 --lang nl --hours 1
+    --out data/nl
+    """
+    _build("commonvoice", "build_commonvoice", locals())
 
 
 @app.command("table")
@@ -111,7 +141,7 @@ def manifest_table(
     table: Annotated[
         Path, typer.Argument(help="TSV, CSV or JSON lines: path, text (split, speaker).")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    out: Out,
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
     lang: Annotated[
@@ -122,7 +152,7 @@ def manifest_table(
         Optional[float],
         typer.Option(help="Without a column split: how much is for validation (default: 0.1)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of speakers for validation.")] = 1,
+    seed: Seed = 1,
     convert: Annotated[
         bool, typer.Option("--convert", help="Make 16 kHz mono FLAC in OUT/audio where needed.")
     ] = False,
@@ -134,26 +164,12 @@ def manifest_table(
 
     Example: parp manifest table corpus/corpus.tsv --out data/mine --units spm --vocab-size 500
     """
-    from parp_fairseq.manifests.corpora.table import build_table
-
-    summary = build_table(
-        table,
-        out,
-        units=units,
-        vocab_size=vocab_size,
-        lang=lang,
-        valid_share=valid_share,
-        seed=seed,
-        convert=convert,
-        jobs=jobs,
-        force=force,
-    )
-    _show_summary(summary, as_json)
+    _build("own_table", "build_table", locals())
 
 
 @app.command("joint")
 def manifest_joint(
-    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    out: Out,
     languages: Annotated[
         Optional[list[str]],
         typer.Option(
@@ -177,11 +193,9 @@ def manifest_joint(
 
     Example: parp manifest joint --in data/nl data/fr data/ru --out data/joint
     """
-    from parp_fairseq.manifests.corpora.joint import build_joint
-
+    options = {"out": out, "temperature": temperature, "labels": labels, "force": force}
     folders = [*(languages or []), *(more or [])]
-    summary = build_joint(folders, out, temperature=temperature, labels=labels, force=force)
-    _show_summary(summary, as_json)
+    _build("joint", "build_joint", {**options, "folders": folders, "as_json": as_json})
 
 
 def _corpus(name: str, about: str) -> None:
@@ -190,7 +204,7 @@ def _corpus(name: str, about: str) -> None:
     @app.command(name, help=f"{about}\n\nExample: parp manifest {name} {name} --out data/{name}")
     def command(
         folder: Annotated[Path, typer.Argument(help="The corpus.")],
-        out: Annotated[Path, typer.Option(help="Folder to write into.")],
+        out: Out,
         units: Annotated[
             Optional[str],
             typer.Option(help="letters, phones or spm (default: the corpus' usual ones)."),
@@ -206,28 +220,14 @@ def _corpus(name: str, about: str) -> None:
         hours: Annotated[
             Optional[float], typer.Option(help="At most so much train, in hours (default: all).")
         ] = None,
-        seed: Annotated[int, typer.Option(help="Of the choice of valid and hours.")] = 1,
+        seed: Seed = 1,
         jobs: Jobs = None,
         force: Force = False,
         as_json: AsJson = False,
     ) -> None:
-        from importlib import import_module
-
-        from parp_fairseq.manifests.corpora.corpus import build_corpus
-
-        summary = build_corpus(
-            import_module(f"parp_fairseq.manifests.corpora.{name}").CORPUS,
-            folder,
-            out,
-            units=units,
-            vocab_size=vocab_size,
-            valid_share=valid_share,
-            hours=hours,
-            seed=seed,
-            jobs=jobs,
-            force=force,
-        )
-        _show_summary(summary, as_json)
+        options = {k: v for k, v in locals().items() if k != "name"}
+        corpus = import_module(f"parp_fairseq.manifests.corpora.{name}").CORPUS
+        _build("corpus", "build_corpus", {**options, "corpus": corpus})
 
 
 _corpus("speechocean762", "English read by 250 speakers of Mandarin, 5.6 hours: words and phones.")
@@ -249,17 +249,13 @@ def manifest_check(
 ) -> None:
     """Check manifests, labels and dictionary against the audio.
 
-    Leaves with code 1 where something would break a run; training refuses the same.
+    Exits with code 1 where something would break a run; training refuses the same.
 
     Example: parp manifest check data/10min
     """
-    from parp_fairseq.manifests.check.folder import check_folder
+    from parp_fairseq.manifests.check.findings import check_folder
 
     report = check_folder(data, labels=labels, decode=decode, jobs=jobs)
     print(json.dumps(report.to_json(), indent=1) if as_json else report.render())
     if not report.ok:
         raise typer.Exit(1)
-
-
-def _show_summary(summary: "BuildSummary", as_json: bool) -> None:
-    print(json.dumps(summary.to_json(), indent=1) if as_json else summary.render())

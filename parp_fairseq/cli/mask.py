@@ -31,34 +31,45 @@ def mask_make(
         str, typer.Option(help="global: one threshold; tensor: one for each.")
     ] = "global",
     include: Annotated[
-        list[str], typer.Option(help="Preset or pattern of modules (several: repeat, or commas).")
+        list[str], typer.Option(help="Preset or pattern of modules (repeatable, or with commas).")
     ] = ["wav2vec2"],  # noqa: B006
     exclude: Annotated[
-        list[str], typer.Option(help="Pattern of modules to leave out (several alike).")
+        list[str], typer.Option(help="Pattern of modules to leave out (repeatable).")
     ] = [],  # noqa: B006
-    biases: Annotated[bool, typer.Option("--biases", help="Biases too.")] = False,
+    biases: Annotated[bool, typer.Option("--biases", help="Prune biases too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random and random_init.")] = 2337,
     force: Force = False,
 ) -> None:
-    """The first mask of a run with the same options, made ahead of it.
+    """Make the initial mask that a run with the same options begins with.
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
+    from parp_fairseq.checkpoints.initial_masks import make_mask
+    from parp_fairseq.checkpoints.kinds import MASK_FILE
     from parp_fairseq.checkpoints.shipped import named_checkpoint
-    from parp_fairseq.masks.making import write_mask
+    from parp_fairseq.errors import UserError
+    from parp_fairseq.files import check_output
+    from parp_fairseq.pruning.methods import INITIAL_MASKS
+    from parp_fairseq.pruning.spec import PruningSpec
 
-    mask = write_mask(
-        named_checkpoint(checkpoint),
-        out,
-        sparsity,
-        method=method,
+    if method not in INITIAL_MASKS:
+        raise UserError(f"--method is {method!r}; use {', '.join(INITIAL_MASKS)}")
+    spec = PruningSpec(
+        sparsity=sparsity,
+        initial=method,
         granularity=granularity,
         include=listed(include),
         exclude=listed(exclude),
         biases=biases,
         seed=seed,
-        force=force,
     )
+    checkpoint = named_checkpoint(checkpoint)
+    check_output(out, MASK_FILE, inputs=[checkpoint], force=force)
+    mask, info = make_mask(checkpoint, spec)
+
+    from parp_fairseq.checkpoints.mask_files import save_mask
+
+    save_mask(mask, out, info)
     print(f"{out}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned")
 
 
@@ -67,7 +78,7 @@ def mask_info(
     sources: Annotated[list[Path], typer.Argument(help=_SOURCES)],
     as_json: AsJson = False,
 ) -> None:
-    """How masks were made, and their sparsity by layer and kind of matrix.
+    """Show how masks were made, and their sparsity by layer and kind of matrix.
 
     Example: parp mask info runs/parp_10min/parp_0.5_seed2337/checkpoints/mask.safetensors
     """
@@ -88,12 +99,12 @@ def mask_iou(
         list[Path],
         typer.Argument(help=_SOURCES),
     ],
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Layer by layer too.")] = False,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show layers too.")] = False,
     png: Annotated[Optional[Path], typer.Option(help="Draw a heat map into this file.")] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """IOU of every two masks: what both keep over what either keeps.
+    """Compare every two masks by IOU: what both keep over what either keeps.
 
     Example: parp mask iou es.safetensors fr.safetensors mpi.safetensors --png iou.png
     """

@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
@@ -15,9 +15,9 @@ Jobs = Annotated[
 ]
 AllowMissing = Annotated[
     bool,
-    typer.Option(help="Leave out transcripts that have no audio, and count them."),
+    typer.Option(help="Leave out transcripts without audio, and count them."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that already exists.")]
 UnitsName = Annotated[str, typer.Option("--units", help="letters, phones or spm (pieces).")]
 VocabSize = Annotated[
     Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")
@@ -25,12 +25,12 @@ VocabSize = Annotated[
 
 
 def listed(values: Iterable[str]) -> list[str]:
-    """What an option lists that may be repeated and may hold several with commas between."""
+    """The values of an option that may be repeated and may hold several, separated by commas."""
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
 def listed_numbers(values: Iterable[str], option: str) -> list[int]:
-    """As `listed`, of whole numbers. Raises UserError naming the `option`."""
+    """As `listed`, but whole numbers. Raises UserError naming the `option`."""
     names = listed(values)
     for name in names:
         if not name.isascii() or not name.isdigit():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -33,8 +32,7 @@ def _is_config(path: Path) -> bool:
 CONFIG = Kind("a config of task parp", _is_config)
 
 
-@dataclass(frozen=True)
-class ConfigSummary:
+class ConfigSummary(NamedTuple):
     """One line about a config."""
 
     name: str
@@ -63,36 +61,28 @@ def path_of(name: str) -> Path:
     return path
 
 
+@cache
 def read(name: str) -> Mapping[str, Any]:
-    """Return what a config says, read once; it is shared, so it is not for changing.
+    """Return what a config says, read once; it is shared: do not change it.
 
     Raises:
         UserError: there is none of that name.
     """
-    return _read(path_of(name))
-
-
-@cache
-def _read(path: Path) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: Mapping[str, Any] = yaml.safe_load(path_of(name).read_text(encoding="utf-8"))
     return content
 
 
 def summary(name: str) -> ConfigSummary:
-    """Return what tells a config from the others."""
+    """Return what distinguishes a config from the others."""
     text = path_of(name).read_text(encoding="utf-8")
     title = next(
         line[2:] for line in text.splitlines() if line.startswith("# ") and "@" not in line
     )
     config = read(name)
     prune, optimization = config["task"]["prune"], config["optimization"]
-    return ConfigSummary(
-        name=name,
-        title=title,
-        updates=optimization["max_update"],
-        learning_rate=float(optimization["lr"][0]),
-        interval=f"{prune['interval']} {prune['interval_unit']}s",
-    )
+    interval = f"{prune['interval']} {prune['interval_unit']}s"
+    rate = float(optimization["lr"][0])
+    return ConfigSummary(name, title, optimization["max_update"], rate, interval)
 
 
 def overrides_for_gpus(name: str, gpus: int) -> list[str]:
@@ -103,7 +93,7 @@ def overrides_for_gpus(name: str, gpus: int) -> list[str]:
     """
     pieces = read(name)["optimization"]["update_freq"][0] * GPUS
     if gpus < 1:
-        raise UserError(f"--gpus is {gpus}; it counts from 1")
+        raise UserError(f"--gpus must be at least 1 (got {gpus})")
     if pieces % gpus:
         fitting = [str(n) for n in range(1, pieces + 1) if pieces % n == 0]
         raise UserError(
@@ -122,16 +112,16 @@ def copy(name: str, to: Path, force: bool = False) -> Path:
     Its runs go into a folder of the copy's name.
 
     Raises:
-        UserError: the copy is there already (unless `force`), another file is, its name is none
-            for a folder of runs, or it cannot be written.
+        UserError: the copy already exists (unless `force`), its name is of another kind of file or
+            not fit for a folder of runs, or it cannot be written.
     """
     source = path_of(name)
     target = to / source.name if to.is_dir() or to.suffix not in (".yaml", ".yml") else to
     if not _NAME.fullmatch(target.stem):
-        # It stands in the yaml as it is.
+        # The yaml holds it as it is.
         raise UserError(
-            f"the copy {target} is also the folder of its runs; name it with letters, digits, -, _ "
-            "and . alone"
+            f"the name of the copy {target} is also the folder of its runs; use only letters, "
+            "digits, -, _ and ."
         )
     check_output(target, CONFIG, inputs=[source], force=force, option="the copy")
     text = source.read_text(encoding="utf-8")

@@ -1,10 +1,13 @@
-"""Seeded English sentences over a small list of common words."""
+"""Seeded sentences over small lists of words: English with some grammar, ten others without."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from parp_fairseq.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +18,15 @@ _SUBJECT = ("determiner noun", "determiner adjective noun", "number adjective pl
 _OBJECT = ("determiner noun", "determiner adjective noun", "number plural")
 _PLACE = ("place determiner noun", "place determiner adjective noun")
 _TAIL = ("", "", "time", "'and' went", "'and' verb determiner noun")
+
+
+LANGUAGES: Mapping[str, str] = {
+    **{code: code for code in ("es", "fr", "it", "ky", "nl", "ru")},
+    **{"sv-SE": "sv", "tr": "tr", "tt": "tt", "zh-TW": "cmn"},
+}
+"""Common Voice's code → espeak-ng's file of the language; English is not among them."""
+
+_FEWEST, _MOST = 5, 9
 
 
 @cache
@@ -48,3 +60,29 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 def _word(rng: np.random.Generator, slot: str, lists: dict[str, tuple[str, ...]]) -> str:
     return slot.strip("'") if slot.startswith("'") else _pick(rng, lists[slot])
+
+
+def check_language(language: str) -> None:
+    """Raise UserError for a language that has no words here."""
+    if language not in LANGUAGES:
+        raise UserError(f"there are no words of {language!r} here; use {', '.join(LANGUAGES)}")
+
+
+def words_file(language: str) -> Path:
+    """The words of a language. Raises UserError where there are none."""
+    check_language(language)
+    return Path(__file__).with_name("words") / f"{language}.txt"
+
+
+@cache
+def words_of(language: str) -> tuple[str, ...]:
+    """A language's words in the file's order. Raises UserError where there are none."""
+    lines = words_file(language).read_text(encoding="utf-8").splitlines()
+    return tuple(word for line in lines if not line.startswith("#") for word in line.split())
+
+
+def phrase(rng: np.random.Generator, language: str) -> str:
+    """Five to nine words of a language in a drawn order: no grammar, and none is learnt."""
+    words = words_of(language)
+    count = int(rng.integers(_FEWEST, _MOST + 1))
+    return " ".join(words[int(index)] for index in rng.integers(len(words), size=count))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parp_fairseq.demo.sentences import word_lists
 from parp_fairseq.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,80 +21,8 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 
 _LANGUAGES = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+_VARIANTS = Path(__file__).with_name("voices.txt")
 _FAR_LANGUAGES = ("en-gb-scotland", "en-029")
-_PLAIN = (
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
-    "f1",
-    "f2",
-    "f3",
-    "f4",
-    "f5",
-    "Alex",
-    "Andy",
-    "Denis",
-    "Diogo",
-    "Lee",
-    "Michael",
-    "Mike",
-    "adam",
-    "announcer",
-    "aunty",
-    "belinda",
-    "benjamin",
-    "boris",
-    "david",
-    "ed",
-    "edward2",
-    "ian",
-    "john",
-    "linda",
-    "marcelo",
-    "max",
-    "michel",
-    "miguel",
-    "norbert",
-    "paul",
-    "quincy",
-    "rob",
-    "robert",
-    "sandro",
-    "shelby",
-    "steph",
-    "travis",
-    "victor",
-    "zac",
-)
-_ODD = (
-    "croak",
-    "klatt",
-    "klatt2",
-    "klatt3",
-    "klatt4",
-    "klatt6",
-    "grandma",
-    "grandpa",
-    "Storm",
-    "Gene",
-    "Gene2",
-    "Mario",
-    "iven",
-    "iven2",
-    "iven3",
-    "Hugo",
-    "Tweaky",
-    "kaukovalta",
-    "RicishayMax",
-    "caleb",
-    "Jacky",
-    "gustave",
-)
 
 
 @dataclass(frozen=True)
@@ -131,10 +60,13 @@ def draw_speakers(
     No voice comes twice before all are used. With `odd`, voices that hardly sound human are among
     the others. `near` and `far` are espeak-ng's languages of the two; by default English.
     """
-    plain = [f"{language}+{variant}" for variant in _PLAIN for language in near]
-    others = [f"{language}+{variant}" for variant in _PLAIN for language in far]
+    variants = word_lists(_VARIANTS)
+    plain = [f"{language}+{variant}" for variant in variants["plain"] for language in near]
+    others = [f"{language}+{variant}" for variant in variants["plain"] for language in far]
     if odd:
-        others = [f"{language}+{variant}" for variant in _ODD for language in near] + others
+        others = [
+            f"{language}+{variant}" for variant in variants["odd"] for language in near
+        ] + others
     return (
         [_speaker(rng, voice, noisy=False) for voice in _cycle(rng, plain, clean)],
         [_speaker(rng, voice, noisy=True) for voice in _cycle(rng, others, other)],

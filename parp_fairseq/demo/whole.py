@@ -16,6 +16,13 @@ from parp_fairseq.files import first_missing, remove_empty
 STAMP = "corpus.json"
 
 
+def check_numbers(seed: int, **counts: int) -> None:
+    """See that a seed is at least 0 and counts at least 1; raises UserError where one is not."""
+    for name, number, least in [("seed", seed, 0), *((*one, 1) for one in counts.items())]:
+        if number < least:
+            raise UserError(f"{name} must be at least {least} (got {number})")
+
+
 def make_whole(out: Path, settings: Mapping[str, Any], write: Callable[[Path], None]) -> None:
     """Let `write` fill a new folder, which becomes `out`; nothing where that was done already.
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from parp_fairseq.engine.groups import Group, find_groups
-from parp_fairseq.engine.layers import (
-    SharedInput,
-    SparseFeedForward,
-    SparseLinear,
-)
 from parp_fairseq.kernels import native
-from parp_fairseq.kernels.sparse import count_kept
+from parp_fairseq.table import aligned
 
 FRAMES = (100, 500)
 """Lengths that are measured by default (speech models make 50 frames a second)."""
@@ -51,8 +45,7 @@ class Decision:
         name: the group's name (`Group.key`).
         kind: "linear", "shared input" or "feed forward".
         sparsity: share of its weights that are zero, in [0, 1].
-        dense_ms: time of the dense group in ms, at the length where sparse does worst; None where
-            it was not measured.
+        dense_ms: time in ms, at the length where sparse does worst; None: not measured.
         sparse_ms: the same, sparse.
         sparse: whether it was replaced.
     """
@@ -94,19 +87,13 @@ class Acceleration:
 
     def render(self) -> str:
         """An aligned table of all groups."""
-        from parp_fairseq.table import aligned
-
-        rows = [
-            (
-                decision.name,
-                decision.kind,
-                f"{decision.sparsity:.3f}",
-                _shown(decision.dense_ms),
-                _shown(decision.sparse_ms),
-                "sparse" if decision.sparse else "dense",
+        rows = []
+        for one in self.decisions:
+            times = (
+                "" if time is None else f"{time:.2f}" for time in (one.dense_ms, one.sparse_ms)
             )
-            for decision in self.decisions
-        ]
+            runs = "sparse" if one.sparse else "dense"
+            rows.append((one.name, one.kind, f"{one.sparsity:.3f}", *times, runs))
         header = ("layers", "kind", "sparsity", "dense ms", "sparse ms", "runs")
         summary = (
             f"{self.replaced} of {len(rows)} groups run sparse (kernels: {self.level}, "
@@ -152,17 +139,19 @@ def accelerate(
         raise EngineError(f"the choice is of another model: it differs in {differing[0]}")
     # Asking for the level says once, on standard error, what to install where there is none.
     compiled = native.level() != native.REFERENCE
-    chooser = _Chooser(frames)
+    known: dict[tuple, tuple[float, float]] = {}
     decisions = []
     for group in groups:
         times: tuple[float, float] | None = None
-        sparsity = _sparsity(group)
+        sparsity = group.sparsity
+        large = compiled and group.entries >= LEAST_ENTRIES
         if choice is not None:
             sparse = choice[group.key]
         elif clear is not None:
-            sparse = compiled and sparsity >= clear and _entries(group) >= LEAST_ENTRIES
+            sparse = large and sparsity >= clear
         else:
-            times = chooser(group, sparsity) if compiled else None
+            if large and sparsity >= LEAST_SPARSITY:
+                times = _measured(group, sparsity, frames, known)
             sparse = times is not None and times[1] < MARGIN * times[0]
         if sparse:
             group.replace()
@@ -194,29 +183,25 @@ def _check(model: nn.Module) -> None:
             )
 
 
-class _Chooser:
-    """Times groups dense and sparse, each kind of shape and sparsity once."""
+def _measured(
+    group: Group, sparsity: float, frames: Sequence[int], known: dict[tuple, tuple[float, float]]
+) -> tuple[float, float]:
+    """Milliseconds dense and sparse, at the length where sparse does worst.
 
-    def __init__(self, frames: Sequence[int]) -> None:
-        self._frames = frames
-        self._known: dict[tuple, tuple[float, float] | None] = {}
-
-    def __call__(self, group: Group, sparsity: float) -> tuple[float, float] | None:
-        """Milliseconds dense and sparse, at the length where sparse does worst; None: dense."""
-        if sparsity < LEAST_SPARSITY or _entries(group) < LEAST_ENTRIES:
-            return None
-        shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
-        key = (group.kind, shapes, int(sparsity / _STEP))
-        if key not in self._known:
-            measured = [_time(group, frames) for frames in self._frames]
-            self._known[key] = max(measured, key=lambda times: times[1] / times[0])
-        return self._known[key]
+    Groups of the same shapes and about the same sparsity are measured once.
+    """
+    shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
+    key = (group.kind, shapes, int(sparsity / _STEP))
+    if key not in known:
+        times = [_time(group, length) for length in frames]
+        known[key] = max(times, key=lambda pair: pair[1] / pair[0])
+    return known[key]
 
 
 def _time(group: Group, frames: int) -> tuple[float, float]:
     x = torch.randn(frames, group.linears[0].in_features)
     best = [math.inf, math.inf]
-    runs = (_dense(group), _sparse(group))
+    runs = (group.dense(), group.sparse())
     with torch.inference_mode():
         for repeat in range(_REPEATS):
             # In turn, so that a slow moment of the machine meets both.
@@ -227,35 +212,3 @@ def _time(group: Group, frames: int) -> tuple[float, float]:
             if repeat and not _CLEAR[0] * best[0] < best[1] < _CLEAR[1] * best[0]:
                 break
     return best[0], best[1]
-
-
-def _dense(group: Group) -> Callable[[Tensor], Any]:
-    if group.kind == "feed forward":
-        first, second = group.linears
-        activation = getattr(functional, str(group.activation))
-        return lambda x: second(activation(first(x)))
-    return lambda x: [linear(x) for linear in group.linears]
-
-
-def _sparse(group: Group) -> Callable[[Tensor], Any]:
-    if group.kind == "feed forward":
-        first, second = group.linears
-        return SparseFeedForward(first, str(group.activation), second)
-    if group.kind == "shared input":
-        shared = SharedInput(group.linears)
-        return lambda x: [shared.output(number, x) for number in range(len(group.linears))]
-    return SparseLinear(group.linears[0])
-
-
-def _sparsity(group: Group) -> float:
-    kept = sum(count_kept(linear.weight) for linear in group.linears)
-    entries = _entries(group)
-    return 1.0 - kept / entries if entries else 0.0
-
-
-def _entries(group: Group) -> int:
-    return sum(linear.weight.numel() for linear in group.linears)
-
-
-def _shown(milliseconds: float | None) -> str:
-    return "" if milliseconds is None else f"{milliseconds:.2f}"

@@ -1,4 +1,4 @@
-"""Linears of a model that can be replaced, alone or together, whatever library it is of."""
+"""Linears of any torch model that can be replaced, singly or together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parp_fairseq.engine.layers import (
+from parp_fairseq.engine.sparse_modules import (
     ProjectedAttention,
     SharedInput,
     SharedLinear,
@@ -18,6 +18,7 @@ from parp_fairseq.engine.layers import (
     SparseLinear,
     WavLMProjections,
 )
+from parp_fairseq.kernels.sparse_linear import count_kept
 
 # Children of an attention that are called with the same input: fairseq and most of transformers,
 # BERT, DistilBERT, Conformer-like encoders.
@@ -35,19 +36,16 @@ _FEED_FORWARD = (
     ("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"),
     ("lin1", "activation", "lin2"),
 )
-
-
-# Attentions that hand the weights of their linears to a function of torch's, so that a module in a
-# linear's place would not be called, unless `_project` makes them.
+# Attentions that pass the weights of their linears to a function of torch's, which would not call a
+# module in a linear's place, unless `_project` makes them.
 _FAIRSEQ = "MultiheadAttention"
 _WAVLM = "WavLMAttention"
-
 # torch's own modules read the weights of their linears, but for those that only hold modules.
 _HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class Passed(nn.Module):
-    """What is left of a module whose work another one does: its input."""
+    """In place of a module whose work another one does: returns its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`."""
@@ -83,6 +81,34 @@ class Group:
             same += 1
         ends = "+".join(".".join(parts[same:]) for parts in split)
         return ".".join([*split[0][:same], ends])
+
+    @property
+    def entries(self) -> int:
+        """How many weights the linears have."""
+        return sum(linear.weight.numel() for linear in self.linears)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that are zero, in [0, 1]."""
+        kept = sum(count_kept(linear.weight) for linear in self.linears)
+        return 1.0 - kept / self.entries if self.entries else 0.0
+
+    def dense(self) -> Callable[[Tensor], Any]:
+        """The linears as they are, on one input."""
+        if self.kind != "feed forward":
+            return lambda x: [linear(x) for linear in self.linears]
+        first, second = self.linears
+        activation = getattr(functional, str(self.activation))
+        return lambda x: second(activation(first(x)))
+
+    def sparse(self) -> Callable[[Tensor], Any]:
+        """What replaces the linears, on one input."""
+        if self.kind == "linear":
+            return SparseLinear(self.linears[0])
+        if self.kind == "feed forward":
+            return SparseFeedForward(self.linears[0], str(self.activation), self.linears[1])
+        shared = SharedInput(self.linears)
+        return lambda x: [shared.output(number, x) for number in range(len(self.linears))]
 
 
 def find_groups(model: nn.Module) -> list[Group]:
@@ -169,7 +195,7 @@ def _alone(modules: dict[str, nn.Module], name: str) -> Group:
 
 
 def activation_named(function: Any) -> str | None:
-    """The name of an activation that the kernels know, told by what it does; None for another."""
+    """Which activation of the kernels computes the same; None: none does."""
     probe = torch.linspace(-6, 6, 97)
     try:
         with torch.no_grad():
@@ -226,7 +252,7 @@ def _is_followed(module: nn.Module, one: nn.Linear, two: nn.Linear) -> bool:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether this is the self-attention of fairseq's that `ProjectedAttention` stands in for."""
+    """Whether this is the self-attention of fairseq's that `ProjectedAttention` replaces."""
     return (
         getattr(module, "self_attention", False)
         and getattr(module, "bias_k", None) is None

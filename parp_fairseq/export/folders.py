@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, write_json
-from parp_fairseq.masks.making import sha256
+from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, sha256, write_json
 
 RECORD_FILE = "parp_export.json"
 """Says what an export wrote, by content. A mark inside of config.json would not do: transformers

@@ -117,18 +117,19 @@ def pack(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
     >>> mask[0].item(), kept[:2].tolist()
     (17, [3.0, 7.0])
     """
-    import numpy as np
     import torch
+
+    from parp_fairseq.kernels import bits
 
     if tensor.dim() < 2:
         return None
     flat = tensor.reshape(-1)
-    bits = (flat.view(getattr(torch, _INTEGERS[flat.element_size()])) != 0).numpy()
+    kept = flat.view(getattr(torch, _INTEGERS[flat.element_size()])) != 0
     size = flat.element_size()
-    smaller = (flat.numel() + 7) // 8 + int(bits.sum()) * size + _ENTRY_BYTES
+    smaller = (flat.numel() + 7) // 8 + int(kept.sum()) * size + _ENTRY_BYTES
     if smaller >= flat.numel() * size:
         return None
-    return torch.from_numpy(np.packbits(bits)), flat[torch.from_numpy(bits)]
+    return bits.pack(kept), flat[kept]
 
 
 def _rounded(tensor: Tensor, name: str, path: Path) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.hf.scopes import prunable_parameters
+from parp_fairseq.errors import UserError
+from parp_fairseq.hf.parameters import prunable_parameters
 
 if TYPE_CHECKING:
     from parp_fairseq.hf.callback import PruningCallback
@@ -13,11 +14,18 @@ __all__ = ["PruningCallback", "prunable_parameters"]
 
 
 def __getattr__(name: str) -> Any:
-    # When it is first asked for: transformers is an extra.
+    # Imported when first used: transformers, and accelerate under its Trainer, are an extra.
     if name != "PruningCallback":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from parp_fairseq.hf.extra import needs_transformers
+    try:
+        import accelerate  # noqa: F401
 
-    with needs_transformers("PruningCallback"):
         from parp_fairseq.hf.callback import PruningCallback
+    except ImportError as error:
+        if error.name not in ("transformers", "accelerate"):
+            raise
+        raise UserError(
+            f"{name} needs {error.name}, which is not installed; in the clone of parp-fairseq: "
+            "pip install '.[hf]'"
+        ) from error
     return PruningCallback

@@ -18,11 +18,7 @@ VERSION = 1
 
 
 def checksum(weights: Mapping[str, Tensor]) -> int:
-    """Return a number, in [0, 2³²), that differs where weights differ.
-
-    Args:
-        weights: name → tensor.
-    """
+    """Return a number, in [0, 2³²), that differs where weights, name → tensor, differ."""
     total = 0
     for name in sorted(weights):
         data = weights[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -33,7 +29,7 @@ def checksum(weights: Mapping[str, Tensor]) -> int:
 def write_state(
     folder: PathLike, pruner_state: Mapping[str, Any], subnetwork: Mapping[str, Tensor]
 ) -> None:
-    """Write a Pruner's state beside the subnetwork that a checkpoint folder holds.
+    """Write a Pruner's state next to the subnetwork that a checkpoint folder holds.
 
     Args:
         folder: the checkpoint.
@@ -48,33 +44,6 @@ def write_state(
         torch.save(about, partial)
 
 
-def read_state(folder: PathLike) -> dict[str, Any] | None:
-    """Return {"version", "checksum", "pruner"} of a checkpoint folder; None where it has none.
-
-    Raises:
-        UserError: the file is damaged, of another version, or holds something else.
-    """
-    path = Path(folder, FILE)
-    if not path.is_file():
-        return None
-    try:
-        about = torch.load(path, map_location="cpu", weights_only=True)
-        if about["version"] != VERSION:
-            raise UserError(
-                f"{path}: version {about['version']}, this program reads version {VERSION}; update "
-                "parp-fairseq"
-            )
-        if not isinstance(about["checksum"], int) or not isinstance(about["pruner"], dict):
-            raise ValueError("its parts are missing")
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a readable pruning state; resume from an earlier checkpoint"
-        ) from error
-    return about
-
-
 def state_of(
     folders: Iterable[PathLike], weights: Mapping[str, Tensor], update: int
 ) -> dict[str, Any]:
@@ -85,19 +54,39 @@ def state_of(
     Args:
         folders: where to look.
         weights: name → prunable parameter, as loaded.
-        update: the update at which training goes on, for the error.
+        update: the update at which training resumes, for the error.
 
     Raises:
         UserError: none of the folders holds the state of these weights.
     """
     wanted, looked = checksum(weights), []
     for folder in folders:
-        about = read_state(folder)
+        about = _read_state(Path(folder, FILE))
         if about is not None and about["checksum"] == wanted:
-            return about["pruner"]
+            state: dict[str, Any] = about["pruner"]
+            return state
         looked.append(f"{folder} {'is of other weights' if about else 'has none'}")
     raise UserError(
-        f"training goes on at update {update}, but no {FILE} belongs to its weights "
+        f"training resumes at update {update}, but no {FILE} belongs to its weights "
         f"({'; '.join(looked)}): resume from a checkpoint that was saved whole by a Trainer with "
         "this callback, and name its folder with resume_from=… where it lies outside output_dir"
     )
+
+
+def _read_state(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        about: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        version = about["version"]
+        if not isinstance(about["checksum"], int) or not isinstance(about["pruner"], dict):
+            raise ValueError("its parts are missing")
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a readable pruning state; resume from an earlier checkpoint"
+        ) from error
+    if version != VERSION:
+        raise UserError(
+            f"{path}: version {version}, this program reads version {VERSION}; update parp-fairseq"
+        )
+    return about

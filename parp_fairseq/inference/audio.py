@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.manifests.audio.convert import load_soxr, mp3_frames, muted
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, TOLERANCE, missing_share
+from parp_fairseq.manifests.audio.convert import load_soxr
+from parp_fairseq.manifests.audio.headers import (
+    SAMPLE_RATE,
+    decoded,
+    muted,
+    read_header,
+)
 from parp_fairseq.manifests.labels.ctc import WINDOW
 
 ENDINGS = (
@@ -23,12 +26,8 @@ ENDINGS = (
 )
 """Endings of the files that are taken from a folder, in any case."""
 
-BLOCK_SECONDS = 10
-
 # Floats may be scaled as 32-bit integers are; beyond, squares soon overflow.
 _LOUDEST = 2.0**31
-# libsndfile gives 2**63 - 1 for an unknown length.
-_MOST_FRAMES = 2**62
 
 
 @dataclass(frozen=True)
@@ -103,28 +102,12 @@ def read_recording(path: PathLike) -> Recording:
     Raises:
         UserError: it is empty, no audio, cut off, or shorter than a frame of the model.
     """
-    import soundfile
-
     path = Path(path)
-    try:
-        if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty; copy it again")
-        with _quiet(path):
-            info = soundfile.info(str(path), verbose=True)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise UserError(f"{path} is not readable as audio; give WAV, FLAC, MP3 or OGG") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
-    if info.frames > _MOST_FRAMES:
-        raise UserError(
-            f"{path} does not say how long it is, as FLAC does not that was written into a pipe; "
-            "write it again into a file"
-        )
-    if missing_share(info.extra_info) > TOLERANCE:
-        raise UserError(f"{path} is cut off: shorter than its header says; copy it again")
-    if info.frames * SAMPLE_RATE < WINDOW * info.samplerate:
+    with muted():
+        header = read_header(path)
+    if header.samples < WINDOW:
         raise UserError(f"{path} is shorter than 25 ms, which is too short for one frame")
-    return Recording(path, int(info.samplerate), int(info.channels), int(info.frames))
+    return Recording(path, header.rate, header.channels, header.frames)
 
 
 def blocks(recording: Recording) -> Iterator[np.ndarray]:
@@ -135,65 +118,11 @@ def blocks(recording: Recording) -> Iterator[np.ndarray]:
     Raises:
         UserError: soxr is missing; or the audio is damaged, cut off, or holds NaN or infinity.
     """
-    path, rate = recording.path, recording.rate
-    resampler = None
+    rate, resampler = recording.rate, None
     if rate != SAMPLE_RATE:
         resampler = load_soxr().ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    samples_read = 0
-    for samples in _decoded(recording):
-        if not np.isfinite(samples).all():
-            raise UserError(f"{path} holds NaN or infinity; make it again from its source")
-        if np.abs(samples).max() > _LOUDEST:
-            raise UserError(
-                f"{path} has samples of {np.abs(samples).max():.0e}, where sound lies between -1 "
-                "and 1; make it again from its source"
-            )
-        samples_read += len(samples)
+    for samples in decoded(recording.path, recording.frames, _LOUDEST):
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
         yield mono if resampler is None else resampler.resample_chunk(mono)
-    _check_length(recording, samples_read)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
-
-
-def _decoded(recording: Recording) -> Iterator[np.ndarray]:
-    """Blocks of (samples, channels)."""
-    import soundfile
-
-    path = recording.path
-    file: Any = None
-    try:
-        with _quiet(path):
-            file = soundfile.SoundFile(str(path))
-        while True:
-            with _quiet(path):
-                samples = file.read(BLOCK_SECONDS * recording.rate, dtype="float32", always_2d=True)
-            if not len(samples):
-                return
-            yield samples
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise UserError(f"{path} is damaged: it cannot be decoded; copy it again") from error
-    finally:
-        if file is not None:
-            file.close()
-
-
-def _check_length(recording: Recording, samples_read: int) -> None:
-    path = recording.path
-    if samples_read < (1 - TOLERANCE) * recording.frames:
-        raise UserError(f"{path} is cut off: shorter than its header says; copy it again")
-    if path.suffix.lower() == ".mp3":
-        chain, cut = mp3_frames(path)
-        if cut:
-            raise UserError(f"{path} is cut off: it ends inside of a frame; copy it again")
-        if samples_read * SAMPLE_RATE / recording.rate < (1 - TOLERANCE) * chain:
-            # Without a Xing header libsndfile guesses the length and stops there.
-            raise UserError(
-                f"{path} has a variable bit rate without a length in its header, so that its end "
-                "would be missed; convert it to FLAC"
-            )
-
-
-def _quiet(path: Path) -> contextlib.AbstractContextManager[Any]:
-    """Without libmpg123's notes on damaged files."""
-    return muted() if path.suffix.lower() == ".mp3" else contextlib.nullcontext()

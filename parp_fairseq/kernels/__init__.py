@@ -1,1 +1,1 @@
-"""Native kernels, each beside its reference in torch (docs/kernels.md)."""
+"""Native kernels, each next to its definition in torch (docs/kernels.md)."""

@@ -38,7 +38,7 @@ def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
 def split(tensors: Sequence[Tensor], name: str) -> tuple[Kernel | None, list[int], list[int]]:
     """The kernel `name`, the indices of the tensors it serves, and of those left to the reference.
 
-    Where all tensors are remote it is not asked for, so nobody is told that it is missing.
+    Where all tensors are remote the kernel is not looked up, so no line says that it is missing.
     """
     remote = [is_remote(tensor) for tensor in tensors]
     run = None if all(remote) else kernel(name)

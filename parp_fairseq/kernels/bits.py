@@ -25,6 +25,14 @@ def pack(keep: Tensor) -> Tensor:
     return (padded.view(-1, 8) << _shifts(flat.device)).sum(1, dtype=torch.uint8)
 
 
+def check(bits: Tensor, entries: int) -> None:
+    """Raise ValueError unless `bits` are what `pack` returns for so many entries."""
+    if entries < 0 or bits.dtype != torch.uint8 or bits.shape != ((entries + 7) // 8,):
+        raise ValueError(f"{bits.numel()} bytes do not hold a mask of {entries} entries")
+    if entries % 8 and int(bits[-1]) & (0xFF >> entries % 8):
+        raise ValueError("bits are set behind the last entry")
+
+
 def unpack(bits: Tensor, shape: Sequence[int]) -> Tensor:
     """Return packed bits as a bool tensor of `shape` on their device."""
     entries = math.prod(shape)

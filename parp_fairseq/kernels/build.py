@@ -61,8 +61,8 @@ def build(out: Path = HERE / NAME, flags: Sequence[str] = ()) -> list[str]:
     flags the compiler does not know is left out.
 
     Args:
-        out: the file to write: beside first, then renamed, so that a process that has the old one
-            loaded goes on with it.
+        out: the file to write; it is written under another name and then renamed, so that a process
+            that has loaded the old one keeps it.
         flags: further flags for compiler and linker, such as -fsanitize=address.
 
     Returns:

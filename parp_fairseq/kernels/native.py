@@ -14,7 +14,7 @@ import torch
 
 from parp_fairseq.kernels.build import LEVELS, NAME, SOURCES, sources_digest
 
-# What to use instead of the fastest: a level, or "reference" for torch alone.
+# What to use instead of the fastest: a level, or "reference" for only torch.
 VARIABLE = "PARP_KERNELS"
 REFERENCE = "reference"
 BINARY = Path(__file__).resolve().parent / NAME
@@ -115,7 +115,7 @@ def _library() -> ctypes.CDLL | None:
         getattr(library, name).restype = ctypes.c_char_p
     library.parp_use_team.argtypes = [ctypes.c_void_p]
     if SOURCES.is_dir() and library.parp_sources().decode() != sources_digest():
-        return _without("were built from other sources than those beside them")
+        return _without("were built from other sources than those in csrc/")
     library.parp_use_team(_torch_team())
     return library
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from parp_fairseq.manifests.check.folder import check_folder
+from parp_fairseq.manifests.check.findings import check_folder
 from parp_fairseq.manifests.check.split import CheckedManifest, check_manifest
 from parp_fairseq.manifests.corpora.corpus import Corpus, build_corpus
 from parp_fairseq.manifests.corpora.joint import build_joint
 from parp_fairseq.manifests.corpora.librilight import build_librilight
 from parp_fairseq.manifests.corpora.librispeech import build_librispeech
-from parp_fairseq.manifests.corpora.table import build_table
+from parp_fairseq.manifests.corpora.own_table import build_table
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
 
 __all__ = [

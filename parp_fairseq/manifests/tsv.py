@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,21 +31,27 @@ class Manifest:
         return sum(row.frames for row in self.rows)
 
 
-def stream_lines(path: PathLike, what: str = "file") -> Iterator[str]:
-    """Lines of a UTF-8 text file without line ends (LF or CRLF), one at a time.
+def stream_lines(
+    path: PathLike, what: str = "file", *, hint: str = "check the path", cr: bool = True
+) -> Iterator[str]:
+    """Lines of a UTF-8 text file without line ends, one at a time.
 
-    Raises UserError, which names the file as a `what`.
+    With `cr` a carriage return ends a line too, as it does for fairseq. Raises UserError naming the
+    file, as `what`, and the row that is not UTF-8; `hint` is for a file that is not there.
     """
-    path = Path(path)
     try:
-        # Not splitlines(): it also breaks at characters that may stand in a transcript.
-        with path.open(encoding="utf-8") as handle:
-            for line in handle:
-                yield line.rstrip("\n")
+        # Not splitlines(): it also breaks at characters that may be in a transcript.
+        with open(path, "rb") as handle:
+            for row, line in enumerate(handle, start=1):
+                try:
+                    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path} row {row} is not UTF-8 text; save the {what} as UTF-8"
+                    ) from error
+                yield from text.split("\r") if cr else [text]
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such {what}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+        raise UserError(f"{path}: no such {what}; {hint}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -86,22 +92,17 @@ def check_path(path: str) -> None:
     """Raise UserError for a path that the format cannot hold."""
     if "\t" in path or "\n" in path or "\r" in path or path != path.strip():
         raise UserError(
-            f"{path!r}: a manifest cannot hold a path with tabs, line ends or outer "
-            "spaces; rename the file"
+            f"{path!r}: a manifest cannot hold a path with tabs, line ends or outer spaces; rename "
+            "it, or choose another folder"
         )
-
-
-def tsv_lines(root: str, rows: Iterable[Row]) -> Iterator[str]:
-    """The lines of a `.tsv`. Raises UserError for a path that the format cannot hold."""
-    yield root
-    for row in rows:
-        check_path(row.path)
-        yield f"{row.path}\t{row.frames}"
 
 
 def write_tsv(path: PathLike, manifest: Manifest) -> None:
     """Write a manifest. Raises UserError for a path that the format cannot hold."""
-    write_lines(path, tsv_lines(manifest.root, manifest.rows))
+    for row in manifest.rows:
+        check_path(row.path)
+    rows = (f"{row.path}\t{row.frames}" for row in manifest.rows)
+    write_lines(path, [manifest.root, *rows])
 
 
 def available_splits(folder: PathLike) -> Sequence[str]:

@@ -13,8 +13,12 @@ from torch import Tensor
 from parp_fairseq.kernels.cut import Bound, cut
 from parp_fairseq.kernels.rank import Bracketed, digits, scan
 from parp_fairseq.kernels.words import infinity, value_of, word_of, words
-from parp_fairseq.pruning.checks import check_granularity, check_sparsity
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import (
+    GRANULARITIES,
+    PruningError,
+    check_choice,
+    check_sparsity,
+)
 from parp_fairseq.pruning.mask import Mask
 
 # Below this many entries all are sorted out at once; above, a sample narrows them down first.
@@ -31,7 +35,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries of smallest magnitude, told by a bound per tensor (no memory of their size).
+    """The entries of smallest magnitude, as a bound per tensor (no memory of their size).
 
     Attributes:
         bounds: name → Bound, in the order of names.
@@ -42,28 +46,23 @@ class Selection:
     threshold: float
 
     def mask(self, tensors: Mapping[str, Tensor]) -> Mask:
-        """Return the mask of the tensors that were selected from, before or after `zero_`."""
-        return self._cut(tensors, pack=True)[0]
+        """Return the mask of the tensors that were selected from, zeroed or not."""
+        return self.cut(tensors)[0]
 
-    def zero_(self, tensors: Mapping[str, Tensor]) -> None:
-        """Set the selected entries to zero, in place."""
-        self._cut(tensors, zero=True)
-
-    def prune_(self, tensors: Mapping[str, Tensor], *others: Mask) -> tuple[Mask, list[int]]:
-        """Set the selected entries to zero, in place, and return the mask.
+    def cut(
+        self, tensors: Mapping[str, Tensor], *others: Mask, zero: bool = False, pack: bool = True
+    ) -> tuple[Mask, list[int]]:
+        """Return the mask; with `zero` set the selected entries to zero, in place, in one pass.
 
         Args:
             tensors: those that were selected from.
             others: at most two masks of them.
+            zero: change the tensors.
+            pack: make the mask; without it is empty.
 
         Returns:
             The mask, and for each of the others how many entries both keep.
         """
-        return self._cut(tensors, *others, zero=True, pack=True)
-
-    def _cut(
-        self, tensors: Mapping[str, Tensor], *others: Mask, zero: bool = False, pack: bool = False
-    ) -> tuple[Mask, list[int]]:
         packed = [other.packed for other in others]
         result = cut(
             [tensors[name] for name in self.bounds],
@@ -77,52 +76,6 @@ class Selection:
             dict(zip(shapes, result.masks)), shapes, dict(zip(shapes, result.kept))
         )
         return mask, result.both
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a pruning leaves.
-
-    Attributes:
-        mask: what is kept now.
-        threshold: the largest magnitude that was pruned, 0.0 where nothing was.
-        kept_of_previous: how many entries the mask before keeps too.
-        kept_of_initial: how many entries the first mask keeps too.
-    """
-
-    mask: Mask
-    threshold: float
-    kept_of_previous: int
-    kept_of_initial: int
-
-
-def prune_(
-    tensors: Mapping[str, Tensor],
-    sparsity: float,
-    granularity: str,
-    previous: Mask,
-    first: Mask,
-    hint: float = 0.0,
-) -> Event:
-    """Set to zero, in place, what `magnitude_mask` prunes, with all that is to be told of it.
-
-    Reads the entries twice and writes them once: a pass that counts, and one that cuts.
-
-    Args:
-        tensors: as for `magnitude_mask`; changed in place.
-        sparsity: as for `magnitude_mask`.
-        granularity: as for `magnitude_mask`.
-        previous: a mask of the same tensors, of the pruning before.
-        first: another, of the first pruning.
-        hint: as for `select_smallest`.
-
-    Raises:
-        PruningError: as for `magnitude_mask`; nothing is changed then.
-    """
-    selection = select_smallest(tensors, sparsity, granularity, hint)
-    others = (previous,) if first is previous else (previous, first)
-    mask, kept = selection.prune_(tensors, *others)
-    return Event(mask, selection.threshold, kept[0], kept[-1])
 
 
 def magnitude_mask(
@@ -164,7 +117,7 @@ def select_smallest(
             selected does not depend on it.
     """
     check_sparsity(sparsity)
-    check_granularity(granularity)
+    check_choice(granularity, GRANULARITIES, "granularity")
     names = sorted(tensors)
     groups = [names] if granularity == "global" else [[name] for name in names]
     bounds: dict[str, Bound] = {}
@@ -294,3 +247,41 @@ def _tied(arrays: Sequence[Tensor], word: int, counts: np.ndarray, rank: int) ->
         rank -= ties.numel()
         start += block.numel()
     raise AssertionError("fewer ties than were counted")
+
+
+def nested(
+    mask: Mask, before: Mask, tensors: Mapping[str, Tensor], granularity: str = "global"
+) -> Mask:
+    """Return `mask` with what `before` pruned going first where zeros tie.
+
+    What is pruned is zero, and zeros are the smallest magnitudes: a magnitude mask prunes them
+    again. But entries that are kept may be zero too, and come before pruned ones in the order of
+    names and positions. Counts stay as they are, over all tensors ("global") or in each ("tensor").
+
+    Args:
+        mask: the magnitude mask of `tensors`.
+        before: the mask of the pruning before; all that it prunes is zero in `tensors`.
+        tensors: name → tensor, before or after `mask` was applied.
+        granularity: "global" or "tensor".
+    """
+    groups = [list(mask)] if granularity == "global" else [[name] for name in mask]
+    keep: dict[str, Tensor] = {}
+    for group in groups:
+        if any(bool((mask[name] & ~before[name]).any()) for name in group):
+            # Something regrew, so there are more zeros than are pruned.
+            keep.update(_first_zeros_pruned(group, mask, before, tensors))
+    return Mask({name: keep.get(name, mask[name]) for name in mask}) if keep else mask
+
+
+def _first_zeros_pruned(
+    group: Sequence[str], mask: Mask, before: Mask, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    left = sum(tensors[name].numel() - mask.kept_in(name) for name in group)
+    keep = {name: torch.ones_like(mask[name]) for name in group}
+    for kept_before in (False, True):
+        for name in group:
+            zeros = (tensors[name].detach() == 0) & (before[name] == kept_before)
+            taken = zeros & (zeros.flatten().cumsum(0).view(zeros.shape) <= left)
+            keep[name] &= ~taken
+            left -= int(taken.sum())
+    return keep

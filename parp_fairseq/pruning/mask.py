@@ -1,23 +1,23 @@
-"""Mask: which entries of which tensors are kept."""
+"""Mask: which entries of which tensors are kept; how masks compare; random masks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from parp_fairseq.kernels import bits
 from parp_fairseq.kernels.cut import zero_unset
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError, check_seed, check_sparsity
 from parp_fairseq.pruning.scope import canonical_name
 
 
 class Mask(Mapping[str, Tensor]):
     """A pruning mask: name → bool tensor, True where the entry is kept.
 
-    Held at one bit an entry; `mask[name]` unpacks a tensor. Iterates in the order of names (sorted
+    Takes one bit an entry; `mask[name]` unpacks a tensor. Iterates in the order of names (sorted
     as strings).
     """
 
@@ -55,13 +55,12 @@ class Mask(Mapping[str, Tensor]):
             raise ValueError("names of packed masks and of shapes differ")
         mask = cls({})
         for name in sorted(shapes):
-            shape, data = tuple(shapes[name]), packed[name]
-            count = math.prod(shape)
-            if data.dtype != torch.uint8 or data.shape != ((count + 7) // 8,):
-                raise ValueError(f"{name}: {data.numel()} bytes do not hold a mask of {shape}")
-            if count % 8 and int(data[-1]) & (0xFF >> count % 8):
-                raise ValueError(f"{name}: bits are set behind the last entry")
-            mask._bits[name], mask._shapes[name] = data, shape
+            mask._shapes[name] = tuple(shapes[name])
+            try:
+                bits.check(packed[name], math.prod(mask._shapes[name]))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            mask._bits[name] = packed[name]
         mask._kept.update(kept or {})
         return mask
 
@@ -123,57 +122,122 @@ class Mask(Mapping[str, Tensor]):
         """Set to zero, in place, what this mask prunes of `tensors`."""
         zero_unset([tensors[name] for name in self], list(self._bits.values()))
 
-    def renamed(self, names: Mapping[str, tuple[int, ...]], source: str) -> Mask:
+    def under(self, names: Mapping[str, str]) -> Mask:
+        """Return this mask under other names, old → new.
+
+        Raises:
+            ValueError: two names become one.
+        """
+        if len({names[name] for name in self}) != len(self):
+            raise ValueError("a tensor is masked twice")
+        return Mask.from_bits(
+            {names[name]: data for name, data in self._bits.items()},
+            {names[name]: shape for name, shape in self._shapes.items()},
+            {names[name]: kept for name, kept in self._kept.items()},
+        )
+
+    def canonical(self) -> Mask:
+        """Return this mask under canonical names; ValueError where two become one."""
+        return self.under({name: canonical_name(name) for name in self})
+
+    def renamed(self, shapes: Mapping[str, tuple[int, ...]], source: str) -> Mask:
         """Return this mask under the names of a model's parameters.
 
         Names with and without the prefixes of a fine-tuned model meet.
 
         Args:
-            names: the model's prunable parameters, name → shape.
+            shapes: the model's prunable parameters, name → shape.
             source: what to call this mask in an error: its file.
 
         Raises:
             PruningError: a name is missing or left over, or a shape differs.
         """
-        own = {canonical_name(name): name for name in self}
-        wanted = {canonical_name(name): name for name in names}
-        missing = sorted(set(wanted) - set(own))
-        surplus = sorted(set(own) - set(wanted))
-        if missing or surplus:
-            what = f"has no mask for {missing[0]}" if missing else f"also masks {surplus[0]}"
+        names = {canonical_name(name): name for name in shapes}
+        own = self.canonical()
+        wanted = {short: tuple(shapes[name]) for short, name in names.items()}
+        problem = difference(wanted, own.shapes)
+        if problem:
             raise PruningError(
-                f"{source}: this mask {what}, so it does not fit the model's prunable weights; "
+                f"{source}: this mask {problem}, so it does not fit the model's prunable weights; "
                 "use a mask of the same model and scope (include, exclude, biases)"
             )
-        for short, name in wanted.items():
-            shape = self._shapes[own[short]]
-            if shape != tuple(names[name]):
-                raise PruningError(
-                    f"{source}: the mask of {short} has shape {shape} and the "
-                    f"model's tensor {tuple(names[name])}; use a mask of the same model"
-                )
-        return Mask.from_bits(
-            {name: self._bits[own[short]] for short, name in wanted.items()},
-            {name: self._shapes[own[short]] for short, name in wanted.items()},
-        )
+        return own.under(names)
 
 
-def iou(a: Mask, b: Mask) -> float:
-    """Return |a and b| / |a or b| over kept entries (paper, equation 1); 1.0 if both keep none.
+def difference(
+    ours: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    """Say how the tensors of a mask differ from ours, name → shape; None where they agree."""
+    missing, surplus = sorted(set(ours) - set(theirs)), sorted(set(theirs) - set(ours))
+    if missing:
+        return f"has no mask for {missing[0]}"
+    if surplus:
+        return f"also masks {surplus[0]}"
+    for name, shape in ours.items():
+        if theirs[name] != shape:
+            return f"masks {name} as {theirs[name]} and not as {shape}"
+    return None
+
+
+def kept_by_both(a: Mask, b: Mask, names: Iterable[str] | None = None) -> int:
+    """Count the entries that two masks keep.
+
+    Args:
+        a: one mask.
+        b: the other, over the same tensors.
+        names: the tensors that count; None: all.
 
     Raises:
-        ValueError: the masks cover different tensors.
+        ValueError: the masks cover different tensors; the message says which.
     """
-    if a.shapes != b.shapes:
-        raise ValueError("the masks cover different tensors")
-    both = kept_by_both(a, b)
-    either = a.kept + b.kept - both
+    problem = difference(a.shapes, b.shapes)
+    if problem:
+        raise ValueError(f"the masks cover different tensors: the second {problem}")
+    one, other = a.packed, b.packed
+    return sum(
+        bits.count_both(one[name], other[name].to(one[name].device))
+        for name in (a if names is None else names)
+    )
+
+
+def iou(a: Mask, b: Mask, names: Iterable[str] | None = None) -> float:
+    """Return |a and b| / |a or b| over kept entries (paper, equation 1); 1.0 if both keep none.
+
+    Arguments and errors as for `kept_by_both`.
+    """
+    names = list(a if names is None else names)
+    both = kept_by_both(a, b, names)
+    either = sum(a.kept_in(name) + b.kept_in(name) for name in names) - both
     return both / either if either else 1.0
 
 
-def kept_by_both(a: Mask, b: Mask) -> int:
-    """Count the entries that two masks over the same tensors keep."""
-    packed = b.packed
-    return sum(
-        bits.count_both(data, packed[name].to(data.device)) for name, data in a.packed.items()
+def random_mask(tensors: Mapping[str, Tensor], sparsity: float, seed: int) -> Mask:
+    """Return a mask that prunes entries drawn at random (RP, paper section 2.3).
+
+    Exactly `round(sparsity * d)` of the d entries are pruned. The draw comes from a generator of
+    its own on the CPU, so it is the same on every device and changes no other random numbers.
+
+    Args:
+        tensors: name → tensor; only names, shapes and devices count.
+        sparsity: share of entries to prune, in [0, 1].
+        seed: any integer from -2^63 to 2^64 - 1.
+
+    Raises:
+        PruningError: sparsity or seed out of range.
+    """
+    check_sparsity(sparsity)
+    check_seed(seed)
+    names = sorted(tensors)
+    sizes = [tensors[name].numel() for name in names]
+    total = sum(sizes)
+    generator = torch.Generator().manual_seed(seed)
+    dtype = torch.int32 if total < 2**31 else torch.int64
+    order = torch.randperm(total, generator=generator, dtype=dtype)
+    keep = torch.ones(total, dtype=torch.bool)
+    keep[order[: round(sparsity * total)].long()] = False
+    return Mask(
+        {
+            name: part.view(tensors[name].shape).clone().to(tensors[name].device)
+            for name, part in zip(names, keep.split(sizes))
+        }
     )

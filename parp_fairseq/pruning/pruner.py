@@ -11,15 +11,24 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels.cut import zero_unset
-from parp_fairseq.pruning.errors import PruningError
-from parp_fairseq.pruning.magnitude import magnitude_mask, prune_
+from parp_fairseq.pruning.arguments import PruningError, check_interval
+from parp_fairseq.pruning.magnitude import magnitude_mask, nested, select_smallest
 from parp_fairseq.pruning.mask import Mask, kept_by_both
-from parp_fairseq.pruning.nesting import nested
 from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
-from parp_fairseq.pruning.theta import Theta
+from parp_fairseq.pruning.weights import MaskedWeights
 
 VERSION = 2
-UNITS = ("update", "epoch")
+# Of a state: plain values, key → attribute.
+_SAVED = {
+    "moved": "_moved",
+    "update": "_update",
+    "epochs": "_epochs",
+    "events": "events",
+    "sparsity_of_event": "_sparsity",
+    "threshold": "threshold",
+    "revived": "revived",
+    "mask_iou": "mask_iou",
+}
 
 
 class Pruner:
@@ -31,9 +40,9 @@ class Pruner:
     present θ at the present scheduled sparsity. `subnetwork` shows m⊙θ for scoring and puts θ back,
     bit by bit; `masked` and `state_dict` give what is saved and leave the weights alone.
 
-    What a *held* mask prunes is zeroed after every update. Where the sparsity is constant it never
-    changes (MPI, RP, OMP, mask transfer with regular fine-tuning); where it climbs, events widen it
-    (gradual magnitude pruning).
+    What a *static* mask prunes is zeroed after every update. Where the sparsity is constant it
+    never changes (MPI, RP, OMP, mask transfer with regular fine-tuning); where the sparsity ramps
+    up, events prune more (gradual magnitude pruning).
 
     In half precision the optimizer updates fp32 masters, from which it overwrites the model's own
     weights after every step. Then the masters are θ: they are ranked and zeroed, and the model's
@@ -46,7 +55,7 @@ class Pruner:
         self,
         schedule: SparsitySchedule | StagedSchedule,
         *,
-        interval: int = 1,
+        interval: int = 25,
         unit: str = "update",
         total_updates: int = 0,
         static: bool = False,
@@ -56,8 +65,8 @@ class Pruner:
         """Set up the when; the weights come with `start` or `restore`.
 
         Args:
-            schedule: sparsity over updates; a constant one leaves a held mask as it is.
-            interval: n of algorithm 1, at least 1.
+            schedule: sparsity over updates; a constant one leaves a static mask as it is.
+            interval: n of algorithm 1, at least 1; with 1 hardly a weight can regrow.
             unit: what `interval` counts, "update" or "epoch".
             total_updates: N; update N ends in an event. 0: unknown.
             static: zero what is pruned after every update.
@@ -67,10 +76,7 @@ class Pruner:
         Raises:
             PruningError: interval below 1 or an unknown unit.
         """
-        if interval < 1:
-            raise PruningError(f"is {interval}; it counts from 1", "interval")
-        if unit not in UNITS:
-            raise PruningError(f"is {unit!r}; use {' or '.join(UNITS)}", "interval_unit")
+        check_interval(interval, unit)
         self.schedule = schedule
         self.interval = interval
         self.unit = unit
@@ -83,8 +89,8 @@ class Pruner:
         self.mask_iou = 1.0
         self.events = 0
         self._epochs = 0
-        self._theta = Theta({})
-        self._first: Mask | None = None
+        self._weights = MaskedWeights({})
+        self._initial: Mask | None = None
         self._mask: Mask | None = None
         self._sparsity = 0.0  # of the last event
         self._update = 0
@@ -99,7 +105,7 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """The sparsity of the subnetwork, in [0, 1]: that of the schedule, at present."""
-        if self._free:
+        if self._unmasked:
             return self.schedule.at(self._update)
         return self._sparsity
 
@@ -113,23 +119,23 @@ class Pruner:
     @property
     def mask_applied(self) -> bool:
         """Whether the weights hold m⊙θ at present, inside of `subnetwork` or `apply_mask`."""
-        return self._theta.cover is not None
+        return self._weights.applied is not None
 
     @property
-    def _free(self) -> bool:
+    def _unmasked(self) -> bool:
         """Whether θ is something else than m⊙θ."""
         return self._moved and not self.static
 
     @property
     def names(self) -> list[str]:
         """Names of the weights that may be pruned, sorted; none before `start` or `restore`."""
-        return list(self._theta.tensors)
+        return list(self._weights.tensors)
 
     @property
     def initial_mask(self) -> Mask:
         """The mask that the run began with."""
-        assert self._first is not None, "start or restore first"
-        return self._first
+        assert self._initial is not None, "start or restore first"
+        return self._initial
 
     @property
     def mask(self) -> Mask:
@@ -140,23 +146,23 @@ class Pruner:
     def start(
         self,
         weights: Mapping[str, Tensor],
-        first: Mask,
+        mask: Mask,
         threshold: float = 0.0,
         copies: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Begin with the first mask m0: θ becomes m0⊙θ (algorithm 1, lines 2 and 4).
+        """Begin with the initial mask m0: θ becomes m0⊙θ (algorithm 1, lines 2 and 4).
 
         Args:
             weights: name → the tensor that the optimizer updates; changed in place from now on.
-            first: mask over the same names.
-            threshold: the largest magnitude that `first` prunes, for the meters.
+            mask: m0, over the same names.
+            threshold: the largest magnitude that `mask` prunes, for the meters.
             copies: name → the model's own tensor, where that is another one (half precision).
         """
-        self._theta = Theta({name: weights[name] for name in first}, copies)
-        self._first = self._mask = first
-        self._sparsity = first.sparsity if self._keeps_first else self.schedule.at(0)
+        self._weights = MaskedWeights({name: weights[name] for name in mask}, copies)
+        self._initial = self._mask = mask
+        self._sparsity = mask.sparsity if self._never_changes else self.schedule.at(0)
         self.threshold = threshold
-        self._theta.zero_(first)
+        self._weights.zero_(mask)
 
     def begin_update(self, epochs_done: int, update: int) -> None:
         """Prune again where whole epochs have passed.
@@ -166,22 +172,22 @@ class Pruner:
             update: updates done so far.
         """
         self.restore_weights()
-        if self.unit == "epoch" and not self._keeps_first:
+        if self.unit == "epoch" and not self._never_changes:
             due = epochs_done // self.interval > self._epochs // self.interval
             self._epochs = epochs_done
             if due and self._moved:
                 self._event(update)
 
     def end_update(self, update: int) -> None:
-        """React to an update of the weights: zero a held mask, or prune again where it is time.
+        """React to an update of the weights: zero what is pruned, or prune again when due.
 
         Args:
             update: the number of updates done, this one included.
         """
         self._update, self._moved, self._fresh = update, True, None
         if self.static:
-            self._theta.zero_(self.mask)
-        if self._keeps_first:
+            self._weights.zero_(self.mask)
+        if self._never_changes:
             return
         due = self.unit == "update" and update % self.interval == 0
         if due or update == self.total_updates:
@@ -189,10 +195,10 @@ class Pruner:
 
     def current_mask(self) -> Mask:
         """Return m: the mask of the present subnetwork m⊙θ."""
-        if not self._free:
+        if not self._unmasked:
             return self.mask
         if self._fresh is None:
-            self._fresh = magnitude_mask(self._theta.tensors, self.sparsity, self.granularity)
+            self._fresh = magnitude_mask(self._weights.tensors, self.sparsity, self.granularity)
         return self._fresh
 
     def checksum(self) -> int:
@@ -217,13 +223,13 @@ class Pruner:
                 self.restore_weights()
 
     def apply_mask(self) -> None:
-        """Begin what `subnetwork` does, for programs that are told of begin and end apart."""
-        if self._free and not self.mask_applied:
-            self._theta.lay_over(self.current_mask())
+        """Begin what `subnetwork` does, where begin and end are two calls."""
+        if self._unmasked and not self.mask_applied:
+            self._weights.apply(self.current_mask())
 
     def restore_weights(self) -> None:
         """End what `apply_mask` began: the weights hold θ again, bit by bit."""
-        self._theta.take_off()
+        self._weights.restore()
 
     @torch.no_grad()
     def masked(self, name: str, tensor: Tensor) -> Tensor:
@@ -233,14 +239,14 @@ class Pruner:
             name: a name that `start` was given.
             tensor: (…) that weight, or the model's own copy of it; it is not changed.
         """
-        if name not in self._theta.tensors or not self._free or self.mask_applied:
+        if name not in self._weights.tensors or not self._unmasked or self.mask_applied:
             return tensor
         saved = tensor.detach().clone()
         zero_unset([saved], [self.current_mask().packed[name]])
         return saved
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `restore` needs beside m⊙θ: plain values and CPU tensors.
+        """Return what `restore` needs besides m⊙θ: plain values and CPU tensors.
 
         Raises:
             RuntimeError: called before `start` or `restore`.
@@ -249,27 +255,21 @@ class Pruner:
             raise RuntimeError("a Pruner without weights has no state")
         masks = {"first": self.initial_mask, "last": self.mask}
         shadow: dict[str, Tensor] = {}
-        if self._free:
+        if self._unmasked:
             masks["view"] = self.current_mask()
-            shadow = self._theta.hidden_by(masks["view"])
+            shadow = self._weights.pruned_values(masks["view"])
+        packed = {
+            key: {name: data.cpu() for name, data in mask.packed.items()}
+            for key, mask in masks.items()
+        }
         return {
             "version": VERSION,
             "settings": dict(self.settings),
             "shapes": {name: list(shape) for name, shape in self.mask.shapes.items()},
-            "masks": {
-                key: {name: data.cpu() for name, data in mask.packed.items()}
-                for key, mask in masks.items()
-            },
+            "masks": packed,
             "shadow": {name: values.cpu() for name, values in shadow.items()},
-            "moved": self._moved,
-            "update": self._update,
-            "epochs": self._epochs,
-            "events": self.events,
             "sparsity": self.sparsity,
-            "sparsity_of_event": self._sparsity,
-            "threshold": self.threshold,
-            "revived": self.revived,
-            "mask_iou": self.mask_iou,
+            **{key: getattr(self, attribute) for key, attribute in _SAVED.items()},
         }
 
     def check_settings(self, state: Mapping[str, Any]) -> None:
@@ -279,8 +279,8 @@ class Pruner:
                 f"this checkpoint's pruning state has version {state.get('version')}, this program "
                 f"reads version {VERSION}; start in a new folder"
             )
-        for key in sorted(set(self.settings) | set(state["settings"])):
-            old, new = state["settings"].get(key), self.settings.get(key)
+        for key in sorted(set(self.settings) & set(state["settings"])):
+            old, new = state["settings"][key], self.settings[key]
             if old != new:
                 raise PruningError(
                     f"{key} was {old} when this run began and is now {new}; put the old value back "
@@ -293,7 +293,7 @@ class Pruner:
         state: Mapping[str, Any],
         copies: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Go on from a `state_dict`; the weights hold m⊙θ and get θ back.
+        """Resume from a `state_dict`; the weights hold m⊙θ and get θ back.
 
         Args:
             weights: name → tensor, loaded from the checkpoint that the state comes from.
@@ -314,38 +314,42 @@ class Pruner:
             key: Mask.from_bits(packed, shapes).to(weights)
             for key, packed in state["masks"].items()
         }
-        self._theta = Theta({name: weights[name] for name in masks["last"]}, copies)
-        self._first, self._mask = masks["first"], masks["last"]
-        self._moved, self._update = state["moved"], state["update"]
-        self._epochs, self.events = state["epochs"], state["events"]
-        self._sparsity, self.threshold = state["sparsity_of_event"], state["threshold"]
-        self.revived, self.mask_iou = state["revived"], state["mask_iou"]
+        self._weights = MaskedWeights({name: weights[name] for name in masks["last"]}, copies)
+        self._initial, self._mask = masks["first"], masks["last"]
+        for key, attribute in _SAVED.items():
+            setattr(self, attribute, state[key])
         self._fresh = masks.get("view")
         if self._fresh is not None:
-            self._theta.fill(self._fresh, state["shadow"])
+            self._weights.fill(self._fresh, state["shadow"])
 
     @torch.no_grad()
     def _event(self, update: int) -> None:
-        before, first, sparsity_before = self.mask, self.initial_mask, self._sparsity
-        self._sparsity = self.schedule.at(update)
-        hint = self.threshold if self._sparsity == sparsity_before else 0.0
-        weights = self._theta.tensors
-        event = prune_(weights, self._sparsity, self.granularity, before, first, hint)
-        self._mask, self.threshold = event.mask, event.threshold
-        self._theta.update_copies()
-        kept, of_previous, of_first = event.mask.kept, event.kept_of_previous, event.kept_of_initial
+        before, initial, weights = self.mask, self.initial_mask, self._weights.tensors
+        sparsity = self.schedule.at(update)
+        hint = self.threshold if sparsity == self._sparsity else 0.0
+        selection = select_smallest(weights, sparsity, self.granularity, hint)
+        others = (before,) if initial is before else (before, initial)
+        mask, shared = selection.cut(weights, *others, zero=True)
+        self._weights.update_copies()
+        kept, of_previous, of_initial = mask.kept, shared[0], shared[-1]
         if self.static and of_previous < kept:
-            self._mask = nested(event.mask, before, weights, self.granularity)
-            of_previous = kept_by_both(self._mask, before)
-            of_first = kept_by_both(self._mask, first)
+            mask = nested(mask, before, weights, self.granularity)
+            of_previous, of_initial = kept_by_both(mask, before), kept_by_both(mask, initial)
+        self._mask, self.threshold, self._sparsity = mask, selection.threshold, sparsity
         pruned = before.numel - before.kept
         self.revived = (kept - of_previous) / pruned if pruned else 0.0
-        either = kept + first.kept - of_first
-        self.mask_iou = of_first / either if either else 1.0
+        either = kept + initial.kept - of_initial
+        self.mask_iou = of_initial / either if either else 1.0
         self.events += 1
         self._moved, self._fresh = False, None
 
     @property
-    def _keeps_first(self) -> bool:
-        """Whether the first mask is the last one too."""
+    def _never_changes(self) -> bool:
+        """Whether the initial mask is the last one too."""
         return self.static and not self.schedule.ramps
+
+
+def saved_mask(state: Mapping[str, Any]) -> Mask:
+    """Return the mask m of the subnetwork m⊙θ that was saved with a `state_dict`."""
+    masks = state["masks"]
+    return Mask.from_bits(masks.get("view", masks["last"]), state["shapes"])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parp_fairseq.pruning.checks import check_shape, check_sparsity
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import SHAPES, PruningError, check_choice, check_sparsity
 
 
 @dataclass(frozen=True)
 class SparsitySchedule:
-    """Sparsity that climbs from `initial` to `final` and stays there (PARP-P, paper section 3.3).
+    """Sparsity that ramps from `initial` to `final` and stays there (PARP-P, paper section 3.3).
 
     Attributes:
         final: the target sparsity, in [0, 1].
@@ -31,10 +30,9 @@ class SparsitySchedule:
         check_sparsity(self.initial, "initial_sparsity")
         if self.rise > 0 and self.initial > self.final:
             raise PruningError(
-                f"is {self.initial}, above the sparsity to reach ({self.final}); it climbs",
-                "initial_sparsity",
+                f"is {self.initial}, above the sparsity to reach ({self.final})", "initial_sparsity"
             )
-        check_shape(self.shape)
+        check_choice(self.shape, SHAPES, "schedule")
 
     @property
     def ramps(self) -> bool:
@@ -55,8 +53,8 @@ class SparsitySchedule:
 class StagedSchedule:
     """Schedules one after the other, each for the same number of updates.
 
-    The chain 60 → 80 → 90 of the paper's table 1 took two runs, each climbing and then holding its
-    sparsity; this is both in one.
+    The chain 60 → 80 → 90 of the paper's table 1 took two runs, each with a ramp and then a
+    constant sparsity; this is both in one.
 
     Attributes:
         phases: the schedules, each beginning where the one before ends.
@@ -85,20 +83,19 @@ class StagedSchedule:
 def ramp(
     sparsities: Sequence[float], total_updates: int, rise: float = 0.5, shape: str = "linear"
 ) -> SparsitySchedule | StagedSchedule:
-    """Return the schedule that climbs over a run, in one phase or in stages.
+    """Return a schedule over a run, in one phase or in several.
 
     Args:
         sparsities: the one to begin with, those on the way, and the one to reach; each is reached
-            and held for an equal share of all updates, like a run of its own.
+            and kept for an equal share of all updates, like a run of its own.
         total_updates: N, the last update of the run, at least 1.
-        rise: the share of a phase's updates over which it climbs, in [0, 1].
+        rise: the share of a phase's updates that its ramp takes, in [0, 1].
         shape: "linear" or "cubic".
 
     Raises:
         PruningError: `rise` or a sparsity is out of range, or the sparsities fall.
     """
-    if not 0.0 <= rise <= 1.0:
-        raise PruningError(f"is {rise}; it is a share of all updates, 0 to 1", "rise")
+    check_sparsity(rise, "rise")
     length = total_updates // (len(sparsities) - 1)
     phases = tuple(
         SparsitySchedule(end, begin, round(rise * length), shape)

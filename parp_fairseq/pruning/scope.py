@@ -9,21 +9,63 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 
-# Every linear of every transformer layer (paper, section 2.2). fairseq's wav2vec 2.0, XLSR, HuBERT
-# and data2vec share these names. Feature extractor, positional convolution, `post_extract_proj`,
-# layer norms, quantizer and CTC head lie outside.
-PRESETS: dict[str, tuple[str, ...]] = {
-    "wav2vec2": (
-        "encoder.layers.*.self_attn.k_proj",
-        "encoder.layers.*.self_attn.v_proj",
-        "encoder.layers.*.self_attn.q_proj",
-        "encoder.layers.*.self_attn.out_proj",
-        "encoder.layers.*.fc1",
-        "encoder.layers.*.fc2",
+# Every linear of every transformer layer (paper, section 2.2), as fairseq names them in wav2vec
+# 2.0, XLSR, HuBERT and data2vec. Feature extractor, positional convolution, projections, norms,
+# adapters, quantizer, embeddings and heads lie outside.
+_FAIRSEQ = (
+    "encoder.layers.*.self_attn.[kvq]_proj",
+    "encoder.layers.*.self_attn.out_proj",
+    "encoder.layers.*.fc[12]",
+)
+# The same in transformers.
+_SPEECH = (
+    "encoder.layers.*.attention.[kvq]_proj",
+    "encoder.layers.*.attention.out_proj",
+    "encoder.layers.*.feed_forward.intermediate_dense",
+    "encoder.layers.*.feed_forward.output_dense",
+)
+_BERT = (
+    "encoder.layer.*.attention.self.query",
+    "encoder.layer.*.attention.self.key",
+    "encoder.layer.*.attention.self.value",
+    "encoder.layer.*.attention.output.dense",
+    "encoder.layer.*.intermediate.dense",
+    "encoder.layer.*.output.dense",
+)
+# 72 encoder linears and the pooler: the scope of BERT-Ticket, which the paper's section 4.5
+# follows. Heads that do not pool (masked language models) lack it.
+_BERTS = ((*_BERT, "pooler.dense"), _BERT)
+
+PRESETS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "wav2vec2": (_FAIRSEQ, _SPEECH),
+    "hubert": (_FAIRSEQ, _SPEECH),
+    "data2vec-audio": (_FAIRSEQ, _SPEECH),
+    "wavlm": (_SPEECH,),
+    "wav2vec2-bert": (
+        (
+            "encoder.layers.*.self_attn.linear_[qkv]",
+            "encoder.layers.*.self_attn.linear_out",
+            "encoder.layers.*.ffn[12].intermediate_dense",
+            "encoder.layers.*.ffn[12].output_dense",
+        ),
     ),
+    "whisper": (_FAIRSEQ,),
+    "bert": _BERTS,
+    "roberta": _BERTS,
+    "electra": _BERTS,
+    "distilbert": (
+        (
+            "transformer.layer.*.attention.[qkv]_lin",
+            "transformer.layer.*.attention.out_lin",
+            "transformer.layer.*.ffn.lin[12]",
+        ),
+    ),
+    # Three-dimensional parameters of their own: model width, heads, width of a head.
+    "xlnet": (("transformer.layer.*.rel_attn.[qkvor]", "transformer.layer.*.ff.layer_[12]"),),
 }
+"""Name (`config.model_type` of transformers) → alternatives; the first that fits counts."""
 
 _MATRIX = re.compile(r"\.(?:layers|layer)\.(\d+)\.(.+)\.(?:weight|bias)$")
 _WRAPPERS = re.compile(r"^(?:module\.)*(?:w2v_encoder\.w2v_model\.)?")
@@ -42,7 +84,7 @@ def canonical_name(name: str) -> str:
 
 
 class Place(NamedTuple):
-    """Where a tensor stands: the number of its layer, and its kind ("self_attn.k_proj")."""
+    """Where a tensor is: the number of its layer, and its kind ("self_attn.k_proj")."""
 
     layer: int
     kind: str
@@ -59,11 +101,12 @@ class Scope:
     """The prunable part of a model.
 
     Attributes:
-        include: shell-style patterns for names of modules ("encoder.layers.*.fc1", matched at the
-            end of a dotted name) or names of presets.
-        exclude: patterns of the same kind that take modules out again.
+        include: names of presets, or shell-style patterns, matched at the end of a dotted name.
+            A pattern names modules ("encoder.layers.*.fc1": their weights) or parameters
+            ("encoder.layers.*.fc1.weight").
+        exclude: patterns of the same kind that take parameters out again.
         biases: prune the chosen modules' biases together with their weights (the authors' script
-            does; the default here is weights alone).
+            does; the default here is weights only).
     """
 
     include: Sequence[str] = ("wav2vec2",)
@@ -82,35 +125,50 @@ class Scope:
         """
         if not self.include:
             raise PruningError("is empty; name a preset or pattern, such as wav2vec2", "include")
-        modules: dict[str, str] = {}
         kinds = (".weight", ".bias") if self.biases else (".weight",)
-        for name in names:
-            for kind in kinds:
-                if name.endswith(kind):
-                    modules[name] = name[: -len(kind)]
+        modules = {
+            name: next((name[: -len(kind)] for kind in kinds if name.endswith(kind)), None)
+            for name in names
+        }
         chosen: set[str] = set()
         for entry in self.include:
-            for pattern in PRESETS.get(entry, (entry,)):
-                matched = {name for name, module in modules.items() if _matches(module, pattern)}
-                if not matched:
-                    raise PruningError(
-                        f"{entry!r} matches no weight of this model"
-                        f"{_examples(pattern, modules.values())}",
-                        "include",
-                    )
-                chosen |= matched
+            chosen |= _chosen_by(entry, modules)
         for pattern in self.exclude:
-            chosen = {name for name in chosen if not _matches(modules[name], pattern)}
+            chosen = {
+                name
+                for name in chosen
+                if not (_ends(name, pattern) or _ends(modules[name] or name, pattern))
+            }
         if not chosen:
             raise PruningError("leaves nothing of include to prune; narrow it", "exclude")
         return sorted(chosen)
 
 
-def _matches(module: str, pattern: str) -> bool:
-    return fnmatchcase(module, pattern) or fnmatchcase(module, f"*.{pattern}")
+def _chosen_by(entry: str, modules: dict[str, str | None]) -> set[str]:
+    """What a preset or pattern chooses; `modules`: parameter → its module, where one is meant."""
+    unmatched = ""
+    for patterns in PRESETS.get(entry, ((entry,),)):
+        found = {
+            pattern: {name for name, module in modules.items() if _names(pattern, name, module)}
+            for pattern in patterns
+        }
+        missing = [pattern for pattern in patterns if not found[pattern]]
+        if not missing:
+            return set().union(*found.values())
+        unmatched = unmatched or missing[0]
+    shown = sorted({canonical_name(module or name) for name, module in modules.items()})
+    near = get_close_matches(unmatched, shown, n=2, cutoff=0.0)
+    examples = f"; its modules have names such as {', '.join(near)}" if near else ""
+    raise PruningError(f"{entry!r} matches no weight of this model{examples}", "include")
 
 
-def _examples(pattern: str, modules: Iterable[str]) -> str:
-    names = sorted({canonical_name(module) for module in modules})
-    shown = get_close_matches(pattern, names, n=2, cutoff=0.0)
-    return f"; its modules have names such as {', '.join(shown)}" if shown else ""
+def _names(pattern: str, name: str, module: str | None) -> bool:
+    if module is not None and _ends(module, pattern):
+        return True
+    # The parameter itself, by its own last part: "layers.*" does not mean all that layers hold.
+    (head, _, tail), (owner, _, attribute) = pattern.rpartition("."), name.rpartition(".")
+    return bool(head and tail.strip("*")) and fnmatchcase(attribute, tail) and _ends(owner, head)
+
+
+def _ends(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")

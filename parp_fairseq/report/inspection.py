@@ -18,11 +18,12 @@ from torch import Tensor
 from parp_fairseq.checkpoints.describe import config_section, describe_state
 from parp_fairseq.checkpoints.forms import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
+from parp_fairseq.checkpoints.mask_files import nonzero_mask
+from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.masks.files import both_kept, difference, nonzero_mask
-from parp_fairseq.masks.making import scoped_weights
 from parp_fairseq.pruning import Scope, iou
+from parp_fairseq.pruning.mask import difference, kept_by_both
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.report.layer_grid import Grid
 from parp_fairseq.report.mask_overlap import read_masks
@@ -259,7 +260,7 @@ def inspect_checkpoint(
 def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agreement:
     own = nonzero_mask(weights)
     (other,) = read_masks([against], own.shapes)
-    mismatch = difference(own, other.mask)
+    mismatch = difference(own.shapes, other.mask.shapes)
     if mismatch:
         raise UserError(
             f"{against} {mismatch}, unlike {path}; give a mask or checkpoint of the same model "
@@ -267,7 +268,7 @@ def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agre
         )
     pruned = other.mask.numel - other.mask.kept
     zeros = own.numel - own.kept
-    either = own.kept + other.mask.kept - sum(both_kept(own, other.mask).values())
+    either = own.kept + other.mask.kept - kept_by_both(own, other.mask)
     # What both prune is all that neither keeps.
     agreed = own.numel - either
     return Agreement(str(other.path), pruned, agreed, zeros - agreed, iou(own, other.mask))

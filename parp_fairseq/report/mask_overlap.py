@@ -12,19 +12,13 @@ from tqdm import tqdm
 from parp_fairseq.checkpoints.forms import read_weights
 from parp_fairseq.checkpoints.hf_folder import is_hf_folder
 from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
+from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.masks.files import (
-    both_kept,
-    difference,
-    iou_of_counts,
-    nonzero_mask,
-    read_mask,
-    stored_mask,
-)
-from parp_fairseq.masks.making import scoped_weights
-from parp_fairseq.pruning import Mask, Scope
+from parp_fairseq.pruning import Mask, Scope, iou
+from parp_fairseq.pruning.mask import difference
 from parp_fairseq.pruning.scope import canonical_name, place_of
 from parp_fairseq.report.layer_grid import Grid, zeros_in
 from parp_fairseq.report.rendering import TextTable
@@ -140,7 +134,7 @@ def compare(masks: Sequence[NamedMask]) -> Overlaps:
     if len(masks) < 2:
         raise UserError("IOU compares two masks or more; give another mask, checkpoint or run")
     for other in masks[1:]:
-        mismatch = difference(masks[0].mask, other.mask)
+        mismatch = difference(masks[0].mask.shapes, other.mask.shapes)
         if mismatch:
             raise UserError(
                 f"{other.path} {mismatch}, unlike {masks[0].path}; compare masks of the same "
@@ -154,16 +148,13 @@ def compare(masks: Sequence[NamedMask]) -> Overlaps:
     size = len(masks)
     whole = [[1.0] * size for _ in range(size)]
     parts = {layer: [[1.0] * size for _ in range(size)] for layer in sorted(layers)}
-    kept = [{name: named.mask.kept_in(name) for name in named.mask} for named in masks]
     pairs = [(row, column) for row in range(size) for column in range(row)]
     with tqdm(pairs, desc="comparing", unit="pair", **_BAR) as bar:
         for row, column in bar:
-            both = both_kept(masks[row].mask, masks[column].mask)
-            counts = {name: (both[name], kept[row][name], kept[column][name]) for name in both}
-            whole[row][column] = whole[column][row] = iou_of_counts(counts.values())
+            one, other = masks[row].mask, masks[column].mask
+            whole[row][column] = whole[column][row] = iou(one, other)
             for layer, names in layers.items():
-                value = iou_of_counts(counts[name] for name in names)
-                parts[layer][row][column] = parts[layer][column][row] = value
+                parts[layer][row][column] = parts[layer][column][row] = iou(one, other, names)
     return Overlaps(tuple(masks), whole, parts)
 
 
@@ -234,7 +225,7 @@ def _stored(path: Path) -> tuple[Mask | None, dict[str, Any]]:
         return None, {}
     if CHECKPOINT.matches(path):
         return stored_mask(load_checkpoint(path)), {}
-    return read_mask(path)
+    return load_mask(path)
 
 
 def _zeros_of(path: Path, scope: Mapping[str, tuple[int, ...]] | None) -> Mask:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PARTIAL, PathLike, staged, write_json
-from parp_fairseq.masks.making import sha256
+from parp_fairseq.files import PARTIAL, PathLike, sha256, staged, write_json
 from parp_fairseq.report.drawing import PICTURES, Picture, check_drawing, draw
 from parp_fairseq.report.page import render_page
 from parp_fairseq.report.run_table import Table, build_table

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from parp_fairseq._version import __version__
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.files import write_json
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 from parp_fairseq.pruning.scope import canonical_name, place_of
 from parp_fairseq.runs.names import INITIAL_MASK_FILE, MASK_FILE, RUN_FILE, SPARSITY_FILE

@@ -253,11 +253,13 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
         or (settings.get("checkpoint.patience") or -1) > 0
     )
     dense = settings.get("task.prune.method") == "dense"
+    ramps = settings.get("task.prune.method") in CLIMBING
     out = {
         key: value
         for key, value in settings.items()
         if not is_free(key)
         and (validation_decides or not is_of_validation(key))
+        and not (not ramps and key in FIXED_WHILE_CLIMBING and key.startswith("task.prune."))
         and not (dense and key.startswith("task.prune.") and key != "task.prune.method")
     }
     if isinstance(freq, list):

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import sha256
 from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
-from parp_fairseq.masks.making import sha256
 from parp_fairseq.runs.settings import Difference, differences, is_path, listed, refusal
 from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks.dictionary import check_unchanged, dictionary_file, override
@@ -59,8 +59,8 @@ def check_experiment(task: DictConfig, model: DictConfig, run: DictConfig) -> Ex
         UserError: names the first option, file or row that is wrong, or how the run differs from
             the one that its folder holds.
     """
-    settle_paths(task, model, run)
     prune_config.check(task.prune)
+    settle_paths(task, model, run)
     refuse_unsupported(run, task.prune.method)
     manifests = _check_manifests(task, model, run)
     check_pretrained(model.w2v_path, task.normalize)

@@ -45,7 +45,7 @@ def settle_paths(task: DictConfig, model: DictConfig, run: DictConfig) -> None:
     _absolute(task.prune, "mask", folder)
     if os.path.exists(os.path.join(folder, task.prune.initial or "")):
         _absolute(task.prune, "initial", folder)
-    for key in ("mask", "initial"):
+    for key in ("mask", "initial", "initial_sparsity"):
         # The run's own copy is what is saved with it.
         if key in run.task.get("prune", {}):
             run.task.prune[key] = task.prune[key]

@@ -18,14 +18,15 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import DictConfig, OmegaConf
 
-from parp_fairseq.checkpoints.reading import allow_fairseq_classes
+from parp_fairseq.checkpoints.initial_masks import InitialMask
+from parp_fairseq.checkpoints.prunable_weights import random_weights
+from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.repair import repaired_loading
 from parp_fairseq.errors import UserError, options_named, reported
-from parp_fairseq.masks.first import InitialMask
-from parp_fairseq.masks.making import sha256
+from parp_fairseq.files import sha256
 from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
-from parp_fairseq.pruning.scope import Scope, canonical_name
+from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.tasks import config as prune_config
 from parp_fairseq.tasks import dictionary, launch, rows
@@ -96,19 +97,19 @@ class ParpTask(AudioFinetuningTask):
             with repaired_loading(), contextlib.redirect_stdout(io.StringIO()):
                 model = super().build_model(model_cfg, from_checkpoint)
             if pruner is not None:
-                scope = Scope(tuple(prune.include), tuple(prune.exclude), prune.biases)
+                spec = prune_config.spec_of(prune)
                 weights = dict(model.named_parameters())
                 with options_named(prune_config.PREFIX):
-                    weights = {name: weights[name] for name in scope.select(weights)}
+                    weights = {name: weights[name] for name in spec.scope.select(weights)}
+                path = model_cfg.w2v_path
                 self._first = InitialMask(
-                    prune_config.initial_mask_kind(prune),
+                    spec,
                     pruner.schedule.at(0),
                     weights,
-                    granularity=prune.granularity,
-                    seed=prune.seed,
-                    mask=prune.mask,
-                    pretrained=model_cfg.w2v_path,
-                    option=prune_config.PREFIX + ("mask" if prune.mask else "initial"),
+                    random_weights=lambda: random_weights(
+                        load_checkpoint(path), path, weights, spec.seed
+                    ),
+                    prefix=prune_config.PREFIX,
                 )
                 model._register_state_dict_hook(self._show_subnetwork)
                 self.pruner, self._model = pruner, model

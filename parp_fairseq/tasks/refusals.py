@@ -60,7 +60,7 @@ def refuse_unsupported(run: DictConfig, method: str) -> None:
             "common.fp16=true: fairseq keeps its flat masters on a GPU and there is none; on a CPU "
             "set common.fp16=false, or common.bf16=true, or common.fp16_no_flatten_grads=true"
         )
-    if METHODS[method].first is None:
+    if METHODS[method].initial is None:
         return
     if run.criterion.get("_name") != "parp_ctc":
         raise UserError(

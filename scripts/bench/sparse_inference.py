@@ -1,34 +1,32 @@
 #!/usr/bin/env python3
 """Time a pruned wav2vec 2.0 base on a CPU: dense fp32 and bf16, dynamic int8, CSR, and our engine.
 
+    .venv/bin/python scripts/bench/sparse_inference.py
+
 Random weights, one utterance; the fastest of a few rounds in which all take turns. Every prunable
 matrix has the stated sparsity, or with `--profile` the sparsities of a real run's matrices (its
-sparsity.json), moved to base's layers by depth. `--quick` tries a small model. On a machine that
-others use, `--one-thread` counts the processor time of one thread instead of the time that passes.
+sparsity.json), moved to base's layers by depth. On a machine that others use, `--one-thread` counts
+the processor time of one thread instead of the time that passes.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import math
-import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import torch
-from machine import machine
+from measuring import machine, parser, seconds
+from random_models import linears, pretrained
 from torch import nn
-from tqdm import tqdm
 
 from parp_fairseq.engine import accelerate
-from parp_fairseq.engine.layers import ProjectedAttention
+from parp_fairseq.engine.sparse_modules import ProjectedAttention
 from parp_fairseq.kernels import native
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.pruning.scope import place_of
@@ -39,15 +37,12 @@ FIRST = "dense fp32"
 HOPELESS = 10
 SAMPLES_A_FRAME = 320
 RECEPTIVE_FIELD = 400
+Part = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
-def base_model(quick: bool) -> nn.Module:
+def base_model(quick: bool) -> Any:
     """A wav2vec 2.0 with random weights, ready for inference."""
-    from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
-
-    torch.manual_seed(1)
-    settings = Wav2Vec2Config(encoder_layers=2, encoder_embed_dim=384) if quick else None
-    model = Wav2Vec2Model(settings or Wav2Vec2Config())
+    model: Any = pretrained(quick)[0]
     model.remove_pretraining_modules()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -55,7 +50,7 @@ def base_model(quick: bool) -> nn.Module:
     return model
 
 
-def pruned(model: nn.Module, sparsity: float, profile: dict[str, float] | None) -> nn.Module:
+def pruned(model: nn.Module, sparsity: float, profile: Mapping[str, float] | None) -> nn.Module:
     """A copy whose prunable matrices all have this sparsity, or together, as a profile has them."""
     model = copy.deepcopy(model)
     weights = dict(model.named_parameters())
@@ -64,13 +59,12 @@ def pruned(model: nn.Module, sparsity: float, profile: dict[str, float] | None) 
     if profile is not None:
         wanted = like_profile(prunable, sparsity, profile)
     for name, weight in prunable.items():
-        kept = magnitude_mask({name: weight}, wanted[name])[name]
-        weight.masked_fill_(~kept, 0.0)
+        weight.masked_fill_(~magnitude_mask({name: weight}, wanted[name])[name], 0.0)
     return model
 
 
 def like_profile(
-    prunable: dict[str, torch.Tensor], sparsity: float, profile: dict[str, float]
+    prunable: dict[str, torch.Tensor], sparsity: float, profile: Mapping[str, float]
 ) -> dict[str, float]:
     """Sparsities that differ among matrices as in another run, and are `sparsity` together."""
     layers = 1 + max(place_of(name).layer for name in profile)
@@ -123,12 +117,8 @@ def csr(model: nn.Module) -> nn.Module:
     """A copy whose transformer linears are torch's sparse matrices."""
     model = copy.deepcopy(model)
     for layer in model.encoder.layers:
-        for holder, names in (
-            (layer.self_attn, ("q_proj", "k_proj", "v_proj", "out_proj")),
-            (layer, ("fc1", "fc2")),
-        ):
-            for name in names:
-                setattr(holder, name, CsrLinear(getattr(holder, name)))
+        for holder, name in linears(layer):
+            setattr(holder, name, CsrLinear(getattr(holder, name)))
     return model
 
 
@@ -143,171 +133,120 @@ def int8(model: nn.Module) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
 
-def transformer_linears(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def transformer_linears(model: Any, x: torch.Tensor) -> torch.Tensor:
     """Every linear of every layer once, on x (frames, width) or what is made of it between."""
     for layer in model.encoder.layers:
-        attention = layer.self_attn
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            getattr(attention, name)(x)
-        out = layer.fc2(layer.activation_fn(layer.fc1(x)))
+        *attention, (_, first), (_, second) = linears(layer)
+        for holder, name in attention:
+            getattr(holder, name)(x)
+        out = getattr(layer, second)(layer.activation_fn(getattr(layer, first)(x)))
     return out
 
 
-def transformer(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The encoder, positional convolution included, on x (1, frames, width)."""
-    return model.encoder(x)[0]
+def transformer(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """The encoder, positional convolution included, on x (frames, width)."""
+    return model.encoder(x[None])[0]
 
 
-def whole_model(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """From the waveform x (1, samples) to the encoder's output."""
-    return model(x, mask=False, features_only=True)["x"]
+def whole_model(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """From a waveform, the first numbers of x (frames, width), to the encoder's output."""
+    samples = (len(x) - 1) * SAMPLES_A_FRAME + RECEPTIVE_FIELD
+    return model(x.view(1, -1)[:, :samples], mask=False, features_only=True)["x"]
 
 
-def inputs(part: Callable[..., Any], width: int, frames: int) -> torch.Tensor:
-    """Random input of a part for so many frames."""
-    if part is whole_model:
-        return torch.randn(1, (frames - 1) * SAMPLES_A_FRAME + RECEPTIVE_FIELD)
-    return (
-        torch.randn(frames, width) if part is transformer_linears else torch.randn(1, frames, width)
-    )
-
-
-def timed(
-    part: Callable[..., Any],
-    models: dict[str, nn.Module],
-    width: int,
-    lengths: list[int],
+def fastest(
+    part: Part,
+    models: Mapping[str, nn.Module],
+    x: torch.Tensor,
     rounds: int,
     clock: Callable[[], float],
-    bar: tqdm,
-) -> dict[str, dict[int, float | None]]:
-    """Seconds of each model at each length; None where it was hopeless before."""
-    found: dict[str, dict[int, float | None]] = {name: {} for name in models}
+    hopeless: set[str],
+) -> dict[str, float]:
+    """Least seconds of each model; those that turn out hopeless join the set."""
+    best = dict.fromkeys(models, math.inf)
+    for number in range(rounds + 1):
+        for name, model in models.items():
+            if name in hopeless:
+                continue
+            given = x.bfloat16() if "bf16" in name else x
+            taken = seconds(lambda model=model, given=given: part(model, given), clock)
+            if number:  # The first round warms up.
+                best[name] = min(best[name], taken)
+                if best[name] > HOPELESS * best[FIRST]:
+                    hopeless.add(name)
+    return best
+
+
+def table(part: Part, models: Mapping[str, nn.Module], width: int, given: Any, clock: Any) -> str:
+    """Milliseconds: a row a model, a column a length."""
     hopeless: set[str] = set()
-    for frames in lengths:
-        x = inputs(part, width, frames)
-        best = dict.fromkeys(models, float("inf"))
-        with torch.inference_mode():
-            for number in range(rounds + 1):
-                for name, model in models.items():
-                    bar.update()
-                    if name in hopeless:
-                        continue
-                    start = clock()
-                    part(model, x.bfloat16() if "bf16" in name else x)
-                    taken = clock() - start
-                    if number:  # The first round warms up.
-                        best[name] = min(best[name], taken)
-                        if best[name] > HOPELESS * best[FIRST]:
-                            hopeless.add(name)
-        for name, seconds in best.items():
-            found[name][frames] = seconds if math.isfinite(seconds) else None
-    return found
-
-
-def shown(part: Callable[..., Any], times: dict[str, dict[int, float | None]]) -> str:
-    """A table of milliseconds: a row a model, a column a length."""
-    lengths = list(times[FIRST])
-    rows = [
-        [
-            name,
-            *(
-                f"{1e3 * seconds:,.0f} ms ({times[FIRST][frames] / seconds:.2f}x)"
-                if seconds
-                else "-"
-                for frames, seconds in row.items()
-            ),
-        ]
-        for name, row in times.items()
-    ]
-    header = [part.__name__.replace("_", " "), *(f"{frames} frames" for frames in lengths)]
-    return aligned(header, rows)
-
-
-def checked(models: dict[str, nn.Module], sparse: dict[str, nn.Module], width: int) -> float:
-    """The largest difference that our engine makes in the transformer's output."""
-    x = inputs(transformer, width, 120)
+    columns = []
     with torch.inference_mode():
-        return max(
-            float((transformer(model, x) - transformer(sparse[name], x)).abs().max())
-            for name, model in models.items()
-        )
+        for frames in given.frames:
+            x = torch.randn(frames, width)
+            best = fastest(part, models, x, given.rounds, clock, hopeless)
+            columns.append(
+                [
+                    f"{1e3 * taken:,.0f} ms ({best[FIRST] / taken:.2f}x)"
+                    if math.isfinite(taken)
+                    else "-"
+                    for taken in best.values()
+                ]
+            )
+    header = [part.__name__.replace("_", " "), *(f"{frames} frames" for frames in given.frames)]
+    return aligned(header, [*zip(models, *columns)])
 
 
 def main() -> None:
     """Print a table a part, and the machine."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a small model and few cells")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--frames", type=int, nargs="+", default=[100, 500])
-    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 0.95])
-    parser.add_argument("--one-thread", action="store_true", help="processor time of one thread")
-    parser.add_argument("--json", type=Path, help="file for the times, in seconds")
-    parser.add_argument("--profile", type=Path, help="sparsity.json of a run")
-    options = parser.parse_args()
-    if options.quick:
-        options.frames, options.sparsity, options.rounds = [50, 100], [0.5, 0.9], 1
-    clock = time.perf_counter
-    if options.one_thread:
+    options = parser(__doc__, 5, "a small model and few cells")
+    options.add_argument("--frames", type=int, nargs="+", default=[100, 500])
+    options.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 0.95])
+    options.add_argument("--one-thread", action="store_true", help="processor time of one thread")
+    options.add_argument("--profile", type=Path, help="sparsity.json of a run")
+    given = options.parse_args()
+    if given.quick:
+        given.frames, given.sparsity, given.rounds = [50, 100], [0.5, 0.9], 1
+    clock = time.thread_time if given.one_thread else time.perf_counter
+    if given.one_thread:
         torch.set_num_threads(1)
-        clock = time.thread_time
     profile = None
-    if options.profile:
-        tensors = json.loads(options.profile.read_text(encoding="utf-8"))["tensors"]
+    if given.profile:
+        tensors = json.loads(given.profile.read_text(encoding="utf-8"))["tensors"]
         profile = {name: counts["sparsity"] for name, counts in tensors.items()}
-    model = base_model(options.quick)
+    model = base_model(given.quick)
     width = model.cfg.encoder_embed_dim
     dense = {
         FIRST: model,
         "dense bf16": copy.deepcopy(model).bfloat16(),
         "dynamic int8": int8(model),
     }
-    subnetworks = {
-        f"{sparsity:.0%}": pruned(model, sparsity, profile) for sparsity in options.sparsity
-    }
-    engines, chosen = {}, {}
-    start = time.perf_counter()
-    for name, network in subnetworks.items():
-        engines[name] = copy.deepcopy(network)
-        done = accelerate(engines[name])
-        chosen[name] = f"engine at {name} ({done.replaced} of {len(done.decisions)} groups)"
-    choosing = time.perf_counter() - start
-    difference = checked(subnetworks, engines, width)
-    ours = {chosen[name]: network for name, network in engines.items()}
-    torchs = {f"torch CSR at {name}": csr(network) for name, network in subnetworks.items()}
-
-    rows = 3 * (len(dense) + len(ours)) + len(torchs)
-    calls = rows * len(options.frames) * (options.rounds + 1)
-    with tqdm(total=calls, disable=not sys.stderr.isatty()) as bar:
-
-        def times(part: Callable[..., Any], sparse: dict[str, nn.Module]) -> dict:
-            models = {**dense, **sparse}
-            return timed(part, models, width, options.frames, options.rounds, clock, bar)
-
-        found = {
-            transformer_linears: times(transformer_linears, {**torchs, **ours}),
-            transformer: times(transformer, ours),
-            whole_model: times(whole_model, ours),
-        }
-    print("\n\n".join(shown(part, times) for part, times in found.items()))
+    x, difference, choosing = torch.randn(120, width), 0.0, 0.0
+    ours, torchs = {}, {}
+    for sparsity in given.sparsity:
+        subnetwork = pruned(model, sparsity, profile)
+        torchs[f"torch CSR at {sparsity:.0%}"] = csr(subnetwork)
+        engine = copy.deepcopy(subnetwork)
+        start = time.perf_counter()
+        done = accelerate(engine)
+        choosing += time.perf_counter() - start
+        name = f"engine at {sparsity:.0%} ({done.replaced} of {len(done.decisions)} groups)"
+        ours[name] = engine
+        with torch.inference_mode():
+            outputs = transformer(subnetwork, x), transformer(engine, x)
+        difference = max(difference, float((outputs[0] - outputs[1]).abs().max()))
+    for part, others in (
+        (transformer_linears, {**torchs, **ours}),
+        (transformer, ours),
+        (whole_model, ours),
+    ):
+        print(f"{table(part, {**dense, **others}, width, given, clock)}\n", flush=True)
     print(
-        f"\nFastest of {options.rounds} rounds ({clock.__name__}); in brackets, how many times "
-        f"faster than dense fp32; - where a shorter input took {HOPELESS} times as long."
-    )
-    print(
+        f"Fastest of {given.rounds} rounds ({clock.__name__}); in brackets, how many times faster "
+        f"than dense fp32; - where it took {HOPELESS} times as long.\n"
         f"Kernels: {native.level()}. Largest difference of the engine to dense: {difference:.1e}. "
-        f"Choosing took {choosing:.1f} s for all {len(subnetworks)} models."
+        f"Choosing took {choosing:.1f} s for all {len(ours)} models.\n{machine()}"
     )
-    print(machine())
-    if options.json:
-        values = {
-            "seconds": {part.__name__: times for part, times in found.items()},
-            "clock": clock.__name__,
-            "kernels": native.level(),
-            "difference": difference,
-            "machine": machine(),
-        }
-        options.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     if difference > 1e-4:
         raise SystemExit("the engine differs from dense by more than 1e-4")
 

@@ -7,8 +7,8 @@ import shutil
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 
 pytestmark = pytest.mark.legacy
@@ -64,7 +64,7 @@ def misshapen_mask(folder):
     names = [n for n in tiny_state()["model"] if ".layers." in n and n.endswith("weight")]
     shapes = {n: (4, 4) for n in names if "proj" in n or ".fc" in n}
     save_mask(keep(**shapes), folder / "m.safetensors")
-    return ["task.prune.initial=m.safetensors"], ["m.safetensors", "shape (4, 4)"]
+    return ["task.prune.initial=m.safetensors"], ["m.safetensors", "as (4, 4)"]
 
 
 def data_with(folder, data, change):
@@ -124,18 +124,18 @@ PLAIN = {
     "sparsity below 0": (["task.prune.sparsity=-0.1"], ["task.prune.sparsity is -0.1"]),
     "falling": (
         ["task.prune.method=parp_p", "task.prune.sparsity=0.2", "task.prune.initial_sparsity=0.5"],
-        ["task.prune.initial_sparsity is 0.5", "above"],
+        ["task.prune.initial_sparsity is 0.5", "must rise"],
     ),
-    "climb without an end": (
+    "ramp without an end": (
         ["task.prune.method=gmp", "optimization.max_update=0", "optimization.max_epoch=1"],
-        ["optimization.max_update is 0", "gmp climbs"],
+        ["optimization.max_update must be at least 1", "gmp ramps"],
     ),
     "checkpoint without a mask": (
         ["task.prune.method=mask", f"task.prune.mask={TINY_MODEL}"],
-        ["tiny.pt is a checkpoint that keeps no mask", "omp"],
+        ["tiny.pt keeps no mask", "omp"],
     ),
     "rise": (["task.prune.rise=7"], ["task.prune.rise is 7"]),
-    "interval": (["task.prune.interval=0"], ["task.prune.interval is 0"]),
+    "interval": (["task.prune.interval=0"], ["task.prune.interval must be at least 1"]),
     "unit": (["task.prune.interval_unit=step"], ["task.prune.interval_unit"]),
     "schedule": (
         ["task.prune.method=parp_p", "task.prune.schedule=step"],
@@ -155,7 +155,7 @@ PLAIN = {
     "fp16 without a GPU": (["common.fp16=true"], ["common.fp16", "common.bf16=true"]),
     "stages that fall": (
         ["task.prune.method=parp_p", "task.prune.sparsity=0.9", "task.prune.stages=[0.95]"],
-        ["task.prune.stages", "climbs"],
+        ["task.prune.stages is [0.95]", "must rise"],
     ),
     "composite": (["optimizer.base._name=composite"], ["optimizer.base._name"]),
     "moving average": (["ema.store_ema=true"], ["ema.store_ema"]),

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from running import NO_CHANCE
 
-from parp_fairseq.demo.plan import make_plan, with_updates
-from parp_fairseq.demo.runs import run_demo
+from parp_fairseq.demo.demo import Demo, run_demo
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import locked
+from parp_fairseq.grid.setups import Run, Setup
 from parp_fairseq.report import make_report
 
 pytest.importorskip("matplotlib")
@@ -26,32 +27,28 @@ UTTERANCES = {"1h/0/clean": 8, "1h/0/other": 8, "dev-other": 4, "test-other": 4}
 UPDATES = 8
 
 
-def small_plan():
+def small_demo(**changes):
     """Dense and PARP with a few updates and without chance, so that two demos are equal."""
-    plan = with_updates(make_plan(fast=True), UPDATES)
     overrides = (
         "dataset.max_tokens=160000",
         "common.log_interval=1",
         "task.prune.interval=3",
         "optimization.lr=[0.01]",
-        *(o for o in plan.overrides if o.endswith("=2") or o.endswith(f"={UPDATES}")),
+        f"optimization.max_update={UPDATES}",
+        "dataset.validate_interval_updates=2",
+        "checkpoint.save_interval_updates=2",
         *NO_CHANCE,
     )
-    return replace(
-        plan,
-        utterances=UTTERANCES,
-        overrides=overrides,
-        subset="10min",
-        valid="dev-other",
-        test="test-other",
-    )
+    setup = Setup("", "parp_demo", "data/10min", "tiny", "dev-other", ("test-other",), overrides)
+    setup = replace(setup, **changes)
+    return Demo((Run(setup, "dense", 0.0, 1), Run(setup, "parp", 0.9, 1)), UTTERANCES)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A demo that nobody stopped."""
     out = tmp_path_factory.mktemp("demo") / "whole"
-    return out, run_demo(out, small_plan())
+    return out, run_demo(out, small_demo())
 
 
 def rates(report):
@@ -92,7 +89,7 @@ def test_it_ends_with_a_table_figures_and_a_page(finished):
 def test_fairseqs_own_infer_agrees(finished):
     out, report = finished
     first = (out / "runs/parp_0.9_seed1/infer/wer").read_text().split()
-    score = json.loads((out / "runs/parp_0.9_seed1/eval/test-other.json").read_text())[0]
+    score = json.loads((out / "runs/parp_0.9_seed1/eval/scores.json").read_text())[1]
     assert float(first[1]) == score["rate"]
     note = f"fairseq's own infer on parp_0.9_seed1, test-other: {score['rate']}, the same"
     assert note in report.table.notes
@@ -101,9 +98,17 @@ def test_fairseqs_own_infer_agrees(finished):
 def test_what_is_complete_is_not_done_again(finished):
     out, report = finished
     before = written(out)
-    again = run_demo(out, small_plan())
+    again = run_demo(out, small_demo())
     assert written(out) == before
     assert again.render() == report.render()
+
+
+def test_a_finished_run_of_other_settings_is_refused(finished):
+    out, _ = finished
+    before = written(out)
+    with pytest.raises(UserError, match=r"seed1 was made with .*max_update=8.* now has .*=9"):
+        run_demo(out, small_demo(overrides=("optimization.max_update=9",)))
+    assert written(out) == before
 
 
 def test_the_same_report_from_the_run_folders(finished):
@@ -115,7 +120,7 @@ def test_the_same_report_from_the_run_folders(finished):
 def demo_process(out, log):
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
-        "from test_demo import run_demo, small_plan; run_demo(Path(sys.argv[1]), small_plan())"
+        "from test_demo import run_demo, small_demo; run_demo(Path(sys.argv[1]), small_demo())"
     )
     here = str(Path(__file__).parent)
     return subprocess.Popen(
@@ -151,7 +156,7 @@ def test_killed_and_started_again_it_ends_with_the_same_table(finished, tmp_path
     assert rates(again) == rates(report)
     assert again.table.cells()[0][2] != "–"  # noqa: RUF001
     for name in ("dense_seed1", "parp_0.9_seed1"):
-        one, two = (folder / "runs" / name / "eval" / "test-other.json" for folder in (whole, out))
+        one, two = (folder / "runs" / name / "eval" / "scores.json" for folder in (whole, out))
         assert one.read_text() == two.read_text()
 
 
@@ -166,20 +171,18 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(tmp_path):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130
-    assert "stopped; the same command goes on from here" in (tmp_path / "output").read_text()
+    assert "stopped; rerun the same command to resume" in (tmp_path / "output").read_text()
     # The lock is free: no child was left behind.
-    from parp_fairseq.demo.work import WorkFolder
-
-    with WorkFolder(out).locked():
+    with locked(out, "another demo"):
         pass
 
 
 def test_a_run_that_fails_is_named_and_the_others_end(tmp_path):
-    plan = replace(small_plan(), overrides=("task.prune.interval=0",))
+    demo = small_demo(overrides=("task.prune.interval=0",))
     with pytest.raises(
         UserError, match=r"parp_0\.9_seed1 failed: .*interval.*logs/parp_0\.9_seed1"
     ):
-        run_demo(tmp_path / "demo", plan)
+        run_demo(tmp_path / "demo", demo)
 
 
 def parp(*arguments, folder):
@@ -204,8 +207,8 @@ def test_bad_options_of_the_command_line(tmp_path):
     for arguments, told in (
         (("--out", "mine"), "mine holds something that the demo did not make"),
         (("--out", "mine", "--clean"), "mine holds something that the demo did not make"),
-        (("--seeds", "0"), "--seeds is 0"),
-        (("--jobs", "0"), "--jobs is 0"),
+        (("--seeds", "0"), "--seeds must be from 1 to 1000 (got 0)"),
+        (("--jobs", "0"), "--jobs must be at least 1 (got 0)"),
     ):
         done = parp("demo", *arguments, folder=tmp_path)
         assert done.returncode == 2, done.stderr

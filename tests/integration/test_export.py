@@ -9,15 +9,12 @@ import sys
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import read_sparse
-from parp_fairseq.cli.export import export
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.load import build_model, build_task, load_sparse
+from parp_fairseq.evaluation.load import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.sparse import export_sparse
 
@@ -35,24 +32,21 @@ import torch
 from fairseq import checkpoint_utils
 
 checkpoint, folder, split, answer = sys.argv[1:]
-overrides = {"data": folder} if folder else None
-(model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], overrides)
+load = checkpoint_utils.load_model_ensemble_and_task
+# Without a folder of data it finds the dictionary next to the checkpoint.
+_, _, alone = load([checkpoint])
+(model,), cfg, task = load([checkpoint], {"data": folder})
 model.make_generation_fast_()
-weights = torch.load(checkpoint, weights_only=True)["model"]
-logits = None
-if split:
-    task.load_dataset(split)
-    dataset = task.dataset(split)
-    batch = dataset.collater([dataset[index] for index in range(4)])
-    with torch.no_grad():
-        logits = model.get_logits(model(**batch["net_input"]))
+task.load_dataset(split)
+dataset = task.dataset(split)
+batch = dataset.collater([dataset[index] for index in range(4)])
+with torch.no_grad():
+    logits = model.get_logits(model(**batch["net_input"]))
 torch.save(
     {
-        "task": cfg.task._name,
-        "criterion": cfg.criterion._name,
-        "optimizer": cfg.optimizer._name,
-        "symbols": task.target_dictionary.symbols,
-        "weights": weights,
+        "names": (cfg.task._name, cfg.criterion._name, cfg.optimizer._name),
+        "same_symbols": alone.target_dictionary.symbols == task.target_dictionary.symbols,
+        "weights": torch.load(checkpoint, weights_only=True)["model"],
         "logits": logits,
     },
     answer,
@@ -60,18 +54,7 @@ torch.save(
 """
 
 
-@pytest.fixture(scope="module")
-def checkpoint(trainer_in, tmp_path_factory):
-    """A subnetwork at 90%."""
-    run = trainer_in(tmp_path_factory.mktemp("trained"))(
-        "optimization.max_update=2", "optimization.lr=[0.01]", "task.prune.sparsity=0.9"
-    )
-    path = run.folder / "checkpoints" / "checkpoint_last.pt"
-    assert path.is_file(), run.tail
-    return path
-
-
-def stock(checkpoint, answer, data="", split=""):
+def stock(checkpoint, answer, data, split):
     """What stock fairseq makes of a checkpoint."""
     done = subprocess.run(
         [sys.executable, "-c", STOCK, str(checkpoint), str(data), split, str(answer)],
@@ -103,22 +86,18 @@ def our_logits(checkpoint, data, split):
 
 
 @pytest.mark.legacy
-def test_stock_fairseq_has_the_same_weights_and_logits(checkpoint, data, tmp_path):
+def test_stock_fairseq_has_the_same_weights_and_logits(finetuned, data, tmp_path):
     out = tmp_path / "stock" / "model.pt"
-    summary = export_fairseq(checkpoint, out)
+    summary = export_fairseq(finetuned, out)
     assert summary["bytes"] == out.stat().st_size
     assert sorted(entry.name for entry in out.parent.iterdir()) == ["dict.ltr.txt", "model.pt"]
     answer = stock(out, tmp_path / "answer.pt", data, "test-clean")
-    assert (answer["task"], answer["criterion"], answer["optimizer"]) == (
-        "audio_finetuning",
-        "ctc",
-        "adam",
-    )
+    assert answer["names"] == ("audio_finetuning", "ctc", "adam") and answer["same_symbols"]
     # Weights are equal bit by bit (below); sums in kernels may round by where memory lies.
     torch.testing.assert_close(
-        answer["logits"], our_logits(checkpoint, data, "test-clean"), rtol=0, atol=1e-4
+        answer["logits"], our_logits(finetuned, data, "test-clean"), rtol=0, atol=1e-4
     )
-    original = torch.load(checkpoint, weights_only=True)
+    original = torch.load(finetuned, weights_only=True)
     assert list(answer["weights"]) == list(original["model"])
     for name, tensor in original["model"].items():
         assert torch.equal(answer["weights"][name], tensor), name
@@ -131,64 +110,53 @@ def test_stock_fairseq_has_the_same_weights_and_logits(checkpoint, data, tmp_pat
     assert state["last_optimizer_state"] is None
     assert (out.parent / "dict.ltr.txt").read_text() == (data / "dict.ltr.txt").read_text()
 
-    # Without a folder of data it finds the dictionary beside itself.
-    alone = stock(out, tmp_path / "answer.pt")
-    assert alone["symbols"] == answer["symbols"]
 
-
-def test_all_forms_give_the_same_transcripts(checkpoint, data, tmp_path):
-    export_fairseq(checkpoint, tmp_path / "model.pt")
-    export_sparse(checkpoint, tmp_path / "model.safetensors")
+def test_all_forms_give_the_same_transcripts(finetuned, data, tmp_path):
+    export_fairseq(finetuned, tmp_path / "model.pt")
+    export_sparse(finetuned, tmp_path / "model.safetensors")
     export_fairseq(tmp_path / "model.safetensors", tmp_path / "back" / "model.pt")
-    original = torch.load(checkpoint, weights_only=True)["model"]
+    original = torch.load(finetuned, weights_only=True)["model"]
     again = torch.load(tmp_path / "back" / "model.pt", weights_only=True)["model"]
     assert all(torch.equal(again[name], original[name]) for name in original)
     scores = [
         evaluate(path, data, "dev-other", device="cpu", num_workers=0).utterances
         for path in (
-            checkpoint,
+            finetuned,
             tmp_path / "model.pt",
             tmp_path / "model.safetensors",
             tmp_path / "back" / "model.pt",
         )
     ]
     assert all(score == scores[0] for score in scores)
-    loaded = load_sparse(tmp_path / "model.safetensors")
-    assert loaded.dictionary.symbols == open_finetuned(checkpoint, data).dictionary.symbols
 
 
-def test_a_dictionary_in_the_way(checkpoint, data, tmp_path):
-    (tmp_path / "dict.ltr.txt").write_text("A 1\nB 1\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"dict\.ltr\.txt is another dictionary than the one of"):
-        export_fairseq(checkpoint, tmp_path / "model.pt")
-    for content, message in (
-        (b"A 1\nB\n", r"dict\.ltr\.txt row 2: expected"),
-        (b"A 1\nA 1\n", r"dict\.ltr\.txt row 2: the symbol 'A' stands there twice"),
-        ("\u00e9 1\n".encode("latin-1"), r"dict\.ltr\.txt is not UTF-8 text"),
-    ):
-        (tmp_path / "dict.ltr.txt").write_bytes(content)
-        with pytest.raises(UserError, match=message):
-            export_fairseq(checkpoint, tmp_path / "model.pt")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("A 1\nB 1\n", r"dict\.ltr\.txt is another dictionary than the one of"),
+        ("A 1\nB\n", r"dict\.ltr\.txt row 2: expected"),
+        ("A 1\nA 1\n", r"dict\.ltr\.txt row 2: .*'A'.*(twice|duplicate)|duplicate.*'A'"),
+        ("\udce9 1\n", r"dict\.ltr\.txt is not UTF-8 text"),
+    ],
+)
+def test_a_dictionary_in_the_way_is_never_replaced(finetuned, tmp_path, content, message):
+    (tmp_path / "dict.ltr.txt").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=message):
+        export_fairseq(finetuned, tmp_path / "model.pt")
     assert [entry.name for entry in tmp_path.iterdir()] == ["dict.ltr.txt"]
+
+
+def test_a_dictionary_with_other_counts_stays(finetuned, data, tmp_path):
     counted = (data / "dict.ltr.txt").read_text(encoding="utf-8").replace("94802", "3")
     (tmp_path / "dict.ltr.txt").write_text(counted, encoding="utf-8")
-    export_fairseq(checkpoint, tmp_path / "model.pt")
+    export_fairseq(finetuned, tmp_path / "model.pt")
     assert (tmp_path / "dict.ltr.txt").read_text(encoding="utf-8") == counted
 
 
-def test_the_command(checkpoint, tmp_path):
-    app = typer.Typer()
-    app.command()(export)
-    runner = CliRunner()
+def test_half_precision_rounds_once(finetuned, parp, tmp_path):
     out = tmp_path / "model.safetensors"
-    arguments = [str(checkpoint), "-o", str(out), "--format", "sparse", "--dtype", "fp16"]
-    done = runner.invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    assert f"bytes: {out.stat().st_size:,}" in done.output
+    code, said, _ = parp("export", finetuned, "-o", out, "--format", "sparse", "--dtype", "fp16")
+    assert code == 0 and f"bytes: {out.stat().st_size:,}" in said
     half = read_sparse(out)["model"]
-    original = torch.load(checkpoint, weights_only=True)["model"]
+    original = torch.load(finetuned, weights_only=True)["model"]
     assert all(torch.equal(half[name], original[name].half().float()) for name in original)
-    arguments[4] = "fairseq"
-    done = runner.invoke(app, arguments)
-    assert isinstance(done.exception, UserError)
-    assert "--dtype goes with --format sparse" in str(done.exception)

@@ -2,11 +2,11 @@
 
 import pytest
 
+from parp_fairseq.checkpoints.initial_masks import make_mask
+from parp_fairseq.checkpoints.mask_files import load_mask
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.export.sparse import export_sparse
-from parp_fairseq.masks.files import load_mask
-from parp_fairseq.masks.making import make_mask
-from parp_fairseq.pruning import Scope
+from parp_fairseq.pruning import PruningSpec
 from parp_fairseq.report.inspection import inspect_checkpoint
 from parp_fairseq.report.mask_overlap import compare, read_masks
 
@@ -27,8 +27,8 @@ def test_a_run_over_time_begins_with_the_mask_made_ahead(train):
     )
     assert run.code == 0, run.tail
     folder = run.folder / "checkpoints"
-    scope = Scope(exclude=("encoder.layers.3.*",), biases=True)
-    made, _ = make_mask(TINY_MODEL, 0.6, granularity="tensor", scope=scope)
+    options = {"granularity": "tensor", "exclude": ["encoder.layers.3.*"], "biases": True}
+    made, _ = make_mask(TINY_MODEL, PruningSpec(sparsity=0.6, **options))
     first, _ = load_mask(folder / "mask_first.safetensors")
     assert made.equal(first)
 
@@ -57,11 +57,12 @@ def test_random_masks_made_ahead(train, method, tmp_path):
     )
     assert run.code == 0, run.tail
     first, _ = load_mask(run.folder / "checkpoints" / "mask_first.safetensors")
-    made, _ = make_mask(TINY_MODEL, 0.5, method=method, seed=5)
+    spec = PruningSpec("rp", initial=method, seed=5)
+    made, _ = make_mask(TINY_MODEL, spec)
     assert made.equal(first)
     # From the fine-tuned model too: its weights are others, but neither mask looks at them.
     tuned = run.folder / "checkpoints" / "checkpoint_last.pt"
-    assert make_mask(tuned, 0.5, method=method, seed=5)[0].equal(first)
+    assert make_mask(tuned, spec)[0].equal(first)
     # What leaves as a sparse file looks the same from inside.
     export_sparse(tuned, tmp_path / "m.safetensors")
     sparse = inspect_checkpoint(tmp_path / "m.safetensors", tuned)

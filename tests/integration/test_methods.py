@@ -7,10 +7,10 @@ import torch
 import yaml
 from running import NO_CHANCE, entries, zeros
 
+from parp_fairseq.checkpoints.mask_files import load_mask, save_mask
 from parp_fairseq.checkpoints.reading import load_checkpoint
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.config import shipped as configs
-from parp_fairseq.masks.files import load_mask, save_mask
 from parp_fairseq.pruning import Mask, iou, magnitude_mask, random_mask
 
 PRETRAINED = {

@@ -7,14 +7,10 @@ import copy
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.checkpoints.repair import repair, repaired_loading
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
-from parp_fairseq.cli.export import repair as repair_command
-from parp_fairseq.errors import UserError
 
 # What XLSR-53 holds beyond what its own task knows.
 OF_ANOTHER_TASK = {
@@ -49,24 +45,14 @@ def built(path, data):
     from fairseq import tasks
     from omegaconf import OmegaConf
 
-    root = OmegaConf.create(
-        {
-            "task": {
-                "_name": "audio_finetuning",
-                "data": str(data),
-                "labels": "ltr",
-                "normalize": False,
-            },
-            "model": {
-                "_name": "wav2vec_ctc",
-                "w2v_path": str(path),
-                "data": str(data),
-                "normalize": False,
-            },
-            "common": {"tpu": False, "seed": 1},
-            "distributed_training": {"ddp_backend": "legacy_ddp"},
-        }
-    )
+    where = {"data": str(data), "normalize": False}
+    cfg = {
+        "task": {"_name": "audio_finetuning", "labels": "ltr", **where},
+        "model": {"_name": "wav2vec_ctc", "w2v_path": str(path), **where},
+        "common": {"tpu": False, "seed": 1},
+        "distributed_training": {"ddp_backend": "legacy_ddp"},
+    }
+    root = OmegaConf.create(cfg)
     model = tasks.setup_task(root.task).build_model(root.model)
     encoder = "w2v_encoder.w2v_model."
     return {
@@ -128,17 +114,11 @@ def test_a_namespace_becomes_sections(published, data, tmp_path):
     assert same_as_tiny(built(out, data))
 
 
-def test_the_command(published, tmp_path):
-    app = typer.Typer()
-    app.command()(repair_command)
-    runner = CliRunner()
+def test_the_command(published, parp, tmp_path):
     out = tmp_path / "repaired.pt"
-    done = runner.invoke(app, [str(published / "xlsr.pt"), "-o", str(out)])
-    assert done.exit_code == 0
-    assert "cfg.task.eval_wer is unknown to this fairseq and was left out" in done.output
-    assert f"written: {out}" in done.output
-    done = runner.invoke(app, [str(TINY_MODEL), "-o", str(tmp_path / "other.pt")])
-    assert "needs no repair; nothing was written" in done.output
+    code, said, _ = parp("repair", published / "xlsr.pt", "-o", out)
+    assert code == 0 and f"written: {out}" in said
+    assert "cfg.task.eval_wer is unknown to this fairseq and was left out" in said
+    said = parp("repair", TINY_MODEL, "-o", tmp_path / "other.pt")[1]
+    assert "needs no repair; nothing was written" in said
     assert not (tmp_path / "other.pt").exists()
-    done = runner.invoke(app, [str(tmp_path / "none.pt"), "-o", str(out)])
-    assert isinstance(done.exception, UserError)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from running import PRUNABLE, entries, zeros
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import random_mask
 
 # Between two prunings (every 4 updates) stands a checkpoint (after 6): m⊙θ hides what θ moved.

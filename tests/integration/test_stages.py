@@ -2,7 +2,7 @@
 
 from running import entries, zeros
 
-from parp_fairseq.masks.files import load_mask
+from parp_fairseq.checkpoints.mask_files import load_mask
 
 OPTIONS = (
     "task.prune.method=parp_p",

@@ -11,17 +11,12 @@ from small_model import SYMBOLS, random_state, save  # noqa: E402
 from trainings import trainer  # noqa: E402
 
 from parp_fairseq.checkpoints.hf_folder import to_transformers  # noqa: E402
+from parp_fairseq.checkpoints.mask_files import load_mask, save_mask  # noqa: E402
 from parp_fairseq.evaluation.load import load_sparse  # noqa: E402
 from parp_fairseq.export.hf import export_hf  # noqa: E402
 from parp_fairseq.export.sparse import export_sparse  # noqa: E402
 from parp_fairseq.hf import PruningCallback, prunable_parameters  # noqa: E402
-from parp_fairseq.masks.files import load_mask, save_mask  # noqa: E402
-from parp_fairseq.pruning import (  # noqa: E402
-    Pruner,
-    Scope,
-    SparsitySchedule,
-    magnitude_mask,
-)
+from parp_fairseq.pruning import Pruner, Scope, SparsitySchedule, magnitude_mask  # noqa: E402
 
 SPARSITY = 0.7
 
@@ -64,17 +59,14 @@ def test_same_mask_bit_by_bit_and_same_update(dense, tmp_path):
     torch.optim.SGD(network.parameters(), lr=1.0).step()
     pruner.end_update(1)
 
+    rates = ("attention", "hidden", "activation", "feat_proj", "final")
     model = transformers.Wav2Vec2ForCTC.from_pretrained(
         folder,
         ctc_loss_reduction="sum",
         ctc_zero_infinity=True,
         layerdrop=0.0,
         mask_time_prob=0.0,
-        attention_dropout=0.0,
-        hidden_dropout=0.0,
-        activation_dropout=0.0,
-        feat_proj_dropout=0.0,
-        final_dropout=0.0,
+        **{f"{rate}_dropout": 0.0 for rate in rates},
     )
     callback = PruningCallback("parp", SPARSITY, interval=1)
     seen = {}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from parp_fairseq.cli import main
 from parp_fairseq.evaluation import evaluate
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
@@ -23,23 +22,14 @@ from parp_fairseq.kernels import native
 
 
 @pytest.fixture(scope="module")
-def models(trainer_in, tmp_path_factory):
-    """A subnetwork at 90%, in every form."""
-    run = trainer_in(tmp_path_factory.mktemp("trained"))(
-        "optimization.max_update=40",
-        "optimization.lr=[0.001]",
-        "lr_scheduler.phase_ratio=[0.1,0.8,0.1]",
-        "model.freeze_finetune_updates=0",
-        "task.prune.sparsity=0.9",
-    )
-    checkpoint = run.folder / "checkpoints" / "checkpoint_last.pt"
-    assert checkpoint.is_file(), run.tail
+def models(finetuned, tmp_path_factory):
+    """The subnetwork in every form."""
     folder = tmp_path_factory.mktemp("models")
-    export_sparse(checkpoint, folder / "sparse.safetensors")
-    export_hf(checkpoint, folder / "hf")
-    export_fairseq(checkpoint, folder / "stock" / "model.pt")
+    export_sparse(finetuned, folder / "sparse.safetensors")
+    export_hf(finetuned, folder / "hf")
+    export_fairseq(finetuned, folder / "stock" / "model.pt")
     return {
-        "checkpoint": checkpoint,
+        "checkpoint": finetuned,
         "sparse": folder / "sparse.safetensors",
         "hf": folder / "hf",
         "stock": folder / "stock" / "model.pt",
@@ -58,20 +48,24 @@ def heard(models, data):
     return found
 
 
-def parp(monkeypatch, capsys, *arguments):
-    """Run `parp transcribe`; exit code, lines of standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["parp", "transcribe", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capsys.readouterr()
-    return ended.value.code or 0, out.splitlines(), err
+@pytest.fixture
+def hear(models, parp):
+    """Run `parp transcribe` with a form of the model; exit code, lines, standard error."""
+
+    def run(form, *arguments):
+        code, out, err = parp("transcribe", models[form], *arguments)
+        return code, out.splitlines(), err
+
+    return run
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "sparse", "hf", "stock"])
-@pytest.mark.parametrize("engine", ["auto", "sparse", "dense"])
-def test_transcripts_are_those_of_parp_eval(name, engine, models, heard, monkeypatch, capsys):
-    arguments = [models[name], *heard, "--engine", engine]
-    code, lines, err = parp(monkeypatch, capsys, *arguments)
+@pytest.mark.parametrize(
+    ("form", "engine"),
+    [(form, "auto") for form in ("checkpoint", "sparse", "hf", "stock")]
+    + [("sparse", "sparse"), ("sparse", "dense")],
+)
+def test_transcripts_are_those_of_parp_eval(form, engine, hear, heard):
+    code, lines, err = hear(form, *heard, "--engine", engine)
     assert code == 0
     assert dict(line.split("\t") for line in lines) == heard
     if engine == "auto" and native.level() in ("avx2", "avx512"):
@@ -79,13 +73,10 @@ def test_transcripts_are_those_of_parp_eval(name, engine, models, heard, monkeyp
     assert re.search(r"8 recordings, [\d.]+ s of audio; computed in .*real-time factor", err)
 
 
-def test_a_folder_as_json_lines(models, heard, tmp_path, monkeypatch, capsys):
+def test_a_folder_as_json_lines_and_captions(hear, heard, tmp_path):
     out = tmp_path / "heard.jsonl"
     folder = next(iter(heard)).rsplit("/dev-other/")[0] + "/dev-other"
-    code, lines, _ = parp(
-        monkeypatch, capsys, models["sparse"], folder, "--format", "jsonl", "-o", out
-    )
-    assert (code, lines) == (0, [])
+    assert hear("sparse", folder, "--format", "jsonl", "-o", out)[:2] == (0, [])
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert {row["path"]: row["text"] for row in rows} == heard
     assert [row["path"] for row in rows] == sorted(heard)
@@ -94,75 +85,47 @@ def test_a_folder_as_json_lines(models, heard, tmp_path, monkeypatch, capsys):
         assert [word["word"] for word in row["words"]] == row["text"].split()
         times = [time for word in row["words"] for time in (word["start"], word["end"])]
         assert times == sorted(times) and all(0 <= time <= row["seconds"] for time in times)
-
-
-def test_one_file_is_its_text_alone(models, heard, monkeypatch, capsys):
-    path, text = next(iter(heard.items()))
-    code, lines, _ = parp(monkeypatch, capsys, models["sparse"], path)
-    assert (code, lines) == (0, [text])
-
-
-def test_ctm_and_srt(models, heard, tmp_path, monkeypatch, capsys):
-    code, lines, _ = parp(monkeypatch, capsys, models["sparse"], *heard, "--format", "ctm")
-    words = {}
-    for line in lines:
-        name, channel, start, length, word = line.split(" ")
-        assert channel == "1" and float(start) >= 0 and float(length) > 0
-        words.setdefault(name, []).append(word)
-    assert code == 0
-    assert words == {
-        path.rsplit("/")[-1].split(".")[0]: text.split() for path, text in heard.items() if text
-    }
-    out = tmp_path / "captions"
-    code, lines, _ = parp(
-        monkeypatch, capsys, models["sparse"], *heard, "--format", "srt", "-o", out
-    )
-    assert (code, lines) == (0, [])
+    assert hear("sparse", folder, "--format", "srt", "-o", tmp_path / "srt")[:2] == (0, [])
     for path, text in heard.items():
-        content = (out / (path.rsplit("/")[-1].split(".")[0] + ".srt")).read_text(encoding="utf-8")
-        blocks = [block.split("\n") for block in content.strip().split("\n\n")]
-        if text:
-            assert [block[0] for block in blocks] == [str(n + 1) for n in range(len(blocks))]
-            said = " ".join(line for block in blocks for line in block[2:])
-            assert said.split() == text.split()
+        content = (tmp_path / "srt" / f"{Path(path).stem}.srt").read_text(encoding="utf-8")
+        assert content.count(" --> ") >= bool(text) and all(w in content for w in text.split())
 
 
-def test_other_rates_and_channels(models, heard, tmp_path, monkeypatch, capsys):
+def test_one_file_other_rates_and_channels(hear, heard, tmp_path):
     path, text = max(heard.items(), key=lambda item: len(item[1]))
+    assert hear("sparse", path)[:2] == (0, [text])
     wave, rate = soundfile.read(path)
     soundfile.write(tmp_path / "stereo.wav", np.stack([wave, wave], 1), rate)
     soundfile.write(tmp_path / "slow.wav", wave[::2], rate // 2)
-    code, lines, err = parp(monkeypatch, capsys, models["sparse"], tmp_path)
+    code, lines, err = hear("sparse", tmp_path)
     assert code == 0 and err.count("several channels") == 1 and "stereo.wav" in err
     found = dict(line.split("\t") for line in lines)
     assert found[str(tmp_path / "stereo.wav")] == text
     assert found[str(tmp_path / "slow.wav")] != ""
 
 
-def test_damaged_files_do_not_stop_others(models, heard, tmp_path, monkeypatch, capsys):
+def test_damaged_files_do_not_stop_others(hear, heard, tmp_path):
     path, text = next(iter(heard.items()))
     wave = np.full(32_000, np.nan, np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "b.wav", *soundfile.read(path), subtype="PCM_16")
     out = tmp_path / "out.txt"
-    code, _, err = parp(monkeypatch, capsys, models["sparse"], tmp_path, "-o", out)
+    code, _, err = hear("sparse", tmp_path, "-o", out)
     assert code == 2
     assert out.read_text(encoding="utf-8") == f"{tmp_path / 'b.wav'}\t{text}\n"
     assert re.search(r"parp: error: .*a\.wav holds NaN or infinity", err)
     assert re.search(r"1 recording, .*1 FAILED, see above", err)
     # With nothing to write, nothing is written.
-    code, _, err = parp(
-        monkeypatch, capsys, models["sparse"], tmp_path / "a.wav", "-o", tmp_path / "none.txt"
-    )
+    code, _, err = hear("sparse", tmp_path / "a.wav", "-o", tmp_path / "none.txt")
     assert (code, len(err.splitlines())) == (2, 1) and not (tmp_path / "none.txt").exists()
 
 
 def test_long_recordings_run_in_windows(models, heard, tmp_path, monkeypatch):
-    """Ten minutes: no more than a window at a time, and what eval hears in their parts."""
+    """Two minutes: no more than a window at a time, and what eval hears in their parts."""
     pause = np.zeros(24_000)
     parts = [np.concatenate([soundfile.read(path)[0], pause]) for path in heard]
     round_of = np.concatenate(parts)
-    times = int(600 * 16_000 / len(round_of)) + 1
+    times = int(120 * 16_000 / len(round_of)) + 1
     with soundfile.SoundFile(tmp_path / "long.flac", "w", 16_000, 1) as file:
         for _ in range(times):
             file.write(round_of)
@@ -178,7 +141,7 @@ def test_long_recordings_run_in_windows(models, heard, tmp_path, monkeypatch):
     done = transcribe(subnetwork, read_recording(tmp_path / "long.flac"))
     assert max(seen) == 20 * 16_000
     assert len(seen) == -(-(len(round_of) * times - 20 * 16_000) // (16 * 16_000)) + 1
-    assert done.seconds > 600 and done.words[-1].end <= done.seconds
+    assert done.seconds > 120 and done.words[-1].end <= done.seconds
     # A window's norms are not those of a short recording: letters may differ, the words' places
     # may not. Every part is as long as it is, whichever window saw it.
     lengths = [len(part) / 16_000 for part in parts] * times

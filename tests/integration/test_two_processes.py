@@ -5,7 +5,7 @@ import socket
 import pytest
 from running import entries, zeros
 
-from parp_fairseq.masks.files import load_mask
+from parp_fairseq.checkpoints.mask_files import load_mask
 
 
 def free_port():

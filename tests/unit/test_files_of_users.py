@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -24,29 +23,34 @@ from parp_fairseq.files import (
 JSON = Kind("a JSON file", begins_with(b"{", b"["))
 
 
-def test_an_input_is_never_an_output_under_any_name(tmp_path):
+@pytest.mark.parametrize("name", ["a.json", "link.json", "hard.json", "sub/../a.json"])
+def test_an_input_is_never_an_output_under_any_name(tmp_path, name):
     given = tmp_path / "a.json"
     given.write_text("{}")
     (tmp_path / "link.json").symlink_to(given)
     os.link(given, tmp_path / "hard.json")
-    for name in ("a.json", "link.json", "hard.json", "sub/../a.json"):
-        with pytest.raises(UserError, match="is also an input"):
-            check_output(tmp_path / name, JSON, inputs=[given], force=True)
+    with pytest.raises(UserError, match="is also an input"):
+        check_output(tmp_path / name, JSON, inputs=[given], force=True)
 
 
-def test_an_existing_output_needs_force_and_another_kind_is_refused(tmp_path):
-    file = tmp_path / "scores.json"
-    assert check_output(file, JSON) == file
-    file.write_text('{"a": 1}')
-    with pytest.raises(UserError, match=r"scores\.json is there already; .*--force"):
-        check_output(file, JSON)
-    check_output(file, JSON, force=True)
-    with pytest.raises(UserError, match="is there and is not a PNG picture"):
-        check_output(file, PNG, force=True)
-    with pytest.raises(UserError, match="is a folder"):
-        check_output(tmp_path, JSON, force=True)
-    with pytest.raises(UserError, match="is a file, not a folder"):
-        check_output(file / "below.json", JSON)
+@pytest.mark.parametrize(
+    ("name", "kind", "force", "message"),
+    [
+        ("new.json", JSON, False, None),
+        ("a.json", JSON, True, None),
+        ("a.json", JSON, False, r"a\.json .*already.*--force"),
+        ("a.json", PNG, True, r"(is there|already exists) and is not a PNG picture"),
+        (".", JSON, True, "is a folder"),
+        ("a.json/below.json", JSON, True, "is a file, not a folder"),
+    ],
+)
+def test_existing_outputs(tmp_path, name, kind, force, message):
+    (tmp_path / "a.json").write_text("{}")
+    if message is None:
+        assert check_output(tmp_path / name, kind, force=force) == tmp_path / name
+    else:
+        with pytest.raises(UserError, match=message):
+            check_output(tmp_path / name, kind, force=force)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -98,27 +102,21 @@ def test_a_folder_is_locked_until_its_holder_is_gone(tmp_path):
         pass
 
 
-def test_a_stage_that_fails_leaves_what_others_made_below_its_folders(tmp_path):
-    out = tmp_path / "made" / "mine"
-    with pytest.raises(RuntimeError), staged(out):
-        other = tmp_path / "made" / "other"
-        other.mkdir()
-        (other / "train.tsv").write_text("x")
-        raise RuntimeError
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
-        "made",
-        "made/other",
-        "made/other/train.tsv",
-    ]
+def test_a_stage_replaces_its_own_names_only_and_nothing_where_it_fails(tmp_path):
+    def found():
+        return {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*.txt")}
 
-
-def test_a_stage_replaces_its_own_names_alone(tmp_path):
-    (tmp_path / "kept").write_text("old")
-    (tmp_path / "replaced").write_text("old")
+    (tmp_path / "kept.txt").write_text("old")
+    (tmp_path / "replaced.txt").write_text("old")
     with staged(tmp_path) as stage:
-        (stage / "replaced").write_text("new")
+        (stage / "replaced.txt").write_text("new")
         (stage / "sub").mkdir()
-        (stage / "sub" / "x").write_text("new")
-    found = {p.name: p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
-    assert found == {"kept": "old", "replaced": "new", "x": "new"}
-    assert not list(Path(tmp_path).glob(".partial-*"))
+        (stage / "sub" / "x.txt").write_text("new")
+    assert found() == {"kept.txt": "old", "replaced.txt": "new", "sub/x.txt": "new"}
+    with pytest.raises(RuntimeError), staged(tmp_path / "made" / "mine") as stage:
+        (stage / "lost.txt").write_text("half")
+        (tmp_path / "made" / "other").mkdir()
+        (tmp_path / "made" / "other" / "theirs.txt").write_text("x")
+        raise RuntimeError
+    assert found().pop("made/other/theirs.txt") == "x" and len(found()) == 4
+    assert not list(tmp_path.rglob(".partial-*"))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+from scipy.fft import dct
 
 _WINDOW, _HOP, _FFT, _MELS, _CEPSTRA = 400, 160, 512, 40, 13
 
@@ -25,9 +24,6 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
     Returns:
         float32 (frame_count(n), 39), a frame every 20 ms; every column has mean 0 and variance 1.
     """
-    import numpy as np
-    from scipy.fft import dct
-
     frames = frame_count(len(samples))
     padded = np.concatenate([samples, np.zeros(_WINDOW, dtype=samples.dtype)])
     starts = np.arange(2 * frames) * _HOP
@@ -44,8 +40,6 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _mel_filters() -> np.ndarray:
-    import numpy as np
-
     def mel(hertz: np.ndarray) -> np.ndarray:
         return 2595 * np.log10(1 + hertz / 700)
 
@@ -58,8 +52,6 @@ def _mel_filters() -> np.ndarray:
 
 def fit_clusters(frames: np.ndarray, clusters: int, seed: int, rounds: int = 40) -> np.ndarray:
     """k-means: centres (clusters, width) of `frames` (n, width), from k-means++ starts."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     centres = frames[rng.integers(len(frames))][None]
     nearest = np.full(len(frames), np.inf)
@@ -80,6 +72,4 @@ def fit_clusters(frames: np.ndarray, clusters: int, seed: int, rounds: int = 40)
 
 def assign(frames: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Index of the nearest centre for each frame, int64 (n,)."""
-    import numpy as np
-
     return np.argmin((centres**2).sum(1) - 2 * frames @ centres.T, axis=1)

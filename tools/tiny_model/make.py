@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Make parp_fairseq/checkpoints/tiny.pt: about an hour on one core; after a kill, it goes on.
+"""Make parp_fairseq/checkpoints/tiny.pt: about an hour on one core.
+
+Rerun the same command to resume after a kill.
 
 With --audio, pre-train on recordings instead of synthetic speech:
     tools/tiny_model/make.py --audio speechocean762/WAVE --width 192 --work runs/en --out en.pt
@@ -23,7 +25,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (1, 2)]
 
 from parp_fairseq.checkpoints.shipped import TINY_MODEL  # noqa: E402
-from parp_fairseq.demo.languages import check_language  # noqa: E402
+from parp_fairseq.demo.sentences import check_language  # noqa: E402
 from parp_fairseq.errors import UserError  # noqa: E402
 from tiny_model.pretrain import Settings, pretrain  # noqa: E402
 from tiny_model.recorded import recorded_speech  # noqa: E402

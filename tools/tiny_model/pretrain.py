@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from parp_fairseq.demo.languages import LANGUAGES, phrase
-from parp_fairseq.demo.sentences import sentence
+import numpy as np
+import torch
+
+from parp_fairseq.demo.sentences import LANGUAGES, phrase, sentence
 from parp_fairseq.demo.voices import SAMPLE_RATE, Speaker, draw_speakers, speak
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import write_json
+from parp_fairseq.files import replacing, write_json
 from tiny_model.clusters import assign, fit_clusters, frame_count, mfcc
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +80,7 @@ class Settings:
     """Everything the result depends on, besides the speech.
 
     `width` is that of the transformer; its feed-forward layers are four times as wide.
-    `languages` are those of the synthetic speech (`parp_fairseq.demo.languages`), with as many
+    `languages` are those of the synthetic speech (`parp_fairseq.demo.sentences`), with as many
     speakers each; none: English.
     """
 
@@ -126,47 +122,27 @@ def build_model(settings: Settings) -> torch.nn.Module:
 
 def save_checkpoint(model: torch.nn.Module, settings: Settings, path: Path, updates: int) -> None:
     """Write `model` as a wav2vec 2.0 checkpoint of fairseq's, tensors in half precision."""
-    import torch
-
+    task = {"data": "", "sample_rate": SAMPLE_RATE, "normalize": False}
+    history = {"criterion_name": "Wav2vecCriterion", "optimizer_name": "FairseqAdam"}
     state = {
         "args": None,
         "cfg": {
             "common": {"fp16": False},
             "model": architecture(settings),
-            "task": {
-                "_name": "audio_pretraining",
-                "data": "",
-                "sample_rate": SAMPLE_RATE,
-                "normalize": False,
-            },
+            "task": {"_name": "audio_pretraining", **task},
             "criterion": {"_name": "wav2vec"},
             # Official 0.12.2 sets this key to None and must find it there.
             "lr_scheduler": None,
         },
         "model": {name: value.half().clone() for name, value in model.state_dict().items()},
         "optimizer_history": [
-            {
-                "criterion_name": "Wav2vecCriterion",
-                "optimizer_name": "FairseqAdam",
-                "lr_scheduler_state": {"best": None},
-                "num_updates": updates,
-            }
+            {**history, "lr_scheduler_state": {"best": None}, "num_updates": updates}
         ],
         "extra_state": {"train_iterator": {"epoch": 1}},
         "last_optimizer_state": None,
     }
-    write_atomically(path, lambda partial: torch.save(state, partial))
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Call `write` with a name beside `path`, then put what it wrote in `path`'s place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        torch.save(state, partial)
 
 
 @dataclass(frozen=True)
@@ -176,21 +152,22 @@ class Speech:
     samples: np.ndarray
     offsets: np.ndarray
 
+    @classmethod
+    def joined(cls, pieces: list[np.ndarray]) -> Speech:
+        """These utterances."""
+        return cls(np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def utterance(self, index: int) -> np.ndarray:
         """float32 samples of one utterance, within [-1, 1]."""
-        import numpy as np
-
         piece = self.samples[self.offsets[index] : self.offsets[index + 1]]
         return piece.astype(np.float32) / 32768.0
 
 
 def make_speech(settings: Settings, work: Path) -> Speech:
     """Unlabelled speech for pre-training, kept in `work` (about 1 GB for 8 hours)."""
-    import numpy as np
-
     path = work / "speech.npz"
     if not path.exists():
         pieces = []
@@ -199,13 +176,9 @@ def make_speech(settings: Settings, work: Path) -> Speech:
             pieces += [np.round(32767 * samples).astype("<i2") for samples in speak(speaker, texts)]
             if number % 50 == 0:
                 logger.info("spoke for %d of %d speakers", number, settings.speakers)
-        offsets = np.cumsum([0] + [len(piece) for piece in pieces])
-
-        def write(partial: Path) -> None:
-            with partial.open("wb") as file:
-                np.savez(file, samples=np.concatenate(pieces), offsets=offsets)
-
-        write_atomically(path, write)
+        speech = Speech.joined(pieces)
+        with replacing(path) as partial:
+            np.savez(partial, samples=speech.samples, offsets=speech.offsets)
     with np.load(path) as arrays:
         return Speech(arrays["samples"], arrays["offsets"])
 
@@ -241,9 +214,7 @@ def _speakers(settings: Settings, rng: np.random.Generator) -> Iterator[tuple[Sp
 def make_targets(
     settings: Settings, number: int, speech: Speech, model: torch.nn.Module, work: Path
 ) -> np.ndarray:
-    """Cluster of every frame of every utterance, end to end (uint8 or int16), for one round."""
-    import numpy as np
-
+    """Cluster of every frame of every utterance, end to end (int16), for one round."""
     path = work / f"targets{number}.npy"
     if not path.exists():
         this = settings.rounds[number]
@@ -253,22 +224,13 @@ def make_targets(
         frames = np.concatenate([describe(speech.utterance(i)) for i in chosen])
         frames = frames[rng.permutation(len(frames))[:60_000]]
         centres = fit_clusters(frames, this.clusters, seed=settings.seed + number)
-        labels = [
-            assign(describe(speech.utterance(i)), centres).astype(np.int16)
-            for i in range(len(speech))
-        ]
-
-        def write(partial: Path) -> None:
-            with partial.open("wb") as file:
-                np.save(file, np.concatenate(labels))
-
-        write_atomically(path, write)
+        labels = [assign(describe(speech.utterance(i)), centres) for i in range(len(speech))]
+        with replacing(path) as partial:
+            np.save(partial, np.concatenate(labels).astype(np.int16))
     return np.load(path)
 
 
 def _layer_features(model: torch.nn.Module, layer: int) -> Any:
-    import torch
-
     def describe(samples: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             source = torch.from_numpy(samples)[None]
@@ -300,8 +262,6 @@ def draw_batch(
     Returns:
         float32 (batch, samples), int64 (batch, frames), bool (batch, frames).
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     frames = frame_count(int(settings.crop_seconds * SAMPLE_RATE))
     split = len(speech) - settings.held_out * settings.utterances
@@ -320,6 +280,19 @@ def draw_batch(
     return np.stack(sources), np.stack(labels).astype(np.int64), mask
 
 
+def _spans(rng: np.random.Generator, frames: int, settings: Settings) -> np.ndarray:
+    """Frames to mask: spans with holes, as many in every row (fairseq's model wants that)."""
+    covered = round(settings.mask_share * frames)
+    row = np.zeros(frames, dtype=bool)
+    while row.sum() < covered:
+        first = int(rng.integers(1 - settings.mask_length, frames))
+        row[max(0, first) : first + settings.mask_length] = True
+    masked = np.flatnonzero(row)
+    keep = round((1 - settings.mask_dropout) * covered)
+    row[rng.choice(masked, size=len(masked) - keep, replace=False)] = False
+    return row
+
+
 def pretrain(
     settings: Settings,
     work: Path,
@@ -329,7 +302,7 @@ def pretrain(
     save_every: int = 500,
     stop: int | None = None,
 ) -> None:
-    """Make the tiny model, from speech to file; run again after a kill, it goes on.
+    """Make the tiny model, from speech to file; rerun it to resume after a kill.
 
     Args:
         settings: all that the result depends on.
@@ -338,102 +311,78 @@ def pretrain(
         speech: what to train on; None makes synthetic speech of the settings' speakers.
         save_every: updates between saves.
         stop: end after so many updates of all rounds, with the learning rate that a whole run has
-            there; None: after the last. Without it, or with a later one, the run goes on.
+            there; None: after the last. Without it, or with a later one, the run resumes.
 
     Raises:
-        UserError: espeak-ng is not installed; `work` is of other settings; or `stop` is no update
+        UserError: espeak-ng is not installed; `work` has other settings; or `stop` is no update
             of the run, or one that the state in `work` is past.
     """
-    import numpy as np
-    import torch
-
     last = sum(this.updates for this in settings.rounds)
     stop = last if stop is None else stop
     if not 1 <= stop <= last:
         raise UserError(f"--updates is {stop}, expected 1 to {last}")
     _check_work(settings, work)
-    state = _load_state(work / "state.pt")
-    at = _updates_of(settings, state)
+    path = work / "training.pt"
+    state = torch.load(path, weights_only=True) if path.exists() else {"update": 0}
+    at = state["update"]
     if at > stop:
         raise UserError(f"{work} is at update {at}, past --updates {stop}; give another --work")
     torch.manual_seed(settings.seed)
     model = build_model(settings)
-    if state and at == stop:
+    width = architecture(settings)["encoder_embed_dim"]
+    heads = [torch.nn.Linear(width, this.clusters) for this in settings.rounds]
+    if at:
         model.load_state_dict(state["model"])
+    if at == stop:
         save_checkpoint(model, settings, out, at)
         return
-    if speech is None:
-        speech = make_speech(settings, work)
-    counts = [frame_count(int(n)) for n in np.diff(speech.offsets)]
-    starts = np.cumsum([0, *counts])
+    speech = speech or make_speech(settings, work)
+    starts = np.cumsum([0, *(frame_count(int(n)) for n in np.diff(speech.offsets))])
     logger.info("%.1f hours of speech", speech.offsets[-1] / SAMPLE_RATE / 3600)
-    done = 0
-    for number, this in enumerate(settings.rounds):
-        if state and state["round"] > number:
-            # Drawn as in a run without a stop, so that later heads start alike.
-            torch.nn.Linear(architecture(settings)["encoder_embed_dim"], this.clusters)
-            done += this.updates
+    end = 0
+    for number, (this, head) in enumerate(zip(settings.rounds, heads)):
+        begin, end = end, end + this.updates
+        if not begin <= at < end or at == stop:
             continue
-        if done >= stop:
-            break
-        if state and state["round"] == number:
-            model.load_state_dict(state["model"])
         targets = make_targets(settings, number, speech, model, work)
         logger.info("round %d: %d clusters", number + 1, this.clusters)
-        head = torch.nn.Linear(architecture(settings)["encoder_embed_dim"], this.clusters)
         optimizer = _optimizer(model, head, settings.weight_decay)
-        begin = 0
-        if state and state["round"] == number and state["head"] is not None:
+        if at > begin:
             head.load_state_dict(state["head"])
             optimizer.load_state_dict(state["optimizer"])
-            begin = state["update"]
+
+        def losses_of(seed: list[int], held_out: bool = False) -> tuple[torch.Tensor, float]:
+            batch = draw_batch(settings, speech, targets, starts, seed, held_out=held_out)  # noqa: B023
+            return _losses(model, head, *map(torch.from_numpy, batch), settings)  # noqa: B023
+
         model.train()
-        since = time.monotonic()
-        recent: list[tuple[float, float]] = []
-        end = min(this.updates, stop - done)
-        for update in range(begin, end):
-            _set_lr(optimizer, this, update)
-            source, labels, mask = draw_batch(
-                settings, speech, targets, starts, [settings.seed, number, update]
-            )
-            loss, accuracy = _losses(
-                model, head, *map(torch.from_numpy, (source, labels, mask)), settings
-            )
+        recent: list[float] = []
+        while at < min(end, stop):
+            _set_lr(optimizer, this, at - begin)
+            loss, accuracy = losses_of([settings.seed, number, at - begin])
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], 1.0)
             optimizer.step()
-            recent.append((loss.item(), accuracy))
-            if len(recent) == 50:
-                mean_loss, mean_accuracy = (sum(values) / 50 for values in zip(*recent))
-                recent.clear()
-                logger.info(
-                    "round %d update %d loss %.3f masked accuracy %.3f, %.2f s an update",
-                    number + 1,
-                    update + 1,
-                    mean_loss,
-                    mean_accuracy,
-                    (time.monotonic() - since) / (update + 1 - begin),
-                )
-            if (update + 1) % save_every == 0:
+            at += 1
+            recent.append(accuracy)
+            if at in (end, stop) or (at - begin) % save_every == 0:
                 held = [settings.seed, number, this.updates]
-                logger.info(
-                    "held-out speakers: masked accuracy %.3f",
-                    _held_out_accuracy(model, head, settings, speech, targets, starts, held),
-                )
-                _save_state(work / "state.pt", number, update + 1, model, head, optimizer)
-                save_checkpoint(model, settings, out, done + update + 1)
-        done += end
-        if end == this.updates:
-            _save_state(work / "state.pt", number + 1, 0, model, None, None)
-        else:
-            _save_state(work / "state.pt", number, end, model, head, optimizer)
-        save_checkpoint(model, settings, out, done)
-        state = None
+                model.eval()
+                with torch.no_grad():
+                    others = [losses_of([*held, i], held_out=True)[1] for i in range(4)]
+                model.train()
+                shares = np.mean(recent), np.mean(others)
+                logger.info("update %d: masked accuracy %.3f, held-out speakers %.3f", at, *shares)
+                recent.clear()
+                states = {"head": head.state_dict(), "optimizer": optimizer.state_dict()}
+                with replacing(path) as partial:
+                    torch.save({"update": at, "model": model.state_dict(), **states}, partial)
+                save_checkpoint(model, settings, out, at)
 
 
 def _check_work(settings: Settings, work: Path) -> None:
-    """Note the settings in the work folder; refuse one of others, whose files would be taken."""
+    """Note the settings in the work folder; refuse a folder of other settings."""
     note = work / "settings.json"
     wanted = json.loads(json.dumps(asdict(settings)))
     if not note.is_file():
@@ -447,53 +396,7 @@ def _check_work(settings: Settings, work: Path) -> None:
             )
 
 
-def _spans(rng: np.random.Generator, frames: int, settings: Settings) -> np.ndarray:
-    """Frames to mask: spans with holes, as many in every row (fairseq's model wants that)."""
-    import numpy as np
-
-    covered = round(settings.mask_share * frames)
-    row = np.zeros(frames, dtype=bool)
-    while row.sum() < covered:
-        first = int(rng.integers(1 - settings.mask_length, frames))
-        row[max(0, first) : first + settings.mask_length] = True
-    masked = np.flatnonzero(row)
-    keep = round((1 - settings.mask_dropout) * covered)
-    row[rng.choice(masked, size=len(masked) - keep, replace=False)] = False
-    return row
-
-
-def _held_out_accuracy(
-    model: torch.nn.Module,
-    head: torch.nn.Module,
-    settings: Settings,
-    speech: Speech,
-    targets: np.ndarray,
-    starts: np.ndarray,
-    seed: list[int],
-) -> float:
-    import torch
-
-    model.eval()
-    with torch.no_grad():
-        accuracies = [
-            _losses(
-                model,
-                head,
-                *map(
-                    torch.from_numpy,
-                    draw_batch(settings, speech, targets, starts, [*seed, i], held_out=True),
-                ),
-                settings,
-            )[1]
-            for i in range(4)
-        ]
-    model.train()
-    return sum(accuracies) / len(accuracies)
-
-
 def _optimizer(model: torch.nn.Module, head: torch.nn.Module, weight_decay: float) -> Any:
-    import torch
-
     decayed = [p for p in model.parameters() if p.dim() > 1] + [head.weight]
     plain = [p for p in model.parameters() if p.dim() <= 1] + [head.bias]
     return torch.optim.AdamW(
@@ -532,32 +435,3 @@ def _losses(
     if settings.unmasked_weight > 0:
         loss = loss + settings.unmasked_weight * cross_entropy(logits[~mask], labels[~mask])
     return loss, (masked.argmax(-1) == wanted).float().mean().item()
-
-
-def _updates_of(settings: Settings, state: dict[str, Any] | None) -> int:
-    """How many updates of all rounds a saved state has behind it."""
-    if state is None:
-        return 0
-    rounds = settings.rounds[: state["round"]]
-    return sum(this.updates for this in rounds) + int(state["update"])
-
-
-def _load_state(path: Path) -> dict[str, Any] | None:
-    import torch
-
-    return torch.load(path, weights_only=True) if path.exists() else None
-
-
-def _save_state(
-    path: Path, number: int, update: int, model: torch.nn.Module, head: Any, optimizer: Any
-) -> None:
-    import torch
-
-    state = {
-        "round": number,
-        "update": update,
-        "model": model.state_dict(),
-        "head": None if head is None else head.state_dict(),
-        "optimizer": None if optimizer is None else optimizer.state_dict(),
-    }
-    write_atomically(path, lambda partial: torch.save(state, partial))

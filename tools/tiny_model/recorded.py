@@ -36,5 +36,4 @@ def recorded_speech(folders: Sequence[Path], seed: int) -> Speech:
         if rate != SAMPLE_RATE or samples.ndim != 1:
             raise UserError(f"{path} is not {SAMPLE_RATE} Hz mono; convert it first")
         pieces.append(samples)
-    offsets = np.cumsum([0] + [len(piece) for piece in pieces])
-    return Speech(np.concatenate(pieces), offsets)
+    return Speech.joined(pieces)

@@ -1,16 +1,17 @@
-// What every kernel file begins with.
+// Included by every kernel file.
 //
-// A kernel file is compiled once for each instruction set (PARP_LEVEL is its name, PARP_AVX2 and
-// PARP_AVX512 say what may be used). KERNEL(name) gives a function the C name `name_<level>`, and
-// library.py takes the one that fits the processor.
+// A kernel file is compiled once for each level (PARP_LEVEL is its name; PARP_AVX2 and PARP_AVX512
+// say which instructions it may use). KERNEL(name) gives a function the C name `name_<level>`;
+// native.py calls the one for this processor.
 //
-// All else in a kernel file belongs into an unnamed namespace, and templates of the standard library
-// stay out: the linker would keep one copy of an inline function for all levels, perhaps one made
-// for a processor that this one is not.
+// Put all else in an unnamed namespace, and call no function templates of the standard library: the
+// linker would keep one copy of an inline function for all levels, perhaps one with instructions
+// that this processor lacks.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #define PARP_JOIN2(name, level) name##_##level
 #define PARP_JOIN(name, level) PARP_JOIN2(name, level)

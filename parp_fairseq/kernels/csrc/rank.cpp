@@ -34,47 +34,32 @@ struct Collected {
 };
 
 template <class Word>
-void scan_piece(const Word* words, int64_t start, int64_t stop, int64_t offset, Word low, Word high,
-                Word infinity, Found& found, int64_t* below, int64_t* inside, int64_t* bad) {
+void scan_tile(Word* words, const Tile& t, int64_t offset, Word low, Word high, Word infinity,
+               Found& found, int64_t* below, int64_t* inside, int64_t* bad) {
   const Word bounds[3] = {low, high, infinity};
   Collected<Word> collected;
   int64_t not_below = 0, within = 0;
   uint64_t infinite = 0;
-  for (int64_t i = start; i < stop; i += kGroup) {
+  in_groups(words, t.start, t.stop, false, [&](const Word* group, int64_t first, int64_t entries) {
     uint64_t is[3];
-    if (stop - i >= kGroup) {
-      at_least(words + i, bounds, is);
-    } else {
-      Word rest[kGroup] = {};
-      std::memcpy(rest, words + i, (stop - i) * sizeof(Word));
-      at_least(rest, bounds, is);
-      for (uint64_t& bits : is) bits &= first_bits(stop - i);
-    }
+    at_least(group, bounds, is);
+    for (uint64_t& bits : is) bits &= first_bits(entries);
     uint64_t near = is[0] & ~is[1];
     not_below += __builtin_popcountll(is[0]);
     infinite |= is[2];
-    if (!near) continue;
+    if (!near) return;
     within += __builtin_popcountll(near);
     for (; near; near &= near - 1) {
-      const int64_t at = i + __builtin_ctzll(near);
-      collected.words[collected.used] = static_cast<Word>(words[at] & kMagnitude<Word>);
-      collected.positions[collected.used++] = offset + at;
+      const int64_t at = __builtin_ctzll(near);
+      collected.words[collected.used] = static_cast<Word>(group[at] & kMagnitude<Word>);
+      collected.positions[collected.used++] = offset + first + at;
     }
     if (collected.used >= Collected<Word>::kRoom) collected.hand_over(found);
-  }
+  });
   collected.hand_over(found);
-  add(below, stop - start - not_below);
+  add(below, t.stop - t.start - not_below);
   add(inside, within);
   if (infinite) __atomic_store_n(bad, 1, __ATOMIC_RELAXED);
-}
-
-template <class Word>
-void count_piece(const Word* words, int64_t start, int64_t stop, int64_t shift, int64_t prefix,
-                 int64_t* counts) {
-  for (int64_t i = start; i < stop; ++i) {
-    const int64_t word = words[i] & kMagnitude<Word>;
-    if (word >> shift >> 16 == prefix) ++counts[word >> shift & 0xffff];
-  }
 }
 
 }  // namespace
@@ -84,24 +69,20 @@ void count_piece(const Word* words, int64_t start, int64_t stop, int64_t shift, 
 // where one is at least `infinity`. What lies inside is collected, in any order, with its positions
 // counted over all arrays, as far as `capacity` goes.
 // Returns how many lie inside.
-KERNEL(scan)(const void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t count,
-             int64_t tile, int64_t width, int64_t low, int64_t high, int64_t infinity,
+KERNEL(scan)(void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t number,
+             int64_t size, int64_t width, int64_t low, int64_t high, int64_t infinity,
              int64_t capacity, void* words, int64_t* positions, int64_t* below, int64_t* inside,
              int64_t* bad, int64_t threads) {
-  const Pieces pieces{starts, tiles, count, tile};
+  const Tiles all{arrays, starts, tiles, number, size};
   Found found{capacity, words, positions, 0};
-  parallel(pieces.count(), threads, [&](int64_t index) {
-    const Piece p = pieces.at(index);
-    const int64_t a = p.array;
-    const auto scan = [&](auto word) {
-      using Word = decltype(word);
-      scan_piece(static_cast<const Word*>(arrays[a]), p.start, p.stop, starts[a],
-                 static_cast<Word>(low), static_cast<Word>(high), static_cast<Word>(infinity),
-                 found, &below[a], &inside[a], &bad[a]);
-    };
-    if (width == 2) scan(int16_t{});
-    if (width == 4) scan(int32_t{});
-    if (width == 8) scan(int64_t{});
+  parallel(all.count(), threads, [&](int64_t index) {
+    const Tile t = all.at(index);
+    const int64_t a = t.array;
+    as_words(arrays[a], width, [&](auto* own) {
+      using Word = std::remove_pointer_t<decltype(own)>;
+      scan_tile(own, t, starts[a], static_cast<Word>(low), static_cast<Word>(high),
+                static_cast<Word>(infinity), found, &below[a], &inside[a], &bad[a]);
+    });
   });
   return found.used;
 }
@@ -109,25 +90,25 @@ KERNEL(scan)(const void* const* arrays, const int64_t* starts, const int64_t* ti
 // Of the magnitudes whose bits from `shift` + 16 on are `prefix`, adds to each of 65,536 counts how
 // many have this number in the 16 bits from `shift` on.
 // Returns 0, or 1 where memory ran out.
-KERNEL(digits)(const void* const* arrays, const int64_t* starts, const int64_t* tiles,
-               int64_t count, int64_t tile, int64_t width, int64_t shift, int64_t prefix,
-               int64_t* counts, int64_t threads) {
-  const Pieces pieces{starts, tiles, count, tile};
+KERNEL(digits)(void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t number,
+               int64_t size, int64_t width, int64_t shift, int64_t prefix, int64_t* counts,
+               int64_t threads) {
+  const Tiles all{arrays, starts, tiles, number, size};
   int64_t next = 0, failed = 0;
   parallel(threads, threads, [&](int64_t) {
     int64_t* own = static_cast<int64_t*>(calloc(1 << 16, sizeof(int64_t)));
     if (!own) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     for (;;) {
       const int64_t index = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-      if (index >= pieces.count()) break;
-      const Piece p = pieces.at(index);
-      const void* array = arrays[p.array];
-      if (width == 2)
-        count_piece(static_cast<const int16_t*>(array), p.start, p.stop, shift, prefix, own);
-      if (width == 4)
-        count_piece(static_cast<const int32_t*>(array), p.start, p.stop, shift, prefix, own);
-      if (width == 8)
-        count_piece(static_cast<const int64_t*>(array), p.start, p.stop, shift, prefix, own);
+      if (index >= all.count()) break;
+      const Tile t = all.at(index);
+      as_words(arrays[t.array], width, [&](auto* words) {
+        using Word = std::remove_pointer_t<decltype(words)>;
+        for (int64_t i = t.start; i < t.stop; ++i) {
+          const int64_t word = words[i] & kMagnitude<Word>;
+          if (word >> shift >> 16 == prefix) ++own[word >> shift & 0xffff];
+        }
+      });
     }
     for (int64_t i = 0; i < 1 << 16; ++i)
       if (own[i]) add(&counts[i], own[i]);

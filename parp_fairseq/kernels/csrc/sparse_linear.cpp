@@ -1,9 +1,11 @@
-// A linear layer whose weight is mostly zeros: y = x Wᵀ + b over the kept weights alone.
+// A linear layer whose weight is mostly zeros: y = x Wᵀ + b from the kept weights only.
 //
 // Frames are taken kWidth * kVectors at a time, transposed ("packed"): all frames' values of one
-// input stand side by side. Then each kept weight is one number, broadcast, times a few vectors. The
+// input are side by side. Then each kept weight is one number, broadcast, times a few vectors. The
 // inputs are cut into blocks that stay in the first cache; a row's sums wait in its packed output
 // from one block to the next.
+
+#include <utility>
 
 #include "kernel.h"
 
@@ -38,18 +40,9 @@ inline Vector load(const float* from) {
 
 inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 
-template <int... kIndices>
-struct Indices {};
-template <int kCount, int... kIndices>
-struct UpTo : UpTo<kCount - 1, kCount - 1, kIndices...> {};
-template <int... kIndices>
-struct UpTo<0, kIndices...> {
-  using Type = Indices<kIndices...>;
-};
-
 // Two lines with every second run of kRun entries exchanged; kUpper tells which of the two.
 template <int kRun, bool kUpper, int... kIndices>
-inline Vector exchanged(Vector a, Vector b, Indices<kIndices...>) {
+inline Vector exchanged(Vector a, Vector b, std::integer_sequence<int, kIndices...>) {
 #define PARP_FROM(i)                                        \
   (((i) / kRun % 2 ? kWidth + (i) - (kUpper ? 0 : kRun)     \
                    : (i) + (kUpper ? kRun : 0)))
@@ -66,7 +59,7 @@ inline Vector exchanged(Vector a, Vector b, Indices<kIndices...>) {
 template <int kRun>
 inline void transpose_square(Vector* lines) {
   if constexpr (kRun > 0) {
-    constexpr auto all = typename UpTo<kWidth>::Type{};
+    constexpr auto all = std::make_integer_sequence<int, kWidth>{};
     for (int i = 0; i < kWidth; ++i) {
       if (i & kRun) continue;
       const Vector a = lines[i], b = lines[i + kRun];
@@ -165,6 +158,16 @@ inline Vector erf_of(Vector x) {
   return x > kOne ? one : x < -kOne ? -one : inner;
 }
 
+// Calls work(b, row, from, size) for each row of each block of inputs, which begins at `from`.
+template <class Work>
+void for_blocks(const float* weight, int64_t rows, int64_t inputs, int64_t block, int64_t threads,
+                Work work) {
+  parallel(rows, threads, [&](int64_t row) {
+    for (int64_t b = 0; b * block < inputs; ++b)
+      work(b, row, weight + row * inputs + b * block, smaller(block, inputs - b * block));
+  });
+}
+
 enum Activation : int64_t { kNone = 0, kRelu = 1, kGelu = 2 };
 
 void activate(int64_t activation, float* values, int64_t count) {
@@ -181,33 +184,27 @@ void activate(int64_t activation, float* values, int64_t count) {
 // counts[b * rows + row].
 KERNEL(sparse_count)(const float* weight, int64_t rows, int64_t inputs, int64_t block,
                      int64_t* counts, int64_t threads) {
-  parallel(rows, threads, [&](int64_t row) {
-    for (int64_t b = 0; b * block < inputs; ++b) {
-      const float* const from = weight + row * inputs + b * block;
-      const int64_t size = smaller(block, inputs - b * block);
-      int32_t count = 0;
-      for (int64_t i = 0; i < size; ++i) count += from[i] != 0.0f;
-      counts[b * rows + row] = count;
-    }
-  });
+  for_blocks(weight, rows, inputs, block, threads,
+             [&](int64_t b, int64_t row, const float* from, int64_t size) {
+               int32_t count = 0;
+               for (int64_t i = 0; i < size; ++i) count += from[i] != 0.0f;
+               counts[b * rows + row] = count;
+             });
   return 0;
 }
 
 // Puts the entries that are not zero where `starts` says (see Matrix).
 KERNEL(sparse_keep)(const float* weight, int64_t rows, int64_t inputs, int64_t block,
                     const int32_t* starts, uint16_t* columns, float* values, int64_t threads) {
-  parallel(rows, threads, [&](int64_t row) {
-    for (int64_t b = 0; b * block < inputs; ++b) {
-      const float* const from = weight + row * inputs + b * block;
-      const int64_t size = smaller(block, inputs - b * block);
-      int64_t to = starts[b * (rows + 1) + row];
-      for (int64_t i = 0; i < size; ++i) {
-        if (from[i] == 0.0f) continue;
-        columns[to] = static_cast<uint16_t>(i);
-        values[to++] = from[i];
-      }
-    }
-  });
+  for_blocks(weight, rows, inputs, block, threads,
+             [&](int64_t b, int64_t row, const float* from, int64_t size) {
+               int64_t to = starts[b * (rows + 1) + row];
+               for (int64_t i = 0; i < size; ++i) {
+                 if (from[i] == 0.0f) continue;
+                 columns[to] = static_cast<uint16_t>(i);
+                 values[to++] = from[i];
+               }
+             });
   return 0;
 }
 

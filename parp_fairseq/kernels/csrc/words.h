@@ -29,94 +29,56 @@ inline uint64_t swapped(uint64_t bits) {
 
 // ---- bit i of found[k]: whether the magnitude of words[i] is at least bounds[k]; i < 64
 
+#if defined(PARP_AVX512) || defined(PARP_AVX2)
+
+// For each width: one number in all lanes, and a bit for each lane that is at least a bound.
 #if defined(PARP_AVX512)
-
-template <int N>
-inline void at_least(const int16_t* words, const int16_t (&bounds)[N], uint64_t (&found)[N]) {
-  for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 2; ++i) {
-    const __m512i some = _mm512_and_si512(_mm512_loadu_si512(words + 32 * i),
-                                          _mm512_set1_epi16(kMagnitude<int16_t>));
-    for (int k = 0; k < N; ++k)
-      found[k] |= uint64_t{_mm512_cmpge_epi16_mask(some, _mm512_set1_epi16(bounds[k]))} << 32 * i;
-  }
+constexpr int kVectorBytes = 64;
+using Bits = __m512i;
+inline Bits load(const void* from) { return _mm512_loadu_si512(from); }
+inline Bits both(Bits a, Bits b) { return _mm512_and_si512(a, b); }
+inline Bits all(int16_t word) { return _mm512_set1_epi16(word); }
+inline Bits all(int32_t word) { return _mm512_set1_epi32(word); }
+inline Bits all(int64_t word) { return _mm512_set1_epi64(word); }
+inline uint64_t reach(Bits a, int16_t bound) { return _mm512_cmpge_epi16_mask(a, all(bound)); }
+inline uint64_t reach(Bits a, int32_t bound) { return _mm512_cmpge_epi32_mask(a, all(bound)); }
+inline uint64_t reach(Bits a, int64_t bound) { return _mm512_cmpge_epi64_mask(a, all(bound)); }
+#else
+constexpr int kVectorBytes = 32;
+using Bits = __m256i;
+inline Bits load(const void* from) { return _mm256_loadu_si256(static_cast<const Bits*>(from)); }
+inline Bits both(Bits a, Bits b) { return _mm256_and_si256(a, b); }
+inline Bits all(int16_t word) { return _mm256_set1_epi16(word); }
+inline Bits all(int32_t word) { return _mm256_set1_epi32(word); }
+inline Bits all(int64_t word) { return _mm256_set1_epi64x(word); }
+inline uint64_t reach(Bits a, int16_t bound) {
+  const Bits is = _mm256_cmpgt_epi16(a, all(static_cast<int16_t>(bound - 1)));
+  const __m128i low = _mm256_castsi256_si128(is), high = _mm256_extracti128_si256(is, 1);
+  return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high)));
 }
-
-template <int N>
-inline void at_least(const int32_t* words, const int32_t (&bounds)[N], uint64_t (&found)[N]) {
-  for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 4; ++i) {
-    const __m512i some = _mm512_and_si512(_mm512_loadu_si512(words + 16 * i),
-                                          _mm512_set1_epi32(kMagnitude<int32_t>));
-    for (int k = 0; k < N; ++k)
-      found[k] |= uint64_t{_mm512_cmpge_epi32_mask(some, _mm512_set1_epi32(bounds[k]))} << 16 * i;
-  }
+inline uint64_t reach(Bits a, int32_t bound) {
+  const Bits is = _mm256_cmpgt_epi32(a, all(bound - 1));
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(is)));
 }
-
-template <int N>
-inline void at_least(const int64_t* words, const int64_t (&bounds)[N], uint64_t (&found)[N]) {
-  for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 8; ++i) {
-    const __m512i some = _mm512_and_si512(_mm512_loadu_si512(words + 8 * i),
-                                          _mm512_set1_epi64(kMagnitude<int64_t>));
-    for (int k = 0; k < N; ++k)
-      found[k] |= uint64_t{_mm512_cmpge_epi64_mask(some, _mm512_set1_epi64(bounds[k]))} << 8 * i;
-  }
+inline uint64_t reach(Bits a, int64_t bound) {
+  const Bits is = _mm256_cmpgt_epi64(a, all(bound - 1));
+  return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(is)));
 }
+#endif
 
-#elif defined(PARP_AVX2)
-
-inline __m256i load(const void* from) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(from));
-}
-
-template <int N>
-inline void at_least(const int16_t* words, const int16_t (&bounds)[N], uint64_t (&found)[N]) {
-  const __m256i magnitude = _mm256_set1_epi16(kMagnitude<int16_t>);
+template <class Word, int N>
+inline void at_least(const Word* words, const Word (&bounds)[N], uint64_t (&found)[N]) {
+  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Word));
   for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 2; ++i) {
-    const __m256i a = _mm256_and_si256(load(words + 32 * i), magnitude);
-    const __m256i b = _mm256_and_si256(load(words + 32 * i + 16), magnitude);
-    for (int k = 0; k < N; ++k) {
-      const __m256i bound = _mm256_set1_epi16(static_cast<int16_t>(bounds[k] - 1));
-      // Packing works within halves, so the quarters have to be put in order again.
-      const __m256i bytes = _mm256_permute4x64_epi64(
-          _mm256_packs_epi16(_mm256_cmpgt_epi16(a, bound), _mm256_cmpgt_epi16(b, bound)), 0xd8);
-      found[k] |= uint64_t{static_cast<uint32_t>(_mm256_movemask_epi8(bytes))} << 32 * i;
-    }
-  }
-}
-
-template <int N>
-inline void at_least(const int32_t* words, const int32_t (&bounds)[N], uint64_t (&found)[N]) {
-  for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 8; ++i) {
-    const __m256i some =
-        _mm256_and_si256(load(words + 8 * i), _mm256_set1_epi32(kMagnitude<int32_t>));
-    for (int k = 0; k < N; ++k) {
-      const __m256i is = _mm256_cmpgt_epi32(some, _mm256_set1_epi32(bounds[k] - 1));
-      const uint64_t bits = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(is)));
-      found[k] |= bits << 8 * i;
-    }
-  }
-}
-
-template <int N>
-inline void at_least(const int64_t* words, const int64_t (&bounds)[N], uint64_t (&found)[N]) {
-  for (int k = 0; k < N; ++k) found[k] = 0;
-  for (int i = 0; i < 16; ++i) {
-    const __m256i some =
-        _mm256_and_si256(load(words + 4 * i), _mm256_set1_epi64x(kMagnitude<int64_t>));
-    for (int k = 0; k < N; ++k) {
-      const __m256i is = _mm256_cmpgt_epi64(some, _mm256_set1_epi64x(bounds[k] - 1));
-      const uint64_t bits = static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(is)));
-      found[k] |= bits << 4 * i;
-    }
+  for (int i = 0; i < kGroup; i += kLanes) {
+    const Bits some = both(load(words + i), all(kMagnitude<Word>));
+    for (int k = 0; k < N; ++k) found[k] |= reach(some, bounds[k]) << i;
   }
 }
 
 #else
 
+constexpr int kVectorBytes = 16;
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes become bits lowest first");
 
 template <class Word, int N>
@@ -140,14 +102,6 @@ inline void at_least(const Word* words, const Word (&bounds)[N], uint64_t (&foun
 
 // ---- zero what is not kept
 
-#if defined(PARP_AVX512)
-constexpr int kVectorBytes = 64;
-#elif defined(PARP_AVX2)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;
-#endif
-
 // Sets words[i] to zero where bit i of `keep` is not set; i < 64.
 template <class Word>
 inline void keep_only(Word* words, uint64_t keep) {
@@ -166,33 +120,56 @@ inline void keep_only(Word* words, uint64_t keep) {
   }
 }
 
-// ---- several arrays in pieces
+// ---- several arrays in tiles
 
-struct Piece {
+inline void add(int64_t* to, int64_t value) { __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+
+struct Tile {
   int64_t array, start, stop;
 };
 
-// Arrays of starts[a + 1] - starts[a] entries, in tiles of `tile` entries (a multiple of 64): array
-// a has the tiles from tiles[a] up to tiles[a + 1].
-struct Pieces {
+// Arrays of starts[a + 1] - starts[a] entries, cut into tiles of `size` entries (a multiple of 64):
+// array a has the tiles from tiles[a] up to tiles[a + 1].
+struct Tiles {
+  void* const* arrays;
   const int64_t* starts;
   const int64_t* tiles;
-  int64_t arrays;
-  int64_t tile;
+  int64_t number;
+  int64_t size;
 
-  int64_t count() const { return tiles[arrays]; }
+  int64_t count() const { return tiles[number]; }
 
-  Piece at(int64_t index) const {
-    int64_t low = 0, high = arrays;
+  Tile at(int64_t index) const {
+    int64_t low = 0, high = number;
     while (high - low > 1) {
       const int64_t middle = (low + high) / 2;
       (tiles[middle] <= index ? low : high) = middle;
     }
-    const int64_t size = starts[low + 1] - starts[low], start = (index - tiles[low]) * tile;
-    return {low, start, size - start < tile ? size : start + tile};
+    const int64_t entries = starts[low + 1] - starts[low], start = (index - tiles[low]) * size;
+    return {low, start, entries - start < size ? entries : start + size};
   }
 };
 
-inline void add(int64_t* to, int64_t value) { __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+// Calls work with an array as words of `width` bytes.
+template <class Work>
+inline void as_words(void* array, int64_t width, Work work) {
+  if (width == 2) work(static_cast<int16_t*>(array));
+  if (width == 4) work(static_cast<int32_t*>(array));
+  if (width == 8) work(static_cast<int64_t*>(array));
+}
+
+// Calls work(words, first, entries) for every 64 words from `start` to `stop`, of which the last may
+// be fewer: those are a copy with zeros behind them, which goes back where `writes` is set.
+template <class Word, class Work>
+inline void in_groups(Word* words, int64_t start, int64_t stop, bool writes, Work work) {
+  int64_t i = start;
+  for (; i + kGroup <= stop; i += kGroup) work(words + i, i, kGroup);
+  if (i == stop) return;
+  Word rest[kGroup] = {};
+  const auto bytes = static_cast<size_t>(stop - i) * sizeof(Word);
+  std::memcpy(rest, words + i, bytes);
+  work(rest, i, stop - i);
+  if (writes) std::memcpy(words + i, rest, bytes);
+}
 
 }  // namespace

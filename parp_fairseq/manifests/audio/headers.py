@@ -1,28 +1,39 @@
-"""Reading audio headers, many at a time."""
+"""Audio files: how long they are, by their headers or decoded, and what is wrong with them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.machine import cores
+from parp_fairseq.manifests.audio.mp3 import mp3_frames
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SAMPLE_RATE = 16_000
 """Samples a second of everything wav2vec 2.0 was trained on."""
 
-# Files a thread takes at a time: a header is read faster than a task is handed over.
-_CHUNK = 64
+TOLERANCE = 0.05
+"""By how much a healthy file may be shorter than its header says: recorders leave headers that
+count a buffer too many, and encoders delay and pad."""
 
-# What may follow STREAMINFO here: padding, application, seek table, comment.
-_FLAC_BLOCKS = (1, 2, 3, 4)
-
-# Formats whose samples may be no numbers.
+_BLOCK_SECONDS = 10
+LOUDEST = 100.0
+"""Samples beyond it are integers written as floats; healthy sound hardly leaves [-1, 1]."""
+# libsndfile gives 2**63 - 1 for an unknown length.
+_MOST_FRAMES = 2**62
 _FLOATING = ("FLOAT", "DOUBLE")
 
 # Sizes of chunks in libsndfile's log.
@@ -33,195 +44,175 @@ _UNKNOWN_SIZE = 0x7FFF0000
 # Of Ogg: a last page without the mark of an end, or half a page.
 _NO_LAST_PAGE = re.compile("end-of-stream|after the last page", re.I)
 
-TOLERANCE = 0.05
-"""By how much a healthy file may be shorter than its header says: recorders leave headers that
-count a buffer too many, and encoders delay and pad."""
+# What browsers and phones record, by its first bytes.
+_OTHER_FORMATS = ((0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (4, b"ftyp", "MP4 or M4A"))
 
 
 class AudioError(UserError):
-    """An audio file that fairseq cannot use; `problem` says why in two or three words."""
+    """An audio file that cannot be used; `problem` says why in two or three words."""
 
     def __init__(self, problem: str, message: str) -> None:
         self.problem = problem
         super().__init__(message)
 
 
-def read_header(
-    path: PathLike, *, sample_rate: int = SAMPLE_RATE, short: list[str] | None = None
-) -> int:
-    """Number of samples of a mono file at `sample_rate`. Raises AudioError otherwise.
-
-    A file that ends early, but within `TOLERANCE`, is added to `short`.
-    """
-    rate, channels, frames = _flac_header(path) or _header(path, short)
-    if rate != sample_rate:
-        raise AudioError(
-            "other sample rate",
-            f"{path} has {rate} samples a second, expected {sample_rate}; resample it",
-        )
-    if channels != 1:
-        raise AudioError(
-            "not mono", f"{path} has {channels} channels, expected 1; mix it down to mono"
-        )
-    if frames <= 0:
-        raise AudioError(
-            "no sound", f"{path} holds no sound; remove it together with its transcript"
-        )
-    return frames
-
-
-class HeaderReader:
-    """`read_header` on threads that stay between calls, with one bar for all calls.
+@dataclass(frozen=True)
+class Header:
+    """What a file's header says.
 
     Attributes:
-        short: files read so far that end a little before their header says, in no order.
+        frames: samples of a channel; `samples` is that at 16 kHz.
+        format: libsndfile's name of it, by the content, whatever the file is called.
+        missing: the share of what the header counts that is not there, `TOLERANCE` at most.
     """
 
-    def __init__(
-        self,
-        total: int,
-        *,
-        jobs: int | None = None,
-        sample_rate: int = SAMPLE_RATE,
-        progress: bool | None = None,
-    ) -> None:
-        """Start the threads.
+    path: str
+    rate: int
+    channels: int
+    frames: int
+    format: str
+    subtype: str
+    missing: float = 0.0
 
-        Args:
-            total: files that all calls together will read.
-            jobs: threads (default: twice the CPUs, 16 at most).
-            sample_rate: what every file must have.
-            progress: a bar on stderr; None means where stderr is a terminal.
-        """
-        from tqdm import tqdm
+    @property
+    def samples(self) -> int:
+        """Length in samples at 16 kHz."""
+        return round(self.frames * SAMPLE_RATE / self.rate)
 
-        if jobs is None:
-            jobs = min(16, 2 * cores())
-        if jobs < 1:
-            raise UserError(f"--jobs is {jobs}, expected 1 or more")
-        show = sys.stderr.isatty() if progress is None else progress
-        self.short: list[str] = []
-        self._sample_rate = sample_rate
-        self._pool = ThreadPoolExecutor(jobs)
-        self._bar = tqdm(total=total, desc="audio headers", unit="file", disable=not show)
-
-    def __enter__(self) -> HeaderReader:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the threads; files not begun are left."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._bar.close()
-
-    def results(self, paths: Sequence[PathLike]) -> Iterator[int | AudioError]:
-        """Number of samples of each file, in their order, or what is wrong with it."""
-        chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-        for results in self._pool.map(self._read, chunks):
-            self._bar.update(len(results))
-            yield from results
-
-    def __call__(self, paths: Sequence[PathLike]) -> list[int]:
-        """Number of samples of each file. Raises the AudioError of the first bad one."""
-        lengths = []
-        for result in self.results(paths):
-            if isinstance(result, AudioError):
-                raise result
-            lengths.append(result)
-        return lengths
-
-    def _read(self, paths: Sequence[PathLike]) -> list[int | AudioError]:
-        results: list[int | AudioError] = []
-        for path in paths:
-            try:
-                results.append(read_header(path, sample_rate=self._sample_rate, short=self.short))
-            except AudioError as error:
-                results.append(error)
-        return results
+    def check_fits(self, sample_rate: int = SAMPLE_RATE) -> None:
+        """Raise AudioError unless fairseq can read the file as it is."""
+        path = self.path
+        if self.rate != sample_rate:
+            told = f"has {self.rate} samples a second, expected {sample_rate}; resample it"
+            raise AudioError("other sample rate", f"{path} {told}")
+        if self.channels != 1:
+            told = f"has {self.channels} channels, expected 1; mix it down to mono"
+            raise AudioError("not mono", f"{path} {told}")
+        if self.frames <= 0:
+            told = "holds no sound; remove it together with its transcript"
+            raise AudioError("no sound", f"{path} {told}")
 
 
-def read_headers(
-    paths: Sequence[PathLike],
-    *,
-    jobs: int | None = None,
-    sample_rate: int = SAMPLE_RATE,
-    progress: bool | None = None,
-) -> list[int]:
-    """`read_header` of many files, in their order; the options are `HeaderReader`'s."""
-    with HeaderReader(len(paths), jobs=jobs, sample_rate=sample_rate, progress=progress) as read:
-        return read(paths)
+@contextlib.contextmanager
+def opened(path: PathLike) -> Iterator[Any]:
+    """A SoundFile, whose format is told by the content, and by the name only where that fails.
 
-
-def _flac_header(path: PathLike) -> tuple[int, int, int] | None:
-    """Rate, channels and samples that a FLAC file begins with; None where it is in doubt.
-
-    soundfile.info takes some 200 microseconds a file, most of it holding Python's lock, so that
-    threads do not help, and mutagen 100; this takes 25. The STREAMINFO block (RFC 9639, section
-    8.2) stands first in the file; what follows is looked at as far as the first frame's sync code.
+    Raises AudioError for a file that is missing, empty, a folder or no audio.
     """
-    try:
-        with open(path, "rb", buffering=0) as handle:
-            head = handle.read(512)
-            if head[:4] != b"fLaC" or head[4:5] not in (b"\0", b"\x80") or head[5:8] != b"\0\0\x22":
-                return None
-            at, last = 42, head[4] >> 7
-            while True:
-                block = head[at : at + 4]
-                if len(block) < 4:
-                    handle.seek(at)
-                    block = handle.read(4)
-                if len(block) < 4:
-                    return None
-                if last:
-                    break
-                if block[0] & 0x7F not in _FLAC_BLOCKS:
-                    return None
-                last, at = block[0] >> 7, at + 4 + int.from_bytes(block[1:], "big")
-    except OSError:
-        return None
-    bits = int.from_bytes(head[18:26], "big")
-    rate, channels, frames = bits >> 44, (bits >> 41 & 7) + 1, bits & (1 << 36) - 1
-    depth = (bits >> 36 & 31) + 1
-    sound = block[0] == 0xFF and block[1] & 0xFE == 0xF8 and depth in (8, 16, 24)
-    return (rate, channels, frames) if sound and rate and frames else None
-
-
-def _header(path: PathLike, short: list[str] | None) -> tuple[int, int, int]:
-    """The same by libsndfile, of any format that it reads."""
     import soundfile
 
     if os.path.isdir(path):
         raise AudioError("a folder", f"{path} is a folder, not an audio file; name a file in it")
     try:
-        info = soundfile.info(os.fspath(path), verbose=True)
-        missing = missing_share(info.extra_info)
-        if missing > TOLERANCE:
-            amount = "its end" if missing == 1 else f"{missing:.0%} of what its header tells of"
-            raise AudioError(
-                "audio ends early", f"{path} is cut off: {amount} is not there; copy it again"
-            )
-        if missing and short is not None:
-            short.append(os.fspath(path))
-        if info.subtype in _FLOATING:
-            _check_finite(path)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        if not Path(path).exists():
-            problem, reason = "missing audio", "no such file"
-        elif Path(path).stat().st_size == 0:
-            problem, reason = "empty file", "it is an empty file"
-        else:
-            problem, reason = "damaged audio", "its header is damaged"
-        raise AudioError(problem, f"{path} cannot be read as audio: {reason}; copy it again") from (
-            error
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise AudioError("missing audio", f"{path}: no such file; check its name") from error
+    except OSError as error:
+        raise AudioError("unreadable", f"{path} cannot be read ({error.strerror})") from error
+    with os.fdopen(descriptor, "rb") as handle:
+        if not os.fstat(descriptor).st_size:
+            raise AudioError("empty file", f"{path} is empty; copy it again")
+        try:
+            try:
+                file = soundfile.SoundFile(descriptor, closefd=False)
+            except soundfile.SoundFileError:
+                # An MP3 file behind unusual tags is known by nothing but its name.
+                file = soundfile.SoundFile(os.fspath(path))
+        except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+            handle.seek(0)
+            start = handle.read(16)
+            problem, reason = "damaged audio", "its header is damaged; copy it again"
+            for at, mark, name in _OTHER_FORMATS:
+                if start[at:].startswith(mark):
+                    problem, reason = "other format", f"it is {name}; convert it to FLAC"
+            raise AudioError(problem, f"{path} is not readable as audio: {reason}") from error
+        with file:
+            yield file
+
+
+def read_header(path: PathLike) -> Header:
+    """Read a file's header, in some 100 to 200 microseconds.
+
+    MP3 files are also followed from frame to frame, because their headers are not to be trusted.
+    Raises AudioError for a file that cannot be read, or does not hold what its header says.
+    """
+    with opened(path) as file:
+        size = (int(file.samplerate), int(file.channels), int(file.frames))
+        missing = missing_share(file.extra_info)
+        header = Header(os.fspath(path), *size, file.format, file.subtype, missing)
+    if header.frames > _MOST_FRAMES:
+        raise AudioError(
+            "unknown length",
+            f"{path} does not say how long it is, as FLAC does not that was written into a pipe; "
+            "write it again into a file",
         )
-    return int(info.samplerate), int(info.channels), int(info.frames)
+    if missing > TOLERANCE:
+        amount = "its end" if missing == 1 else f"{missing:.0%} of what its header tells of"
+        raise AudioError(
+            "audio ends early", f"{path} is cut off: {amount} is not there; copy it again"
+        )
+    if header.format == "MP3":
+        enough, cut = mp3_frames(path)
+        if cut:
+            told = "is cut off: inside a frame, or before its first one says; copy it again"
+            raise AudioError("audio ends early", f"{path} {told}")
+        if header.samples < (1 - TOLERANCE) * enough:
+            raise AudioError(
+                "audio goes on",
+                f"{path} holds {enough / SAMPLE_RATE:.1f} s or more, of which libsndfile reads "
+                f"{header.frames / header.rate:.1f} s: a variable bit rate without a length, or "
+                "files joined; convert it to FLAC",
+            )
+    return header
+
+
+def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[np.ndarray]:
+    """Blocks of (samples, channels) in float32, to the end.
+
+    Raises AudioError for a file that is damaged, ends before the `frames` that its header counts,
+    or holds what is no number or beyond `loudest`.
+    """
+    import numpy as np
+    import soundfile
+
+    there = 0
+    ends_early = "{} is damaged or cut off: {} of {} samples can be decoded; copy it again"
+    with opened(path) as file:
+        # libmpg123 writes its notes to the terminal.
+        quiet = muted if file.format == "MP3" else contextlib.nullcontext
+        while True:
+            try:
+                with quiet():
+                    size = _BLOCK_SECONDS * file.samplerate
+                    block = file.read(size, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+                told = ends_early.format(path, there, frames)
+                raise AudioError("audio ends early", told) from error
+            if not len(block):
+                break
+            if not np.isfinite(block).all():
+                raise AudioError(
+                    "NaN or infinity",
+                    f"{path} holds NaN or infinity; make it again from its source, or remove it",
+                )
+            peak = float(np.abs(block).max())
+            if peak > loudest:
+                raise AudioError(
+                    "other scale",
+                    f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1; make it "
+                    "again from its source",
+                )
+            there += len(block)
+            yield block
+    if there < (1 - TOLERANCE) * frames:
+        raise AudioError("audio ends early", ends_early.format(path, there, frames))
 
 
 def missing_share(log: str) -> float:
     """How much of what a file's header tells of is not there, in [0, 1]; 1 where that is unknown.
 
-    libsndfile takes such a file for a shorter one, and says so in its log alone, which is
-    `soundfile.info(path, verbose=True).extra_info`: WAV, AIFF, W64, RF64, AU and Ogg.
+    libsndfile takes such a file for a shorter one, and says so only in its log, which is
+    `SoundFile.extra_info`: WAV, AIFF, W64, RF64, AU and Ogg.
     """
     if _NO_LAST_PAGE.search(log):
         return 1.0
@@ -233,14 +224,79 @@ def missing_share(log: str) -> float:
     return max(shares)
 
 
-def _check_finite(path: PathLike) -> None:
-    """Raise AudioError for a file of floating-point samples that holds NaN or infinity."""
-    import numpy as np
-    import soundfile
+def count_samples(path: PathLike) -> Header:
+    """As `read_header`, but decodes MP3, whose length is what decodes, and files of floats."""
+    header = read_header(path)
+    if header.format != "MP3" and header.subtype not in _FLOATING:
+        return header
+    return replace(header, frames=sum(len(block) for block in decoded(path, header.frames)))
 
-    for block in soundfile.blocks(os.fspath(path), blocksize=1 << 16, dtype="float64"):
-        if not np.isfinite(block).all():
-            raise AudioError(
-                "NaN or infinity",
-                f"{path} holds NaN or infinity; make it again from its source, or remove it",
-            )
+
+def in_threads(
+    work: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    jobs: int | None = None,
+    title: str = "audio headers",
+    progress: bool | None = None,
+) -> list[R | AudioError]:
+    """`work` of each item, in their order, or the AudioError that it raised.
+
+    `jobs` are threads (default: the CPU's cores; less than 1 raises UserError), which run while
+    libsndfile decodes. `progress` shows a bar on stderr; None means where stderr is a terminal.
+    """
+    from tqdm import tqdm
+
+    jobs = cores() if jobs is None else jobs
+    if jobs < 1:
+        raise UserError(f"--jobs must be at least 1 (got {jobs})")
+
+    def attempt(item: T) -> R | AudioError:
+        try:
+            return work(item)
+        except AudioError as error:
+            return error
+
+    def attempt_all(some: Sequence[T]) -> list[R | AudioError]:
+        return [attempt(item) for item in some]
+
+    # A header is read faster than a task is handed over.
+    size = max(1, min(64, len(items) // (8 * jobs)))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    show = sys.stderr.isatty() if progress is None else progress
+    results: list[R | AudioError] = []
+    with muted() as terminal:
+        pool = ThreadPoolExecutor(jobs)
+        bar = tqdm(total=len(items), desc=title, unit="file", disable=not show, file=terminal)
+        try:
+            for some in pool.map(attempt_all, chunks):
+                results += some
+                bar.update(len(some))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            bar.close()
+    return results
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[TextIO]:
+    """Silence libmpg123, which writes its notes on damaged files to file descriptor 2.
+
+    Yields the stream that still leads to the terminal.
+    """
+    try:
+        through = sys.stderr.fileno() == 2
+    except (OSError, ValueError, AttributeError):
+        through = False
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        kept = os.dup(2)
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        terminal = sys.stderr
+        if through:
+            terminal = stack.enter_context(open(os.dup(kept), "w", encoding="utf-8"))
+        yield terminal

@@ -11,16 +11,20 @@ The archive `common_voices_splits.tar.gz` holds for es, fr, it, ky, nl, ru, sv, 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import lzma
+import re
+import tarfile
 import tempfile
+import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.corpora.archive import unpack
-from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
-from parp_fairseq.manifests.corpora.commonvoice_release import lines_of, plain_name
+from parp_fairseq.manifests.corpora.commonvoice_release import Clip, plain_name
+from parp_fairseq.manifests.summary import LeftOut
+from parp_fairseq.manifests.tsv import stream_lines
 
 # Folders of the published splits that are not named after the release's language.
 _FOLDERS = {"sv-SE": "sv", "zh-TW": "zh"}
@@ -32,31 +36,17 @@ _ENDING = "uniform_new_version.txt"
 _EXPECTED = f"common_voices_splits/<lang>/ with {PHONES}, {INVENTORY} and the lists of clips"
 
 
-@dataclass(frozen=True)
-class Published:
-    """Clips and phones of a language.
-
-    Attributes:
-        splits: `train`, `dev` and `test`, each clip id → its phones, a space between them.
-        inventory: all phones, in the order of their integers.
-    """
-
-    splits: dict[str, dict[str, str]]
-    inventory: list[str]
-
-
 @contextlib.contextmanager
 def opened(splits: Path, lang: str) -> Iterator[Path]:
-    """The folder of a language in `splits`, a folder or the archive itself."""
+    """The folder of a language in `splits`, a folder or the archive itself. Raises UserError."""
+    name = _FOLDERS.get(lang, lang)
     with contextlib.ExitStack() as stack:
+        folder = splits
         if splits.is_file():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parp-")))
-            unpack(splits, folder)
-        elif splits.is_dir():
-            folder = splits
-        else:
+            _unpack(splits, name, folder)
+        elif not splits.is_dir():
             raise UserError(f"{splits}: no such folder or archive; expected {_EXPECTED}")
-        name = _FOLDERS.get(lang, lang)
         for place in (folder / name, folder / "common_voices_splits" / name, folder):
             if (place / PHONES).is_file():
                 break
@@ -65,34 +55,58 @@ def opened(splits: Path, lang: str) -> Iterator[Path]:
         yield place
 
 
-def read_published(folder: Path, hours: float, left: LeftOut) -> Published:
+def _unpack(archive: Path, name: str, folder: Path) -> None:
+    """Write a language's files into `folder`; no other member, link or path is followed."""
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for member in tar:
+                *_, above, file = ("", "", *PurePosixPath(member.name).parts)
+                if member.isreg() and above == name and re.fullmatch(r"\w[\w.]*", file):
+                    (folder / file).write_bytes(tar.extractfile(member).read())
+            # The checksum is behind the last member, where tarfile does not look.
+            while tar.fileobj.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{archive} is no sound tar archive; get it again") from error
+    except OSError as error:
+        raise UserError(f"{archive} cannot be unpacked: {error.strerror or error}") from error
+
+
+def read_published(
+    folder: Path, hours: float, left: LeftOut
+) -> tuple[dict[str, list[Clip]], list[str]]:
     """Read the lists for `hours` of training (1 or 5) and the phones of their clips.
 
-    A clip that stands in two lists stays in the later one of train, dev and test; such clips and
+    A clip that is in two lists stays in the later one of train, dev and test; such clips and
     those without phones are counted in `left`. Raises UserError naming file and row.
+
+    Returns:
+        `train`, `dev` and `test`, by name; and all phones, in the order of their integers.
     """
     lists = _lists(folder, hours)
-    clips: dict[str, str] = {}
+    homes: dict[str, str] = {}
     for split in ("test", "dev", "train"):
         for name in _read_list(lists[split], left):
-            if name in clips:
-                left.add(f"{split} clip that the list of {clips[name]} holds too", name)
+            if name in homes:
+                left.add(f"{split} clip that the list of {homes[name]} holds too", name)
             else:
-                clips[name] = split
+                homes[name] = split
     symbols = read_inventory(folder / INVENTORY)
-    phones = _read_phones(folder / PHONES, symbols, clips)
-    splits: dict[str, dict[str, str]] = {"train": {}, "dev": {}, "test": {}}
-    for name, split in clips.items():
+    phones = _read_phones(folder / PHONES, symbols, homes)
+    splits: dict[str, list[Clip]] = {"train": [], "dev": [], "test": []}
+    for name, split in homes.items():
         if phones.get(name):
-            splits[split][name] = phones[name]
+            splits[split].append(Clip(name, phones=phones[name]))
         else:
             left.add("no phones in the published annotations", name)
-    return Published(splits, [symbols[number] for number in sorted(symbols)])
+    for clips in splits.values():
+        clips.sort(key=lambda clip: clip.id)
+    return splits, [symbols[number] for number in sorted(symbols)]
 
 
 def read_inventory(path: Path) -> dict[int, str]:
     """Integer → phone. Raises UserError where the file does not say so one to one."""
-    text = "\n".join(lines_of(path, _EXPECTED))
+    text = "\n".join(_lines(path))
     try:
         numbers = json.loads(text)
     except ValueError as error:
@@ -107,6 +121,11 @@ def read_inventory(path: Path) -> dict[int, str]:
             raise UserError(f"{path}: {symbols[number]!r} and {phone!r} both have {number}")
         symbols[number] = phone
     return symbols
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for line in stream_lines(path, hint=f"expected {_EXPECTED}", cr=False):
+        yield line.removeprefix("\ufeff")
 
 
 def _lists(folder: Path, hours: float) -> dict[str, Path]:
@@ -132,7 +151,7 @@ def _by_hours(folder: Path, split: str) -> dict[float, Path]:
 
 def _read_list(path: Path, left: LeftOut) -> list[str]:
     names: dict[str, None] = {}
-    for row, line in enumerate(lines_of(path, _EXPECTED), start=1):
+    for row, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         name = plain_name(line.strip(), path, row)
@@ -144,7 +163,7 @@ def _read_list(path: Path, left: LeftOut) -> list[str]:
 
 def _read_phones(path: Path, symbols: dict[int, str], wanted: Collection[str]) -> dict[str, str]:
     phones: dict[str, str] = {}
-    for row, line in enumerate(lines_of(path, _EXPECTED), start=1):
+    for row, line in enumerate(_lines(path), start=1):
         name, *numbers = line.split() or [""]
         if name not in wanted:
             continue

@@ -4,38 +4,37 @@ The expected tree, in which the folder given may be `<lang>` or one or two above
 
     cv-corpus-<version>/<lang>/{train,dev,test,validated}.tsv
     cv-corpus-<version>/<lang>/clips/<name>.mp3
-
-The tables are columns between tabs, without quoting: a quotation mark is part of the sentence.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio.convert import Audio
-from parp_fairseq.manifests.corpora.commonvoice_left import LeftOut
-from parp_fairseq.manifests.corpora.draw import by_rounds
+from parp_fairseq.manifests.audio.convert import measure
+from parp_fairseq.manifests.audio.headers import AudioError, in_threads
+from parp_fairseq.manifests.sampling import by_rounds, up_to_hours
+from parp_fairseq.manifests.summary import LeftOut
+from parp_fairseq.manifests.table_reader import read_table
 
-TREE = "cv-corpus-<version>/<lang>/clips/<name>.mp3 and {train,dev,test,validated}.tsv beside clips"
+TREE = "cv-corpus-<version>/<lang>/clips/<name>.mp3 and {train,dev,test,validated}.tsv next to it"
 
 SPLITS = ("train", "dev", "test")
-_COLUMNS = ("client_id", "path", "sentence")
-# Candidates whose lengths are read at a time: a choice reads few more headers than it needs.
-_CANDIDATES = 256
+_COLUMNS = ("client_id", "path", "sentence", "locale")
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A row of a table: the clip's name without ending, who speaks, and what is said."""
+class Clip:
+    """A clip: its name without ending, who speaks, what is said, and that in phones."""
 
     id: str
-    speaker: str
-    sentence: str
+    speaker: str = ""
+    text: str = ""
+    phones: str = ""
 
 
 def find_release(folder: Path, lang: str) -> Path:
@@ -53,55 +52,42 @@ def find_release(folder: Path, lang: str) -> Path:
     return releases[0].resolve()
 
 
-def read_table(path: Path, lang: str, left: LeftOut) -> dict[str, Recording]:
-    """Clip id → its row, in the file's order.
+def read_clips(path: Path, lang: str, left: LeftOut) -> dict[str, Clip]:
+    """Clip id → the clip of its row, in the file's order.
 
     Rows with too few or too many columns (a tab or a line end in the sentence) are left out and
-    counted in `left`, and so are rows that stand there again. Spaces in sentences are squeezed.
+    counted in `left`, and so are duplicate rows. Spaces in sentences are squeezed.
 
     Raises UserError naming file and row for text that is not UTF-8, a missing column, a name
     that is no plain file name, another language, or one clip with two sentences or speakers.
     """
-    table: dict[str, Recording] = {}
+    clips: dict[str, Clip] = {}
     rows: dict[str, int] = {}
-    speakers: dict[str, str] = {}
-    columns: list[str] = []
-    for row, line in enumerate(lines_of(path, TREE), start=1):
-        fields = line.split("\t")
-        if row == 1:
-            columns = fields
-            missing = [name for name in _COLUMNS if name not in columns]
-            if missing:
-                raise UserError(f"{path} row 1: no column {missing[0]!r}; is it Common Voice's?")
-            speaker_at, name_at, sentence_at = (columns.index(name) for name in _COLUMNS)
-            locale_at = columns.index("locale") if "locale" in columns else None
-            continue
-        if not line:
-            continue
-        if len(fields) != len(columns):
-            left.add("malformed row", f"{path.name} row {row}")
-            continue
-        if locale_at is not None and fields[locale_at] not in ("", lang):
+
+    def malformed(row: int) -> None:
+        left.add("malformed row", f"{path.name} row {row}")
+
+    for row, cells in read_table(
+        path, _COLUMNS, needed=_COLUMNS[:3], hint=f"expected {TREE}", malformed=malformed
+    ):
+        if cells.get("locale", "") not in ("", lang):
             raise UserError(
-                f"{path} row {row} is in the language {fields[locale_at]!r}, not {lang!r}; give "
+                f"{path} row {row} is in the language {cells['locale']!r}, not {lang!r}; give "
                 "the folder of the language"
             )
-        name = plain_name(fields[name_at], path, row)
-        sentence = " ".join(fields[sentence_at].replace("\0", " ").split())
+        name = plain_name(cells["path"], path, row)
+        sentence = " ".join(cells["sentence"].replace("\0", " ").split())
         # A speaker's name is long and comes back in many rows.
-        speaker = speakers.setdefault(fields[speaker_at], fields[speaker_at])
-        recording = Recording(name, speaker, sentence)
-        if name in table:
-            if table[name] != recording:
-                raise UserError(
-                    f"{path} row {row}: {name} stands in row {rows[name]} with another sentence "
-                    "or speaker; remove one of them"
-                )
+        clip = Clip(name, sys.intern(cells["client_id"]), sentence)
+        if clips.setdefault(name, clip) != clip:
+            raise UserError(
+                f"{path} row {row}: {name} is in row {rows[name]} with another sentence or "
+                "speaker; remove one of them"
+            )
+        if name in rows:
             left.add("listed twice", name)
-            continue
-        table[name] = recording
-        rows[name] = row
-    return table
+        rows.setdefault(name, row)
+    return clips
 
 
 def plain_name(name: str, path: Path, row: int) -> str:
@@ -112,107 +98,85 @@ def plain_name(name: str, path: Path, row: int) -> str:
     return stem
 
 
-def lines_of(path: Path, expected: str) -> Iterator[str]:
-    """Lines of a UTF-8 file without line ends (LF or CRLF) and byte order mark.
+def own_splits(folder: Path, lang: str, left: LeftOut) -> tuple[dict[str, list[Clip]], list[str]]:
+    """The release's own train, dev and test, and notes.
 
-    Raises UserError naming file and row; `expected` says where such a file belongs.
+    What is in two of them stays in the later one.
     """
-    try:
-        with path.open("rb") as handle:
-            for row, line in enumerate(handle, start=1):
-                try:
-                    text = line.rstrip(b"\r\n").decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path} row {row} is not UTF-8 text; save the file as UTF-8"
-                    ) from error
-                yield text.lstrip("\ufeff") if row == 1 else text
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected {expected}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def without_overlap(splits: dict[str, dict[str, Recording]], left: LeftOut) -> None:
-    """Take from `train` what stands in `dev` or `test` too, and from `dev` what does in `test`."""
+    tables = {split: read_clips(folder / f"{split}.tsv", lang, left) for split in SPLITS}
     later: set[str] = set()
     for split in reversed(SPLITS):
-        for name in [name for name in splits[split] if name in later]:
+        for name in [name for name in tables[split] if name in later]:
             left.add(f"{split} clip that a later split holds too", name)
-            del splits[split][name]
-        later.update(splits[split])
+            del tables[split][name]
+        later.update(tables[split])
+    splits = {split: list(table.values()) for split, table in tables.items()}
+    speakers = Counter(who for clips in splits.values() for who in {c.speaker for c in clips})
+    shared = sum(count > 1 for count in speakers.values())
+    told = f"{shared:,} speakers are in more than one split, as in the release"
+    return splits, [told] if shared else []
+
+
+def choose_splits(
+    folder: Path,
+    lang: str,
+    hours: Mapping[str, float],
+    seed: int,
+    left: LeftOut,
+    jobs: int | None,
+) -> tuple[dict[str, list[Clip]], list[str]]:
+    """So many hours of each split, spread over its speakers; and notes.
+
+    Raises UserError where there is less for training.
+    """
+    tables = {
+        name: read_clips(folder / f"{name}.tsv", lang, left)
+        for name in ("validated", "dev", "test")
+    }
+    candidates = disjoint_candidates(tables["validated"], tables["dev"], tables["test"], left)
+    splits = {}
+    for split in SPLITS:
+
+        def lengths(clips: Sequence[Clip], split: str = split) -> list[int | AudioError]:
+            paths = [folder / "clips" / f"{clip.id}.mp3" for clip in clips]
+            title = f"choosing {split}"
+            return in_threads(measure, paths, jobs=jobs, title=title)
+
+        order = by_rounds(candidates[split], seed, lambda c: c.id, lambda c: c.speaker)
+        chosen, there, more = up_to_hours(
+            order, hours[split], lengths, lambda clip, error: left.add(error.problem, clip.id)
+        )
+        if split == "train" and not more:
+            raise UserError(
+                f"{folder / 'validated.tsv'} has only {there:.2f} hours of speakers outside dev "
+                f"and test, not {hours[split]:g}; give fewer --hours"
+            )
+        splits[split] = chosen
+    return splits, [f"seed {seed}; no speaker is in two of train, dev and test"]
 
 
 def disjoint_candidates(
-    validated: dict[str, Recording],
-    dev: dict[str, Recording],
-    test: dict[str, Recording],
-    left: LeftOut,
-) -> dict[str, list[Recording]]:
+    validated: Mapping[str, Clip], dev: Mapping[str, Clip], test: Mapping[str, Clip], left: LeftOut
+) -> dict[str, list[Clip]]:
     """What each split's hours are chosen from: no speaker is in two of the three.
 
     `test` is whole; `dev` lacks the speakers of `test`; `train` is what was validated of
     speakers in neither, save sentences that `dev` or `test` hold.
     """
-    tested = {recording.speaker for recording in test.values()}
-    kept = {"dev": [], "test": list(test.values()), "train": []}
-    for recording in dev.values():
-        if recording.speaker in tested:
-            left.add("dev clip of a speaker in test", recording.id)
+    tested = {clip.speaker for clip in test.values()}
+    kept: dict[str, list[Clip]] = {"train": [], "dev": [], "test": list(test.values())}
+    for clip in dev.values():
+        if clip.speaker in tested:
+            left.add("dev clip of a speaker in test", clip.id)
         else:
-            kept["dev"].append(recording)
-    speakers = tested | {recording.speaker for recording in dev.values()}
-    sentences = {r.sentence for table in (dev, test) for r in table.values()}
-    for recording in validated.values():
-        if recording.speaker in speakers:
-            left.add("validated clip of a speaker in dev or test", recording.id)
-        elif recording.sentence in sentences:
-            left.add("validated clip of a sentence in dev or test", recording.id)
+            kept["dev"].append(clip)
+    speakers = tested | {clip.speaker for clip in dev.values()}
+    sentences = {clip.text for table in (dev, test) for clip in table.values()}
+    for clip in validated.values():
+        if clip.speaker in speakers:
+            left.add("validated clip of a speaker in dev or test", clip.id)
+        elif clip.text in sentences:
+            left.add("validated clip of a sentence in dev or test", clip.id)
         else:
-            kept["train"].append(recording)
+            kept["train"].append(clip)
     return kept
-
-
-def choose(
-    candidates: Sequence[Recording],
-    hours: float,
-    seed: int,
-    measure: Callable[[Sequence[str]], Sequence[Audio]],
-    left: LeftOut,
-    *,
-    what: str = "clips",
-    progress: bool | None = None,
-) -> tuple[list[Recording], float, bool]:
-    """Up to `hours` of the candidates, spread evenly over their speakers; their length, in hours;
-    and whether there would have been more.
-
-    Speakers come in a random order, one clip of each, then a second of each, and so on, until
-    the next clip would exceed `hours`. The order is a function of `seed`, speakers and ids alone.
-    `measure` gives lengths by id; clips with faults are passed over and counted in `left`.
-    """
-    from tqdm import tqdm
-
-    show = sys.stderr.isatty() if progress is None else progress
-    order = by_rounds(candidates, seed, lambda r: r.id, lambda r: r.speaker)
-    chosen: list[Recording] = []
-    total = 0.0
-    form = "{desc}: {n:.2f} of {total:.2f} hours"
-    with tqdm(desc=f"choosing {what}", total=hours, bar_format=form, disable=not show) as bar:
-        for start in range(0, len(order), _CANDIDATES):
-            batch = order[start : start + _CANDIDATES]
-            for recording, audio in zip(batch, measure([r.id for r in batch])):
-                if audio.fault:
-                    left.add(audio.fault, recording.id)
-                    continue
-                if total + audio.hours > hours:
-                    return chosen, total, True
-                chosen.append(recording)
-                total += audio.hours
-                bar.update(audio.hours)
-    return chosen, total, False
-
-
-def check_hours(hours: float, option: str) -> None:
-    """Raise UserError unless `hours` is a positive, finite number."""
-    if not (math.isfinite(hours) and hours > 0):
-        raise UserError(f"{option} is {hours}, expected a number above 0")

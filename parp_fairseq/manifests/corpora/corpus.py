@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.manifests.corpora.utterances import VALID_SHARE, Utterance, write_utterances
 from parp_fairseq.manifests.labels.labelling import make_units
-from parp_fairseq.manifests.splits import kind_of
+from parp_fairseq.manifests.pipeline import VALID_SHARE, Sampling, Split, Utterance, build
+from parp_fairseq.manifests.split_names import kind_of
 from parp_fairseq.manifests.summary import BuildSummary
 
 
@@ -21,7 +23,9 @@ class Corpus:
 
     Attributes:
         name: of its command.
-        find: the corpus' folder, given it or one near it; it raises UserError.
+        folder: what it is called, where the one above it may be given.
+        parts: what that folder holds.
+        tree: what to expect there, in words.
         read: its utterances, given that folder and the name of the units; it raises UserError
             naming file and row. With the units phones they come with their symbols.
         units: their names, the usual ones first.
@@ -29,8 +33,10 @@ class Corpus:
     """
 
     name: str
-    find: Callable[[Path], Path]
-    read: Callable[[Path, str], Sequence[Utterance]]
+    folder: str
+    parts: Sequence[str]
+    tree: str
+    read: Callable[[Path, str], Iterable[Utterance]]
     units: tuple[str, ...]
     english: bool = False
 
@@ -45,9 +51,7 @@ def build_corpus(
     valid_share: float | None = None,
     hours: float | None = None,
     seed: int = 1,
-    jobs: int | None = None,
-    progress: bool | None = None,
-    force: bool = False,
+    **run: Any,
 ) -> BuildSummary:
     """Write the manifests of a corpus: `{split}.tsv`, `.wrd`, labels and dictionary.
 
@@ -63,9 +67,7 @@ def build_corpus(
         hours: at most so much training, in hours, spread over the speakers. With the same seed
             less is a part of more.
         seed: of both draws.
-        jobs: threads that read headers.
-        progress: a bar on stderr; None means where stderr is a terminal.
-        force: replace the manifests of an earlier build there.
+        run: `jobs` and `force`, as for `pipeline.build`.
 
     Raises:
         UserError: naming file and row, as for tables.
@@ -73,17 +75,16 @@ def build_corpus(
     units = corpus.units[0] if units is None else units
     if units not in corpus.units:
         raise UserError(f"{corpus.name} has no units {units!r}; choose {' or '.join(corpus.units)}")
-    made = make_units(units, vocab_size=vocab_size, english=corpus.english)
-    root = corpus.find(Path(folder))
-    utterances = corpus.read(root, units)
-    if valid_share is None and all(kind_of(one.split) != "valid" for one in utterances):
+    labels = make_units(units, vocab_size=vocab_size, english=corpus.english)
+    root = find_below(folder, corpus.folder, corpus.parts, corpus.tree)
+    splits = named_splits(corpus.read(root, units), os.fspath(root))
+    if valid_share is None and all(kind_of(split.name) != "valid" for split in splits):
         valid_share = VALID_SHARE
-    return write_utterances(
-        utterances,
+    return build(
         out,
+        {"": splits},
+        labels,
         builder=f"parp manifest {corpus.name}",
-        root=os.fspath(root),
-        units=made,
         inputs=[root],
         options={
             "corpus": os.fspath(root),
@@ -93,24 +94,29 @@ def build_corpus(
             "hours": hours,
             "seed": seed,
         },
-        valid_share=valid_share,
-        hours=hours,
-        seed=seed,
-        jobs=jobs,
-        progress=progress,
-        force=force,
+        sampling=Sampling(valid_share, hours, seed),
+        **run,
     )
 
 
-def find_below(folder: Path, name: str, parts: Sequence[str], expected: str) -> Path:
-    """The real path of the folder that holds all of `parts`: `folder`, or `name` below it.
+def named_splits(utterances: Iterable[Utterance], root: str) -> list[Split]:
+    """The splits that utterances name, by name, sorted by path."""
+    splits: dict[str, list[Utterance]] = defaultdict(list)
+    for one in sorted(utterances, key=lambda one: one.audio):
+        splits[one.split].append(one)
+    return [Split(name, root, splits[name]) for name in sorted(splits)]
+
+
+def find_below(folder: PathLike, name: str, parts: Sequence[str], expected: str) -> Path:
+    """The real path of the folder that holds all of `parts`: `name` below `folder`, or `folder`.
 
     Raises UserError, which says what is `expected`.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected {expected}")
-    for place in (folder, folder / name):
-        if all((place / part).exists() for part in parts):
+    for place in (folder / name, folder):
+        if place.is_dir() and all((place / part).exists() for part in parts):
             return place.resolve()
     missing = next(part for part in parts if not (folder / part).exists())
     raise UserError(f"{folder} holds no {missing}; expected {expected}")

@@ -10,80 +10,24 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, write_lines
+from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
-from parp_fairseq.manifests.labels.letters import Letters
+from parp_fairseq.manifests.labels.labelling import Symbols, Units
 from parp_fairseq.manifests.labels.pieces import Pieces
-from parp_fairseq.manifests.labels.units import (
-    dictionary_endings,
-    dictionary_lines,
-)
-from parp_fairseq.manifests.output import manifests_into
-from parp_fairseq.manifests.overrides import override, training_overrides
-from parp_fairseq.manifests.splits import kind_of
-from parp_fairseq.manifests.summary import BuildSummary, SplitSummary
-from parp_fairseq.manifests.tsv import Manifest, Row, available_splits, read_lines, write_tsv
-from parp_fairseq.table import aligned
-
-TRAIN = "train"
+from parp_fairseq.manifests.labels.units import dictionary_endings, dictionary_lines
+from parp_fairseq.manifests.output_folder import manifests_into
+from parp_fairseq.manifests.pipeline import Split, Utterance, write_folders
+from parp_fairseq.manifests.split_names import TRAIN, VALID, kind_of
+from parp_fairseq.manifests.summary import BuildSummary, override
+from parp_fairseq.manifests.tsv import Row, available_splits, read_lines
 
 _NAME = re.compile(r"[\w-]+")
-
-
-@dataclass(frozen=True)
-class Language:
-    """A language's share of the joint training set.
-
-    Attributes:
-        share: of the joint set's audio, in [0, 1].
-        repeats: how often its rows stand there, on average; 1 or more.
-    """
-
-    name: str
-    utterances: int
-    hours: float
-    share: float
-    repeats: float
-
-
-@dataclass(frozen=True)
-class JointSummary(BuildSummary):
-    """What was written, and how much of each language is heard."""
-
-    languages: tuple[Language, ...] = ()
-
-    def render(self) -> str:
-        """The table of languages, then that of splits."""
-        rows = [
-            (
-                one.name,
-                f"{one.utterances:,}",
-                f"{one.hours:.2f}",
-                f"{one.share:.1%}",
-                f"{one.repeats:.2f}",
-            )
-            for one in self.languages
-        ]
-        header = ("language", "utterances", "hours", "of joint train", "repeats")
-        lines = [aligned(header, rows), "", super().render()]
-        subsets = [s.split for s in self.splits if kind_of(s.split) == "valid"]
-        if subsets:
-            # fairseq chooses "best" by the first.
-            every = override("dataset.valid_subset", ",".join(subsets))
-            lines.append(f"to see each language: {every}")
-        return "\n".join(lines)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain types only."""
-        return {**super().to_json(), "languages": [vars(one) for one in self.languages]}
 
 
 def build_joint(
@@ -93,7 +37,7 @@ def build_joint(
     temperature: float = 1.0,
     labels: str | None = None,
     force: bool = False,
-) -> JointSummary:
+) -> BuildSummary:
     """Write the joint training set, its dictionary, and each language's other splits.
 
     `train` holds every language's training rows, under absolute paths. Each further split, say
@@ -117,7 +61,7 @@ def build_joint(
             labels that differ in kind, an audio path that a manifest cannot hold.
     """
     if not (temperature >= 1):
-        raise UserError(f"--temperature is {temperature}, expected 1 or more (inf: equal shares)")
+        raise UserError(f"--temperature must be at least 1 (got {temperature}; inf: equal shares)")
     languages = _named(folders)
     labels = labels or _common_labels(languages)
     if labels == Pieces.ending:
@@ -125,51 +69,66 @@ def build_joint(
             f"labels {labels}: each folder has pieces of a model of its own; build the languages "
             "with letters or phones"
         )
-    post_process = "letter" if labels == Letters.ending else "none"
-    out = Path(out)
-    symbols = {
-        symbol
-        for folder in languages.values()
-        for symbol in read_dictionary(folder / f"dict.{labels}.txt")
-    }
-    splits: dict[str, _Rows] = {}
-    trained: dict[str, _Rows] = {}
+    audio: dict[str, Row] = {}
+    splits: dict[str, list[Utterance]] = {TRAIN: []}
     for split in _common_splits(languages):
-        parts = {name: _read(folder, split, labels) for name, folder in languages.items()}
+        parts = {name: _read(path, split, labels, audio) for name, path in languages.items()}
         if split == TRAIN:
             trained = parts
             continue
-        if kind_of(split) == "valid":
-            _add(splits, split, _joined(list(parts.values()), [1.0] * len(parts)))
-        for name, part in parts.items():
-            _add(splits, f"{split}-{name}", part)
-    repeats = repeats_for([part.samples for part in trained.values()], temperature)
-    joint = _joined(list(trained.values()), repeats)
-    splits = {TRAIN: joint, **splits}
-    counts: Counter[str] = Counter(
-        symbol for part in trained.values() for label in part.labels for symbol in label.split()
-    )
-    inputs = list(languages.values())
+        joined = [one for part in parts.values() for one in part]
+        apart = {f"{split}-{name}": part for name, part in parts.items()}
+        for name, rows in {**({split: joined} if kind_of(split) == VALID else {}), **apart}.items():
+            if name in splits:
+                raise UserError(
+                    f"the split {name} would be written twice; give the language another name "
+                    "(--in NAME=PATH)"
+                )
+            splits[name] = rows
+    samples = {name: sum(audio[one.audio].frames for one in trained[name]) for name in trained}
+    repeats = dict(zip(trained, repeats_for(list(samples.values()), temperature)))
+    for name, part in trained.items():
+        splits[TRAIN] += [part[row] for row in repeated(len(part), repeats[name])]
+    heard = {name: samples[name] * repeats[name] for name in trained}
+    notes = [
+        f"{name}: {len(part):,} utterances, {samples[name] / SAMPLE_RATE / 3600:.2f} hours; "
+        f"repeated {repeats[name]:.2f} times, {heard[name] / sum(heard.values()):.1%} of train"
+        for name, part in trained.items()
+    ]
+    subsets = ",".join(name for name in splits if kind_of(name) == VALID)
+    if subsets:
+        # fairseq chooses "best" by the first.
+        notes.append(f"to see each language: {override('dataset.valid_subset', subsets)}")
     options = {
         "languages": {name: str(folder.resolve()) for name, folder in languages.items()},
         "temperature": temperature,
         "labels": labels,
     }
+    inputs = list(languages.values())
     into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
     with into as stage:
-        summaries = [_write(stage, split, rows, labels) for split, rows in splits.items()]
-        lines = dictionary_lines({**dict.fromkeys(symbols, 0), **counts})
-        write_lines(stage / f"dict.{labels}.txt", lines)
-    shares = [part.samples * often for part, often in zip(trained.values(), repeats)]
-    return JointSummary(
-        out=out,
-        splits=tuple(summaries),
-        overrides=training_overrides(out, summaries, labels, post_process),
-        languages=tuple(
-            Language(name, len(part.audio), part.hours, share / sum(shares), often)
-            for (name, part), share, often in zip(trained.items(), shares, repeats)
-        ),
-    )
+        written = {"": [Split(name, os.sep, rows) for name, rows in splits.items()]}
+        units = _JointSymbols(languages.values(), labels, trained)
+        return write_folders(stage, Path(out), written, audio, units, notes=tuple(notes))
+
+
+class _JointSymbols(Symbols):
+    """The languages' labels as they are; the dictionary counts training rows without repeats."""
+
+    def __init__(
+        self, folders: Collection[Path], labels: str, trained: Mapping[str, Sequence[Utterance]]
+    ) -> None:
+        self.ending = labels
+        self.post_process = Units.post_process if labels == Units.ending else "none"
+        self._counts: Counter[str] = Counter()
+        for folder in folders:
+            self._counts.update(dict.fromkeys(read_dictionary(folder / f"dict.{labels}.txt"), 0))
+        for part in trained.values():
+            self._counts.update(symbol for one in part for symbol in one.symbols.split())
+
+    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
+        """All languages' symbols."""
+        return dictionary_lines(self._counts)
 
 
 def repeats_for(sizes: Sequence[int], temperature: float) -> list[float]:
@@ -192,67 +151,24 @@ def repeated(count: int, repeats: float) -> Iterator[int]:
         yield number * count // rest
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """A split: audio under absolute paths, labels, and texts where they are known."""
-
-    audio: list[Row]
-    labels: list[str]
-    texts: list[str] | None
-
-    @property
-    def samples(self) -> int:
-        return sum(row.frames for row in self.audio)
-
-    @property
-    def hours(self) -> float:
-        return self.samples / SAMPLE_RATE / 3600
-
-
-def _read(folder: Path, split: str, labels: str) -> _Rows:
+def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[Utterance]:
+    """A split's rows under absolute paths; their lengths go into `audio`."""
     read = read_split(folder, split, labels)
-    frames = [row.frames for row in read.checked.manifest.rows]
-    audio = [Row(os.path.abspath(read.audio(i)), count) for i, count in enumerate(frames)]
-    texts = folder / f"{split}.wrd"
-    lines = read_lines(texts) if texts.is_file() else None
-    if lines is not None and len(lines) != len(audio):
+    count = len(read.labels)
+    words = folder / f"{split}.wrd"
+    texts = read_lines(words) if words.is_file() else [""] * count
+    if len(texts) != count:
         raise UserError(
-            f"{texts} has {len(lines)} lines but {read.tsv} lists {len(audio)} audio files; "
-            "build both again"
+            f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files; build both "
+            "again"
         )
-    return _Rows(audio, read.checked.labels, lines)
-
-
-def _joined(parts: Sequence[_Rows], repeats: Sequence[float]) -> _Rows:
-    rows = [
-        (part, row)
-        for part, often in zip(parts, repeats)
-        for row in repeated(len(part.audio), often)
-    ]
-    texts = None
-    if all(part.texts is not None for part in parts):
-        texts = [part.texts[row] for part, row in rows]
-    return _Rows(
-        [part.audio[row] for part, row in rows], [part.labels[row] for part, row in rows], texts
-    )
-
-
-def _add(splits: dict[str, _Rows], name: str, rows: _Rows) -> None:
-    if name in splits:
-        raise UserError(
-            f"the split {name} would be written twice; give the language another name "
-            "(--in NAME=PATH)"
-        )
-    splits[name] = rows
-
-
-def _write(folder: Path, split: str, rows: _Rows, labels: str) -> SplitSummary:
-    write_tsv(folder / f"{split}.tsv", Manifest(os.sep, tuple(rows.audio)))
-    write_lines(folder / f"{split}.{labels}", rows.labels)
-    if rows.texts is not None:
-        write_lines(folder / f"{split}.wrd", rows.texts)
-    words = sum(len(text.split()) for text in rows.texts or ())
-    return SplitSummary(".", split, len(rows.audio), rows.samples, words)
+    utterances = []
+    for number, (label, text) in enumerate(zip(read.labels, texts)):
+        path = os.path.abspath(read.audio(number))
+        audio[path] = Row(path, read.manifest.rows[number].frames)
+        where = f"{read.tsv} row {number + 2}"
+        utterances.append(Utterance(where, path, text, symbols=label))
+    return utterances
 
 
 def _named(folders: Sequence[str]) -> dict[str, Path]:
@@ -265,7 +181,7 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
             name = Path(path).resolve().name
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"{name!r} is no name for a language: letters, digits, - and _ alone; name it "
+                f"{name!r} is no name for a language: only letters, digits, - and _; name it "
                 "with --in NAME=PATH"
             )
         if name in languages:

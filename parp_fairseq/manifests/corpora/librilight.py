@@ -7,24 +7,22 @@ The expected trees::
     LibriSpeech/{dev-clean,dev-other,test-clean,test-other}/<speaker>/<chapter>/*.flac
 
 with a `<speaker>-<chapter>.trans.txt` in each chapter. Ten minutes are one fold of `1h`, one
-hour is all six, ten hours are `1h` and `9h` together (Kahn et al. 2020). The
-paths of every training set start from `librispeech_finetuning`, so that both of its halves
-stand below one root.
+hour is all six, ten hours are `1h` and `9h` together (Kahn et al. 2020). The paths of every
+training set start from `librispeech_finetuning`, which holds both halves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.manifests.corpora.librispeech import (
-    Split,
-    english_units,
-    find_librispeech,
-    write_splits,
-)
+from parp_fairseq.manifests.corpora.corpus import find_below
+from parp_fairseq.manifests.corpora.librispeech import english_units, read_tree
+from parp_fairseq.manifests.pipeline import build
+from parp_fairseq.manifests.split_names import TRAIN
 from parp_fairseq.manifests.summary import BuildSummary
 
 SETS = ("10min", "1h", "10h")
@@ -46,9 +44,8 @@ def build_librilight(
     folds: Sequence[int] = (0,),
     units: str = "letters",
     vocab_size: int | None = None,
-    jobs: int | None = None,
     allow_missing_audio: bool = False,
-    force: bool = False,
+    **run: Any,
 ) -> BuildSummary:
     """Write `out/10min`, `out/1h` and `out/10h`, each complete for fairseq.
 
@@ -58,22 +55,22 @@ def build_librilight(
     that become ten-minute sets: fold 0 is written as `10min`, fold 3 as `10min-fold3`.
 
     `units` are letters, phones or spm, of which `vocab_size` are learnt from each folder's own
-    training set. Headers are read on `jobs` threads. Nothing is written unless everything was
-    read; `force` replaces the manifests of an earlier build there. Raises UserError as
-    `build_librispeech` says.
+    training set. Nothing is written unless everything was read. `run`, and what raises UserError,
+    is as for `build_librispeech`.
     """
     if not sets:
         raise UserError(f"no sets given; choose from {', '.join(SETS)}")
     if not folds:
         raise UserError("no folds given; 1h has the folds 0 to 5")
-    for name in sets:
-        if name not in SETS:
-            raise UserError(f"no set {name!r}; choose from {', '.join(SETS)}")
-    for fold in folds:
-        if fold not in FOLDS:
-            raise UserError(f"no fold {fold}; 1h has the folds 0 to 5")
-    root = find_librilight(librilight)
-    speech = find_librispeech(librispeech)
+    for name in {*sets} - {*SETS}:
+        raise UserError(f"no set {name!r}; choose from {', '.join(SETS)}")
+    for fold in {*folds} - {*FOLDS}:
+        raise UserError(f"no fold {fold}; 1h has the folds 0 to 5")
+    labels = english_units(units, vocab_size)
+    root = find_below(librilight, "librispeech_finetuning", (), TREE)
+    if not (root / "1h").is_dir() and not (root / "9h").is_dir():
+        raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
+    speech = find_below(librispeech, "LibriSpeech", (), "LibriSpeech/{dev-clean,dev-other,…}")
 
     missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
     if REQUIRED_PART in missing:
@@ -81,21 +78,20 @@ def build_librilight(
             f"{speech / REQUIRED_PART}: no such folder; training validates on it, so unpack "
             "LibriSpeech's dev-other there"
         )
+    absent: list[str] | None = [] if allow_missing_audio else None
     evaluation = [
-        Split(part, speech / part, (speech / part,))
+        read_tree(part, speech / part, [speech / part], absent)
         for part in EVALUATION_PARTS
         if part not in missing
     ]
-    folders: dict[str, list[Split]] = {}
-    for name, parts in _training_sets(root, sets, folds).items():
-        folders[name] = [Split("train", root, tuple(parts)), *evaluation]
-    return write_splits(
-        Path(out),
-        folders,
-        units=english_units(units, vocab_size),
-        jobs=jobs,
-        allow_missing_audio=allow_missing_audio,
-        missing_parts=[str(speech / part) for part in missing],
+    training = _training_sets(root, sets, folds)
+    return build(
+        out,
+        {
+            name: [read_tree(TRAIN, root, parts, absent), *evaluation]
+            for name, parts in training.items()
+        },
+        labels,
         builder="parp manifest librilight",
         options={
             "librilight": str(root),
@@ -103,20 +99,10 @@ def build_librilight(
             "units": units,
             "vocab_size": vocab_size,
         },
-        force=force,
+        missing_parts=tuple(str(speech / part) for part in missing),
+        transcripts_without_audio=len(absent or ()),
+        **run,
     )
-
-
-def find_librilight(folder: PathLike) -> Path:
-    """`librispeech_finetuning`'s real path, given it or the folder above it."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected {TREE}")
-    below = folder / "librispeech_finetuning"
-    root = below if below.is_dir() else folder
-    if not (root / "1h").is_dir() and not (root / "9h").is_dir():
-        raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
-    return root.resolve()
 
 
 def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dict[str, list[Path]]:

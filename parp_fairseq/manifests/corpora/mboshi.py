@@ -6,7 +6,7 @@ The expected tree, a clone of the repository mboshi-french-parallel-corpus::
     full_corpus_newsplit/{train,dev}/<utterance>.mb.cleaned
 
 The spelling is close to the sounds, with the two tones as accents. The units `phones` are its
-letters without them, and without marks between words; `letters` are as they stand.
+letters without them, and without marks between words; `letters` are as they are.
 
 The corpus has three speakers, in both splits. Sentences are said by several of them: where a
 split is drawn, those of one text stay together.
@@ -15,11 +15,12 @@ split is drawn, those of one text stay together.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.corpora.corpus import Corpus, find_below
-from parp_fairseq.manifests.corpora.utterances import Utterance
+from parp_fairseq.manifests.corpora.corpus import Corpus
+from parp_fairseq.manifests.pipeline import Utterance
 from parp_fairseq.manifests.tsv import read_lines
 
 TREE = "full_corpus_newsplit/{train,dev}/ with .wav and .mb.cleaned files; clone the corpus again"
@@ -28,14 +29,8 @@ TEXT = ".mb.cleaned"
 AUDIO = ".wav"
 
 
-def find(folder: Path) -> Path:
-    """`full_corpus_newsplit`'s real path, given it or the clone. Raises UserError."""
-    return find_below(folder, "full_corpus_newsplit", SPLITS, TREE)
-
-
-def read(root: Path, units: str) -> list[Utterance]:
+def read(root: Path, units: str) -> Iterator[Utterance]:
     """Read the utterances of both splits. Raises UserError naming the file."""
-    utterances = []
     for split in SPLITS:
         folder = root / split
         audio = {path.name[: -len(AUDIO)]: path for path in folder.glob(f"*{AUDIO}")}
@@ -48,12 +43,12 @@ def read(root: Path, units: str) -> list[Utterance]:
                 raise UserError(f"{folder / name}{missing} is missing; expected {TREE}")
             where = str(texts[name])
             words = unicodedata.normalize("NFC", " ".join(read_lines(where))).split()
-            symbols = toneless("".join(words))
-            if not symbols:
+            letters = toneless("".join(words))
+            if not letters:
                 raise UserError(f"{where} has no text; clone the corpus again")
             text = " ".join(words)
-            utterances.append(Utterance(where, audio[name], text, split, text, " ".join(symbols)))
-    return utterances
+            symbols = " ".join(letters)
+            yield Utterance(where, str(audio[name]), text, split, text, symbols)
 
 
 def toneless(text: str) -> str:
@@ -62,4 +57,6 @@ def toneless(text: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
-CORPUS = Corpus("mboshi", find, read, units=("phones", "letters", "spm"))
+CORPUS = Corpus(
+    "mboshi", "full_corpus_newsplit", SPLITS, TREE, read, units=("phones", "letters", "spm")
+)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.corpora.corpus import Corpus, find_below
-from parp_fairseq.manifests.corpora.transcripts import Transcript, read_transcripts
-from parp_fairseq.manifests.corpora.utterances import Utterance
+from parp_fairseq.manifests.corpora.corpus import Corpus
+from parp_fairseq.manifests.pipeline import Utterance
+from parp_fairseq.manifests.table_reader import Transcript, read_transcripts
 
 TREE = (
     "speechocean762/ with {train,test}/{wav.scp,text,utt2spk}, resource/text-phone and WAVE/; "
@@ -34,15 +34,9 @@ PHONES = Path("resource", "text-phone")
 _PHONE = re.compile(r"([A-Z]+)[0-2]?(?:_[BIES])?")
 
 
-def find(folder: Path) -> Path:
-    """The clone's real path, given it or the folder above. Raises UserError."""
-    return find_below(folder, "speechocean762", [*SPLITS, "WAVE"], TREE)
-
-
-def read(root: Path, units: str) -> list[Utterance]:
+def read(root: Path, units: str) -> Iterator[Utterance]:
     """Read the utterances of both splits. Raises UserError naming file and row."""
     phones = _read_phones(root / PHONES) if units == "phones" else {}
-    utterances = []
     for split in SPLITS:
         folder = root / split
         texts, audio, speakers = (
@@ -53,17 +47,9 @@ def read(root: Path, units: str) -> list[Utterance]:
             for file, table in (("wav.scp", audio), ("utt2spk", speakers)):
                 if name not in table:
                     raise UserError(f"{where}: {name} is not in {folder / file}; expected {TREE}")
-            utterances.append(
-                Utterance(
-                    where,
-                    root / audio[name].text,
-                    text.text,
-                    split,
-                    speakers[name].text,
-                    _phones_of(name, text, phones, where) if phones else "",
-                )
-            )
-    return utterances
+            symbols = _phones_of(name, text, phones, where) if phones else ""
+            path = str(root / audio[name].text)
+            yield Utterance(where, path, text.text, split, speakers[name].text, symbols)
 
 
 def _read_phones(path: Path) -> Mapping[str, Mapping[int, str]]:
@@ -94,4 +80,12 @@ def _phones_of(
     return " ".join(words[number] for number in range(count))
 
 
-CORPUS = Corpus("speechocean762", find, read, units=("letters", "phones", "spm"), english=True)
+CORPUS = Corpus(
+    "speechocean762",
+    "speechocean762",
+    (*SPLITS, "WAVE"),
+    TREE,
+    read,
+    units=("letters", "phones", "spm"),
+    english=True,
+)

@@ -3,26 +3,97 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
-from parp_fairseq.manifests.labels.letters import EnglishLetters, Letters
-from parp_fairseq.manifests.labels.pieces import Pieces
-from parp_fairseq.manifests.splits import is_training
-from parp_fairseq.manifests.tsv import stream_lines
+from parp_fairseq.manifests.labels.units import (
+    ENGLISH_CHARACTERS,
+    ENGLISH_LETTERS,
+    WORD_BOUNDARY,
+    dictionary_lines,
+    to_letters,
+)
+from parp_fairseq.manifests.split_names import is_training
 
 NAMES = ("letters", "phones", "spm")
 
 
-class Symbols(Letters):
-    """Symbols that a corpus gives, such as phones, with spaces between."""
+class Units:
+    """What a model writes. As it stands: letters, `|` after each word.
 
-    source = "phn"
+    Attributes:
+        ending: of the label files.
+        post_process: what fairseq's criterion calls it.
+        of_words: labels are made from words; else a corpus gives them.
+    """
+
+    ending = "ltr"
+    post_process = "letter"
+    of_words = True
+
+    def objection(self, text: str) -> str:
+        """Why a text cannot be labelled; empty where it can."""
+        if WORD_BOUNDARY in text:
+            return f"the text holds {WORD_BOUNDARY!r}, which marks the ends of words; take it out"
+        return ""
+
+    def learn(self, texts: Sequence[str]) -> None:
+        """Learn from the texts of the training splits."""
+
+    def labels(self, texts: Sequence[str]) -> Iterator[str]:
+        """A line of symbols with spaces between for each text, to none of which is an objection.
+
+        Raises UserError for a text that has no symbol.
+        """
+        return map(to_letters, texts)
+
+    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
+        """`symbol count` lines, given the counts in the training splits and in the others.
+
+        A symbol that training lacks comes last, with count 0, so that references stay whole.
+        """
+        return dictionary_lines({**dict.fromkeys(others, 0), **trained})
+
+    def save(self, folder: Path) -> None:
+        """Write what else belongs next to the manifests."""
+
+
+class EnglishLetters(Units):
+    """The letters, and the fixed dictionary, of fairseq's published models."""
+
+    def objection(self, text: str) -> str:
+        """The first character that the dictionary lacks."""
+        for character in text:
+            if character not in ENGLISH_CHARACTERS:
+                hint = (
+                    "the dictionary holds capitals, so write the text in capitals"
+                    if character.upper() in ENGLISH_CHARACTERS
+                    else "normalise the text or use a dictionary that holds it"
+                )
+                return f"the character {character!r} is not in the letter dictionary; {hint}"
+        return ""
+
+    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
+        """fairseq's, whatever the counts."""
+        return [f"{symbol} {count}" for symbol, count in ENGLISH_LETTERS]
+
+
+class Symbols(Units):
+    """Symbols that a corpus gives, such as phones, with spaces between.
+
+    Args:
+        inventory: all of them in the dictionary's order; None: as counted.
+    """
+
     ending = "phn"
     post_process = "none"
+    of_words = False
+
+    def __init__(self, inventory: Sequence[str] | None = None) -> None:
+        self._inventory = inventory
 
     def objection(self, text: str) -> str:
         """A symbol that fairseq keeps for itself."""
@@ -31,12 +102,18 @@ class Symbols(Letters):
                 return f"the symbol {symbol!r} is fairseq's own; write another"
         return ""
 
-    def labels(self, texts: Iterable[str]) -> Iterator[str]:
-        """As `Letters.labels`."""
+    def labels(self, texts: Sequence[str]) -> Iterator[str]:
+        """The symbols as they are."""
         return iter(texts)
 
+    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
+        """In the order of the inventory, where there is one."""
+        if self._inventory is None:
+            return super().dictionary(trained, others)
+        return [f"{symbol} {trained[symbol]}" for symbol in self._inventory]
 
-class Phones(Letters):
+
+class Phones(Units):
     """espeak-ng's phones of a language, by its code (en, nl, zh-TW…)."""
 
     ending = "phn"
@@ -51,18 +128,13 @@ class Phones(Letters):
         """None: what espeak-ng does not say is found when it speaks."""
         return ""
 
-    def labels(self, texts: Iterable[str]) -> Iterator[str]:
-        """As `Letters.labels`."""
-        texts = list(texts)
+    def labels(self, texts: Sequence[str]) -> Iterator[str]:
+        """What espeak-ng says."""
         for text, phones in zip(texts, self._phonemizer(texts)):
             if not phones:
                 shown = text if len(text) <= 60 else f"{text[:60]}…"
                 raise UserError(f"espeak-ng says nothing for the text {shown!r}; remove it")
             yield phones
-
-
-Units = Letters
-"""What units can do."""
 
 
 def make_units(
@@ -72,7 +144,7 @@ def make_units(
 
     Args:
         name: letters, phones or spm.
-        vocab_size: of spm, and of it alone.
+        vocab_size: number of pieces; only for spm, which needs it.
         lang: language of phones; without it the texts are phones already.
         english: letters are those of fairseq's dictionary.
 
@@ -93,28 +165,25 @@ def make_units(
     if name == "phones":
         return Symbols() if lang is None else Phones(lang)
     if name == "spm":
+        from parp_fairseq.manifests.labels.pieces import Pieces
+
         return Pieces(vocab_size)
-    return EnglishLetters() if english else Letters()
+    return EnglishLetters() if english else Units()
 
 
-def write_labels(folder: Path, splits: Sequence[str], units: Units) -> None:
+def write_labels(folder: Path, texts: dict[str, Sequence[str]], units: Units) -> None:
     """Write each split's labels, the dictionary, and what else the units need.
 
-    They are made from the split's `.wrd`, or what else is the units' source.
+    `texts` are each split's words, or its symbols where the units are not `of_words`.
     """
-    training = [split for split in splits if is_training(split)]
-    units.prepare([folder / f"{split}.{units.source}" for split in training])
+    units.learn([text for split in texts if is_training(split) for text in texts[split]])
     trained: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    for split in splits:
-        counts = trained if split in training else others
-        lines = units.labels(stream_lines(folder / f"{split}.{units.source}"))
-        write_lines(folder / f"{split}.{units.ending}", _counted(lines, counts))
+    for split, lines in texts.items():
+        labels = list(units.labels(lines))
+        counts = trained if is_training(split) else others
+        for line in labels:
+            counts.update(line.split())
+        write_lines(folder / f"{split}.{units.ending}", labels)
     write_lines(folder / f"dict.{units.ending}.txt", units.dictionary(trained, others))
     units.save(folder)
-
-
-def _counted(lines: Iterable[str], counts: Counter[str]) -> Iterator[str]:
-    for line in lines:
-        counts.update(line.split())
-        yield line

@@ -26,17 +26,12 @@ class Phonemizer:
 
     Words that espeak-ng reads as another language's keep their phones, without the flags.
 
-    Args:
-        lang: Common Voice's code of the language, such as nl or zh-TW.
-        voice: espeak-ng's name for it, where the code does not tell.
-        option: what can name another voice, for the error.
+    `lang` is Common Voice's code of the language, such as nl or zh-TW; `voice` is espeak-ng's name
+    for it, where the code does not tell; `option`, in errors, can name another. Raises UserError
+    where phonemizer is missing, or espeak-ng does not speak the language.
 
     Attributes:
-        voice: espeak-ng's name of the language.
         source: versions of what makes the phones, for whoever wants the same again.
-
-    Raises:
-        UserError: phonemizer is missing, or espeak-ng does not speak the language.
     """
 
     def __init__(self, lang: str, voice: str | None = None, option: str = "--lang") -> None:
@@ -65,19 +60,17 @@ class Phonemizer:
         espeak = ".".join(str(part) for part in EspeakBackend.version())
         self.source = f"espeak-ng {espeak}, voice {self.voice}, by phonemizer {version}"
 
-    def __call__(self, texts: Sequence[str], *, progress: bool | None = None) -> list[str]:
-        """Phones of each text, a space between them; an empty string where it has none.
-
-        `progress` shows a bar on stderr; None means where stderr is a terminal.
-        """
+    def __call__(self, texts: Sequence[str]) -> list[str]:
+        """Phones of each text, a space between them; an empty string where it has none."""
         from phonemizer.separator import Separator
         from tqdm import tqdm
 
         # Not stripped, so that the phones of two words stay apart without a mark between words.
         separator = Separator(phone=" ", word="", syllable="")
-        show = sys.stderr.isatty() if progress is None else progress
         phones: list[str] = []
-        with tqdm(total=len(texts), desc="phones", unit="sentence", disable=not show) as bar:
+        with tqdm(
+            total=len(texts), desc="phones", unit="sentence", disable=not sys.stderr.isatty()
+        ) as bar:
             for start in range(0, len(texts), _BATCH):
                 batch = list(texts[start : start + _BATCH])
                 for line in self._backend.phonemize(batch, separator=separator, strip=False):

@@ -1,4 +1,4 @@
-"""What a model writes: letters, and the dictionaries that number them.
+"""The English letters that fairseq numbers, and dictionaries.
 
 The English letter dictionary is the one that fairseq's published wav2vec 2.0 models use; its
 order decides the rows of the CTC head, so it must not change.
@@ -11,37 +11,12 @@ from pathlib import Path
 
 WORD_BOUNDARY = "|"
 
-# Symbol and count, in fairseq's order.
-ENGLISH_LETTERS: tuple[tuple[str, int], ...] = (
-    (WORD_BOUNDARY, 94802),
-    ("E", 51860),
-    ("T", 38431),
-    ("A", 33152),
-    ("O", 31495),
-    ("N", 28855),
-    ("I", 28794),
-    ("H", 27187),
-    ("S", 26071),
-    ("R", 23546),
-    ("D", 18289),
-    ("L", 16308),
-    ("U", 12400),
-    ("M", 10685),
-    ("W", 10317),
-    ("C", 9844),
-    ("F", 9062),
-    ("G", 8924),
-    ("Y", 8226),
-    ("P", 6890),
-    ("B", 6339),
-    ("V", 3936),
-    ("K", 3456),
-    ("'", 1023),
-    ("X", 636),
-    ("J", 598),
-    ("Q", 437),
-    ("Z", 213),
+_COUNTS = (
+    "94802 51860 38431 33152 31495 28855 28794 27187 26071 23546 18289 16308 12400 10685 10317 "
+    "9844 9062 8924 8226 6890 6339 3936 3456 1023 636 598 437 213"
 )
+ENGLISH_LETTERS = tuple(zip("|ETAONIHSRDLUMWCFGYPBVK'XJQZ", map(int, _COUNTS.split())))
+"""Symbol and count, in fairseq's order."""
 
 # What English transcripts may hold: the letters and the space between words.
 ENGLISH_CHARACTERS: frozenset[str] = frozenset(
@@ -52,11 +27,6 @@ ENGLISH_CHARACTERS: frozenset[str] = frozenset(
 def to_letters(text: str) -> str:
     """`"HELLO WORLD"` → `"H E L L O | W O R L D |"`, as fairseq's libri_labels.py writes."""
     return " ".join(text.replace(" ", WORD_BOUNDARY)) + f" {WORD_BOUNDARY}"
-
-
-def english_dictionary() -> str:
-    """The text of `dict.ltr.txt`."""
-    return "".join(f"{symbol} {count}\n" for symbol, count in ENGLISH_LETTERS)
 
 
 def dictionary_lines(counts: Mapping[str, int]) -> list[str]:

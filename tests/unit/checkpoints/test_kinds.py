@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from parp_fairseq.checkpoints.kinds import CHECKPOINT, MASK_FILE, SPARSE_MODEL
-from parp_fairseq.masks.files import save_mask
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.pruning import Mask
 
 

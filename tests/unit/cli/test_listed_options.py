@@ -6,6 +6,7 @@ import pytest
 
 from parp_fairseq.cli.options import listed, listed_numbers
 from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation import decode
 from parp_fairseq.manifests.corpora import librilight, librispeech
 
 
@@ -42,8 +43,17 @@ def test_sets_and_folds_of_librilight(parp, given, options, sets, folds):
 def test_splits_of_librispeech(parp, given):
     options = "--split train=train-clean-100+train-clean-360,dev-other --split test-other"
     parp(*["manifest", "librispeech", "--librispeech", "b", "--out", "c"], *options.split())
-    splits = given["arguments"][1]
+    splits = given["splits"]
     assert splits == ["train=train-clean-100+train-clean-360", "dev-other", "test-other"]
+
+
+def test_splits_of_eval(parp, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        decode, "evaluate_all", lambda *_, splits, **__: iter(asked.extend(splits) or ())
+    )
+    parp("eval", "c.pt", "--data", tmp_path, "--split", "a,b", "--split", "c", "--split", "d, e")
+    assert asked == ["a", "b", "c", "d", "e"]
 
 
 def test_what_is_no_number_is_named():

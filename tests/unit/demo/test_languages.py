@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from parp_fairseq.demo.languages import LANGUAGES, phrase, words_file, words_of
+from parp_fairseq.demo.sentences import LANGUAGES, phrase, words_file, words_of
 from parp_fairseq.errors import UserError
 
 EACH = pytest.mark.parametrize("language", LANGUAGES)

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from parp_fairseq.demo.commonvoice import synthesise_release
-from parp_fairseq.demo.languages import words_of
+from parp_fairseq.demo.sentences import words_of
+from parp_fairseq.demo.spoken_release import synthesise_release
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
 
@@ -68,11 +68,11 @@ def test_tables_are_common_voices(release):
 
 
 def test_the_builder_takes_it_both_ways(release, tmp_path):
-    whole = build_commonvoice(release, "nl", tmp_path / "whole", jobs=1, progress=False)
+    whole = build_commonvoice(release, "nl", tmp_path / "whole", jobs=1)
     assert {one.split: one.utterances for one in whole.splits} == UTTERANCES
-    assert not whole.left.counts
+    assert not whole.left
     sizes = {"hours": 0.002, "dev_hours": 0.001, "test_hours": 0.002}
-    chosen = build_commonvoice(release, "nl", tmp_path / "hours", **sizes, jobs=1, progress=False)
+    chosen = build_commonvoice(release, "nl", tmp_path / "hours", **sizes, jobs=1)
     assert all(one.utterances for one in chosen.splits)
 
 
@@ -97,9 +97,9 @@ def test_what_is_there_already(release):
     [
         ({"language": "en"}, "no words of 'en'"),
         ({"utterances": {"train": 2}}, "utterances are of train, expected train, dev, test"),
-        ({"utterances": {**UTTERANCES, "dev": 0}}, "dev is 0"),
-        ({"per_speaker": 0}, "per_speaker is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"utterances": {**UTTERANCES, "dev": 0}}, "dev must be at least"),
+        ({"per_speaker": 0}, "per_speaker must be at least"),
+        ({"seed": -1}, "seed must be at least"),
     ],
 )
 def test_bad_settings_leave_nothing(tmp_path, changes, told):
@@ -109,7 +109,7 @@ def test_bad_settings_leave_nothing(tmp_path, changes, told):
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
-    import parp_fairseq.demo.commonvoice as commonvoice
+    import parp_fairseq.demo.spoken_release as commonvoice
 
     def fail(speaker, texts):
         raise UserError("espeak-ng does not speak")

@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from parp_fairseq.demo.speech import DEFAULT_UTTERANCES, part_folder, synthesise_corpus
+from parp_fairseq.demo.speech import part_folder, synthesise_corpus
 from parp_fairseq.errors import UserError
 
 soundfile = pytest.importorskip("soundfile")
@@ -147,10 +147,10 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     [
         ({"utterances": {"1h/6/clean": 1}}, "unknown part '1h/6/clean'"),
         ({"utterances": {"train-clean": 1}}, "unknown part 'train-clean'"),
-        ({"utterances": {"9h/clean": 0}}, "9h/clean is 0"),
-        ({"per_speaker": 0}, "per_speaker is 0"),
-        ({"jobs": 0}, "jobs is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"utterances": {"9h/clean": 0}}, "9h/clean must be at least"),
+        ({"per_speaker": 0}, "per_speaker must be at least"),
+        ({"jobs": 0}, "jobs must be at least"),
+        ({"seed": -1}, "seed must be at least"),
     ],
 )
 def test_bad_settings_are_named(tmp_path, settings, message):
@@ -179,17 +179,3 @@ def test_a_voice_that_espeak_does_not_know_is_named():
     speaker = Speaker("xx-nowhere", 50, 50, 170, None, 1)
     with pytest.raises(UserError, match="no voice xx-nowhere"):
         speak(speaker, ["A WORD"])
-
-
-def test_default_parts_cover_all_of_librilight_and_librispeech():
-    assert {part.split("/")[0] for part in DEFAULT_UTTERANCES} == {
-        "1h",
-        "9h",
-        "dev-clean",
-        "dev-other",
-        "test-clean",
-        "test-other",
-    }
-    assert {part for part in DEFAULT_UTTERANCES if part.startswith("1h")} == {
-        f"1h/{fold}/{kind}" for fold in range(6) for kind in ("clean", "other")
-    }

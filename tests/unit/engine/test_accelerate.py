@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.utils import prune as prune_hooks
 
 from parp_fairseq.checkpoints.dictionary import dictionary_from
-from parp_fairseq.engine import EngineError, accelerate, acceleration, layers
-from parp_fairseq.engine.groups import activation_named, find_groups
-from parp_fairseq.engine.layers import ProjectedAttention, SharedInput, SparseLinear
+from parp_fairseq.engine import EngineError, accelerate, acceleration, sparse_modules
+from parp_fairseq.engine.groups import Group, activation_named, find_groups
+from parp_fairseq.engine.sparse_modules import ProjectedAttention, SharedInput, SparseLinear
 from parp_fairseq.kernels import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no compiled kernels")
@@ -217,8 +217,8 @@ def shared(sparsity=0.5):
 def test_a_shared_input_is_computed_once(monkeypatch):
     linears, together = shared()
     calls = []
-    run = layers.sparse_linear
-    monkeypatch.setattr(layers, "sparse_linear", lambda *a: (calls.append(1), run(*a))[1])
+    run = sparse_modules.sparse_linear
+    monkeypatch.setattr(sparse_modules, "sparse_linear", lambda *a: (calls.append(1), run(*a))[1])
     for _ in range(2):
         x = torch.randn(3, 7, 8)
         # The same memory seen as before, though not the same object.
@@ -251,7 +251,7 @@ def test_threads_do_not_mix_shared_inputs():
         for x, outputs in zip(inputs, pool.map(run, inputs)):
             for linear, output in zip(linears, outputs):
                 torch.testing.assert_close(output, linear(x))
-    assert together._apart is None
+    assert together._separate is None
 
 
 class Layer(nn.Module):
@@ -381,8 +381,8 @@ def test_close_times_are_measured_more_often(monkeypatch, seconds, calls):
 
         return lambda group: run
 
-    monkeypatch.setattr(acceleration, "_dense", taking(0))
-    monkeypatch.setattr(acceleration, "_sparse", taking(1))
+    monkeypatch.setattr(Group, "dense", taking(0))
+    monkeypatch.setattr(Group, "sparse", taking(1))
     monkeypatch.setattr(acceleration.time, "perf_counter", lambda: clock[0])
     (group,) = find_groups(nn.Sequential(nn.Linear(2, 2)))
     found = acceleration._time(group, 3)

@@ -14,6 +14,7 @@ from fairseq.data import Dictionary
 from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, random_state, save
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
@@ -24,7 +25,6 @@ from parp_fairseq.inference.opening import check_model, open_subnetwork
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.inference.transcribe import transcribe
 from parp_fairseq.kernels import native
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask
 
 # Packages that cannot be imported.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import native
 from parp_fairseq.kernels.words import INTEGERS
 
-LEVELS = [native.REFERENCE, *native.available()]
+anything = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 DTYPES = list(INTEGERS)
-# Around what kernels take at a time (64) and a thread at a time (64 too, see `small_tiles`).
+# Around what kernels take at a time (64) and a thread at a time (64 too, see `level`).
 SIZES = st.one_of(st.integers(0, 20), st.sampled_from([63, 64, 65, 127, 128, 129, 200, 513]))
 
 

@@ -5,20 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from arrays import LEVELS
-from hypothesis import HealthCheck, given, settings
+from arrays import anything
+from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, bits, native
-
-anything = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    monkeypatch.setenv(native.VARIABLE, request.param)
+from parp_fairseq.kernels import batch, bits
 
 
 @anything

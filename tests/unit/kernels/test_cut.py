@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from arrays import DTYPES, LEVELS, flat
-from hypothesis import HealthCheck, given, settings
+from arrays import DTYPES, anything, flat
+from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, bits, native
+from parp_fairseq.kernels import bits
 from parp_fairseq.kernels.cut import Bound, cut, kept_reference, zero_unset
 from parp_fairseq.kernels.words import infinity, value_of, words
-
-anything = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    monkeypatch.setenv(native.VARIABLE, request.param)
-    monkeypatch.setattr(batch, "TILE", 64)
-
 
 # Of each type and layout: mixed in one call.
 MIXED = st.lists(

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
-from arrays import LEVELS, several
-from hypothesis import HealthCheck, given, settings
+from arrays import anything, several
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, native
 from parp_fairseq.kernels.rank import digits, digits_reference, scan
 from parp_fairseq.kernels.words import infinity, value_of, words
-
-anything = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-@pytest.fixture(params=LEVELS)
-def level(request, monkeypatch):
-    monkeypatch.setenv(native.VARIABLE, request.param)
-    monkeypatch.setattr(batch, "TILE", 64)
 
 
 @st.composite

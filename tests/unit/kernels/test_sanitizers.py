@@ -18,7 +18,7 @@ FLAGS = (
     "-g",
     "-fno-omit-frame-pointer",
 )
-TESTS = ("test_bits.py", "test_rank.py", "test_cut.py", "test_sparse.py")
+TESTS = ("test_bits.py", "test_rank.py", "test_cut.py", "test_sparse_linear.py")
 
 
 @pytest.mark.slow

@@ -46,3 +46,10 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def edit_row(path: Path, row: int, text: str) -> None:
+    """Replace a line; 1 is the first."""
+    lines = lines_of(path)
+    lines[row - 1] = text
+    write_text(path, lines)

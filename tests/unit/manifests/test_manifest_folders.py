@@ -10,7 +10,7 @@ from small_manifests import snapshot
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests import build_joint, build_table
-from parp_fairseq.manifests.output import RECORD_FILE, manifests_into
+from parp_fairseq.manifests.output_folder import RECORD_FILE, manifests_into
 
 
 def put(path, text):
@@ -37,12 +37,12 @@ def test_a_users_table_is_not_overwritten(tmp_path):
     own = table(tmp_path / "c", "train.tsv", ["train", "valid"])
     before = snapshot(tmp_path)
     for force in (False, True):
-        with pytest.raises(UserError, match=r"train\.tsv there is also an input"):
+        with pytest.raises(UserError, match=r"train\.tsv is also an input"):
             build_table(own, tmp_path / "c", force=force)
     other = table(tmp_path / "c", "mine.tsv", ["train", "valid"])
     before = snapshot(tmp_path)
     for force in (False, True):
-        with pytest.raises(UserError, match=r"train\.tsv is there and no builder"):
+        with pytest.raises(UserError, match=r"train\.tsv already exists and no builder"):
             build_table(other, tmp_path / "c", force=force)
     assert snapshot(tmp_path) == before
 
@@ -59,7 +59,7 @@ def test_building_again_needs_force_and_leaves_no_old_split(tmp_path):
     put(out / "notes.txt", "mine")
     before = snapshot(tmp_path)
     second = table(tmp_path, "corpus.tsv", ["train", "valid"])
-    with pytest.raises(UserError, match=r"out holds manifests already.*--force"):
+    with pytest.raises(UserError, match=r"out already holds manifests.*--force"):
         build_table(second, out)
     build_table(second, out, force=True)
     names = {path.name for path in out.iterdir()}
@@ -72,7 +72,7 @@ def test_building_again_needs_force_and_leaves_no_old_split(tmp_path):
 
 
 def test_a_file_that_came_since_is_not_overwritten(tmp_path):
-    told = pytest.raises(UserError, match=r"extra\.tsv is there and no builder")
+    told = pytest.raises(UserError, match=r"extra\.tsv already exists and no builder")
     with told, manifests_into(tmp_path, "a test") as stage:
         write_one(stage, "extra.tsv")
         put(tmp_path / "extra.tsv", "mine")
@@ -81,7 +81,7 @@ def test_a_file_that_came_since_is_not_overwritten(tmp_path):
 
 
 def test_what_another_builder_wrote_meanwhile_needs_force_too(tmp_path):
-    told = pytest.raises(UserError, match="holds manifests already")
+    told = pytest.raises(UserError, match="already holds manifests")
     with told, manifests_into(tmp_path, "the first") as stage:
         write_one(stage)
         with manifests_into(tmp_path, "the second") as other:
@@ -135,7 +135,7 @@ def test_rows_that_training_refuses_are_told(tmp_path):
     (warning,) = summary.warnings
     assert "training refuses 1 rows of train" in warning and "CTC cannot align" in warning
     assert f"warning: {warning}" in summary.render()
-    assert summary.to_json()["warnings"] == [warning]
+    assert summary.to_json()["warnings"] == (warning,)
 
 
 def test_the_record_tells_how_and_how_much(tmp_path):

@@ -8,9 +8,8 @@ from torch.nn.utils import prune
 
 from parp_fairseq.kernels import batch, native
 from parp_fairseq.kernels.words import infinity, word_of
-from parp_fairseq.pruning import Mask, magnitude, magnitude_mask, random_mask
-from parp_fairseq.pruning.errors import PruningError
-from parp_fairseq.pruning.magnitude import prune_, select_smallest
+from parp_fairseq.pruning import Mask, PruningError, magnitude, magnitude_mask, random_mask
+from parp_fairseq.pruning.magnitude import select_smallest
 
 # Few distinct values: ties everywhere, signs and zeros of both kinds among them.
 VALUES = st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0, 2.0, -2.0, 3.0])
@@ -44,8 +43,11 @@ def brute_force(named, sparsity):
 
 @settings(max_examples=300, deadline=None)
 @given(tensors(), st.floats(0, 1))
-def test_global_equals_brute_force(named, sparsity):
+def test_equals_brute_force(named, sparsity):
     assert magnitude_mask(named, sparsity).equal(brute_force(named, sparsity))
+    mask = magnitude_mask(named, sparsity, "tensor")
+    for name, tensor in named.items():
+        assert torch.equal(mask[name], brute_force({name: tensor}, sparsity)[name])
 
 
 @pytest.fixture
@@ -111,32 +113,6 @@ def test_many_entries_equal_brute_force(
     assert mask.equal(brute_force(named, sparsity))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    tensors(),
-    st.floats(0, 1),
-    st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
-    st.booleans(),
-)
-def test_zeroing_equals_multiplying(level, small_blocks, named, sparsity, dtype, transposed):
-    named = {name: tensor.to(dtype) for name, tensor in named.items()}
-    if transposed:
-        named = {name: t.permute(*range(t.dim())[::-1]) for name, t in named.items()}
-    expected = brute_force(named, sparsity)
-    for zero in (
-        lambda own: select_smallest(own, sparsity).zero_(own),
-        lambda own: expected.zero_(own),
-    ):
-        own = {
-            name: tensor.clone(memory_format=torch.preserve_format)
-            for name, tensor in named.items()
-        }
-        zero(own)
-        for name, tensor in own.items():
-            assert tensor.stride() == named[name].stride()
-            assert torch.equal(tensor, named[name].masked_fill(~expected[name], 0))
-
-
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9, 0.999])
 def test_a_million_entries_equal_a_stable_sort(sparsity):
     """Large enough for the sample, with rows of different scale, zeros and ties among them."""
@@ -160,24 +136,10 @@ def test_a_frozen_model_is_pruned_to_the_same_mask_again():
     named = {"w": torch.randn(600, 600, generator=torch.Generator().manual_seed(1))}
     first = select_smallest(named, 0.5)
     mask = first.mask(named)
-    first.zero_(named)
+    first.cut(named, zero=True)
     second = select_smallest(named, 0.5)
     assert second.threshold == 0.0
     assert second.mask(named).equal(mask)
-
-
-@settings(max_examples=100, deadline=None)
-@given(tensors(), st.floats(0, 1))
-def test_per_tensor_equals_brute_force_on_each(named, sparsity):
-    mask = magnitude_mask(named, sparsity, "tensor")
-    for name, tensor in named.items():
-        assert torch.equal(mask[name], brute_force({name: tensor}, sparsity)[name])
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions(dtype):
-    named = {"a": torch.randn(40, 30).to(dtype), "b": torch.randn(500).to(dtype).view(20, 25).T}
-    assert magnitude_mask(named, 0.37).equal(brute_force(named, 0.37))
 
 
 def test_equals_torch_where_nothing_ties():
@@ -194,55 +156,54 @@ def test_equals_torch_where_nothing_ties():
         assert torch.equal(mask[str(i)], layer.weight_mask.bool())
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tensors(), st.data(), st.floats(0, 1), st.sampled_from(["global", "tensor"]), st.booleans())
-def test_an_event_is_selection_zeros_mask_and_meters(
+def test_a_cut_gives_zeros_mask_and_counts(
     level, small_blocks, named, data, sparsity, granularity, same
 ):
     kinds = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16])
     named = {name: tensor.to(data.draw(kinds)) for name, tensor in named.items()}
+    if data.draw(st.booleans()):
+        named = {name: t.permute(*range(t.dim())[::-1]) for name, t in named.items()}
     previous = random_mask(named, 0.4, seed=1)
-    first = previous if same else random_mask(named, 0.7, seed=2)
+    others = [previous, previous if same else random_mask(named, 0.7, seed=2)]
     expected = magnitude_mask(named, sparsity, granularity)
-    own = {name: tensor.clone() for name, tensor in named.items()}
+    own, multiplied = (
+        {name: t.clone(memory_format=torch.preserve_format) for name, t in named.items()}
+        for _ in range(2)
+    )
     remote = REMOTE[data.draw(st.sampled_from(sorted(REMOTE)))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "is_remote", remote)
-        event = prune_(own, sparsity, granularity, previous, first)
-    assert event.mask.equal(expected)
-    assert event.mask.kept == sum(int(keep.sum()) for keep in expected.values())
-    for name, tensor in own.items():
-        assert torch.equal(tensor, named[name].masked_fill(~expected[name], 0))
-    for kept, other in ((event.kept_of_previous, previous), (event.kept_of_initial, first)):
-        assert kept == sum(int((expected[name] & other[name]).sum()) for name in named)
+        selection = select_smallest(own, sparsity, granularity)
+        mask, both = selection.cut(own, *others, zero=True)
+        expected.zero_(multiplied)
+    assert mask.equal(expected)
+    assert mask.kept == sum(int(keep.sum()) for keep in expected.values())
+    for name, tensor in named.items():
+        zeroed = tensor.masked_fill(~expected[name], 0)
+        assert torch.equal(own[name], zeroed) and torch.equal(multiplied[name], zeroed)
+        assert own[name].stride() == tensor.stride()
+    for count, other in zip(both, others):
+        assert count == sum(int((expected[name] & other[name]).sum()) for name in named)
     if granularity == "global":
         assert expected.equal(brute_force(named, sparsity))
     pruned = [named[name][~expected[name]].abs().double() for name in named]
     largest = max((float(part.max()) for part in pruned if part.numel()), default=0.0)
-    assert event.threshold == largest
+    assert selection.threshold == largest
 
 
-def test_an_event_refused_changes_nothing():
+def test_a_selection_refused_changes_nothing():
     weights = {"a": torch.ones(100), "b": torch.tensor([1.0, float("nan")])}
-    mask = random_mask(weights, 0.5, seed=0)
     with pytest.raises(PruningError, match="b holds NaN"):
-        prune_(weights, 0.9, "tensor", mask, mask)
+        select_smallest(weights, 0.9, "tensor").cut(weights, zero=True)
     assert torch.equal(weights["a"], torch.ones(100))
-
-
-def test_a_seed_that_torch_does_not_take_is_refused():
-    weights = {"a": torch.ones(10)}
-    for seed in (-(2**63), 2**64 - 1):
-        assert random_mask(weights, 0.5, seed).kept == 5
-    for seed in (-(2**63) - 1, 2**64):
-        with pytest.raises(PruningError, match=f"seed is {seed}; give one from"):
-            random_mask(weights, 0.5, seed)
 
 
 def test_autograd_sees_that_weights_have_changed():
     weight = torch.ones(200, requires_grad=True)
     product = (weight * weight).sum()
-    select_smallest({"w": weight}, 0.5).zero_({"w": weight})
+    select_smallest({"w": weight}, 0.5).cut({"w": weight}, zero=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         product.backward()
 
@@ -259,12 +220,13 @@ def test_names_the_tensor_that_cannot_be_ranked(level, bad, sparsity, remote, fe
         magnitude_mask({"first": torch.ones(300), "second": torch.tensor([1.0, bad])}, sparsity)
 
 
-@pytest.mark.parametrize("sparsity", [-0.1, 1.1, 90, float("nan")])
-def test_refuses_a_sparsity_outside_its_range(sparsity):
-    with pytest.raises(PruningError, match="between 0 and 1"):
-        magnitude_mask({"w": torch.ones(3)}, sparsity)
-
-
-def test_refuses_an_unknown_granularity():
-    with pytest.raises(PruningError, match="granularity"):
-        magnitude_mask({"w": torch.ones(3)}, 0.5, "layer")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(((s,), "between 0 and 1") for s in (-0.1, 90, float("nan"))),
+        ((0.5, "layer"), "granularity"),
+    ],
+)
+def test_refuses_what_makes_no_sense(options, message):
+    with pytest.raises(PruningError, match=message):
+        magnitude_mask({"w": torch.ones(3)}, *options)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from parp_fairseq.pruning import (
     Mask,
     Pruner,
+    PruningError,
     SparsitySchedule,
     iou,
     magnitude_mask,
     random_mask,
 )
-from parp_fairseq.pruning.errors import PruningError
 
 UPDATES = 12
 
@@ -36,6 +36,14 @@ class Run:
         (flat - self.target).pow(2).sum().backward()
         self.optimizer.step()
 
+    def through(self, pruner, first, last, see=lambda: None):
+        """Update `first` to `last`, calling `see` after each."""
+        for update in range(first, last):
+            pruner.begin_update(0, update)
+            self.update()
+            pruner.end_update(update + 1)
+            see()
+
     def copy(self):
         return {name: weight.detach().clone() for name, weight in self.weights.items()}
 
@@ -48,67 +56,76 @@ def equal(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
-def written_out(schedule, interval):
-    """Algorithm 1 (and PARP-P) as the paper has it: mask, train n updates, mask again."""
+def written_out(schedule, interval, static):
+    """Algorithm 1 (and PARP-P) as the paper has it: mask, train n updates, mask again.
+
+    Static, it is gradual magnitude pruning as it is usually written: w *= m after every step.
+    """
     run = Run()
-    run.multiply(magnitude_mask(run.weights, schedule.at(0)))
+    mask = magnitude_mask(run.weights, schedule.at(0))
+    run.multiply(mask)
     for update in range(1, UPDATES + 1):
         run.update()
+        if static:
+            run.multiply(mask)
         if update % interval == 0 or update == UPDATES:
-            run.multiply(magnitude_mask(run.weights, schedule.at(update)))
+            mask = magnitude_mask(run.weights, schedule.at(update))
+            run.multiply(mask)
     return run.copy()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, UPDATES + 2),
     st.sampled_from([0.0, 0.3, 0.8, 1.0]),
     st.sampled_from([0.0, 0.2]),
     st.integers(0, UPDATES),
     st.lists(st.booleans(), min_size=UPDATES, max_size=UPDATES),
+    st.booleans(),
 )
-def test_is_algorithm_1_and_looking_changes_nothing(interval, final, initial, rise, looks):
-    schedule = SparsitySchedule(final=max(final, initial), initial=initial, rise=rise)
+def test_is_algorithm_1_and_looking_changes_nothing(interval, final, initial, rise, looks, static):
+    schedule = SparsitySchedule(max(final, initial), initial, rise, "cubic" if static else "linear")
     run = Run()
-    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES)
+    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES, static=static)
     pruner.start(run.weights, magnitude_mask(run.weights, schedule.at(0)))
     for update in range(UPDATES):
         pruner.begin_update(0, update)
         run.update()
+        before = pruner.mask
         pruner.end_update(update + 1)
+        if static:
+            assert not any(bool((pruner.mask[n] & ~before[n]).any()) for n in before), "regrown"
         if looks[update]:
             theta = run.copy()
             pruner.apply_mask()
-            fresh = magnitude_mask(theta, pruner.sparsity)
-            if pruner._moved:
-                assert pruner.current_mask().equal(fresh)
+            assert pruner.current_mask().equal(magnitude_mask(theta, pruner.sparsity))
             assert equal(run.copy(), {n: w * pruner.current_mask()[n] for n, w in theta.items()})
             pruner.state_dict()
             if update % 2:
                 pruner.restore_weights()
                 assert equal(run.copy(), theta)
-    expected = written_out(schedule, interval)
+    expected = written_out(schedule, interval, static)
     assert equal(run.copy(), expected)
     zeros = sum(int((weight == 0).sum()) for weight in expected.values())
-    assert zeros == round(schedule.final * 39)
+    assert zeros == round(schedule.final * 39) and pruner.at_target
 
 
-def test_a_held_mask_stays_and_its_zeros_too():
+def test_a_static_mask_stays_and_its_zeros_too():
     run = Run()
     mask = random_mask(run.weights, 0.6, seed=1)
     pruner = Pruner(SparsitySchedule(final=0.6), interval=3, total_updates=9, static=True)
     pruner.start(run.weights, mask)
-    for update in range(9):
-        pruner.begin_update(update, update)
-        run.update()
-        pruner.end_update(update + 1)
+
+    def see():
         assert all(bool((w[~mask[name]] == 0).all()) for name, w in run.weights.items())
         assert pruner.current_mask() is mask
+
+    run.through(pruner, 0, 9, see)
     assert pruner.mask_iou == 1.0
 
 
-def test_pruned_weights_move_and_can_come_back():
-    """With one revived entry of two, `revived` is one half and the IOU one third."""
+def test_pruned_weights_move_and_can_regrow():
+    """With one regrown entry of two, `revived` is one half and the IOU one third."""
     weights = {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}
     pruner = Pruner(SparsitySchedule(final=0.5), interval=2, total_updates=2)
     pruner.start(weights, magnitude_mask(weights, 0.5))
@@ -121,6 +138,21 @@ def test_pruned_weights_move_and_can_come_back():
     pruner.end_update(2)
     assert weights["w"].tolist() == [9, 0, 0, 4]
     assert (pruner.revived, pruner.mask_iou, pruner.threshold) == (0.5, 1 / 3, 3.0)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_the_models_half_precision_weights_follow_the_masters(static):
+    masters = {"w": torch.randn(40)}
+    model = {"w": masters["w"].half()}
+    pruner = Pruner(SparsitySchedule(0.8, 0.2, 4), interval=1, total_updates=4, static=static)
+    pruner.start(masters, magnitude_mask(masters, 0.2), copies=model)
+    for update in range(4):
+        pruner.begin_update(0, update)
+        masters["w"] += torch.randn(40)
+        model["w"].copy_(masters["w"])  # as the optimizer does
+        pruner.end_update(update + 1)
+        assert torch.equal(model["w"], masters["w"].half())
+    assert int((model["w"] == 0).sum()) == 32
 
 
 def test_epochs_prune_before_the_first_update_of_the_next():
@@ -138,66 +170,58 @@ def test_epochs_prune_before_the_first_update_of_the_next():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, UPDATES - 1), st.integers(1, 5), st.booleans(), st.booleans())
-def test_resuming_changes_nothing(stop, interval, held, progressive):
-    schedule = SparsitySchedule(final=0.7, initial=0.2, rise=8 if progressive else 0)
-    options = {"interval": interval, "total_updates": UPDATES, "static": held}
+def test_resuming_changes_nothing(stop, interval, static, ramps):
+    schedule = SparsitySchedule(final=0.7, initial=0.2, rise=8 if ramps else 0)
 
-    def play(run, pruner, first, last):
-        for update in range(first, last):
-            pruner.begin_update(0, update)
-            run.update()
-            pruner.end_update(update + 1)
+    def started(run):
+        pruner = Pruner(schedule, interval=interval, total_updates=UPDATES, static=static)
+        pruner.start(run.weights, magnitude_mask(run.weights, schedule.at(0)))
+        return pruner
 
-    whole, run = Run(), Run()
-    pruner = Pruner(schedule, **options)
-    pruner.start(whole.weights, magnitude_mask(whole.weights, schedule.at(0)))
-    play(whole, pruner, 0, UPDATES)
-
-    before = Pruner(schedule, **options)
-    before.start(run.weights, magnitude_mask(run.weights, schedule.at(0)))
-    play(run, before, 0, stop)
+    whole, run, again = Run(), Run(), Run()
+    pruner = started(whole)
+    whole.through(pruner, 0, UPDATES)
+    before = started(run)
+    run.through(before, 0, stop)
     state = before.state_dict()
-    saved = run.copy()  # m⊙θ
-    after = Pruner(schedule, **options)
-    again = Run()
     again.optimizer.load_state_dict(run.optimizer.state_dict())
     for name, weight in again.weights.items():
-        weight.data.copy_(saved[name])
+        weight.data.copy_(before.masked(name, run.weights[name]))
+    after = Pruner(schedule, interval=interval, total_updates=UPDATES, static=static)
     after.restore(again.weights, state)
-    play(again, after, stop, UPDATES)
+    assert equal(again.copy(), run.copy())
+    again.through(after, stop, UPDATES)
     assert equal(again.copy(), whole.copy())
     assert after.current_mask().equal(pruner.current_mask())
-    assert (after.revived, after.mask_iou, after.sparsity) == (
-        pruner.revived,
-        pruner.mask_iou,
-        pruner.sparsity,
-    )
+    for meter in ("revived", "mask_iou", "sparsity"):
+        assert getattr(after, meter) == getattr(pruner, meter)
 
 
-def test_restoring_under_other_settings_names_the_option():
+@pytest.mark.parametrize(
+    ("settings", "size", "change", "message"),
+    [
+        ({"a.sparsity": 0.7, "a.seed": 1}, 4, {}, r"^a\.sparsity was 0\.5 .* is now 0\.7"),
+        # An option that one of them does not know: added since, or of ramps only.
+        ({"a.sparsity": 0.5, "a.new": 1}, 5, {}, "another model or scope"),
+        ({}, 4, {"version": 1}, "version 1, this program reads version 2"),
+    ],
+)
+def test_what_cannot_be_restored(settings, size, change, message):
     weights = {"w": torch.randn(4)}
-    old = Pruner(SparsitySchedule(final=0.5), settings={"task.prune.sparsity": 0.5})
+    old = Pruner(SparsitySchedule(final=0.5), settings={"a.sparsity": 0.5, "a.rise": 0.1})
     old.start(weights, magnitude_mask(weights, 0.5))
-    new = Pruner(SparsitySchedule(final=0.7), settings={"task.prune.sparsity": 0.7})
-    with pytest.raises(PruningError, match=r"task\.prune\.sparsity was 0\.5 .* is now 0\.7"):
-        new.restore(weights, old.state_dict())
-
-
-def test_restoring_another_model_is_refused():
-    weights = {"w": torch.randn(4)}
-    old = Pruner(SparsitySchedule(final=0.5))
-    old.start(weights, magnitude_mask(weights, 0.5))
-    with pytest.raises(PruningError, match="another model"):
-        Pruner(SparsitySchedule(final=0.5)).restore({"w": torch.randn(5)}, old.state_dict())
+    new = Pruner(SparsitySchedule(final=0.5), settings=settings)
+    with pytest.raises(PruningError, match=message):
+        new.restore({"w": torch.randn(size)}, {**old.state_dict(), **change})
 
 
 @pytest.mark.parametrize("interval", [0, -3])
 def test_an_interval_below_one_is_refused(interval):
-    with pytest.raises(PruningError, match="counts from 1"):
+    with pytest.raises(PruningError, match=rf"interval must be at least 1 \(got {interval}\)"):
         Pruner(SparsitySchedule(final=0.5), interval=interval)
 
 
-def test_progressive_is_at_its_target_only_after_the_rise():
+def test_a_ramp_is_at_its_target_only_at_its_end():
     weights = {"w": torch.arange(1.0, 11.0)}
     pruner = Pruner(SparsitySchedule(final=0.8, initial=0.2, rise=4), interval=2, total_updates=8)
     pruner.start(weights, magnitude_mask(weights, 0.2))
@@ -209,52 +233,15 @@ def test_progressive_is_at_its_target_only_after_the_rise():
     assert seen == [(0.35, False), (0.5, False), (0.65, False)] + [(0.8, True)] * 5
 
 
-def test_mask_is_that_of_the_start_before_any_update():
+def test_before_any_update_the_mask_is_the_initial_one():
     weights = {"w": torch.randn(10)}
     mask = random_mask(weights, 0.5, seed=3)
     pruner = Pruner(SparsitySchedule(final=0.5))
+    with pytest.raises(RuntimeError, match="no state"):
+        pruner.state_dict()
     pruner.start(weights, mask)
     pruner.apply_mask()
-    assert isinstance(pruner.current_mask(), Mask)
     assert pruner.current_mask().equal(mask)
-
-
-def gradual(updates, interval, schedule):
-    """Gradual magnitude pruning as it is usually written: w *= m after every step."""
-    run = Run()
-    masks = [magnitude_mask(run.weights, schedule.at(0))]
-    run.multiply(masks[0])
-    for update in range(1, updates + 1):
-        run.update()
-        run.multiply(masks[-1])
-        if update % interval == 0 or update == updates:
-            masks.append(magnitude_mask(run.weights, schedule.at(update)))
-            run.multiply(masks[-1])
-    return run.copy(), masks
-
-
-@pytest.mark.parametrize("interval", [1, 3, 5])
-def test_a_held_mask_that_climbs_is_gradual_magnitude_pruning(interval):
-    schedule = SparsitySchedule(final=0.8, initial=0.1, rise=8, shape="cubic")
-    run = Run()
-    pruner = Pruner(schedule, interval=interval, total_updates=UPDATES, static=True)
-    pruner.start(run.weights, magnitude_mask(run.weights, 0.1))
-    masks = [pruner.mask]
-    for update in range(UPDATES):
-        pruner.begin_update(0, update)
-        run.update()
-        pruner.end_update(update + 1)
-        assert all(bool((w[~pruner.mask[n]] == 0).all()) for n, w in run.weights.items())
-        assert pruner.current_mask() is pruner.mask
-        if pruner.mask is not masks[-1]:
-            masks.append(pruner.mask)
-    expected, steps = gradual(UPDATES, interval, schedule)
-    assert equal(run.copy(), expected)
-    assert [mask.sparsity for mask in masks] == [mask.sparsity for mask in steps]
-    for one, later in zip(masks, masks[1:]):
-        assert not any(bool((later[name] & ~one[name]).any()) for name in one), "came back"
-    assert masks[-1].numel - masks[-1].kept == round(0.8 * 39)
-    assert pruner.at_target
 
 
 @settings(max_examples=60, deadline=None)
@@ -264,13 +251,11 @@ def test_a_held_mask_that_climbs_is_gradual_magnitude_pruning(interval):
     st.sampled_from([0.25, 0.5]),
     st.sampled_from(["global", "tensor"]),
 )
-def test_what_gradual_pruning_took_stays_pruned_beside_other_zeros(
-    values, seed, begin, granularity
-):
+def test_what_gradual_pruning_took_stays_pruned_next_to_zeros(values, seed, begin, granularity):
     """Weights that are kept and zero tie with those that were pruned, which go first."""
     weights = {"a": torch.tensor(values[:8]).view(2, 4), "b": torch.tensor(values[8:])}
     schedule = SparsitySchedule(final=0.75, initial=begin, rise=4)
-    pruner = Pruner(schedule, total_updates=5, static=True, granularity=granularity)
+    pruner = Pruner(schedule, interval=1, total_updates=5, static=True, granularity=granularity)
     first = (
         random_mask(weights, begin, seed)
         if granularity == "global"
@@ -303,10 +288,7 @@ def moved_pruner():
     schedule = SparsitySchedule(final=0.8, initial=0.2, rise=8)
     pruner = Pruner(schedule, interval=5, total_updates=UPDATES)
     pruner.start(run.weights, magnitude_mask(run.weights, 0.2))
-    for update in range(3):
-        pruner.begin_update(0, update)
-        run.update()
-        pruner.end_update(update + 1)
+    run.through(pruner, 0, 3)
     return pruner, run
 
 
@@ -326,7 +308,7 @@ def test_what_is_saved_is_the_subnetwork_and_saving_leaves_the_weights_alone():
     assert other.sparsity == pruner.sparsity
 
 
-def test_the_subnetwork_is_shown_inside_a_block_alone():
+def test_the_mask_is_applied_only_inside_a_block():
     pruner, run = moved_pruner()
     theta = run.copy()
     with pruner.subnetwork() as mask:

@@ -4,22 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.pruning import SparsitySchedule, StagedSchedule
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning import PruningError, SparsitySchedule, StagedSchedule
 
 
-def test_constant():
-    assert [SparsitySchedule(final=0.4).at(update) for update in (0, 1, 99)] == [0.4] * 3
-
-
-def test_linear_climbs_evenly():
-    schedule = SparsitySchedule(final=0.9, initial=0.6, rise=30)
-    assert [schedule.at(u) for u in (0, 10, 20, 30, 40)] == pytest.approx([0.6, 0.7, 0.8, 0.9, 0.9])
-
-
-def test_cubic_is_the_usual_gradual_schedule():
-    schedule = SparsitySchedule(final=0.8, initial=0.0, rise=4, shape="cubic")
-    assert [schedule.at(u) for u in (0, 2, 4)] == pytest.approx([0.0, 0.8 * (1 - 0.5**3), 0.8])
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (SparsitySchedule(final=0.4), [0.4] * 4),
+        (SparsitySchedule(final=0.9, initial=0.6, rise=3), [0.6, 0.7, 0.8, 0.9]),
+        (SparsitySchedule(0.8, 0.0, rise=2, shape="cubic"), [0.0, 0.8 * (1 - 0.5**3), 0.8, 0.8]),
+    ],
+)
+def test_sparsity_after_each_update(schedule, expected):
+    assert [schedule.at(update) for update in range(4)] == pytest.approx(expected)
 
 
 @given(
@@ -51,8 +48,8 @@ def test_refuses_what_makes_no_sense(options, message):
         SparsitySchedule(**options)
 
 
-def test_a_chain_is_its_legs_one_after_the_other():
-    """60 → 80 → 90 in one run: each phase of 10 updates climbs for 5 and holds."""
+def test_phases_follow_each_other():
+    """60 → 80 → 90 in one run: each phase of 10 updates ramps for 5."""
     phases = (SparsitySchedule(0.8, 0.6, rise=5), SparsitySchedule(0.9, 0.8, rise=5))
     chain = StagedSchedule(phases, 10)
     seen = [round(chain.at(update), 4) for update in (0, 1, 5, 9, 10, 11, 15, 19, 20, 999)]

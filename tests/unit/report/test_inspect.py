@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import magnitude_mask
 from parp_fairseq.report.inspection import Magnitudes, inspect_checkpoint
 

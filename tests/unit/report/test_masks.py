@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.masks.files import save_mask
 from parp_fairseq.pruning import Mask, random_mask
 from parp_fairseq.pruning.scope import place_of
 from parp_fairseq.report.layer_grid import Grid

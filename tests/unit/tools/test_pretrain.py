@@ -161,17 +161,3 @@ def test_learning_rate_warms_up_and_falls():
     assert rates[50] == pytest.approx(1.0)
     assert rates[50:] == sorted(rates[50:], reverse=True)
     assert rates[-1] == pytest.approx(0.51)
-
-
-def test_writing_is_all_or_nothing(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("before")
-
-    def fail(partial):
-        partial.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        pretrain.write_atomically(path, fail)
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,6 @@
 // Work in several threads: torch's own where it has an OpenMP team, else threads for this one call.
 //
-// A second pool would fight torch's: OpenMP's threads go on spinning for a while after each of
+// A second pool would fight torch's: OpenMP's threads keep spinning for a while after each of
 // torch's operations, on the cores that the second pool needs. A child made by fork() has no team
 // (and OpenMP would wait for it for ever), so it makes its own threads.
 

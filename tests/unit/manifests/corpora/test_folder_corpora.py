@@ -114,63 +114,40 @@ def test_options_that_cannot_be(ocean, tmp_path, options, told):
     assert snapshot(tmp_path) == before
 
 
-def _no_phones(ocean):
-    write(ocean / "resource" / "text-phone", ["000010011.0\tW_B IY0_E"])
-
-
-def _bad_phone(ocean):
-    write(ocean / "resource" / "text-phone", ["000010011.0\tw_B"])
-
-
-def _no_speaker(ocean):
-    write(ocean / "test" / "utt2spk", ["other 1"])
-
-
-def _no_audio(ocean):
-    (ocean / "WAVE" / "SPEAKER0003" / "000030012.WAV").unlink()
-
-
-def _no_test(ocean):
-    shutil.rmtree(ocean / "test")
+CORPORA = {"ocean": speechocean762.CORPUS, "bantu": mboshi.CORPUS}
+MBOSHI = "full_corpus_newsplit/"
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("corpus", "path", "lines", "told"),
     [
-        (_no_phones, r"train/text row \d: 0000\d+ has \d words?, and resource/text-phone has"),
-        (_bad_phone, "text-phone row 1: expected ID.WORD"),
-        (_no_speaker, r"test/text row 1: 000030012 is not in .*test/utt2spk"),
-        (_no_audio, r"test/text row 1: .*000030012\.WAV cannot be read as audio: no such file"),
-        (_no_test, "holds no test; expected speechocean762/"),
+        (
+            "ocean",
+            "resource/text-phone",
+            ["000010011.0\tW_B IY0_E"],
+            r"train/text row \d: 0000\d+ has \d words?, and resource/text-phone has",
+        ),
+        ("ocean", "resource/text-phone", ["000010011.0\tw_B"], "row 1: expected ID.WORD"),
+        ("ocean", "test/utt2spk", ["other 1"], r"test/text row 1: 000030012 is not in .*utt2spk"),
+        ("ocean", "WAVE/SPEAKER0003/000030012.WAV", None, r"test/text row 1: .*012\.WAV: no such"),
+        ("ocean", "test", None, "holds no test; expected speechocean762/"),
+        ("bantu", f"{MBOSHI}dev/abiayi_Dico18_3.wav", None, r"dev holds no \.wav files; expected"),
+        ("bantu", f"{MBOSHI}train/martial_Dico2_7.wav", None, r"Dico2_7\.wav is missing"),
+        ("bantu", f"{MBOSHI}train/martial_Dico2_7.mb.cleaned", None, r"7\.mb\.cleaned is missing"),
+        ("bantu", f"{MBOSHI}train/martial_Dico2_7.mb.cleaned", [""], r"cleaned has no text"),
     ],
 )
-def test_a_damaged_speechocean(ocean, tmp_path, damage, told):
-    damage(ocean)
+def test_damaged_corpora(request, tmp_path, corpus, path, lines, told):
+    folder = request.getfixturevalue(corpus)
+    if lines is not None:
+        write(folder / path, lines)
+    elif (folder / path).is_dir():
+        shutil.rmtree(folder / path)
+    else:
+        (folder / path).unlink()
     with pytest.raises(UserError, match=told):
-        build_corpus(speechocean762.CORPUS, ocean, tmp_path / "out", units="phones")
+        build_corpus(CORPORA[corpus], folder, tmp_path / "out", units="phones")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("dev/abiayi_Dico18_3.wav", r"dev holds no \.wav files; expected full_corpus_newsplit/"),
-        ("train/martial_Dico2_7.wav", r"martial_Dico2_7\.wav is missing"),
-        ("train/martial_Dico2_7.mb.cleaned", r"martial_Dico2_7\.mb\.cleaned is missing"),
-    ],
-)
-def test_a_damaged_mboshi(bantu, tmp_path, name, told):
-    (bantu / "full_corpus_newsplit" / name).unlink()
-    with pytest.raises(UserError, match=told):
-        build_corpus(mboshi.CORPUS, bantu, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_empty_text_of_mboshi(bantu, tmp_path):
-    path = bantu / "full_corpus_newsplit" / "train" / "martial_Dico2_7.mb.cleaned"
-    path.write_text("\n")
-    with pytest.raises(UserError, match=r"2_7\.mb\.cleaned has no text"):
-        build_corpus(mboshi.CORPUS, bantu, tmp_path / "out")
 
 
 def test_the_corpus_itself_is_no_place_to_write(ocean):

@@ -68,8 +68,7 @@ def test_training_is_one_after_another_and_the_rest_is_kept_apart(languages):
     text = summary.render()
     assert "task.labels=phn criterion.post_process=none dataset.valid_subset=dev " in text
     assert "to see each language: \"dataset.valid_subset='dev,dev-nl,dev-fr'\"" in text
-    assert [one.repeats for one in summary.languages] == [1.0, 1.0]
-    assert summary.to_json()["languages"][1]["name"] == "fr"
+    assert "note: fr: 1 utterances, 0.00 hours; repeated 1.00 times, 20.0% of train" in text
 
 
 def test_the_small_language_is_repeated(languages):
@@ -78,7 +77,8 @@ def test_the_small_language_is_repeated(languages):
     counts = Counter(path for path, _ in rows)
     assert sorted(counts.values()) == [1, 1, 1, 1, 4]
     assert lines_of(languages / "all" / "train.phn") == ["a b", "a x", "a a b", "b"] + ["b ʒ"] * 4
-    assert [round(one.share, 3) for one in summary.languages] == [0.5, 0.5]
+    assert "nl: 4 utterances, 0.00 hours; repeated 1.00 times, 50.0% of train" in summary.notes
+    assert "fr: 1 utterances, 0.00 hours; repeated 4.00 times, 50.0% of train" in summary.notes
     # Held-out rows are never repeated.
     assert len(rows_of(languages / "all", "dev")) == 4
     first = snapshot(languages / "all")
@@ -134,8 +134,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(languages):
     refused(r"two folders are called x", f"x={nl}", f"x={fr}")
     refused(r"gone: no such folder", str(nl), str(languages / "gone"))
     refused(r"'a b' is no name for a language", f"a b={nl}", str(fr))
-    refused(r"--temperature is 0\.5", temperature=0.5)
-    refused(r"--temperature is nan", temperature=math.nan)
+    refused(r"--temperature must be at least 1 \(got 0\.5;", temperature=0.5)
+    refused(r"--temperature must be at least 1 \(got nan;", temperature=math.nan)
     (fr / "dict.phn.txt").rename(fr / "dict.ltr.txt")
     refused(r"differ in their labels: nl has phn, fr has ltr")
     (fr / "dict.ltr.txt").unlink()

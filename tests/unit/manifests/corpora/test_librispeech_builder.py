@@ -1,33 +1,212 @@
+"""LibriSpeech and Libri-light, on small corpora of the same layout."""
+
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
-from small_corpora import write_chapter
+import soundfile
+from small_corpora import write_audio, write_chapter
+from small_manifests import lines_of, snapshot
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import (
-    build_librilight,
-    build_librispeech,
-    check_manifest,
+from parp_fairseq.manifests import build_librilight, build_librispeech, check_manifest
+
+CHAPTER = "librispeech_finetuning/1h/0/clean/10/100"
+TEXTS = f"{CHAPTER}/10-100.trans.txt"
+
+
+def build(corpora, out="out", **options):
+    finetuning, speech = corpora / "librispeech_finetuning", corpora / "LibriSpeech"
+    return build_librilight(finetuning, speech, corpora / out, **options, force=True)
+
+
+@pytest.mark.legacy
+def test_three_sets_with_all_their_files(corpora):
+    summary = build(corpora)
+    out, root = corpora / "out", str((corpora / "librispeech_finetuning").resolve())
+    names = ["dict.ltr.txt", "manifest.json"]
+    for split in ("train", "dev-clean", "dev-other", "test-clean", "test-other"):
+        names += [f"{split}.tsv", f"{split}.ltr", f"{split}.wrd"]
+    assert sorted(os.listdir(out)) == ["10h", "10min", "1h"]
+    counts = {(s.folder, s.split): s.utterances for s in summary.splits}
+    for folder, count in (("10min", 4), ("1h", 24), ("10h", 29)):
+        assert sorted(os.listdir(out / folder)) == sorted(names)
+        assert (counts[folder, "train"], counts[folder, "dev-other"]) == (count, 3)
+        start, *rows = (line.split("\t") for line in lines_of(out / folder / "train.tsv"))
+        assert start == [root] and len(rows) == count == len({path for path, _ in rows})
+        assert rows == sorted(rows) and all(path[:2] in ("1h", "9h") for path, _ in rows)
+        for path, frames in rows:
+            assert soundfile.info(os.path.join(root, path)).frames == int(frames)
+    assert all(line.startswith("1h/0/") for line in lines_of(out / "10min/train.tsv")[1:])
+    dev = lines_of(out / "1h/dev-other.tsv")
+    assert dev[0] == str((corpora / "LibriSpeech" / "dev-other").resolve())
+    assert dev[1].startswith("201/400/201-400-0000.flac\t")
+    train = next(s for s in summary.splits if (s.folder, s.split) == ("10min", "train"))
+    rows = [line.split("\t") for line in lines_of(out / "10min" / "train.tsv")[1:]]
+    assert train.samples == sum(int(frames) for _, frames in rows)
+    assert train.hours == pytest.approx(train.samples / 16_000 / 3600)
+    words = sum(len(line.split()) for line in lines_of(out / "10min/train.wrd"))
+    assert train.words == words and summary.to_json()["splits"][0]["words"] == words
+    assert any("dataset.valid_subset=dev-other" in line for line in summary.overrides)
+
+
+def test_labels_follow_the_rows(corpora):
+    text = "10-100-0000 IT'S  A\r\n10-100-0001 WORLD \r\n\r\n"
+    (corpora / TEXTS).write_bytes(text.encode())
+    build(corpora)
+    out = corpora / "out" / "10min"
+    assert lines_of(out / "train.ltr")[:2] == ["I T ' S | A |", "W O R L D |"]
+    assert lines_of(out / "train.wrd")[:2] == ["IT'S A", "WORLD"]
+
+
+def test_builds_are_the_same_whatever_the_jobs_and_replace_older_ones(corpora):
+    build(corpora, jobs=1)
+    first = snapshot(corpora / "out")
+    (corpora / "out" / "10min" / "note.txt").write_text("mine", encoding="utf-8")
+    build(corpora, jobs=8)
+    second = snapshot(corpora / "out")
+    assert second.pop(os.path.join("10min", "note.txt")) == b"mine"
+    assert second == first
+
+
+def test_sets_folds_and_parts_that_are_not_there(corpora):
+    shutil.rmtree(corpora / "LibriSpeech" / "test-other")
+    out = corpora / "out"
+    summary = build_librilight(corpora, corpora, out, sets=["10min"], folds=[0, 3], jobs=2)
+    assert sorted(os.listdir(out)) == ["10min", "10min-fold3"]
+    rows = lines_of(out / "10min-fold3" / "train.tsv")[1:]
+    assert len(rows) == 4 and all(row.startswith("1h/3/") for row in rows)
+    assert "10min-fold3" in summary.render() and "test-other (not found)" in summary.render()
+    assert not (out / "10min" / "test-other.tsv").exists()
+
+
+def test_links_into_the_corpus_are_followed_and_loops_are_not(corpora):
+    fold = corpora / "librispeech_finetuning/1h/0"
+    (fold / "other").rename(corpora / "elsewhere")
+    (fold / "other").symlink_to(corpora / "elsewhere")
+    (fold / "clean" / "10" / "back").symlink_to(fold)
+    (fold / "clean" / "10" / "100" / "._10-100-0000.flac").write_bytes(b"")
+    build(corpora)
+    paths = [r.split("\t")[0] for r in lines_of(corpora / "out/10min/train.tsv")[1:]]
+    assert len(paths) == 4 and any(path.startswith("1h/0/other/10/101/") for path in paths)
+
+
+def test_transcripts_without_audio_can_be_left_out(corpora):
+    (corpora / CHAPTER / "10-100-0001.flac").unlink()
+    summary = build(corpora, sets=["10min", "1h"], allow_missing_audio=True)
+    assert len(lines_of(corpora / "out/10min/train.tsv")) == 1 + 3
+    # Once in 10min, once in 1h.
+    assert "2 transcripts without audio" in summary.render()
+
+
+def damages():
+    """Name → what is done to the corpora, and the message it must give."""
+
+    def audio(content=None, **options):
+        path = f"{CHAPTER}/10-100-0001.flac"
+        if content is not None:
+            return lambda root: (root / path).write_bytes(content)
+        return lambda root: write_audio(root / path, 900, **options)
+
+    def texts(content):
+        return lambda root: (root / TEXTS).write_bytes(content)
+
+    def gone(name):
+        path = f"librispeech_finetuning/{name}"
+        return lambda root: shutil.rmtree(root / path)
+
+    def no_tree(root):
+        shutil.rmtree(root / "librispeech_finetuning")
+        (root / "librispeech_finetuning").mkdir()
+
+    def empty_fold(root):
+        for kind in ("clean", "other"):
+            shutil.rmtree(root / "librispeech_finetuning/1h/4" / kind)
+
+    one = b"10-100-0000 A\n"
+    return {
+        "corrupt": (audio(b"fLaC" + bytes(60)), r"txt row 2: .*0001\.flac .*header is damaged"),
+        "empty": (audio(b""), r"10-100-0001\.flac is empty"),
+        "rate": (audio(rate=8_000), r"0001\.flac has 8000 samples a second, expected 16000"),
+        "stereo": (audio(channels=2), r"10-100-0001\.flac has 2 channels, expected 1"),
+        "no audio": (
+            lambda root: (root / CHAPTER / "10-100-0001.flac").unlink(),
+            r"10-100\.trans\.txt row 2: 10-100-0001\.flac is missing",
+        ),
+        "no transcript": (
+            lambda root: write_audio(root / CHAPTER / "10-100-0009.flac", 900),
+            r"10-100-0009\.flac has no transcript in 10-100\.trans",
+        ),
+        "no transcripts": (lambda root: (root / TEXTS).unlink(), r"100 has no 10-100\.trans\.txt"),
+        "id twice": (
+            texts(one + b"10-100-0001 B\n" + one),
+            r"10-100\.trans\.txt row 3: 10-100-0000 was already transcribed in row 1",
+        ),
+        "lower case": (texts(one + b"10-100-0001 WORLd\n"), r"txt row 2: the character 'd'.*capi"),
+        "boundary": (texts(b"10-100-0000 A|B\n10-100-0001 B\n"), r"row 1: the character '\|' is"),
+        "no text": (texts(one + b"10-100-0001\n"), r"trans\.txt row 2: 10-100-0001 has no text"),
+        "latin 1": (texts(one + b"10-100-0001 \xc9\n"), r"trans\.txt row 2 is not UTF-8 text"),
+        "id in two folders": (
+            lambda root: write_chapter(root / "librispeech_finetuning/9h/clean", 10, 100, 2),
+            r"9h/clean/10/100.*10-100-0000 is also in .*1h/0/clean",
+        ),
+        "no fold": (gone("1h/4"), r"1h/4: no such folder, and 1h needs it"),
+        "empty fold": (empty_fold, r"1h/4 holds no \.flac files; expected"),
+        "no dev-other": (gone("../LibriSpeech/dev-other"), r"dev-other: no such folder; training"),
+        "no tree": (no_tree, r"has neither 1h nor 9h; expected librispeech_finetuning/1h/\{0\.\."),
+        "no folder": (gone(""), r"librispeech_finetuning: no such folder; expected librispeech_"),
+    }
+
+
+DAMAGES = damages()
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES))
+def test_bad_corpora_are_refused_and_nothing_is_written(corpora, name):
+    damage, message = DAMAGES[name]
+    build(corpora, sets=["10min"])
+    before = snapshot(corpora / "out")
+    damage(corpora)
+    with pytest.raises(UserError, match=message) as caught:
+        build(corpora)
+    assert "\n" not in str(caught.value)
+    assert snapshot(corpora / "out") == before
+    with pytest.raises(UserError):
+        build(corpora, "fresh/deep")
+    assert not (corpora / "fresh").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sets": ["100h"]}, "no set '100h'"),
+        ({"folds": [6]}, "no fold 6"),
+        ({"jobs": 0}, r"--jobs must be at least 1 \(got 0\)"),
+        ({"units": "spm"}, "needs --vocab-size"),
+    ],
 )
-from parp_fairseq.manifests.corpora import librispeech
+def test_wrong_options(corpora, options, message):
+    with pytest.raises(UserError, match=message):
+        build(corpora, **options)
+    assert not (corpora / "out").exists()
 
 
-def test_parts_and_parts_together(corpora):
+def test_parts_and_parts_together_sorted_as_text(corpora):
     speech = corpora / "LibriSpeech"
-    write_chapter(speech / "train-clean-100", 1, 2, 2)
-    write_chapter(speech / "train-clean-360", 3, 4, 3)
-    summary = build_librispeech(
-        speech, ["train=train-clean-360+train-clean-100", "dev-other"], corpora / "out", force=True
-    )
-    assert [(s.split, s.utterances) for s in summary.splits] == [("train", 5), ("dev-other", 3)]
-    train = (corpora / "out" / "train.tsv").read_text(encoding="utf-8").splitlines()
-    assert train[0] == str(speech.resolve())
-    assert [line.split("/")[0] for line in train[1:]] == ["train-clean-100"] * 2 + [
-        "train-clean-360"
-    ] * 3
-    dev = (corpora / "out" / "dev-other.tsv").read_text(encoding="utf-8").splitlines()
-    assert dev[0] == str((speech / "dev-other").resolve())
-    assert (corpora / "out" / "dict.ltr.txt").is_file()
+    # As text `train-a-b/…` comes before `train-a/…`, and `1/10/…` before `1/9/…`.
+    for part, chapters in {"train-a": (9, 10, 100), "train-a-b": (9,)}.items():
+        for chapter in chapters:
+            write_chapter(speech / part, 1 + len(part), chapter, 3)
+    write_chapter(speech / "train-a" / "x", 40, 1, 2)
+    write_chapter(speech / "train-a" / "x-y", 41, 1, 2)
+    summary = build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out")
+    assert [(s.split, s.utterances) for s in summary.splits] == [("train", 16), ("dev-other", 3)]
+    root, *rows = lines_of(corpora / "out" / "train.tsv")
+    assert root == str(speech.resolve())
+    assert rows == sorted(rows) and rows[0].startswith("train-a-b/")
+    assert lines_of(corpora / "out" / "dev-other.tsv")[0] == str((speech / "dev-other").resolve())
 
 
 @pytest.mark.parametrize(
@@ -38,42 +217,13 @@ def test_parts_and_parts_together(corpora):
         (["dev-other", "dev-other"], "given twice"),
         (["train="], "is not understood"),
         (["a/b=dev-other"], "is not understood"),
-        (["train=dev-other+dev-other"], "also stands in"),
+        (["train=dev-other+dev-other"], r"the utterance .* is also in"),
     ],
 )
 def test_bad_splits(corpora, splits, message):
     with pytest.raises(UserError, match=message):
-        build_librispeech(corpora, splits, corpora / "out", force=True)
+        build_librispeech(corpora, splits, corpora / "out")
     assert not (corpora / "out").exists()
-
-
-def lines_of(path):
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def test_rows_are_sorted_as_text_and_memory_is_bounded(corpora, monkeypatch):
-    speech = corpora / "LibriSpeech"
-    # As text `train-a-b/…` comes before `train-a/…`, and `1/10/…` before `1/9/…`.
-    for part, chapters in {"train-a": (9, 10, 100), "train-a-b": (9,)}.items():
-        for chapter in chapters:
-            write_chapter(speech / part, 1 + len(part), chapter, 3)
-    write_chapter(speech / "train-a" / "x", 40, 1, 2)
-    write_chapter(speech / "train-a" / "x-y", 41, 1, 2)
-    build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out", force=True)
-    rows = lines_of(corpora / "out" / "train.tsv")[1:]
-    assert len(rows) == 16 and rows == sorted(rows) and rows[0].startswith("train-a-b/")
-    whole = {p.name: p.read_bytes() for p in (corpora / "out").iterdir()}
-    held = []
-    read = librispeech.HeaderReader.__call__
-    monkeypatch.setattr(librispeech, "_BATCH", 4)
-    monkeypatch.setattr(
-        librispeech.HeaderReader,
-        "__call__",
-        lambda s, paths: held.append(len(paths)) or read(s, paths),
-    )
-    build_librispeech(speech, ["train=train-a+train-a-b", "dev-other"], corpora / "out", force=True)
-    assert {p.name: p.read_bytes() for p in (corpora / "out").iterdir()} == whole
-    assert max(held) <= 6 and sum(held) == 19
 
 
 def test_pieces_of_each_folders_own_training_set(corpora):
@@ -81,42 +231,25 @@ def test_pieces_of_each_folders_own_training_set(corpora):
     for fold in (0, 1):
         fold_folder = corpora / "librispeech_finetuning" / "1h" / str(fold)
         write_chapter(fold_folder / "clean", 90 + fold, 900, 30)
-    summary = build_librilight(
-        corpora,
-        corpora,
-        corpora / "out",
-        sets=["10min", "1h"],
-        units="spm",
-        vocab_size=28,
-        force=True,
-    )
+    summary = build(corpora, sets=["10min", "1h"], units="spm", vocab_size=28)
     for folder in ("10min", "1h"):
         out = corpora / "out" / folder
-        assert not (out / "train.ltr").exists() and (out / "spm.model").is_file()
+        assert not (out / "train.ltr").exists()
         for split in ("train", "dev-other", "test-clean"):
             labels = [line.replace(" ", "") for line in lines_of(out / f"{split}.spm")]
-            assert [line.replace("\u2581", " ").strip() for line in labels] == lines_of(
-                out / f"{split}.wrd"
-            )
+            joined = [line.replace("\u2581", " ").strip() for line in labels]
+            assert joined == lines_of(out / f"{split}.wrd")
         check_manifest(out, "train", "spm")
     models = [(corpora / "out" / f / "spm.model").read_bytes() for f in ("10min", "1h")]
     assert models[0] != models[1]
     assert "task.labels=spm criterion.post_process=sentencepiece" in summary.overrides[0]
-    assert "dataset.valid_subset=dev-other" in summary.overrides[1]
-
-
-def test_units_are_refused_before_anything_is_read(corpora):
-    with pytest.raises(UserError, match="needs --vocab-size"):
-        build_librispeech(corpora, ["dev-other"], corpora / "out", units="spm", force=True)
     with pytest.raises(UserError, match="name one train"):
-        build_librispeech(
-            corpora, ["dev-other"], corpora / "out", units="spm", vocab_size=9, force=True
-        )
-    assert not (corpora / "out").exists()
+        build_librispeech(corpora, ["dev-other"], corpora / "new", units="spm", vocab_size=9)
+    assert not (corpora / "new").exists()
 
 
 def test_phones_of_librispeech(corpora):
     pytest.importorskip("phonemizer")
-    build_librispeech(corpora, ["train=dev-other"], corpora / "out", units="phones", force=True)
+    build_librispeech(corpora, ["train=dev-other"], corpora / "out", units="phones")
     assert len(lines_of(corpora / "out" / "train.phn")) == 3
     check_manifest(corpora / "out", "train", "phn")

@@ -7,26 +7,16 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_manifests import lines_of
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.labels.labelling import make_units, write_labels
 from parp_fairseq.manifests.labels.units import dictionary_lines
-from parp_fairseq.manifests.overrides import override, updates_for
-from parp_fairseq.manifests.splits import is_training, kind_of
+from parp_fairseq.manifests.split_names import is_training, kind_of
+from parp_fairseq.manifests.summary import override, updates_for
 
 TRAIN = ["the quick brown fox", "jumps over it's lazy dog", "quick dogs jump", "the the the"] * 8
-
-
-def write(folder, **splits):
-    for split, lines in splits.items():
-        text = "".join(f"{line}\n" for line in lines)
-        (folder / f"{split}.wrd").write_text(text, encoding="utf-8")
-    return list(splits)
-
-
-def lines_of(path):
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def joined(label):
@@ -35,7 +25,7 @@ def joined(label):
 
 
 def test_letters_of_any_language_with_their_dictionary(tmp_path):
-    splits = write(tmp_path, train=["één  oog", "oog"], valid=["ja één"])
+    splits = dict(train=["één  oog", "oog"], valid=["ja één"])
     write_labels(tmp_path, splits, make_units("letters"))
     assert lines_of(tmp_path / "train.ltr")[1] == "o o g |"
     assert lines_of(tmp_path / "valid.ltr") == ["j a | é é n |"]
@@ -44,7 +34,7 @@ def test_letters_of_any_language_with_their_dictionary(tmp_path):
 
 
 def test_english_letters_keep_fairseqs_dictionary(tmp_path):
-    splits = write(tmp_path, train=["IT'S"])
+    splits = dict(train=["IT'S"])
     units = make_units("letters", english=True)
     write_labels(tmp_path, splits, units)
     assert len(read_dictionary(tmp_path / "dict.ltr.txt")) == 28
@@ -52,10 +42,8 @@ def test_english_letters_keep_fairseqs_dictionary(tmp_path):
 
 
 def test_symbols_that_are_given(tmp_path):
-    (tmp_path / "train.phn").write_text("tʃ a\na ɛ̃\n", encoding="utf-8")
-    (tmp_path / "test.phn").write_text("ŋ\n", encoding="utf-8")
     units = make_units("phones")
-    write_labels(tmp_path, ["train", "test"], units)
+    write_labels(tmp_path, {"train": ["tʃ a", "a ɛ̃"], "test": ["ŋ"]}, units)
     assert lines_of(tmp_path / "train.phn") == ["tʃ a", "a ɛ̃"]
     assert lines_of(tmp_path / "dict.phn.txt") == ["a 2", "tʃ 1", "ɛ̃ 1", "ŋ 0"]
     assert "'<unk>' is fairseq's own" in units.objection("a <unk>")
@@ -63,11 +51,11 @@ def test_symbols_that_are_given(tmp_path):
 
 def test_phones_by_espeak(tmp_path):
     pytest.importorskip("phonemizer")
-    splits = write(tmp_path, train=["goede morgen", "dank u wel"])
+    splits = dict(train=["goede morgen", "dank u wel"])
     write_labels(tmp_path, splits, make_units("phones", lang="nl"))
     symbols = " ".join(lines_of(tmp_path / "train.phn")).split()
     assert len(symbols) > 10 and set(symbols) == set(read_dictionary(tmp_path / "dict.phn.txt"))
-    write(tmp_path, train=["goede morgen", "…"])
+    splits = dict(train=["goede morgen", "…"])
     with pytest.raises(UserError, match="says nothing for the text '…'"):
         write_labels(tmp_path, splits, make_units("phones", lang="nl"))
 
@@ -75,7 +63,7 @@ def test_phones_by_espeak(tmp_path):
 @pytest.mark.legacy
 def test_pieces_of_texts_that_are_all_short(tmp_path):
     pytest.importorskip("sentencepiece")
-    splits = write(tmp_path, train=["YES", "NO", "YES"])
+    splits = dict(train=["YES", "NO", "YES"])
     write_labels(tmp_path, splits, make_units("spm", vocab_size=7))
     assert [joined(line) for line in lines_of(tmp_path / "train.spm")] == ["YES", "NO", "YES"]
 
@@ -83,7 +71,7 @@ def test_pieces_of_texts_that_are_all_short(tmp_path):
 def test_pieces_join_to_the_texts_again(tmp_path):
     pytest.importorskip("sentencepiece")
     held_out = ["the lazy fox", "ÉÑ zebra?", "\uff21\u00bd … \u200bx"]
-    splits = write(tmp_path, train=TRAIN, valid=held_out)
+    splits = dict(train=TRAIN, valid=held_out)
     write_labels(tmp_path, splits, make_units("spm", vocab_size=31))
     assert [joined(line) for line in lines_of(tmp_path / "train.spm")] == TRAIN
     assert [joined(line) for line in lines_of(tmp_path / "valid.spm")] == held_out
@@ -111,7 +99,7 @@ def test_pieces_come_from_training_alone_and_again_the_same(tmp_path):
     for number, other in enumerate((["the fox"], ["zzzz yyyy"] * 50, ["the fox"])):
         folder = tmp_path / str(number)
         folder.mkdir()
-        splits = write(folder, **{"train-a": TRAIN[:3], "train-b": TRAIN[3:], "dev": other})
+        splits = {"train-a": TRAIN[:3], "train-b": TRAIN[3:], "dev": other}
         write_labels(folder, splits, make_units("spm", vocab_size=31))
         models.append((folder / "spm.model").read_bytes())
     assert models[0] == models[1] == models[2]
@@ -119,13 +107,13 @@ def test_pieces_come_from_training_alone_and_again_the_same(tmp_path):
 
 def test_pieces_that_cannot_be_learnt(tmp_path, monkeypatch):
     pytest.importorskip("sentencepiece")
-    splits = write(tmp_path, train=TRAIN)
+    splits = dict(train=TRAIN)
     with pytest.raises(UserError, match=r"--vocab-size is 5000, but the training texts hold \d+"):
         write_labels(tmp_path, splits, make_units("spm", vocab_size=5000))
     with pytest.raises(UserError, match=r"--vocab-size is 5, but the training texts have \d+"):
         write_labels(tmp_path, splits, make_units("spm", vocab_size=5))
     with pytest.raises(UserError, match="there is none; name one train"):
-        write_labels(tmp_path, write(tmp_path, test=["a"]), make_units("spm", vocab_size=9))
+        write_labels(tmp_path, {"test": ["a"]}, make_units("spm", vocab_size=9))
     assert "marks the starts of words" in make_units("spm", vocab_size=9).objection("a\u2581b")
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(UserError, match="pip install sentencepiece"):

@@ -1,1 +1,0 @@
-"""The paper's results from one plan: fine-tunings, scores, tables, figures, RESULTS.md."""

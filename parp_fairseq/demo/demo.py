@@ -1,0 +1,308 @@
+"""The demo: synthetic speech, manifests, a small grid of fine-tunings, their scores, a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.demo.speech import UTTERANCES, synthesise_corpus
+from parp_fairseq.errors import INTERRUPTED, UserError
+from parp_fairseq.files import LOCK_FILE, locked, write_json
+from parp_fairseq.grid import command_lines as lines
+from parp_fairseq.grid.collect import check_command
+from parp_fairseq.grid.setups import Run, Setup, read_grid
+from parp_fairseq.grid.side_by_side import Step, run_steps
+from parp_fairseq.machine import cores
+from parp_fairseq.report import Report, make_report
+from parp_fairseq.report.drawing import check_drawing
+from parp_fairseq.runs.children import ONE_THREAD
+from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE
+from parp_fairseq.runs.progress import updates_done
+
+GRID_FILE = Path(__file__).with_name("demo.yaml")
+MARKER = "parp-demo.json"
+SPEECH, DATA, LOGS, REPORT = "speech", "data", "logs", "report"
+
+# What starting fairseq and decoding a set cost, in updates: only for the time left.
+_START_UPDATES = 60
+_DECODE_UPDATES = 90
+# A training that was killed with its demo may need a moment to be gone.
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo does.
+
+    Attributes:
+        runs: fine-tunings in one setup; one that another needs for its mask comes before it.
+        utterances: part of the synthetic corpus → number of utterances.
+    """
+
+    runs: tuple[Run, ...]
+    utterances: Mapping[str, int] = field(default_factory=lambda: dict(UTTERANCES))
+
+    @property
+    def setup(self) -> Setup:
+        """The setup of all runs."""
+        return self.runs[0].setup
+
+    @property
+    def test(self) -> str:
+        """The set that no setting was chosen on."""
+        return self.setup.test[0]
+
+    @property
+    def cross_checked(self) -> Run:
+        """The run that fairseq's own infer decodes too, on the test set."""
+        return next((run for run in self.runs if run.method == "parp"), self.runs[0])
+
+    def infer(self, folder: str) -> list[str]:
+        """fairseq's infer of that run; `folder` is the demo's, in full: Hydra changes folders."""
+        results = f"{folder}/{lines.folder(self.cross_checked)}/infer"
+        return [
+            *(sys.executable, "-m", "parp_fairseq.evaluation.infer", "task=audio_finetuning"),
+            f"task.data={folder}/{self.setup.data}",
+            "task.labels=ltr",
+            "decoding.type=viterbi",
+            f"decoding.results_path={results}",
+            f"common_eval.path={folder}/{lines.checkpoint(self.cross_checked)}",
+            f"common_eval.results_path={results}",
+            "common_eval.post_process=letter",
+            "common_eval.quiet=true",
+            "common.user_dir=null",
+            "common.cpu=true",
+            f"dataset.gen_subset={self.test}",
+            # Its default is 8, which leaves an uneven last batch out (fairseq-fixed).
+            "dataset.required_batch_size_multiple=1",
+            f"hydra.run.dir={results}",
+        ]
+
+
+def make_demo(*, fast: bool = False, seeds: int = 1) -> Demo:
+    """The demo of `parp demo`: every method with the seeds 1 to `seeds`.
+
+    Raises:
+        UserError: fewer seeds than 1, or more than 1000.
+    """
+    if not 1 <= seeds <= 1000:
+        raise UserError(f"--seeds must be from 1 to 1000 (got {seeds})")
+    target = read_grid(GRID_FILE).targets["fast" if fast else "demo"]
+    # There is one setup, so names do not say which.
+    setup = replace(target.runs[0].setup, name="")
+    return Demo(
+        tuple(
+            replace(run, setup=setup, seed=seed)
+            for seed in range(1, seeds + 1)
+            for run in target.runs
+        )
+    )
+
+
+def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = None) -> Report:
+    """Do what is left of a demo, and report on it.
+
+    A run with scores is finished; a fine-tuning that was stopped resumes at its last checkpoint.
+
+    Args:
+        out: a new folder, or one that a demo made.
+        demo: what to do.
+        clean: first remove what a demo made there.
+        jobs: programs at a time, each on one core; by default as many as there are cores.
+
+    Raises:
+        UserError: `out` holds something else, another demo is at work there or ran there with
+            other settings, matplotlib is missing, or a part failed (the line names its log).
+    """
+    check_drawing()
+    jobs = cores() if jobs is None else jobs
+    if jobs < 1:
+        raise UserError(f"--jobs must be at least 1 (got {jobs})")
+    take_folder(out)
+    with locked(out, "another demo", _PATIENCE_SECONDS) as lock, _stopped_properly():
+        if clean:
+            clean_folder(out)
+        # What a demo that was killed had half written.
+        for partial in out.glob(f".{SPEECH}.*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        _prepare_data(out, demo, jobs)
+        run_steps(_steps(out, demo), out, jobs, lock)
+        return make_report(
+            [out / lines.folder(run) for run in demo.runs],
+            out / REPORT,
+            title="PARP on a tiny model: the demo",
+            introduction=_introduction(demo, min(jobs, len(demo.runs))),
+            notes=[_cross_check(out, demo)],
+            before_commands=" ".join(f"{key}={value}" for key, value in ONE_THREAD.items()),
+            force=True,
+        )
+
+
+def take_folder(out: Path) -> None:
+    """Make the demo's folder, or take one that a demo made.
+
+    Raises:
+        UserError: it holds something else, or cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a folder as --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / MARKER).is_file():
+            return
+        # A demo that was killed as it began leaves a partial marker.
+        names = set(os.listdir(out)) - {LOCK_FILE}
+        if not all(name.startswith(f".{Path(MARKER).stem}.") for name in names):
+            raise UserError(
+                f"{out} holds something that the demo did not make; give a new folder as --out"
+            )
+        write_json(out / MARKER, {"what": "made by parp demo; parp demo --clean empties it"})
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}); give another folder as --out"
+        ) from error
+
+
+def clean_folder(out: Path) -> None:
+    """Remove what a demo made, and nothing that somebody else put there."""
+    for name in (SPEECH, DATA, LOGS, REPORT):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for run in (*make_demo().runs, *make_demo(fast=True).runs):
+        for folder in out.glob(lines.folder(replace(run, seed=0)).removesuffix("0") + "[0-9]*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    if (out / "runs").is_dir() and not any((out / "runs").iterdir()):
+        (out / "runs").rmdir()
+
+
+@contextmanager
+def _stopped_properly() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: through its `finally` clauses, with a word."""
+
+    def leave(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    in_charge = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, leave) if in_charge else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("stopped; rerun the same command to resume")
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        if in_charge:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _introduction(demo: Demo, side_by_side: int) -> str:
+    train = sum(count for part, count in demo.utterances.items() if part[:2] in ("1h", "9h"))
+    return (
+        "A wav2vec 2.0 model of 1.3 million parameters, pre-trained on synthetic speech, is "
+        f"fine-tuned on {train} sentences of other synthetic voices, densely and with pruning, "
+        f"always with the same {demo.setup.updates:,} updates and settings. What is scored is the "
+        f"pruned model after the last update, on {demo.utterances[demo.setup.valid]} sentences for "
+        f"validation, on which settings were chosen, and {demo.utterances[demo.test]} test "
+        f"sentences, on which nothing was. Up to {side_by_side} runs shared the machine, each on "
+        "one core. All this shows that the parts work together and says nothing about real speech."
+    )
+
+
+def _prepare_data(out: Path, demo: Demo, jobs: int) -> None:
+    from parp_fairseq.manifests.corpora.librilight import build_librilight
+
+    if not (out / SPEECH).is_dir():
+        _say(f"speaking {sum(demo.utterances.values())} sentences")
+    # What is there is compared with these settings.
+    synthesise_corpus(out / SPEECH, utterances=demo.utterances, jobs=jobs)
+    parts = [out / SPEECH / name for name in ("librispeech_finetuning", "LibriSpeech")]
+    manifest = out / demo.setup.data / "train.tsv"
+    # Its first line is the audio's folder, in full: a demo that was moved builds it again.
+    if manifest.is_file() and manifest.read_text(encoding="utf-8").startswith(f"{out.resolve()}/"):
+        return
+    _say("building manifests")
+    build_librilight(*parts, out / DATA, sets=[Path(demo.setup.data).name], force=True)
+
+
+def _steps(out: Path, demo: Demo) -> list[Step]:
+    """Trainings first: a decoding that waits keeps nothing else waiting."""
+    trainings: dict[str, Step] = {}
+    decodings: list[Step] = []
+    for run in demo.runs:
+        folder, log = out / lines.folder(run), out / LOGS / f"{run.name}.log"
+        finished = (out / lines.scores(run)).is_file()
+        if finished:
+            record = json.loads((folder / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
+            check_command(run, str(folder), record["command"])
+        trainings[run.name] = Step(
+            run.name,
+            lines.training(run),
+            log,
+            out / lines.checkpoint(run),
+            demo.setup.updates + _START_UPDATES,
+            lambda log=folder / LOG_FILE: _course(log),
+            [trainings[run.needs.name]] if run.needs else [],
+            finished,
+            announced=True,
+        )
+        (out / lines.scores(run)).parent.mkdir(parents=True, exist_ok=True)
+        decodings.append(
+            Step(
+                f"decoding {run.name}",
+                lines.scoring(run),
+                log,
+                out / lines.scores(run),
+                _DECODE_UPDATES * len(demo.setup.splits),
+                after=[trainings[run.name]],
+                done=finished,
+            )
+        )
+    checked = demo.cross_checked
+    infer = Step(
+        f"fairseq's infer, {checked.name}",
+        demo.infer(str(out.resolve())),
+        out / LOGS / f"{checked.name}.log",
+        _infer_file(out, demo),
+        _DECODE_UPDATES,
+        after=[trainings[checked.name]],
+        done=_infer_rate(out, demo) is not None,
+    )
+    return [*trainings.values(), *decodings, infer]
+
+
+def _course(log: Path) -> float:
+    updates = updates_done(log)
+    return updates + _START_UPDATES if updates else 0.0
+
+
+def _infer_file(out: Path, demo: Demo) -> Path:
+    return out / lines.folder(demo.cross_checked) / "infer" / "wer"
+
+
+def _infer_rate(out: Path, demo: Demo) -> float | None:
+    """Percent errors as fairseq's infer wrote them; None where it did not come to its end."""
+    try:
+        return float(_infer_file(out, demo).read_text(encoding="utf-8").split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _cross_check(out: Path, demo: Demo) -> str:
+    run, theirs = demo.cross_checked, _infer_rate(out, demo)
+    rows: Sequence[Mapping[str, Any]] = json.loads(
+        (out / lines.scores(run)).read_text(encoding="utf-8")
+    )
+    ours = next(row["rate"] for row in rows if row["split"] == demo.test)
+    same = "the same" if theirs == ours else f"{ours} here"
+    return f"fairseq's own infer on {run.name}, {demo.test}: {theirs}, {same}"

@@ -1,1 +1,0 @@
-"""Programs that ours starts, their progress, and iterative pruning as a series of them."""

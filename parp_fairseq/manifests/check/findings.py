@@ -1,0 +1,234 @@
+"""A whole folder of manifests, checked against its audio: everything found, in one table.
+
+What is an error here is what `check_manifest` refuses: they share their checks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+from parp_fairseq.manifests.audio.headers import AudioError, decoded, in_threads, read_header
+from parp_fairseq.manifests.check.split import (
+    CheckedManifest,
+    Fault,
+    audio_faults,
+    label_faults,
+    missing_frames,
+    own_symbols,
+    read_split,
+)
+from parp_fairseq.manifests.labels.units import dictionary_endings
+from parp_fairseq.manifests.split_names import is_training, kind_of
+from parp_fairseq.manifests.tsv import available_splits
+from parp_fairseq.table import aligned
+
+ERROR, WARNING = "error", "warning"
+
+# `<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`
+_LIBRISPEECH = re.compile(r"(?:^|/)(\d+)/(\d+)/\1-\2-\d+\.\w+$")
+# The smallest dataset.max_tokens of our configs, in samples: fairseq stops at a longer utterance.
+_LONG = 600_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kind of problem in a split: how often, and the first one.
+
+    Attributes:
+        level: `error` where it would break a run, else `warning`.
+    """
+
+    split: str
+    labels: str
+    level: str
+    problem: str
+    count: int
+    first: str
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """A split that could be read."""
+
+    split: str
+    labels: str
+    utterances: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What `check_folder` found."""
+
+    data: Path
+    splits: tuple[SplitSize, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that would break a run."""
+        return all(finding.level != ERROR for finding in self.findings)
+
+    def render(self) -> str:
+        """An aligned table: a row for each problem, or one for a split that has none."""
+        rows = []
+        read = {(s.split, s.labels): s for s in self.splits}
+        for key in dict.fromkeys([*read, *((f.split, f.labels) for f in self.findings)]):
+            size = read.get(key)
+            start = (
+                *key,
+                f"{size.utterances:,}" if size else "",
+                f"{size.hours:.2f}" if size else "",
+            )
+            here = [f for f in self.findings if (f.split, f.labels) == key]
+            rows += [(*start, f"{f.level}: {f.problem}", f"{f.count:,}", f.first) for f in here]
+            if not here:
+                rows.append((*start, "ok", "", ""))
+        header = ("split", "labels", "utterances", "hours", "result", "times", "first")
+        return aligned(header, rows, left=len(header))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only."""
+        return {**asdict(self), "data": str(self.data), "ok": self.ok}
+
+
+def check_folder(
+    data: PathLike,
+    *,
+    labels: str | None = None,
+    decode: bool = False,
+    jobs: int | None = None,
+) -> FolderReport:
+    """Check every split of the folder `data`.
+
+    Args:
+        data: folder with `{split}.tsv`, labels and dictionaries.
+        labels: their ending (default: each that has a `dict.{labels}.txt` there).
+        decode: also decode all audio, which finds files that end early or are damaged inside.
+        jobs: threads that read audio.
+
+    Raises:
+        UserError: the folder is missing, or holds no manifest or no dictionary.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder; give one that holds manifests")
+    splits = available_splits(data)
+    if not splits:
+        raise UserError(f"{data} holds no .tsv; give the folder that holds train.tsv")
+    endings = [labels] if labels else dictionary_endings(data)
+    if not endings:
+        raise UserError(f"{data} holds no dict.*.txt; put the dictionary there, or name --labels")
+    counts: dict[tuple[str, str, str, str], list[Any]] = {}
+
+    def add(split: str, ending: str, level: str, fault: Fault) -> None:
+        counts.setdefault((split, ending, level, fault.kind), [0, fault.message])[0] += 1
+
+    sizes = []
+    read_well: dict[str, tuple[str, CheckedManifest]] = {}
+    for split in splits:
+        for ending in endings:
+            try:
+                read = read_split(data, split, ending)
+                read_well.setdefault(split, (ending, read))
+                sizes.append(SplitSize(split, ending, len(read.labels), read.hours))
+                for fault in label_faults(read, *own_symbols(read), is_training(split)):
+                    add(split, ending, ERROR, fault)
+            except UserError as error:
+                add(split, ending, ERROR, Fault("unusable", str(error)))
+                continue
+            for fault in _warnings(read, is_training(split)):
+                add(split, ending, WARNING, fault)
+        if split in read_well:
+            ending, read = read_well[split]
+            short: list[str] = []
+            for fault in audio_faults(read, jobs=jobs, progress=None, short=short):
+                add(split, ending, ERROR, fault)
+            for fault in _decoding_faults(read, jobs) if decode else ():
+                add(split, ending, ERROR, fault)
+            for path in short:
+                told = f"{read.tsv}: {path} ends before its header says; it is used as it is"
+                add(split, ending, WARNING, Fault("audio a little short", told))
+    every = {split: read for split, (_, read) in read_well.items()}
+    for split, fault in _in_two_kinds(every):
+        add(split, read_well[split][0], WARNING, fault)
+    findings = tuple(Finding(*key, *entry) for key, entry in counts.items())
+    return FolderReport(data, tuple(sizes), findings)
+
+
+def _warnings(read: CheckedManifest, training: bool) -> Iterator[Fault]:
+    """What would not break a run, but is hardly meant."""
+    seen: dict[str, int] = {}
+    for number, (row, line) in enumerate(zip(read.manifest.rows, read.labels)):
+        where = f"{read.tsv} row {number + 2}: {row.path}"
+        if row.frames > _LONG:
+            yield Fault(
+                "longer than 37.5 s",
+                f"{where} has {row.frames} samples; fairseq stops where dataset.max_tokens is less",
+            )
+        if training:
+            # Repeated rows of a training split are upsampling.
+            continue
+        lacks = missing_frames(row.frames, line)
+        if lacks:
+            yield Fault("label longer than its audio", f"{where} is {lacks} frames too short")
+        before = seen.setdefault(row.path, number)
+        if before != number:
+            yield Fault("audio twice", f"{where} is in row {before + 2} too")
+
+
+def _decoding_faults(read: CheckedManifest, jobs: int | None) -> Iterator[Fault]:
+    rows = read.manifest.rows
+    paths = [read.audio(number) for number in range(len(rows))]
+    lengths = in_threads(_decoded, paths, jobs=jobs, title="decoding")
+    for number, (frames, path) in enumerate(zip(lengths, paths)):
+        where, stated = f"{read.tsv} row {number + 2}", rows[number].frames
+        if isinstance(frames, AudioError):
+            yield Fault(frames.problem, f"{where}: {frames}")
+        elif frames is not None and frames != stated:
+            yield Fault(
+                "audio ends early",
+                f"{where}: {path} holds {frames} samples that can be decoded, not {stated}; copy "
+                "it again",
+            )
+
+
+def _decoded(path: str) -> int | None:
+    """Samples that can be decoded; None where the header shows already what is wrong."""
+    try:
+        header = read_header(path)
+    except AudioError:
+        return None
+    return sum(len(block) for block in decoded(path, header.frames))
+
+
+def _in_two_kinds(splits: Mapping[str, CheckedManifest]) -> Iterator[tuple[str, Fault]]:
+    """Audio and speakers that are in splits of two kinds: train, valid, test."""
+    subjects: dict[str, Callable[[CheckedManifest, int], str | None]] = {
+        "audio": lambda read, row: os.path.realpath(read.audio(row)),
+        "speakers": lambda read, row: _speaker(read.manifest.rows[row].path),
+    }
+    for what, of in subjects.items():
+        homes: dict[str, dict[str, str]] = defaultdict(dict)
+        for split, read in splits.items():
+            for row in range(len(read.labels)):
+                subject = of(read, row)
+                if subject is not None:
+                    homes[subject].setdefault(kind_of(split), split)
+        for subject, kinds in homes.items():
+            first, *others = sorted(kinds.values(), key=lambda split: not is_training(split))
+            for other in others:
+                yield other, Fault(f"{what} also in {first}", subject)
+
+
+def _speaker(path: str) -> str | None:
+    match = _LIBRISPEECH.search(path)
+    return match.group(1) if match else None

@@ -1,0 +1,140 @@
+"""Any corpus, from a table of its audio and texts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+from parp_fairseq.manifests.corpora.corpus import named_splits
+from parp_fairseq.manifests.labels.labelling import make_units
+from parp_fairseq.manifests.pipeline import VALID_SHARE, Sampling, Utterance, build
+from parp_fairseq.manifests.split_names import TRAIN
+from parp_fairseq.manifests.summary import BuildSummary
+from parp_fairseq.manifests.table_reader import read_table
+
+COLUMNS = ("path", "text", "split", "speaker")
+"""What is read; path and text must be there, other columns are passed over."""
+
+_SPLIT = re.compile(r"[\w-]+")
+# Columns that say which part of a file a text is of; fairseq has no segments.
+_SEGMENT = ("start", "end", "offset")
+_HINT = "expected the columns path and text, named in the first row"
+
+
+def build_table(
+    table: PathLike,
+    out: PathLike,
+    *,
+    units: str = "letters",
+    vocab_size: int | None = None,
+    lang: str | None = None,
+    valid_share: float | None = None,
+    seed: int = 1,
+    convert: bool = False,
+    **run: Any,
+) -> BuildSummary:
+    """Write `{split}.tsv`, `.wrd`, labels and dictionary of what `table` lists.
+
+    Args:
+        table: a `.tsv`, `.csv` or `.jsonl` with the columns path and text, and if need be
+            split and speaker. Relative paths start from its folder.
+        out: folder to write into.
+        units: letters (those of the texts as they are), phones (by espeak-ng in `lang`; without it
+            the texts are phones already) or spm (`vocab_size` pieces, learnt from the training
+            split).
+        vocab_size: number of pieces; only for spm.
+        lang: language of phones.
+        valid_share: without a column split, how much of the audio `valid` gets (0.1); no
+            speaker, where there is a column of them, is in both train and valid.
+        seed: of that choice.
+        convert: audio that is not 16 kHz mono becomes 16 kHz mono FLAC in `out`/audio; otherwise
+            it is refused.
+        run: `jobs` and `force`, as for `pipeline.build`.
+
+    The manifests are written when all else is done. Raises UserError naming the table's row.
+    """
+    table = Path(table)
+    utterances, split_given = read_utterances(table)
+    if valid_share is not None and split_given:
+        raise UserError(f"{table} has a column split; leave --valid-share out")
+    if not split_given:
+        groups = {one.drawn_with for one in utterances}
+        if len(groups) < 2:
+            raise UserError(
+                f"{table} has only one {'speaker' if utterances[0].group else 'row'} and no column "
+                "split, so nothing is left for validation; add the column split"
+            )
+        valid_share = VALID_SHARE if valid_share is None else valid_share
+    root = os.path.dirname(os.path.realpath(table))
+    return build(
+        out,
+        {"": named_splits(utterances, root)},
+        make_units(units, vocab_size=vocab_size, lang=lang),
+        builder="parp manifest table",
+        inputs=[table],
+        options={
+            "table": str(table.resolve()),
+            "units": units,
+            "vocab_size": vocab_size,
+            "lang": lang,
+            "valid_share": valid_share,
+            "seed": seed,
+            "convert": convert,
+        },
+        sampling=Sampling(valid_share, seed=seed),
+        convert=convert,
+        **run,
+    )
+
+
+def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
+    """Read a table, whose relative paths start from its own folder; and whether it names splits.
+
+    Spaces, tabs and line ends in texts are squeezed.
+
+    Raises UserError naming file and row, as `read_table`, and for an empty cell, a NUL, a split
+    that is no name for a file, or an audio file that is there twice.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    utterances: list[Utterance] = []
+    seen: dict[str, int] = {}
+    columns: set[str] = set()
+    columns_read = (*COLUMNS, *_SEGMENT)
+    for number, record in read_table(path, columns_read, needed=COLUMNS[:2], hint=_HINT):
+        for name in _SEGMENT:
+            if name in record:
+                raise UserError(
+                    f"{path} has a column {name!r}: texts of parts of files are not supported; cut "
+                    "the audio, or rename the column where it means something else"
+                )
+        columns = columns or {"path", "text", *record}
+        if not columns.issuperset(record):
+            extra = sorted(set(record) - columns)[0]
+            raise UserError(f"{path} row {number} has a {extra}, the rows before have none")
+        for name in sorted(columns):
+            if not record.get(name, "").strip():
+                raise UserError(f"{path} row {number} has no {name}; fill it or remove the row")
+            if "\0" in record[name]:
+                raise UserError(f"{path} row {number}: there is a NUL in its {name}; take it out")
+        cells = {name: " ".join(cell.split()) for name, cell in record.items()}
+        split = cells.get("split", TRAIN)
+        if not _SPLIT.fullmatch(split):
+            raise UserError(
+                f"{path} row {number}: the split {split!r} is no name for a file: only letters, "
+                "digits, - and _"
+            )
+        audio = os.path.normpath(os.path.join(folder, record["path"]))
+        if audio in seen:
+            raise UserError(
+                f"{path} row {number}: {audio} is a duplicate of row {seen[audio]}; remove one"
+            )
+        seen[audio] = number
+        where = f"{path} row {number}"
+        utterances.append(Utterance(where, audio, cells["text"], split, cells.get("speaker", "")))
+    if not utterances:
+        raise UserError(f"{path} has no rows; {_HINT}")
+    return utterances, "split" in columns

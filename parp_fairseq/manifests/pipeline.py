@@ -1,0 +1,311 @@
+"""From the utterances of a corpus to manifests: audio, samples, labels, checks, one summary.
+
+A corpus gives its utterances. What is common to all is here: what their texts may hold, audio that
+fairseq can read or that is converted, splits that are drawn, the files, and what training will say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, write_lines
+from parp_fairseq.manifests.audio.convert import convert_all
+from parp_fairseq.manifests.audio.headers import (
+    SAMPLE_RATE,
+    AudioError,
+    count_samples,
+    in_threads,
+)
+from parp_fairseq.manifests.check.split import training_warnings
+from parp_fairseq.manifests.labels.ctc import WINDOW
+from parp_fairseq.manifests.labels.labelling import Units, write_labels
+from parp_fairseq.manifests.output_folder import manifests_into
+from parp_fairseq.manifests.sampling import by_rounds, check_hours, groups_for_share, up_to_hours
+from parp_fairseq.manifests.split_names import TRAIN, VALID, is_training
+from parp_fairseq.manifests.summary import BuildSummary, SplitSummary, training_overrides
+from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
+
+VALID_SHARE = 0.1
+"""How much of training becomes `valid` where a corpus has nothing to validate on."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What a corpus says of an utterance.
+
+    Attributes:
+        where: what lists it, for errors: "corpus.tsv row 3".
+        audio: an absolute path.
+        text: its words.
+        split: the corpus' own; where it has none, `train`, or `valid` if drawn for that.
+        group: what stays together when a split is drawn, such as the speaker; empty where the
+            utterance is a group of its own.
+        symbols: its labels, with spaces between, where these are not made from the text.
+    """
+
+    where: str
+    audio: str
+    text: str
+    split: str = TRAIN
+    group: str = ""
+    symbols: str = ""
+
+    @property
+    def drawn_with(self) -> str:
+        """Its group, or itself."""
+        return self.group or self.audio
+
+    def source(self, units: Units) -> str:
+        """What its labels are made from."""
+        return self.text if units.of_words else self.symbols or self.text
+
+
+@dataclass(frozen=True)
+class Split:
+    """One manifest to write: its name, the folder that its paths start from, and its rows."""
+
+    name: str
+    root: str
+    utterances: Sequence[Utterance]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What to draw from the training split.
+
+    Attributes:
+        valid_share: how much of its audio becomes `valid`, by group; None: nothing.
+        hours: at most so much training, spread over the groups; None: all.
+        seed: of both.
+    """
+
+    valid_share: float | None = None
+    hours: float | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.valid_share is not None and not 0 < self.valid_share < 1:
+            raise UserError(
+                f"--valid-share is {self.valid_share}, expected more than 0 and less than 1"
+            )
+        check_hours(self.hours, "--hours")
+
+
+def build(
+    out: PathLike,
+    folders: Mapping[str, Sequence[Split]],
+    units: Units,
+    *,
+    builder: str,
+    options: Mapping[str, Any],
+    inputs: Sequence[PathLike] = (),
+    sampling: Sampling | None = None,
+    convert: bool = False,
+    jobs: int | None = None,
+    force: bool = False,
+    **summary: Any,
+) -> BuildSummary:
+    """Write all splits of all folders below `out`, or nothing.
+
+    Args:
+        out: folder to write into.
+        folders: path below `out` → its splits.
+        units: what the labels are.
+        builder: the command, for `manifest.json`, as are its `options`.
+        inputs: what was read; it is never overwritten.
+        sampling: what to draw, where each folder has one root.
+        convert: make 16 kHz mono FLAC in `out`/audio of other audio, which is refused otherwise.
+        jobs: threads that read headers and convert.
+        force: replace the manifests of an earlier build there.
+        summary: more of the summary.
+
+    Raises:
+        UserError: naming where an utterance is listed: audio that cannot be used, a text that
+            cannot be labelled; or too little for what shall be drawn.
+    """
+    out = Path(out)
+    # Folders may share utterances, whose audio is then read once.
+    unique = {
+        one.audio: (one, split.root)
+        for splits in folders.values()
+        for split in splits
+        for one in split.utterances
+    }
+    for one, _ in unique.values():
+        objection = units.objection(one.source(units))
+        if objection:
+            raise UserError(f"{one.where}: {objection}")
+    into = manifests_into(
+        out, builder, folders=list(folders), inputs=inputs, options=options, force=force
+    )
+    with into as stage:
+        audio, short = _audio(list(unique.values()), out, convert, jobs)
+        if sampling is not None:
+            folders = {name: _sampled(splits, audio, sampling) for name, splits in folders.items()}
+        written = write_folders(stage, out, folders, audio, units, **summary)
+    if not short:
+        return written
+    warning = (
+        f"{len(short):,} files end a little before their headers say, and are used as they are; "
+        f"the first: {short[0]}"
+    )
+    return replace(written, warnings=(*written.warnings, warning))
+
+
+def write_folders(
+    stage: Path,
+    out: Path,
+    folders: Mapping[str, Sequence[Split]],
+    audio: Mapping[str, Row],
+    units: Units,
+    **more: Any,
+) -> BuildSummary:
+    """Write `.tsv`, `.wrd`, labels and dictionaries of `folders` to `stage`, which becomes `out`.
+
+    `audio` maps an utterance's audio to the path and length for its row; `more` is of the summary.
+    """
+    summaries: list[SplitSummary] = []
+    warnings: list[str] = []
+    for folder, splits in folders.items():
+        place = stage / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for split in splits:
+            placed = [audio[one.audio] for one in split.utterances]
+            rows = tuple(Row(_below(split.root, row.path), row.frames) for row in placed)
+            manifest = Manifest(split.root, rows)
+            write_tsv(place / f"{split.name}.tsv", manifest)
+            texts = [one.text for one in split.utterances]
+            # Without words there is no .wrd: an utterance of symbols may have a text or not.
+            with_words = units.of_words or all(one.symbols for one in split.utterances)
+            if with_words and all(texts):
+                write_lines(place / f"{split.name}.wrd", texts)
+            words = sum(len(text.split()) for text in texts)
+            summaries.append(
+                SplitSummary(folder or ".", split.name, len(rows), manifest.frames, words)
+            )
+        if not any(is_training(split.name) for split in splits):
+            warnings.append(f"no split of {folder or '.'} is for training: call one train")
+        sources = {split.name: [one.source(units) for one in split.utterances] for split in splits}
+        write_labels(place, sources, units)
+        warnings += training_warnings(place, [split.name for split in splits], units.ending)
+    return BuildSummary(
+        out=out,
+        splits=tuple(summaries),
+        overrides=training_overrides(out, summaries, units.ending, units.post_process),
+        warnings=tuple(warnings),
+        **more,
+    )
+
+
+def _audio(
+    utterances: Sequence[tuple[Utterance, str]], out: Path, convert: bool, jobs: int | None
+) -> tuple[dict[str, Row], list[str]]:
+    """Each one's audio → where it is and its length; and those that end a little early."""
+    audio: dict[str, Row] = {}
+    short: list[str] = []
+    unfit: list[tuple[Utterance, Path, str]] = []
+    headers = in_threads(count_samples, [one.audio for one, _ in utterances], jobs=jobs)
+    for (one, root), header in zip(utterances, headers):
+        if isinstance(header, AudioError):
+            raise UserError(f"{one.where}: {header}")
+        try:
+            header.check_fits()
+        except AudioError as error:
+            if error.problem == "no sound":
+                raise UserError(f"{one.where}: {error}") from error
+            unfit.append((one, _target(out, root, one.audio), str(error)))
+            continue
+        if header.frames < WINDOW:
+            raise UserError(f"{one.where}: {one.audio} is shorter than 25 ms; remove the row")
+        audio[one.audio] = Row(one.audio, header.frames)
+        if header.missing:
+            short.append(one.audio)
+    if unfit and not convert:
+        one, _, reason = unfit[0]
+        raise UserError(
+            f"{one.where}: {reason.split(';')[0]}; fairseq needs 16 kHz mono "
+            f"({len(unfit)} of {len(utterances)} files are not that): pass --convert"
+        )
+    given = {os.path.realpath(one.audio) for one, _ in utterances}
+    for one, target, _ in unfit:
+        if os.path.realpath(target) in given:
+            raise UserError(
+                f"{one.where}: it would be converted into {target}, which is also an input; give "
+                "another --out"
+            )
+    pairs = [(Path(one.audio), target) for one, target, _ in unfit]
+    converted = convert_all(pairs, jobs=jobs) if pairs else []
+    for (one, target, _), samples in zip(unfit, converted):
+        if isinstance(samples, AudioError):
+            raise UserError(f"{one.where}: {samples}")
+        audio[one.audio] = Row(str(target), samples)
+    for one, root in utterances:
+        try:
+            check_path(root)
+            check_path(_below(root, audio[one.audio].path))
+        except UserError as error:
+            raise UserError(f"{one.where}: {error}") from error
+    return audio, sorted(short)
+
+
+def _target(out: Path, root: str, audio: str) -> Path:
+    """Where converted audio goes: one place for each source."""
+    below = Path(_below(root, audio))
+    if below.is_absolute():
+        below = Path("elsewhere", *below.parts[1:])
+    return Path(os.path.realpath(out)) / "audio" / below.with_name(f"{below.name}.flac")
+
+
+def _below(root: str, path: str) -> str:
+    """`path` below `root`, or as it is where it is elsewhere, or the root is that of all."""
+    start = os.path.join(root, "")
+    return path[len(start) :] if root != os.sep and path.startswith(start) else path
+
+
+def _sampled(splits: Sequence[Split], audio: Mapping[str, Row], sampling: Sampling) -> list[Split]:
+    """The same splits with what was drawn, by name."""
+    root, seed = splits[0].root, sampling.seed
+    by_name = {split.name: list(split.utterances) for split in splits}
+    if sampling.valid_share is not None:
+        train = by_name.get(TRAIN, [])
+        groups = [one.drawn_with for one in train]
+        if len(set(groups)) < 2:
+            raise UserError(
+                f"{TRAIN} has only one speaker or row, so nothing is left for validation; give it "
+                "more, or name its splits"
+            )
+        samples = [audio[one.audio].frames for one in train]
+        valid = groups_for_share(groups, samples, sampling.valid_share, seed)
+        chosen = [one for one in train if one.drawn_with in valid]
+        by_name[VALID] = sorted([*by_name.get(VALID, []), *chosen], key=lambda one: one.audio)
+        by_name[TRAIN] = [one for one in train if one.drawn_with not in valid]
+    if sampling.hours is not None:
+        for name in filter(is_training, by_name):
+            by_name[name] = _up_to(by_name[name], audio, name, sampling.hours, seed)
+    return [Split(name, root, by_name[name]) for name in sorted(by_name)]
+
+
+def _up_to(
+    utterances: Sequence[Utterance], audio: Mapping[str, Row], split: str, hours: float, seed: int
+) -> list[Utterance]:
+    most = sum(audio[one.audio].frames for one in utterances)
+    if most < hours * 3600 * SAMPLE_RATE:
+        raise UserError(
+            f"{split} has only {most / 3600 / SAMPLE_RATE:.2f} hours, not {hours:g}; give fewer "
+            "--hours"
+        )
+    order = by_rounds(
+        utterances, seed, lambda one: Path(one.audio).name, lambda one: one.drawn_with
+    )
+    chosen, _, _ = up_to_hours(
+        order, hours, lambda some: [audio[one.audio].frames for one in some], lambda *_: None
+    )
+    if not chosen:
+        raise UserError(f"--hours is {hours}, which is less than one utterance; give more")
+    kept = {one.audio for one in chosen}
+    return [one for one in utterances if one.audio in kept]

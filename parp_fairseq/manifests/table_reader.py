@@ -1,0 +1,158 @@
+"""Rows of tables that others made: TSV, CSV, JSON lines, and Kaldi's `ID TEXT`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parp_fairseq.checkpoints.strict_json import strict_json
+from parp_fairseq.errors import UserError
+from parp_fairseq.manifests.tsv import stream_lines
+
+FORMATS = (".tsv", ".csv", ".jsonl")
+
+USUAL = {
+    "path": ("file_name", "audio_filepath", "audio", "file", "wav", "filename"),
+    "text": ("transcription", "sentence", "transcript", "normalized_text"),
+}
+"""What others call the columns."""
+
+Rows = Iterator[tuple[int, dict[str, str]]]
+"""The number of a row's first line, and its cells by column."""
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    needed: Sequence[str],
+    hint: str = "check the path",
+    malformed: Callable[[int], None] | None = None,
+) -> Rows:
+    """Read a table, row by row; blank lines and a byte order mark are passed over.
+
+    In a `.tsv` a quotation mark is part of the text; in a `.csv` cells may be quoted.
+
+    Args:
+        path: its ending tells the format.
+        columns: what to read; others are passed over.
+        needed: those that must be there.
+        hint: where such a table belongs, or how it looks, for errors.
+        malformed: called with the number of each row of another length; None: that is an error.
+
+    Raises:
+        UserError: naming file and row: another format, text that is not UTF-8, a missing column or
+            one that is there twice, a row of another length, a quoted cell that looks as if it had
+            swallowed rows, a line of JSON that `strict_json` refuses.
+    """
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise UserError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
+    lines = _without_mark(stream_lines(path, "table", hint=hint, cr=False))
+    if ending == ".jsonl":
+        yield from _jsonl(path, lines, columns)
+        return
+    names: list[str] = []
+    for number, cells in _csv(path, lines) if ending == ".csv" else _tsv(lines):
+        if not names:
+            names = [name.strip() for name in cells]
+            for name in columns:
+                if name in needed and name not in names:
+                    others = [f"rename {o} to {name}" for o in USUAL.get(name, ()) if o in names]
+                    todo, there = (others or [hint])[0], ", ".join(names)
+                    raise UserError(f"{path} row 1: no column {name!r} among {there}; {todo}")
+                if names.count(name) > 1:
+                    raise UserError(f"{path} row 1: the column {name!r} is there twice")
+        elif len(cells) == len(names):
+            yield number, {name: cell for name, cell in zip(names, cells) if name in columns}
+        elif malformed is not None:
+            malformed(number)
+        else:
+            raise UserError(
+                f"{path} row {number} has {len(cells)} columns, expected {len(names)}; a tab, "
+                "comma or line end in the text must be taken out (or quoted, in a .csv)"
+            )
+
+
+def _without_mark(lines: Iterator[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield line if number else line.removeprefix("\ufeff")
+
+
+def _tsv(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, line.split("\t")
+
+
+def _csv(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((f"{line}\n" for line in lines), strict=True)
+    number = 1
+    try:
+        for cells in reader:
+            for cell in cells:
+                # A mark that opens in one row and closes in a later one.
+                if any("," in line for line in cell.split("\n")[1:]):
+                    raise UserError(
+                        f"{path} row {number}: a quoted cell goes on to row {reader.line_num}, "
+                        "over lines that look like rows; close its quotation mark, or take the "
+                        "line end out of the text"
+                    )
+            if cells:
+                yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path} row {number}: {error}; fix the quotation marks") from error
+
+
+def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            # An id may be of 128 bits.
+            record: Any = strict_json(line, digits=40)
+        except ValueError as error:
+            raise UserError(
+                f"{path} row {number} cannot be read as JSON ({error}); fix the row"
+            ) from error
+        if not isinstance(record, dict):
+            raise UserError(f'{path} row {number}: expected {{"path": …, "text": …}}')
+        for name in columns:
+            value = record.get(name, "")
+            if isinstance(value, bool) or not isinstance(value, (str, int)):
+                raise UserError(f"{path} row {number}: {name} is {value!r}, expected text")
+        yield number, {name: str(record[name]) for name in columns if name in record}
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A text and the row of its file, for messages."""
+
+    text: str
+    row: int
+
+
+def read_transcripts(path: Path) -> dict[str, Transcript]:
+    """Read `ID TEXT` rows. Spaces are squeezed, blank rows skipped, CRLF read as LF.
+
+    Raises UserError naming file and row for an id without text or a duplicate.
+    """
+    transcripts: dict[str, Transcript] = {}
+    for row, line in enumerate(stream_lines(path, "transcript"), start=1):
+        words = line.split()
+        if not words:
+            continue
+        utterance = words[0]
+        if len(words) == 1:
+            raise UserError(f"{path} row {row}: {utterance} has no text")
+        if utterance in transcripts:
+            raise UserError(
+                f"{path} row {row}: {utterance} was already transcribed in row "
+                f"{transcripts[utterance].row}"
+            )
+        transcripts[utterance] = Transcript(" ".join(words[1:]), row)
+    return transcripts

@@ -1,1 +1,0 @@
-"""Masks: where they come from, their files, and how they compare."""

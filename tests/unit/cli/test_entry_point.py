@@ -1,0 +1,168 @@
+"""What no command should have to think of: streams that fail, Ctrl-C, files that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path, PurePath
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from parp_fairseq import __version__, cli
+from parp_fairseq.cli.commands import COMMANDS, app
+from parp_fairseq.config import shipped
+
+ROOT = Path(__file__).resolve().parents[3]
+PARP = [sys.executable, "-c", "from parp_fairseq.cli import main; main()"]
+
+
+def start(*arguments, stdout=subprocess.PIPE, **environment):
+    """Run `parp` in a process of its own."""
+    return subprocess.run(
+        [*PARP, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        text=True,
+        timeout=120,
+    )
+
+
+def fails_with(monkeypatch, error):
+    """Let `parp configs ls` raise `error`."""
+
+    def names():
+        raise error
+
+    monkeypatch.setattr(shipped, "names", names)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "configs show parp_1h"])
+def test_a_standard_output_that_fails(arguments):
+    """A full disk is an error; a closed pipe, as of `head`, is none to speak of."""
+    with open("/dev/full", "w") as full:
+        done = start(*arguments.split(), stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("parp: error: standard output cannot be written (No space")
+    assert done.stderr.count("\n") == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = start(*arguments.split(), stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_terminal_of_ascii(tmp_path):
+    """Help, an error and a path that hold what ASCII cannot write."""
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    done = start("manifest", "commonvoice", "--help", **ascii_only)
+    assert (done.returncode, done.stderr) == (0, "") and "nl, " in done.stdout
+    done = start("configs", "show", "parp_é", **ascii_only)
+    assert done.returncode == 2
+    assert done.stderr.startswith("parp: error: no config named") and done.stderr.count("\n") == 1
+    done = start("configs", "cp", "parp_1h", str(tmp_path / "é.yaml"), **ascii_only)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("\\xe9.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "a.tsv"), 2, "error: a.tsv: Permission denied"),
+        (OSError(24, "Too many open files"), 2, "error: Too many open files"),
+        (
+            UnicodeEncodeError("ascii", "naïve", 2, 3, "ordinal not in range"),
+            2,
+            "error: .*'ï' cannot be written as ascii.*PYTHONUTF8=1.*",
+        ),
+        (
+            UnicodeEncodeError("UTF8", "a/caf\udce9.wav", 5, 6, "surrogates not allowed"),
+            2,
+            r"error: .*'a/caf\\udce9\.wav' cannot be written as UTF-8; rename the file.*",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(parp, monkeypatch, error, code, said):
+    fails_with(monkeypatch, error)
+    ended, out, err = parp("configs", "ls")
+    assert (ended, out) == (code, "")
+    assert re.fullmatch(f"parp: {said}\n", err.replace("\\xef", "ï")), err
+
+
+@pytest.mark.parametrize("bug", [ValueError("a bug"), OSError("no errno")])
+def test_bugs_are_not_hidden(monkeypatch, bug):
+    fails_with(monkeypatch, bug)
+    monkeypatch.setattr(sys, "argv", ["parp", "configs", "ls"])
+    with pytest.raises(type(bug)):
+        cli.main()
+
+
+def test_version(parp):
+    assert parp("--version")[:2] == (0, f"parp-fairseq {__version__}\n")
+
+
+def commands(group, path=()):
+    """Every command's path and help."""
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command.help
+
+
+@pytest.mark.parametrize(("path", "help_text"), commands(get_command(app)))
+def test_every_command_has_an_example(path, help_text):
+    assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_the_list_of_commands_is_whole_and_loads_none_of_them(columns):
+    code = (
+        "import sys; from parp_fairseq.cli.entry_point import run\n"
+        "from parp_fairseq.cli.commands import COMMANDS, app\n"
+        "sys.argv = ['parp', '--help']; run(app)\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    environment = {**os.environ, "COLUMNS": columns}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
+    for name, (_, _, line) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.M)
+    own = [name for name in done.stderr.split() if name.startswith("parp_fairseq.cli.")]
+    assert own == ["parp_fairseq.cli.entry_point", "parp_fairseq.cli.commands"]
+
+
+@pytest.mark.parametrize(
+    "page", ["parp_fairseq/cli/evaluation.py", "docs/evaluation.md", "README.md"]
+)
+def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
+    (pattern,) = re.findall(r"parp eval (\S+checkpoint_best\.pt)", (ROOT / page).read_text())
+    hydra = yaml.safe_load(shipped.path_of("parp_10min").read_text())["hydra"]
+    assert PurePath(hydra["run"]["dir"], "checkpoints", "checkpoint_best.pt").match(pattern)
+
+
+@pytest.mark.parametrize(
+    "module", ["parp_fairseq.cli.entry_point", "typer", "parp_fairseq.pruning"]
+)
+def test_ctrl_c_while_modules_are_imported(module):
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "sys.argv = ['parp', 'mask', 'make', 'tiny', '--sparsity', '0.5', '-o', '/gone/m']\n"
+        "from parp_fairseq.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "parp: interrupted\n")

@@ -1,0 +1,268 @@
+"""Grids: what the shipped ones hold, how runs are named, and what a bad one is told."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shlex
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import yaml
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.grid import command_lines as lines
+from parp_fairseq.grid.collect import check_table, comparisons
+from parp_fairseq.grid.setups import read_grid
+from parp_fairseq.report.tidy import format_options, read_mask_pairs, read_scores
+
+HERE = Path(__file__).parents[3] / "examples" / "wav2vec"
+SCORES = HERE / "results" / "scores.csv"
+
+GRID = {
+    "setups": {
+        "s": {
+            "config": "parp_demo",
+            "data": "data/s",
+            "model": "tiny",
+            "valid": "dev",
+            "test": ["test"],
+        },
+        "many": {
+            "config": "parp_h2l",
+            "model": "m.pt",
+            "valid": "dev",
+            "test": ["test"],
+            "each": ["nl", "fr"],
+            "data": "data/{each}",
+            "speech": {"language": "{each}"},
+        },
+    },
+    "targets": {
+        "t": {
+            "setups": ["s"],
+            "seeds": [1, 2],
+            "runs": [
+                {"method": "dense"},
+                {"method": "omp", "sparsity": [0.5, 0.9]},
+                {"method": "parp", "sparsity": [0.9], "options": {"interval": [1, 25]}},
+            ],
+        }
+    },
+}
+
+
+def grid_of(folder: Path, content=None, **target):
+    """The grid above, or another, with other keys in its target."""
+    content = copy.deepcopy(GRID if content is None else content)
+    if target:
+        content["targets"]["t"].update(target)
+    (folder / "g.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return read_grid(folder / "g.yaml")
+
+
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_the_shipped_grids(name):
+    grid = read_grid(HERE / "grids" / f"{name}.yaml")
+    assert set(grid.scored) <= set(grid.runs)
+    seen = set()
+    for run_name, run in grid.runs.items():
+        assert run.name == run_name and set(run_name) <= set(map(chr, range(33, 127))) - set(
+            "/'\"*?"
+        )
+        # What it needs comes before it.
+        assert run.needs is None or run.needs.name in seen
+        seen.add(run_name)
+
+
+def test_the_committed_results_are_of_the_small_grid():
+    """Names, settings and commands: all 388 runs, and every pair of masks."""
+    grid = read_grid(HERE / "grids" / "small.yaml")
+    table = read_scores(SCORES)
+    check_table(grid, table, SCORES)
+    assert {row.run for row in table} == set(grid.scored)
+    for row in table:
+        run = grid.scored[row.run]
+        assert (row.setup, row.method, row.sparsity) == (run.setup.name, run.method, run.sparsity)
+        assert (row.options, row.source) == (format_options(dict(run.options)), run.source_name)
+        assert (row.seed, row.trainings) == (run.seed, run.trainings)
+    pairs = {
+        (pair.comparison, pair.model, pair.sparsity, pair.one, pair.other)
+        for pair in read_mask_pairs(SCORES.with_name("masks.csv"))
+    }
+    assert pairs == {
+        (target.name, model, sparsity, one.name, other.name)
+        for target in grid.targets.values()
+        for (model, sparsity), runs in comparisons(target).items()
+        for one, other in combinations(runs, 2)
+    }
+
+
+def test_a_target_becomes_runs(tmp_path):
+    grid = grid_of(tmp_path)
+    assert list(grid.scored)[:2] == ["s_dense_seed1", "s_dense_seed2"]
+    assert len(grid.scored) == 2 + 4 + 4
+    assert "s_parp_0.9_interval25_seed2" in grid.scored
+    assert grid.scored["s_omp_0.9_seed2"].needs == grid.scored["s_dense_seed2"]
+    only = grid_of(tmp_path, runs=[{"method": "omp", "sparsity": [0.9]}], seeds=[3])
+    assert list(only.scored) == ["s_omp_0.9_seed3"]
+    assert list(only.runs) == ["s_dense_seed3", "s_omp_0.9_seed3"]
+
+
+def test_a_setup_for_each_language_or_one_of_them(tmp_path):
+    grid = grid_of(tmp_path, setups=["many"], runs=[{"method": "imp", "sparsity": [0.9]}])
+    assert {run.setup.data for run in grid.scored.values()} == {"data/nl", "data/fr"}
+    assert grid.setups["many-nl"].speech == {"language": "nl"}
+    assert {run.trainings for run in grid.scored.values()} == {10}
+    assert set(grid_of(tmp_path, setups=["many-nl"]).scored) == {
+        name.replace("s_", "many-nl_", 1) for name in grid_of(tmp_path).scored
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("others", {"many-nl_mask_0.5_from-many-fr_seed1", "many-fr_mask_0.5_from-many-nl_seed1"}),
+        (
+            "another_seed",
+            {
+                "many-nl_mask_0.5_from-many-nl-seed2_seed1",
+                "many-fr_mask_0.5_from-many-fr-seed2_seed1",
+            },
+        ),
+    ],
+)
+def test_masks_of_other_setups_of_the_model_and_of_another_seed(tmp_path, source, names):
+    entry = {"method": "mask", "sparsity": [0.5], "from": source}
+    # s has another model: its masks do not fit.
+    grid = grid_of(tmp_path, setups=["many", "s"], seeds=[1], runs=[{**entry, "setups": ["many"]}])
+    assert set(grid.scored) == names
+    for run in grid.scored.values():
+        assert run.needs.name == f"{run.source.name}_dense_seed{run.source_seed}"
+        mask = f"task.prune.mask=masks/{run.given_mask.name}.safetensors"
+        assert mask in lines.training(run)
+
+
+def target(**keys):
+    return {**GRID, "targets": {"t": {**GRID["targets"]["t"], **keys}}}
+
+
+def entry(**keys):
+    return target(runs=[{"method": "omp", **keys}])
+
+
+def setup(**keys):
+    return {**GRID, "setups": {**GRID["setups"], "s": {**GRID["setups"]["s"], **keys}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ([], "g.yaml must be keys and values"),
+        ({"setups": {}}, "g.yaml lacks targets"),
+        ({**GRID, "results": {}}, "g.yaml: unknown key results; use setups, targets, models"),
+        (target(seed=[1]), "targets.t: unknown key seed; use setups, seeds"),
+        (target(setups=["v"]), "there is no setup v; use many, many-nl, many-fr, s"),
+        (target(seeds=3), "targets.t: seeds must be a list (got 3)"),
+        (target(runs=[]), "targets.t: runs must be a list"),
+        (target(runs=[{"sparsity": [0.5]}]), "targets.t.runs, entry 1 lacks method"),
+        (target(runs=[{"method": "pard"}]), "entry 1: method is 'pard'; did you mean parp"),
+        (entry(sparsity=0.9), "sparsity must be a list (got 0.9)"),
+        (entry(sparsity=[90]), "sparsity must be numbers in [0, 1] (got [90])"),
+        (entry(options={"interval": []}), "an option has an empty list"),
+        (entry(**{"from": "all"}), "methods mask and parp take from: all, others, another_seed"),
+        (target(runs=[{"method": "mask"}]), "(got None for mask)"),
+        (entry(checkpoints=[400]), "checkpoints must be two updates"),
+        (target(masks=[{"method": "dense"}]), "targets.t.masks, entry 1: a dense run has no mask"),
+        (setup(test="test"), "setups.s: test must be a list (got test)"),
+        (setup(model=None), "setups.s: model must be text (got None)"),
+        (setup(speech=3), "setups.s: speech must be keys and values (got 3)"),
+        (setup(config="parp_dem"), "did you mean parp_demo?"),
+    ],
+)
+def test_bad_grids(tmp_path, content, told):
+    with pytest.raises(UserError) as error:
+        grid_of(tmp_path, content)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        read_grid(tmp_path / "none.yaml")
+    (tmp_path / "g.yaml").write_text("a: [", encoding="utf-8")
+    with pytest.raises(UserError, match=r"g\.yaml: while parsing"):
+        read_grid(tmp_path / "g.yaml")
+
+
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "PATH": PATH}
+BATCH = {4: "optimization.update_freq=[2]", 1: "optimization.update_freq=[8]"}
+
+
+@pytest.mark.parametrize("count", [4, 1])
+def test_the_batch_stays_on_any_number_of_gpus(tmp_path, count):
+    run = read_grid(HERE / "grids/paper.yaml", gpus=count).runs["base-10h_dense_seed2337"]
+    command = lines.training(run)
+    assert f"distributed_training.distributed_world_size={count}" in command
+    assert BATCH[count] in command and "--device" not in lines.scoring(run)
+    # It asks for its GPUs before it trains.
+    shell = ["bash", "-euc", lines.script(run)]
+    done = subprocess.run(
+        shell, cwd=tmp_path, env={**os.environ, **HIDDEN}, capture_output=True, text=True
+    )
+    said = f"the run needs {count} GPUs and 0 can be seen; --config gpus=N keeps its batch\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    small = read_grid(HERE / "grids/small.yaml", gpus=count)
+    assert {setup.gpus for setup in small.setups.values()} == {0}
+    with pytest.raises(UserError, match="does not divide by 3"):
+        read_grid(HERE / "grids/paper.yaml", gpus=3)
+
+
+def test_odd_paths_and_options_reach_hydra_whole(tmp_path):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    odd = {"data": "my data/a,b='c'", "model": "it's {x}.pt"}
+    options = {"stages": [[0.8]], "schedule": "linear", "biases": True}
+    runs = [{"method": "parp_p", "sparsity": [0.9], "options": options, "checkpoints": [400, 20]}]
+    content = setup(**odd)
+    content["targets"] = {"t": {"setups": ["s"], "seeds": [3], "runs": runs}}
+    (run,) = grid_of(tmp_path, content).scored.values()
+    script = lines.script(run).split(" &&\n")
+    assert shlex.split(script[0].partition("\n")[2]) == lines.training(run)
+    arguments = [one for one in lines.training(run) if "=" in one]
+    overrides = OverridesParser.create().parse_overrides(arguments)
+    found = {one.key_or_group: getattr(one.value(), "text", one.value()) for one in overrides}
+    assert {
+        key: found[f"{place}.{key2}"]
+        for key, place, key2 in (("data", "task", "data"), ("model", "model", "w2v_path"))
+    } == odd
+    assert (found["task.prune.stages"], found["task.prune.biases"]) == ([0.8], True)
+    assert (found["common.seed"], found["task.prune.sparsity"]) == (3, 0.9)
+    assert found["checkpoint.keep_interval_updates"] == -1
+    assert found["dataset.validate_after_updates"] == 400
+
+
+def test_imp_is_a_series_with_its_own_options(tmp_path):
+    options = {"rewind_update": 200, "interval": 5}
+    grid = grid_of(
+        tmp_path, runs=[{"method": "imp", "sparsity": [0.5], "options": options}], seeds=[1]
+    )
+    (run,) = grid.scored.values()
+    command = lines.training(run)
+    assert command[:2] == ["parp", "imp"] and "--rewind-update" in command
+    assert "task.prune.interval=5" in command and lines.scores(run).endswith(
+        "/final/eval/scores.json"
+    )
+
+
+def test_masks_that_parp_mask_make_would_not_make(tmp_path):
+    content = setup(overrides=["task.prune.granularity=tensor"])
+    run = grid_of(tmp_path, content).scored["s_omp_0.9_seed1"]
+    with pytest.raises(UserError, match=r"setup s: masks of overrides of task\.prune"):
+        lines.making_mask(run)
+    assert lines.making_mask(grid_of(tmp_path).scored["s_omp_0.9_seed1"])[:4] == [
+        *("parp", "mask", "make", "runs/s_dense_seed1/checkpoints/checkpoint_last.pt"),
+    ]
