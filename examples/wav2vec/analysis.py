@@ -181,7 +181,7 @@ def counted(outcomes: Sequence[Outcome], corrected: bool = False) -> dict[str, i
 
 def results_page(results: Results, page: Mapping[str, Any]) -> str:
     """RESULTS.md: the page of questions.yaml, filled in from the tables."""
-    groups = [results.run_group(*key) for key in results.by_setting]
+    groups = results.groups()
     claims = paper_claims(results)
     scores = [next(iter(seed.values())) for runs in groups for seed in runs.by_seed.values()]
     machines = sorted(Counter(score.machine.split(",")[0] for score in scores).items())

@@ -1,4 +1,4 @@
-"""The tables of the paper's results, from results/scores.csv, results/masks.csv and claims.yaml."""
+"""The tables of the paper's results: the runs of the grid's targets, as results/*.csv have them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.grid.setups import read_grid
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.rendering import TextTable, percent
 from parp_fairseq.report.statistics import DESIGN, Effects, Estimate, design_effects, mean
@@ -110,31 +111,34 @@ class RunGroup:
 
 
 class Results:
-    """The tidy tables and the targets of claims.yaml.
+    """The tidy tables, the targets of claims.yaml, and the runs that the grid gives them.
 
     Raises:
-        UserError: a file is missing or damaged, or a target names a run that no table has.
+        UserError: a file is missing or damaged, or a target has a run that scores.csv lacks.
     """
 
     def __init__(self, home: Path = HERE) -> None:
         """Read everything below `home`."""
-        self.masks = read_mask_pairs(home / "results" / "masks.csv")
         text = (home / "claims.yaml").read_text(encoding="utf-8")
         self.targets: dict[str, dict[str, Any]] = yaml.safe_load(text)
-        self.by_setting: dict[tuple[str, str], dict[int, dict[tuple[str, str], Score]]] = {}
+        self.grid = read_grid(home / "grids" / "small.yaml").targets
+        self.masks = read_mask_pairs(home / "results" / "masks.csv")
+        self.by_run: dict[str, dict[tuple[str, str], Score]] = {}
         for score in read_scores(home / "results" / "scores.csv"):
-            seeds = self.by_setting.setdefault((score.setup, score.setting), {})
             on_the_way = score.checkpoint.startswith("update")
             key = (score.weights if on_the_way else score.split, score.checkpoint)
-            seeds.setdefault(score.seed, {})[key] = score
+            self.by_run.setdefault(score.run, {})[key] = score
 
-    def run_group(
-        self, setup: str, setting: str, seeds: Iterable[int] | None = None
-    ) -> RunGroup | None:
-        """The runs of a setting; None where there are none (of these seeds)."""
-        found = self.by_setting.get((setup, setting), {})
-        chosen = {seed: found[seed] for seed in found if seeds is None or seed in seeds}
-        return RunGroup(setup, setting, chosen) if chosen else None
+    def groups(self, names: Iterable[str] | None = None) -> list[RunGroup]:
+        """Runs of these names (default: all) without their seeds."""
+        found: dict[tuple[str, str], dict[int, Mapping[tuple[str, str], Score]]] = {}
+        for name in self.by_run if names is None else names:
+            if name not in self.by_run:
+                raise UserError(f"results/scores.csv has no run {name!r}; train it first")
+            scores = self.by_run[name]
+            first = next(iter(scores.values()))
+            found.setdefault((first.setup, first.setting), {})[first.seed] = scores
+        return [RunGroup(*key, seeds) for key, seeds in found.items()]
 
     def target(self, name: str) -> dict[str, Any]:
         """What claims.yaml says of a target."""
@@ -143,19 +147,11 @@ class Results:
         return self.targets[name]
 
     def run_groups(self, name: str) -> dict[str, list[RunGroup]]:
-        """Setup → its runs in the order of claims.yaml."""
-        target, found = self.target(name), {}
-        rows = target.get("rows")
-        for setup in target["setups"]:
-            settings = rows or [setting for one, setting in self.by_setting if one == setup]
-            only = target.get("seeds_of", {}).get(setup, {})
-            groups = (
-                self.run_group(setup, one, only.get(one, target.get("seeds"))) for one in settings
-            )
-            found[setup] = [runs for runs in groups if runs is not None]
-        for setting in rows or ():
-            if not any(runs.setting == setting for groups in found.values() for runs in groups):
-                raise UserError(f"claims.yaml: {name}: no run {setting!r} in results/scores.csv")
+        """Setup → its runs, in the order of the grid."""
+        found: dict[str, list[RunGroup]] = {}
+        self.target(name)
+        for runs in self.groups(run.name for run in self.grid[name].runs):
+            found.setdefault(runs.setup, []).append(runs)
         return found
 
 
@@ -239,8 +235,6 @@ def transfers(results: Results, name: str) -> dict[str, dict[tuple[str, str], di
     for setup, groups in results.run_groups(name).items():
         for runs in groups:
             first = runs.first
-            if first.sparsity != results.target(name)["sparsity"]:
-                continue
             if first.method == "omp":
                 source = setup
             elif first.source:
@@ -280,8 +274,8 @@ def _minutes(runs: RunGroup, results: Results) -> list[float]:
     """Of training, each seed's; OMP's with those of the dense run that its mask comes from."""
     minutes = {seed: score.minutes for seed, score in runs.scores().items()}
     if runs.first.method == "omp":
-        dense = results.run_group(runs.setup, "dense", minutes).scores()
-        return [minutes[seed] + dense[seed].minutes for seed in minutes]
+        (dense,) = results.groups(f"{runs.setup}_dense_seed{seed}" for seed in minutes)
+        return [minutes[seed] + score.minutes for seed, score in dense.scores().items()]
     return list(minutes.values())
 
 
@@ -396,11 +390,11 @@ def _language_tables(results: Results, name: str) -> list[TextTable]:
 
 def _transfer_tables(results: Results, name: str) -> list[TextTable]:
     """Errors, and their change against the target's own mask in percent; positive is worse."""
-    metric = next(iter(results.run_groups(name).values()))[0].metric
+    first = next(iter(results.run_groups(name).values()))[0].first
     tables = []
     for model, found in transfers(results, name).items():
         for way, title in WAYS.items():
-            about = f"{title}, {model}, {percent(results.target(name)['sparsity'])}"
+            about = f"{title}, {model}, {percent(first.sparsity)}"
             own, rates, changes = found[way, OWN], [], []
             for mask in (*own, ANOTHER_SEED, RANDOM, OTHERS):
                 row = found[way, mask]
@@ -408,7 +402,7 @@ def _transfer_tables(results: Results, name: str) -> list[TextTable]:
                 change = (round(100 * (row[to] / own[to] - 1), 1) for to in own)
                 changes.append([mask, *(f"{value + 0.0:+.1f}" for value in change)])
             header, change = ["mask of", *own], f"change against the own mask, %, {about}"
-            tables.append(TextTable(f"{metric} on the test set, {about}", header, rates))
+            tables.append(TextTable(f"{first.metric} on the test set, {about}", header, rates))
             tables.append(TextTable(change, header, changes))
     return tables
 
@@ -509,5 +503,3 @@ _FURTHER: dict[str, Callable[[Results, str], list[TextTable]]] = {
     "transfer": _transfer_tables,
     "overlap": _overlap_tables,
 }
-KINDS = {*PIVOTS, *_FURTHER}
-"""Kinds that a target may be of."""

@@ -26,8 +26,8 @@ def page():
 @pytest.fixture
 def home(tmp_path):
     """A copy of what the analysis reads."""
-    (tmp_path / "results").mkdir()
-    for name in ("claims.yaml", "questions.yaml", "results/scores.csv", "results/masks.csv"):
+    for name in ("claims.yaml", "grids/small.yaml", "results/scores.csv", "results/masks.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(HERE / name, tmp_path / name)
     return tmp_path
 
@@ -63,12 +63,13 @@ def test_a_table_by_hand(results, capsys):
     assert (omp["seeds"], omp["fine-tunings"]) == ("3", "2")
 
 
-def test_a_run_that_a_target_names_and_no_table_has(home, capsys):
-    file = home / "claims.yaml"
-    text = file.read_text(encoding="utf-8").replace("rows: [dense, rp 0.9]", "rows: [rp 0.8]", 1)
-    file.write_text(text, encoding="utf-8")
+def test_a_run_that_a_target_has_and_no_table(home, capsys):
+    file = home / "results" / "scores.csv"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("english_rp_0.9_seed2,")]
+    file.write_text("".join(kept), encoding="utf-8")
     assert analysis.main(["--table", "sanity_check"], home) == 2
-    assert "sanity_check: no run 'rp 0.8'" in capsys.readouterr().err
+    assert "scores.csv has no run 'english_rp_0.9_seed2'" in capsys.readouterr().err
     assert analysis.main(["--table", "figure9"], home) == 2
     assert "no target 'figure9'; choose from sanity_check" in capsys.readouterr().err
 
