@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 from paper_tables import (
     HERE,
-    NEVER,
     MaskOf,
     Results,
     RunGroup,
@@ -359,7 +358,7 @@ def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> Non
             chosen = [runs for runs in groups if runs.first.method == method]
             look = style.look_of(method)
             label = words(" ".join(chosen[0].setting.split()[: 1 + by_interval]))
-            if method == "dense" or (by_interval and chosen[0].interval == "-"):
+            if method == "dense" or (by_interval and chosen[0].n == 0):
                 style.baseline(axes, chosen[0].estimate().mean, look, label)
                 continue
             points = []
@@ -367,7 +366,7 @@ def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> Non
                 # Side by side, so that intervals at the same sparsity can be seen.
                 x = 100 * runs.first.sparsity + 0.5 * (place - len(methods) / 2)
                 if by_interval:
-                    x = runs.updates if runs.interval == NEVER else int(runs.interval)
+                    x = runs.n
                     ticks[x] = runs.interval
                 points.append((x, runs.estimate()))
             style.curve(axes, sorted(points, key=lambda point: point[0]), look, label)

@@ -28,7 +28,6 @@ from parp_fairseq.report.tidy import (
 
 HERE = Path(__file__).resolve().parent
 INTERVAL = 25  # task.prune.interval where a run does not name one
-NEVER = "never"
 WAYS = {"static": "static mask", "parp": "PARP"}
 OWN, ANOTHER_SEED, RANDOM = "own", "own, another seed", "random (RP)"
 OTHERS = "mean of the others'"
@@ -71,13 +70,17 @@ class RunGroup:
         return self.first.metric
 
     @property
-    def interval(self) -> str:
-        """n, the updates between two prunings; "-" where the mask is static, or "never"."""
+    def n(self) -> int:
+        """Updates between two prunings, at most all; 0 where the mask is static."""
         method = METHODS.get(self.first.method)
         if self.first.method in ("dense", "imp") or (method.static and not method.ramps):
-            return "-"
-        n = int(self.first.option_values.get("interval", INTERVAL))
-        return NEVER if n >= self.updates else str(n)
+            return 0
+        return min(int(self.first.option_values.get("interval", INTERVAL)), self.updates)
+
+    @property
+    def interval(self) -> str:
+        """n as text; "-" where the mask is static."""
+        return "-" if self.n == 0 else "never" if self.n == self.updates else str(self.n)
 
     @property
     def design(self) -> str | None:
@@ -265,9 +268,8 @@ def _fine_tunings(runs: RunGroup) -> int:
 
 
 def _prunings(runs: RunGroup) -> int:
-    if runs.interval == "-":
-        return int(runs.first.method != "dense")
-    return 2 if runs.interval == NEVER else 1 + -(-runs.updates // int(runs.interval))
+    static = int(runs.first.method != "dense")
+    return 1 + -(-runs.updates // runs.n) if runs.n else static
 
 
 def _minutes(runs: RunGroup, results: Results) -> list[float]:
@@ -334,6 +336,9 @@ def pivot(results: Results, name: str, columns: Sequence[str]) -> list[TextTable
     tables = []
     for setup, groups in results.run_groups(name).items():
         cells: dict[str, list[str]] = {}
+        if "n" in columns:
+            methods = [runs.first.method for runs in groups]
+            groups.sort(key=lambda r: (methods.index(r.first.method), r.first.sparsity, r.n))
         for column in columns:
             if column in COLUMNS:
                 values = [str(COLUMNS[column](runs, results)) for runs in groups]
