@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Read a file of `parp export --format sparse` with numpy and safetensors alone.
+"""Read a file of `parp export --format sparse` with only numpy and safetensors.
 
     python examples/read_sparse.py model.safetensors
 
@@ -24,7 +24,7 @@ def read_sparse(path):
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             for name, shape in about["packed"].items():
                 bits, kept = arrays.pop(f"{name}:mask"), arrays.pop(f"{name}:kept")
-                size = math.prod(shape)  # Checked against what is there before memory is taken.
+                size = math.prod(shape)  # Checked against the file before memory is taken.
                 if size < 0 or bits.dtype != np.uint8 or bits.shape != ((size + 7) // 8,):
                     raise ValueError(f"{name}: its bits are not those of {shape}")
                 where = np.unpackbits(bits).astype(bool)
@@ -39,6 +39,8 @@ def read_sparse(path):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/read_sparse.py model.safetensors")
     for name, array in sorted(read_sparse(sys.argv[1]).items()):
         zeros = 1 - np.count_nonzero(array) / max(array.size, 1)
         print(f"{name:<72} {array.shape!s:>16} {zeros:8.2%}")

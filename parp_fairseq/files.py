@@ -181,21 +181,25 @@ def write_json(path: PathLike, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: PathLike, who: str, patience: float = 0.0) -> Iterator[int]:
+def locked(
+    folder: PathLike, who: str, patience: float = 0.0, *, inherited: bool = True
+) -> Iterator[int]:
     """Hold the lock of a folder, which is made if need be; yield its file descriptor.
 
-    A child that inherits the descriptor holds the lock too. The lock goes with the last process
-    that holds it, however that ends.
+    The lock goes with the last process that holds it, however that ends.
 
     Args:
         folder: the folder to have alone.
         who: what works there, for the other's error: "parp imp".
         patience: seconds to wait for the other to leave.
+        inherited: whether a child that inherits the descriptor holds the lock too. If not, only
+            other processes are kept out.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.
     """
     folder = Path(folder)
+    lock = fcntl.flock if inherited else fcntl.lockf
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
@@ -203,7 +207,7 @@ def locked(folder: PathLike, who: str, patience: float = 0.0) -> Iterator[int]:
         deadline = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.checkpoints.shipped import named_checkpoint
+from parp_fairseq.checkpoints.formats import named_checkpoint
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.sentences import check_language
 from parp_fairseq.errors import UserError

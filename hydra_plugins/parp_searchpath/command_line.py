@@ -1,9 +1,14 @@
-"""What the command says, read before Hydra reads it."""
+"""What the command says, read before Hydra reads it, and what Hydra finds wrong with it."""
 
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 
 def config_folder() -> Path:
@@ -62,3 +67,45 @@ def option(argv: list[str], long: str, short: str) -> str | None:
         if argument.startswith(f"{long}="):
             return argument.partition("=")[2]
     return None
+
+
+def refused(error: Exception, argv: list[str]) -> str:
+    """Say in a line what Hydra found wrong with a command.
+
+    Args:
+        error: what Hydra raised while it composed the configuration.
+        argv: the program and its arguments.
+    """
+    lines = [line.strip(" .") for line in str(error).splitlines()] or [type(error).__name__]
+    if "Could not load 'hydra/launcher/submitit" in str(error):
+        install = "in the clone of parp-fairseq: pip install '.[slurm]'"
+        return f"hydra/launcher: submitit is missing; {install}"
+    unknown = re.match(r"Could not (?:override|delete) '([^']+)'", lines[0])
+    if unknown:
+        key, known = unknown[1], _known_options(argv)
+        # A name that is right in the wrong place comes before one that is spelt like it.
+        named = [one for one in known if one.endswith(f".{key.rpartition('.')[2]}")]
+        close = difflib.get_close_matches(key, named or known, n=1, cutoff=0.0 if named else 0.6)
+        hint = f"did you mean {close[0]}?" if close else f"to add it all the same write +{key}=…"
+        return f"{key}: there is no such option; {hint}"
+    if lines[0].startswith("Error merging override"):
+        cause = str(error.__cause__ or "").strip().splitlines() or lines[1:]
+        return ": ".join([lines[0].replace("Error merging override ", ""), *cause[:1]])
+    return lines[0]
+
+
+def _known_options(argv: list[str]) -> list[str]:
+    """Dotted keys of the yaml file that the command names; none where it cannot be read."""
+    name = (option(argv, "--config-name", "-cn") or "").removesuffix(".yaml")
+    for folder in (option(argv, "--config-dir", "-cd"), config_folder()):
+        file = Path(folder or "", f"{name}.yaml")
+        if file.is_file():
+            return list(_keys(OmegaConf.to_container(OmegaConf.load(file), resolve=False)))
+    return []
+
+
+def _keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")

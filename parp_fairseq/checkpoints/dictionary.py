@@ -34,21 +34,9 @@ def dictionary_from(lists: Mapping[str, list[Any]]) -> Any:
 
     dictionary = Dictionary()
     for symbol, count in zip(lists["symbols"], lists["counts"]):
-        # A symbol may stand there twice: fairseq then counts it twice (`#fairseq:overwrite`).
+        # A symbol may be a duplicate: fairseq then numbers it twice (`#fairseq:overwrite`).
         dictionary.add_symbol(symbol, n=count, overwrite=True)
     return dictionary
-
-
-def saved_dictionary(state: Mapping[str, Any]) -> Any:
-    """The Dictionary that fairseq's task or the task `parp` saved; None where there is none.
-
-    Args:
-        state: what `load_checkpoint` returned.
-    """
-    saved = state.get("task_state") or {}
-    if saved.get("target_dictionary") is None and SYMBOLS_KEY in saved:
-        return dictionary_from(saved[SYMBOLS_KEY])
-    return saved.get("target_dictionary")
 
 
 def symbols_digest(symbols: Sequence[str]) -> str:
@@ -57,32 +45,28 @@ def symbols_digest(symbols: Sequence[str]) -> str:
 
 
 def dictionary_file(
-    state: Mapping[str, Any],
-    path: PathLike,
-    labels: str | None,
-    trained: PathLike,
-    data: PathLike | None = None,
+    state: Mapping[str, Any], path: PathLike, labels: str, data: PathLike, *, given: bool = False
 ) -> Path:
     """The text file with the dictionary of a checkpoint that holds none.
 
     Args:
         state: what `load_checkpoint` returned.
-        path: its file; a dictionary beside it comes first.
+        path: its file; a dictionary next to it comes first.
         labels: ending of the label files.
-        trained: the folder of data that it was trained on.
-        data: a folder that was given in place of it.
+        data: the folder of data that it was trained on, or one that was given in place of it.
+        given: the folder was given.
 
     Raises:
         UserError: there is no such file or it is damaged, it is not what the checkpoint was
-            exported with, or nothing tells which of two is.
+            exported with, or nothing says which of two is.
     """
     beside = Path(path).parent / f"dict.{labels}.txt"
-    there = Path(trained if data is None else data, beside.name)
+    there = Path(data, beside.name)
     file = beside if beside.is_file() else there
     if not file.is_file():
         raise UserError(
-            f"{path} holds no dictionary and {file} is not there; put the dictionary that the "
-            "model was trained with in that place"
+            f"{path} holds no dictionary and {file} does not exist; put the dictionary that the "
+            "model was trained with there"
         )
     symbols = read_dictionary(file)
     extra = state.get("extra_state")
@@ -93,7 +77,7 @@ def dictionary_file(
                 f"{file} is not the dictionary that {path} was exported with (other symbols, or "
                 "another order); put that one in its place, or export the model again"
             )
-    elif data is not None and file is beside and there.is_file():
+    elif given and file is beside and there.is_file():
         others = read_dictionary(there)
         if len(others) == len(symbols) and others != symbols:
             raise UserError(
@@ -114,15 +98,14 @@ def load_dictionary(path: PathLike) -> Any:
 def read_dictionary(path: PathLike) -> list[str]:
     """Symbols of a fairseq dictionary (`symbol count` a line), in the file's order.
 
-    Raises UserError naming file and row for a missing file, a malformed row or a symbol that
-    stands there twice.
+    Raises UserError naming file and row for a missing file, a malformed row or a duplicate symbol.
     """
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise UserError(
-            f"{path}: no dictionary there; put the file beside the manifest or check labels"
+            f"{path}: no dictionary there; put the file next to the manifest or check labels"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; build the dictionary again") from error
@@ -137,7 +120,7 @@ def read_dictionary(path: PathLike) -> list[str]:
             raise UserError(f"{path} row {row}: expected '<symbol> <count>', found {line!r}")
         symbol = fields[0]
         if symbol in known and not overwrite:
-            raise UserError(f"{path} row {row}: the symbol {symbol!r} stands there twice")
+            raise UserError(f"{path} row {row}: the symbol {symbol!r} is a duplicate")
         known.add(symbol)
         symbols.append(symbol)
     if not symbols:

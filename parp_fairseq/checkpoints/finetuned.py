@@ -1,34 +1,41 @@
-"""A fine-tuned checkpoint as read: weights, settings and dictionary, before a model is built.
+"""A fine-tuned CTC model as read: weights, settings and symbols, before a network is built.
 
 The task that trained it need not be known (ours or fairseq's own `audio_finetuning`), nor need
 the pre-trained file exist any more: fairseq saves the architecture as `model.w2v_args`. A sparse
-file (`parp export --format sparse`) is read as the checkpoint that it was made from, and a folder
-of `transformers` (Wav2Vec2ForCTC) as the one that it could be.
+file is read as the checkpoint that it was made from, and a folder of `transformers`
+(Wav2Vec2ForCTC) as the one that it could be.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.describe import PretrainedInfo, describe_state
 from parp_fairseq.checkpoints.dictionary import (
     SPECIAL_SYMBOLS,
+    SYMBOLS_KEY,
     dictionary_file,
+    dictionary_from,
     load_dictionary,
-    saved_dictionary,
+    read_dictionary,
 )
-from parp_fairseq.checkpoints.forms import read_state
-from parp_fairseq.checkpoints.settings import plain_settings
+from parp_fairseq.checkpoints.fairseq_settings import (
+    PretrainedInfo,
+    describe_state,
+    plain_settings,
+)
+from parp_fairseq.checkpoints.formats import read_state
+from parp_fairseq.checkpoints.vocabulary import HEAD, network_settings
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HEAD = "w2v_encoder.proj.weight"
 _SPEECH = ("wav2vec2", "hubert", "data2vec")
 
 
@@ -39,21 +46,18 @@ class FineTuned:
     Attributes:
         path: the file.
         info: what it says about itself.
-        state: what `read_state` returned; its tensors may lie in the mapped file.
-        labels: ending of the label files that it was trained on, or that were asked for.
-        dictionary: fairseq's `Dictionary` that numbers its head.
+        state: what `read_state` returned; its tensors may be in the mapped file.
+        given_labels: ending of the label files that were asked for; None: what it was trained on.
+        symbols: the symbols of the head's rows, fairseq's four special ones left out.
+        dictionary_path: the text file that names them, where the model does not hold them.
     """
 
     path: Path
     info: PretrainedInfo
     state: Mapping[str, Any] = field(repr=False)
-    labels: str
-    dictionary: Any = field(repr=False)
-
-    @property
-    def symbols(self) -> list[str]:
-        """The dictionary's symbols, fairseq's four special ones left out."""
-        return list(self.dictionary.symbols[len(SPECIAL_SYMBOLS) :])
+    given_labels: str | None
+    symbols: list[str] = field(repr=False)
+    dictionary_path: Path | None = None
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -62,14 +66,32 @@ class FineTuned:
         return weights
 
     @property
+    def labels(self) -> str:
+        """Ending of its label files. Raises UserError where it does not say."""
+        return _labels(self.given_labels or self.info.labels, self.path)
+
+    @property
     def updates(self) -> int:
         """Updates of its training; 0 where it does not say."""
         history = self.state.get("optimizer_history") or [{}]
         return int(history[-1].get("num_updates") or 0)
 
+    @cached_property
+    def dictionary(self) -> Any:
+        """fairseq's `Dictionary` of these symbols."""
+        saved = self.state.get("task_state") or {}
+        if self.dictionary_path is not None:
+            return load_dictionary(self.dictionary_path)
+        if saved.get("target_dictionary") is not None:
+            return saved["target_dictionary"]
+        return dictionary_from(saved[SYMBOLS_KEY])
+
     def settings(self) -> dict[str, Any]:
         """A copy of its settings as nested dictionaries: `model`, `task` and others."""
-        return plain_settings(self.state)
+        with warnings.catch_warnings():
+            # Hydra's remarks to developers, where fairseq turns a flat namespace into sections.
+            warnings.simplefilter("ignore")
+            return plain_settings(self.state)
 
     def complete_settings(self) -> dict[str, Any]:
         """`settings`, with the architecture of its network among them.
@@ -78,74 +100,74 @@ class FineTuned:
             UserError: the checkpoint does not hold its architecture.
         """
         settings = self.settings()
-        w2v_args = settings["model"].get("w2v_args")
-        if not isinstance(w2v_args, dict) or not {"model", "task"} <= set(w2v_args):
-            raise UserError(
-                f"{self.path} does not hold its architecture (cfg.model.w2v_args); save it once "
-                "with fairseq where its pre-trained file is"
-            )
+        network_settings(settings["model"], self.path)
         return settings
 
 
 def open_finetuned(
     checkpoint: PathLike, data: PathLike | None = None, labels: str | None = None
 ) -> FineTuned:
-    """Read a fine-tuned CTC model, and the dictionary that numbers its head.
+    """Read a fine-tuned CTC model, and the symbols of its head.
 
     Args:
         checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
         data: folder with `dict.{labels}.txt`, for a checkpoint that holds no dictionary and has
-            none beside it, where `parp export` leaves it (default: the folder of data that it was
+            none next to it, where `parp export` puts it (default: the folder of data that it was
             trained on).
         labels: ending of the label files (default: what it was trained on).
 
     Raises:
         UserError: it is missing, damaged, of another kind, pre-trained only, has weights that are
-            no numbers, or no dictionary or one that is not its own, as far as that can be told.
+            no numbers, or no dictionary or one that is not its own, as far as that can be known.
     """
     path = Path(checkpoint)
     state = read_state(path)
-    info = check_finetuned(state, path)
-    labels = labels or info.labels
+    info = _check_finetuned(state, path)
+    saved, file, name = state.get("task_state") or {}, None, "its dictionary"
+    if saved.get("target_dictionary") is not None:
+        symbols = list(saved["target_dictionary"].symbols[len(SPECIAL_SYMBOLS) :])
+    elif SYMBOLS_KEY in saved:
+        symbols = list(saved[SYMBOLS_KEY]["symbols"])
+    else:
+        ending = _labels(labels or info.labels, path)
+        if data is None:
+            data_of_training = (plain_settings(state).get("task") or {}).get("data") or ""
+            file = dictionary_file(state, path, ending, data_of_training)
+        else:
+            file = dictionary_file(state, path, ending, data, given=True)
+        symbols, name = read_dictionary(file), f"the dictionary {file}"
+    rows, named = info.shapes[f"{HEAD}weight"][0], len(symbols) + len(SPECIAL_SYMBOLS)
+    if named != rows:
+        raise UserError(
+            f"{path}: {name} has {named} symbols ({len(SPECIAL_SYMBOLS)} special ones included) "
+            f"but its head has {rows}; use the dictionary that the model was trained with"
+        )
+    return FineTuned(path, info, state, labels, symbols, file)
+
+
+def _labels(labels: str | None, path: Path) -> str:
     if not labels:
         raise UserError(
-            f"{path} does not say its labels (cfg.task.labels), so its dictionary has no name; "
-            "parp eval takes it with --labels ltr"
+            f"{path} does not say its labels (cfg.task.labels), so its label files and dictionary "
+            "have no name; parp eval takes it with --labels ltr"
         )
-    dictionary, name = saved_dictionary(state), "its dictionary"
-    if dictionary is None:
-        trained = ""
-        if data is None:
-            trained = str((plain_settings(state).get("task") or {}).get("data") or "")
-        file = dictionary_file(state, path, labels, trained, data)
-        dictionary, name = load_dictionary(file), f"the dictionary {file}"
-    rows = info.shapes[_HEAD][0]
-    if len(dictionary) != rows:
-        raise UserError(
-            f"{path}: {name} has {len(dictionary)} symbols ({len(SPECIAL_SYMBOLS)} special ones "
-            f"included) but its head has {rows}; use the dictionary that the model was trained with"
-        )
-    return FineTuned(path, info, state, labels, dictionary)
+    return labels
 
 
-def check_finetuned(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
-    """Say what a fine-tuned CTC model is that `read_state` read from `path`.
-
-    Raises:
-        UserError: it is of another kind, pre-trained only, or has weights that are no numbers.
-    """
+def _check_finetuned(state: Mapping[str, Any], path: Path) -> PretrainedInfo:
+    """What the file says about itself; a UserError unless it is a sound CTC model."""
     info = describe_state(state, path)
+    if not info.finetuned and info.kind not in _SPEECH:
+        raise UserError(
+            f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
+            f"{', '.join(_SPEECH)}"
+        )
     if not info.finetuned:
-        if info.kind not in _SPEECH:
-            raise UserError(
-                f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
-                f"{', '.join(_SPEECH)}"
-            )
         raise UserError(
             f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
             "the checkpoint_best.pt of a fine-tuning"
         )
-    if _HEAD not in info.shapes:
+    if f"{HEAD}weight" not in info.shapes:
         raise UserError(
             f"{path} is a {info.arch} without a CTC head; give a model fine-tuned with CTC"
         )
@@ -153,12 +175,12 @@ def check_finetuned(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
     return info
 
 
-def check_finite(weights: Mapping[str, Tensor], path: PathLike) -> None:
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError where a weight is NaN or infinite, naming the first such tensor."""
     from torch import Tensor
 
     for name, tensor in weights.items():
-        # The sum alone costs less; it may overflow where every value is finite.
+        # Only the sum costs less; it may overflow where every value is finite.
         if (
             isinstance(tensor, Tensor)
             and tensor.is_floating_point()

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.checkpoints.strict_json import read_object
 from parp_fairseq.errors import UserError
 
 VOCABULARY_FILE = "vocab.json"
-_ADDED_FILE, _TOKENS_FILE, _SPECIAL_FILE = (
-    "added_tokens.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-# In the places of fairseq's special symbols, behind the blank; and transformers' defaults.
+TOKENS_FILE, SPECIAL_FILE = "tokenizer_config.json", "special_tokens_map.json"
+_ADDED_FILE = "added_tokens.json"
+# In the places of fairseq's special symbols, after the blank; and transformers' defaults.
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 _PIECE = "\u2581"
 
@@ -49,8 +45,8 @@ def read_symbols(folder: Path, config: Mapping[str, Any], rows: int) -> Rows:
     Raises:
         UserError: a file is missing or damaged, or does not name the head's rows, each once.
     """
-    about = _json(folder / _TOKENS_FILE)
-    special = {**_json(folder / _SPECIAL_FILE), **about}
+    about = _json(folder / TOKENS_FILE)
+    special = {**_json(folder / SPECIAL_FILE), **about}
     names = _names(folder, about, rows)
     blank = config.get("pad_token_id", 0)
     if type(blank) is not int or not 0 <= blank < rows:
@@ -76,15 +72,12 @@ def read_symbols(folder: Path, config: Mapping[str, Any], rows: int) -> Rows:
         own.append(name)
     phones = about.get("tokenizer_class") == "Wav2Vec2PhonemeCTCTokenizer"
     labels = "phn" if phones else "spm" if delimiter == " " else "ltr"
-    assert len(first) == len(SPECIAL_SYMBOLS)
     return Rows(tuple(own), (*first, *others), labels)
 
 
 def _names(folder: Path, about: Mapping[str, Any], rows: int) -> list[str]:
     """A symbol for each row."""
     file = folder / VOCABULARY_FILE
-    if not file.is_file():
-        raise UserError(f"{folder} lacks {VOCABULARY_FILE}; save the tokenizer there too")
     added = about.get("added_tokens_decoder")
     numbered = {**_json(file), **_json(folder / _ADDED_FILE)}
     names: dict[int, str] = {}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
-from parp_fairseq.checkpoints.reading import check_readable, load_checkpoint
+from parp_fairseq.checkpoints.file_types import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike, sha256
 from parp_fairseq.pruning.methods import FINETUNED, INITIAL_MASKS, MAGNITUDE, RANDOM, RANDOM_INIT
@@ -115,9 +115,9 @@ def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
     Raises:
         UserError: the file is unreadable, or a dense checkpoint.
     """
-    from parp_fairseq.checkpoints.forms import read_state
-    from parp_fairseq.checkpoints.hf_folder import to_transformers
+    from parp_fairseq.checkpoints.formats import read_state
     from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
+    from parp_fairseq.checkpoints.vocabulary import to_transformers
 
     path, scope = Path(path), {canonical_name(name) for name in names}
     if path.is_dir() or CHECKPOINT.matches(path) or SPARSE_MODEL.matches(path):

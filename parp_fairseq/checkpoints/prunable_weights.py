@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.settings import drop_unknown, keep_audio_keys, plain_settings
+from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, keep_audio_keys, plain_settings
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.scope import Scope, canonical_name

@@ -1,21 +1,20 @@
 """Checkpoints of other versions of fairseq, made to load in the installed one.
 
-What stands in the way of published checkpoints: official 0.12.2 refuses settings of the
-pre-training task that it does not know (`multi_corpus_keys`; XLSR-53's `eval_wer…`) and wants
-`cfg.criterion` and `cfg.lr_scheduler` to be there; and torch 2.6 and later, in fairseq's own calls
+What keeps published checkpoints from loading: official 0.12.2 refuses settings of the
+pre-training task that it does not know (`multi_corpus_keys`; XLSR-53's `eval_wer…`) and needs
+`cfg.criterion` and `cfg.lr_scheduler`; and torch 2.6 and later, in fairseq's own calls
 too, refuses the objects that older files hold their settings in.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
-from parp_fairseq.checkpoints.kinds import CHECKPOINT
-from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.checkpoints.settings import drop_unknown, plain_settings
-from parp_fairseq.checkpoints.writing import output
+from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, plain_settings
+from parp_fairseq.checkpoints.file_types import CHECKPOINT
+from parp_fairseq.checkpoints.formats import output
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.files import PathLike, check_output
 
 
@@ -25,7 +24,7 @@ def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[
     Args:
         checkpoint: a pre-trained or fine-tuned fairseq checkpoint.
         out: the file to write.
-        force: replace a checkpoint that is there.
+        force: replace a checkpoint that already exists.
 
     Returns:
         What was changed, a line each. Empty: nothing had to be, and nothing was written.
@@ -35,56 +34,23 @@ def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     state = load_checkpoint(checkpoint)
-    repaired, changes = repaired_state(state)
-    if changes:
-        import torch
-
-        with output(out) as stage:
-            torch.save(repaired, stage / out.name)
-    return changes
-
-
-def repaired_state(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a copy of a checkpoint's state with settings that load, and what was changed.
-
-    Args:
-        state: what `load_checkpoint` returned; it is not changed, and the copy shares its tensors.
-    """
     changes = []
     settings = plain_settings(state)
     if state.get("cfg") is None:
         changes.append("args, a flat namespace, became the sections of cfg")
     elif not _is_plain(state["cfg"]):
         changes.append("cfg, objects of omegaconf or argparse, became plain values")
-    changes += _repair_settings(settings)
-    return {**state, "args": None, "cfg": settings}, changes
+    changes += repair_settings(settings)
+    if changes:
+        import torch
+
+        with output(out) as stage:
+            torch.save({**state, "args": None, "cfg": settings}, stage / out.name)
+    return changes
 
 
-@contextlib.contextmanager
-def repaired_loading() -> Iterator[None]:
-    """Let fairseq, inside this block, open checkpoints as if `repair` had mended them.
-
-    fairseq opens the pre-trained file itself while it builds a model for fine-tuning.
-    """
-    from fairseq import checkpoint_utils
-    from omegaconf import open_dict
-
-    load = checkpoint_utils.load_checkpoint_to_cpu
-
-    def repaired(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        state = load(*args, **kwargs)
-        with open_dict(state["cfg"]):
-            _repair_settings(state["cfg"])
-        return state
-
-    checkpoint_utils.load_checkpoint_to_cpu = repaired
-    try:
-        yield
-    finally:
-        checkpoint_utils.load_checkpoint_to_cpu = load
-
-
-def _repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
+def repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
+    """Take out what the installed fairseq does not know; return what was changed, a line each."""
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
     inner = (settings.get("model") or {}).get("w2v_args") or {}

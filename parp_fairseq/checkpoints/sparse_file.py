@@ -1,68 +1,64 @@
-"""One safetensors file that holds a subnetwork: what is kept, one bit an entry, and the rest.
+"""One safetensors file that holds a subnetwork: one bit an entry, the kept values, and the rest.
 
-A matrix with enough zeros is stored as two: `NAME:mask`, eight entries a byte (the first highest),
-and `NAME:kept`, the entries whose bit is set, in row-major order. Every other tensor is stored as
-it is. The bit says whether the entry's own bits are all zero, so that a negative zero comes back
-too. Settings, dictionary and shapes are one JSON text in the file's metadata.
-`docs/sparse-format.md` specifies it.
+A matrix with enough zeros is stored as two tensors: `NAME:mask`, eight entries a byte (the first is
+the highest bit), and `NAME:kept`, the entries whose bit is set, in row-major order. Every other
+tensor is stored as it is. An entry's bit is 0 only where all bits of the entry are 0, so that a
+negative zero comes back too. Settings, dictionary and shapes are one JSON text in the metadata.
+
+`docs/sparse-format.md` is the specification. What a file says about itself is checked against it
+and against the file's size before any tensor is read; a file that breaks a rule is refused.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY
-from parp_fairseq.checkpoints.reading import check_evaluated_strings
-from parp_fairseq.checkpoints.sparse_form import (
-    DTYPES,
-    FORMAT,
-    KEPT,
-    MASK,
-    VERSION,
-    NewerVersion,
-    Stored,
-    check_header,
-    check_tensors,
-    read_about,
-)
+from parp_fairseq.checkpoints.safe_load import check_evaluated_strings
+from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DTYPES", "FORMAT", "VERSION", "is_sparse", "read_sparse", "unpack"]
+FORMAT = "parp-sparse"
+VERSION = 1
+DTYPES = ("fp32", "fp16")
+MASK, KEPT = ":mask", ":kept"
+
+MAX_HEADER = 100_000_000
+"""Bytes; what safetensors itself allows."""
+MAX_DIMENSIONS = 8
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_TYPES = (*_FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL")
+# By an entry's bytes, the integers that show its bits.
+_INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+# What a second entry in the file's header costs at most.
+_ENTRY_BYTES = 256
 
 
-def unpack(mask: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Undo `pack`.
+class NewerVersion(Exception):
+    """A version that this program does not read; its argument is the version."""
 
-    Raises:
-        ValueError: the bits are too few, too many, do not number the entries kept, or go on
-            behind the last entry.
-    """
-    import torch
 
-    from parp_fairseq.kernels import bits
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a safetensors file, as its header has it."""
 
-    count = math.prod(shape) if all(side >= 0 for side in shape) else -1
-    bits.check(mask, count)
-    found = bits.count(mask)
-    if kept.dim() != 1 or found != kept.numel():
-        raise ValueError(f"{kept.numel()} values for {found} entries kept")
-    # Faster than by an index of booleans, which is made one of integers first.
-    keep = bits.unpack(mask, (count,))
-    tensor = torch.zeros(count, dtype=kept.dtype).masked_scatter_(keep, kept)
-    return tensor.view(shape)
+    dtype: str
+    shape: tuple[int, ...]
 
 
 def is_sparse(path: PathLike) -> bool:
-    """Whether a file begins as a safetensors file does; `read_sparse` tells if it is not ours."""
+    """Whether a file begins as a safetensors file does; `read_sparse` checks that it is ours."""
     try:
         with open(path, "rb") as handle:
             start = handle.read(9)
@@ -75,8 +71,7 @@ def is_sparse(path: PathLike) -> bool:
 def read_sparse(path: PathLike) -> dict[str, Any]:
     """Read a sparse file into the form that `load_checkpoint` gives.
 
-    Everything that the file says of itself is checked against its size first: no more memory is
-    asked for than bits are there.
+    No more memory is asked for than the file's bits account for.
 
     Returns:
         {"args": None, "cfg": {"model", "task"}, "model": name → dense tensor, "task_state": the
@@ -104,6 +99,9 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
         reason = "".join(c if c.isprintable() else " " for c in str(error))
         reason = " ".join(reason.split())[:160]
         raise UserError(f"{path}: not a readable sparse model ({reason}); copy it again") from error
+    if about["dtype"] == "fp16":
+        for name, tensor in weights.items():
+            weights[name] = tensor.float() if tensor.is_floating_point() else tensor
     state = {
         "args": None,
         "cfg": about["cfg"],
@@ -112,19 +110,100 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
         "optimizer_history": [{"num_updates": about["updates"]}],
     }
     check_evaluated_strings(path, state)
-    if about["dtype"] == "fp16":
-        state["model"] = {
-            name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in weights.items()
-        }
     return state
+
+
+def pack(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+    """A matrix's bits (uint8, eight entries a byte) and the entries that are kept.
+
+    None for a vector, and where the two would not be smaller than the tensor itself.
+
+    >>> import torch
+    >>> mask, kept = pack((torch.arange(4096.0) * (torch.arange(4096) % 4 == 3)).view(64, 64))
+    >>> mask[0].item(), kept[:2].tolist()
+    (17, [3.0, 7.0])
+    """
+    import torch
+
+    from parp_fairseq.kernels import bits
+
+    if tensor.dim() < 2:
+        return None
+    flat = tensor.reshape(-1)
+    size = flat.element_size()
+    kept = flat.view(getattr(torch, _INTEGERS[size])) != 0
+    smaller = (flat.numel() + 7) // 8 + int(kept.sum()) * size + _ENTRY_BYTES
+    if smaller >= flat.numel() * size:
+        return None
+    return bits.pack(kept), flat[kept]
+
+
+def unpack(mask: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undo `pack`.
+
+    Raises:
+        ValueError: the bits are too few or too many, are not as many as the entries kept, or one
+            is set after the last entry.
+    """
+    import torch
+
+    from parp_fairseq.kernels import bits
+
+    count = math.prod(shape) if all(side >= 0 for side in shape) else -1
+    bits.check(mask, count)
+    found = bits.count(mask)
+    if kept.dim() != 1 or found != kept.numel():
+        raise ValueError(f"{kept.numel()} values for {found} entries kept")
+    # Faster than by an index of booleans, which is made one of integers first.
+    keep = bits.unpack(mask, (count,))
+    tensor = torch.zeros(count, dtype=kept.dtype).masked_scatter_(keep, kept)
+    return tensor.view(shape)
+
+
+def read_about(text: str) -> dict[str, Any]:
+    """Parse the metadata of a sparse file of this version, and check its fields' types.
+
+    Raises:
+        ValueError: a field is missing or not what it should be.
+        NewerVersion: the version is not VERSION.
+    """
+    about = strict_json(text)
+    _must(isinstance(about, dict), f"its {FORMAT} is no object")
+    version = about.get("version")
+    _must(type(version) is int, f"its version is {version!r} and no integer")
+    if version != VERSION:
+        raise NewerVersion(version)
+    _must(about.get("dtype") in DTYPES, f"its dtype is {about.get('dtype')!r}")
+    _must(_is_count(about.get("updates")), f"its updates are {about.get('updates')!r}")
+    cfg = about.get("cfg")
+    for section in ("model", "task"):
+        _must(
+            isinstance(cfg, dict) and isinstance(cfg.get(section), dict),
+            f"its cfg.{section} is no object",
+        )
+    labels = cfg["task"].get("labels")
+    # It becomes part of a file's name.
+    _must(
+        labels is None or (isinstance(labels, str) and not set(labels) & set("/\\\0\n")),
+        f"its cfg.task.labels are {str(labels)[:60]!r}",
+    )
+    _check_symbols(about.get(SYMBOLS_KEY))
+    _must(isinstance(about.get("packed"), dict), "its packed is no object")
+    for name, shape in about["packed"].items():
+        _must(
+            isinstance(shape, list)
+            and 1 <= len(shape) <= MAX_DIMENSIONS
+            and all(_is_count(side) and side >= 1 for side in shape),
+            f"the shape of {name!r} is {str(shape)[:60]}",
+        )
+    return about
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """What a file says about itself, and its tensors."""
     from safetensors import safe_open
 
-    check_header(path)
+    _check_header(path)
     with safe_open(str(path), framework="pt") as handle:
         metadata = handle.metadata() or {}
         if FORMAT not in metadata:
@@ -137,23 +216,94 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
         for name in handle.keys():  # noqa: SIM118
             view = handle.get_slice(name)
             tensors[name] = Stored(view.get_dtype(), tuple(view.get_shape()))
-        check_tensors(about, tensors)
-        packed = about["packed"]
-        stored = {
-            name: [handle.get_tensor(name + part) for part in (MASK, KEPT)] for name in packed
+        plain = _check_tensors(about, tensors)
+        packed = {
+            name: (*(handle.get_tensor(name + part) for part in (MASK, KEPT)), tuple(shape))
+            for name, shape in about["packed"].items()
         }
+
+        def dense(name: str) -> Tensor:
+            try:
+                return unpack(*packed[name])
+            except ValueError as error:
+                raise ValueError(f"{name!r}: {error}") from error
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # numpy and torch let other threads run meanwhile.
-            dense = pool.map(lambda name: _unpacked(name, stored[name], packed[name]), packed)
-            weights = dict(zip(packed, dense))
-        parts = {name + part for name in about["packed"] for part in (MASK, KEPT)}
-        weights.update((name, handle.get_tensor(name)) for name in sorted(set(tensors) - parts))
+            weights = dict(zip(packed, pool.map(dense, packed)))
+        weights.update((name, handle.get_tensor(name)) for name in sorted(plain))
     return about, weights
 
 
-def _unpacked(name: str, parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-    mask, kept = parts
-    try:
-        return unpack(mask, kept, tuple(shape))
-    except ValueError as error:
-        raise ValueError(f"{name!r}: {error}") from error
+def _check_header(path: Path) -> None:
+    """Check what safetensors does not: that no name or key is in the header twice."""
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        rest = os.fstat(handle.fileno()).st_size - 8
+        if length > rest:
+            raise ValueError(f"a header of {length:,} bytes where {max(rest, 0):,} are left")
+        if length > MAX_HEADER:
+            raise ValueError(f"a header of {length:,} bytes, over {MAX_HEADER:,}")
+        strict_json(handle.read(length))
+
+
+def _check_tensors(about: Mapping[str, Any], tensors: Mapping[str, Stored]) -> list[str]:
+    """Check that the tensors are those that `about` names, of the sizes that it claims.
+
+    Returns:
+        The names of those that are stored as they are.
+    """
+    rest = dict(tensors)
+    for name, shape in about["packed"].items():
+        _must(name not in tensors, f"{name!r} is a duplicate, packed and not")
+        for part in (MASK, KEPT):
+            _must(name + part in rest, f"{name + part!r} is missing")
+        mask, kept = rest.pop(name + MASK), rest.pop(name + KEPT)
+        entries = math.prod(shape)  # Python's integers do not overflow.
+        _must(
+            mask.dtype == "U8" and mask.shape == ((entries + 7) // 8,),
+            f"{name + MASK!r} is {mask.dtype}{list(mask.shape)}, which does not hold a mask of "
+            f"{shape}",
+        )
+        _must(
+            len(kept.shape) == 1 and kept.shape[0] <= entries,
+            f"{name + KEPT!r} has the shape {list(kept.shape)} for {shape}",
+        )
+        _check_type(name + KEPT, kept, about["dtype"])
+    for name, stored in rest.items():
+        _must(
+            not name.endswith((MASK, KEPT)), f"{name!r} belongs to no tensor that its packed names"
+        )
+        _check_type(name, stored, about["dtype"])
+    return list(rest)
+
+
+def _check_type(name: str, stored: Stored, dtype: str) -> None:
+    _must(stored.dtype in _TYPES, f"{name!r} is of the type {stored.dtype}")
+    _must(
+        dtype == "fp32" or stored.dtype not in _FLOATS or stored.dtype == "F16",
+        f"{name!r} is {stored.dtype} in a file of {dtype}",
+    )
+
+
+def _check_symbols(lists: Any) -> None:
+    lists = lists if isinstance(lists, dict) else {}
+    symbols, counts = lists.get("symbols"), lists.get("counts")
+    if not isinstance(symbols, list) or not all(isinstance(s, str) and s for s in symbols):
+        raise ValueError("its dictionary has no list of symbols")
+    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+        raise ValueError("its dictionary has no list of counts")
+    _must(
+        len(symbols) == len(counts),
+        f"its dictionary has {len(symbols)} symbols and {len(counts)} counts",
+    )
+
+
+def _is_count(value: Any) -> bool:
+    # True is an int to Python.
+    return type(value) is int and value >= 0
+
+
+def _must(holds: bool, reason: str) -> None:
+    if not holds:
+        raise ValueError(reason)

@@ -1,4 +1,4 @@
-"""JSON of unknown origin: what Python's reader lets pass, or trips over, is refused."""
+"""JSON of unknown origin: what Python's reader lets pass, or fails on, is refused."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MAX_DIGITS = 19
 
 
 def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
-    """Parse JSON that says one thing alone and holds numbers and text that others can read too.
+    """Parse JSON that means one thing only and holds numbers and text that others can read too.
 
     Args:
         text: what to parse.
         digits: of the longest integer taken.
 
     Raises:
-        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key stands twice in
-            one object, an integer has more digits, a number is infinite, half a surrogate
-            pair stands in a text, or lists and objects are nested deeper than MAX_DEPTH.
+        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key is in one object
+            twice, an integer has more digits, a number is infinite, half a surrogate pair is in a
+            text, or lists and objects are nested deeper than MAX_DEPTH.
     """
     try:
         value = json.loads(
@@ -36,7 +36,18 @@ def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
         )
     except RecursionError as error:
         raise ValueError("its JSON is nested too deeply") from error
-    _check_depth(value)
+    # Without recursion; texts are checked on the way.
+    stack = [(value, 1)]
+    while stack:
+        item, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError("its JSON is nested too deeply")
+        if isinstance(item, str):
+            item.encode("utf-8")
+        elif isinstance(item, dict):
+            stack.extend((entry, depth + 1) for pair in item.items() for entry in pair)
+        elif isinstance(item, list):
+            stack.extend((entry, depth + 1) for entry in item)
     return value
 
 
@@ -60,7 +71,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if key in made:
-            raise ValueError(f"{key!r} stands there twice")
+            raise ValueError(f"{key!r} is a duplicate")
         made[key] = value
     return made
 
@@ -81,18 +92,3 @@ def _number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number is infinite")
     return number
-
-
-def _check_depth(value: Any) -> None:
-    """Walk without recursion; texts are checked on the way."""
-    stack = [(value, 1)]
-    while stack:
-        item, depth = stack.pop()
-        if depth > MAX_DEPTH:
-            raise ValueError("its JSON is nested too deeply")
-        if isinstance(item, str):
-            item.encode("utf-8")
-        elif isinstance(item, dict):
-            stack.extend((entry, depth + 1) for pair in item.items() for entry in pair)
-        elif isinstance(item, list):
-            stack.extend((entry, depth + 1) for entry in item)

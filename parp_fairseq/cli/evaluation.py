@@ -1,9 +1,9 @@
 """`parp eval`: error rates of checkpoints."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations themselves.
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -22,7 +22,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder with the splits' manifests.")],
     split: Annotated[
         list[str],
-        typer.Option(help="Splits, with commas between: test-clean,test-other. May be repeated."),
+        typer.Option(help="Splits: test-clean,test-other (repeatable)."),
     ],
     labels: Annotated[
         Optional[str],
@@ -31,7 +31,7 @@ def evaluate(
     max_tokens: Annotated[int, typer.Option(help="Samples in a batch, padded.")] = 3_000_000,
     batch_size: Annotated[
         Optional[int],
-        typer.Option(help="Utterances in a batch (default: no limit); 1 is as parp transcribe."),
+        typer.Option(help="Utterances in a batch (default: no limit); 1: as parp transcribe."),
     ] = None,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda (default: a GPU if there is one).")
@@ -39,14 +39,14 @@ def evaluate(
     engine: Annotated[
         str,
         typer.Option(
-            help="dense, or sparse: over the kept weights alone where that is faster (on a CPU)."
+            help="dense, or sparse: over the kept weights only where that is faster (on a CPU)."
         ),
     ] = "dense",
     weights: Annotated[
         str,
         typer.Option(
-            help="subnetwork (m⊙θ), or theta: what moves freely between two prunings, out of "
-            "checkpoints that task parp wrote."
+            help="subnetwork (m⊙θ), or theta: the weights before masking, out of checkpoints that "
+            "task parp wrote."
         ),
     ] = "subnetwork",
     workers: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
@@ -76,15 +76,27 @@ def evaluate(
     Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
     --split test-clean,test-other --json scores.json
     """
-    scores: list[Score] = []
+    from parp_fairseq.errors import UserError
+    from parp_fairseq.evaluation import score_files
+    from parp_fairseq.evaluation.decode import evaluate_all
+    from parp_fairseq.files import write_lines
+
     splits = listed(split)
-    outputs = {"--json": as_json, "--csv": as_csv}
+    outputs = {"--json": (as_json, score_files.scores_as_json)}
+    outputs["--csv"] = (as_csv, score_files.scores_as_csv)
+    stdout = Path("-")
+    if as_json == as_csv == stdout:
+        raise UserError("--json and --csv cannot both be standard output; name a file for one")
+    heard = score_files.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
+    written = {name: [path] for name, (path, _) in outputs.items() if path not in (None, stdout)}
+    score_files.check_outputs(
+        {**written, "--transcripts": list(heard.values())},
+        score_files.files_read(checkpoints, data, splits, w2v_path),
+        force,
+    )
+    scores: list[Score] = []
     try:
-        _evaluate(
-            scores,
-            outputs,
-            transcripts,
-            force,
+        for score in evaluate_all(
             checkpoints=checkpoints,
             data=data,
             splits=splits,
@@ -96,12 +108,16 @@ def evaluate(
             weights=weights,
             num_workers=workers,
             w2v_path=w2v_path,
-        )
-    except BaseException as error:
-        if scores and Path("-") not in outputs.values():
-            _show_table(scores)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
+        ):
+            scores.append(score)
+            if heard:
+                score_files.write_transcripts(score, heard[score.checkpoint, score.split])
+        for path, text in outputs.values():
+            if path == stdout:
+                print(text(scores))
+            elif path is not None:
+                write_lines(path, [text(scores)])
+    except KeyboardInterrupt:
         total = len(checkpoints) * len(splits)
         print(
             f"parp: interrupted: {len(scores)} of {total} scores were done; no JSON or CSV is "
@@ -109,45 +125,7 @@ def evaluate(
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None
-    if Path("-") not in outputs.values():
-        _show_table(scores)
-
-
-def _evaluate(
-    scores: "list[Score]",
-    outputs: dict[str, Optional[Path]],
-    transcripts: Optional[Path],
-    force: bool,
-    **options: Any,
-) -> None:
-    """Fill `scores` and write the files."""
-    from parp_fairseq.errors import UserError
-    from parp_fairseq.evaluation import output
-    from parp_fairseq.evaluation.decode import evaluate_all
-    from parp_fairseq.files import write_lines
-
-    if all(path == Path("-") for path in outputs.values()):
-        raise UserError("--json and --csv cannot both be standard output; name a file for one")
-    checkpoints, splits = options["checkpoints"], options["splits"]
-    files: dict[tuple[str, str], Path] = {}
-    if transcripts is not None:
-        files = output.transcript_files(transcripts, checkpoints, splits)
-    as_json, as_csv = (None if path == Path("-") else path for path in outputs.values())
-    inputs = output.files_read(checkpoints, options["data"], splits, options["w2v_path"])
-    output.check_outputs(as_json, as_csv, files.values(), inputs, force)
-    for score in evaluate_all(**options):
-        scores.append(score)
-        if files:
-            output.write_transcripts(score, files[score.checkpoint, score.split])
-    forms = {"--json": output.scores_as_json, "--csv": output.scores_as_csv}
-    for option, path in outputs.items():
-        if path == Path("-"):
-            print(forms[option](scores))
-        elif path is not None:
-            write_lines(path, [forms[option](scores)])
-
-
-def _show_table(scores: "list[Score]") -> None:
-    from parp_fairseq.evaluation.output import render_scores
-
-    print(render_scores(scores), flush=True)
+    finally:
+        # What was done, where it ended early too.
+        if scores and stdout not in (as_json, as_csv):
+            print(score_files.render_scores(scores), flush=True)

@@ -1,6 +1,6 @@
-"""`parp export` and `parp repair`: checkpoints in other forms."""
+"""`parp export` and `parp repair`: checkpoints in other formats."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations themselves.
 import json
 from enum import Enum
 from pathlib import Path
@@ -59,13 +59,13 @@ def export(
 
     if dtype is not Dtype.fp32 and form is not Format.sparse:
         raise UserError(f"--dtype goes with --format sparse, not {form.value}; leave it out")
-    summary: Any
+    summary: dict[str, Any]
     if form is Format.fairseq:
         from parp_fairseq.export.fairseq import export_fairseq
 
         summary = export_fairseq(checkpoint, out, force=force)
     elif form is Format.sparse:
-        from parp_fairseq.export.sparse import export_sparse
+        from parp_fairseq.export.sparse_export import export_sparse
 
         summary = export_sparse(checkpoint, out, dtype=dtype.value, force=force)
     elif form is Format.onnx:
@@ -91,8 +91,8 @@ def repair(
 
     Example: parp repair xlsr_53_56k.pt -o xlsr_53_repaired.pt
     """
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.checkpoints.repair import repair as repair_checkpoint
-    from parp_fairseq.checkpoints.shipped import named_checkpoint
 
     changes = repair_checkpoint(named_checkpoint(checkpoint), out, force=force)
     if changes:

@@ -31,12 +31,11 @@ def inspect(
 
     Example: parp inspect checkpoint_best.pt --against mask_first.safetensors --png zeros.png
     """
-    from parp_fairseq.checkpoints.forms import check_form
-    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
     from parp_fairseq.errors import UserError
 
     checkpoint = named_checkpoint(checkpoint)
-    check_form(checkpoint)
+    check_format(checkpoint)
     if against is not None:
         against = named_checkpoint(against)
         if not against.exists():

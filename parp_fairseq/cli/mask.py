@@ -44,9 +44,9 @@ def mask_make(
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
+    from parp_fairseq.checkpoints.file_types import MASK_FILE
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.checkpoints.initial_masks import make_mask
-    from parp_fairseq.checkpoints.kinds import MASK_FILE
-    from parp_fairseq.checkpoints.shipped import named_checkpoint
     from parp_fairseq.errors import UserError
     from parp_fairseq.files import check_output
     from parp_fairseq.pruning.methods import INITIAL_MASKS
@@ -125,7 +125,7 @@ def mask_iou(
 
 def _present(sources: list[Path]) -> list[Path]:
     """The files and folders named, checked before anything heavy is imported."""
-    from parp_fairseq.checkpoints.shipped import named_checkpoint
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
 
     paths = [named_checkpoint(source) for source in sources]

@@ -1,6 +1,6 @@
 """`parp transcribe`: what a subnetwork hears."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations themselves.
 import sys
 from enum import Enum
 from pathlib import Path
@@ -41,13 +41,13 @@ def transcribe(
         ),
     ],
     form: Annotated[
-        Form,
+        Optional[Form],
         typer.Option(
             "--format",
-            help="text (behind path and tab for several files); jsonl and ctm with word times; "
-            "srt: captions.",
+            help="text (after path and tab for several files); jsonl and ctm with word times; "
+            "srt: captions (default: what --output ends in, or text).",
         ),
-    ] = Form.text,
+    ] = None,
     output: Annotated[
         Optional[Path],
         typer.Option(
@@ -59,7 +59,7 @@ def transcribe(
     engine: Annotated[
         Engine,
         typer.Option(
-            help="dense; sparse: over the kept weights alone where a measurement finds that "
+            help="dense; sparse: over the kept weights only where a measurement finds that "
             "faster; auto: where it clearly is, without measuring."
         ),
     ] = Engine.auto,
@@ -71,17 +71,18 @@ def transcribe(
 ) -> None:
     """Transcribe audio of any sample rate and length on this CPU, without fairseq.
 
-    Greedy CTC decoding, as parp eval. The real-time factor is told on standard error. Every file's
-    header is checked first; one found damaged later is told, and the others go on (exit code 2).
+    Greedy CTC decoding, as parp eval. The real-time factor is printed on standard error. All
+    headers are checked first; a file found damaged later is reported, and the others are
+    transcribed (exit code 2).
 
-    Example: parp transcribe model.safetensors meeting.mp3 --format srt -o meeting.srt
+    Example: parp transcribe model.safetensors meeting.mp3 -o meeting.srt
     """
-    from parp_fairseq.inference.job import transcribe_all
+    from parp_fairseq.inference.transcribing import transcribe_all
 
     outcome = transcribe_all(
         model,
         audio,
-        form=form.value,
+        form=form and form.value,
         output=output,
         engine=engine.value,
         window=window,

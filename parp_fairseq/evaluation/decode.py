@@ -1,4 +1,13 @@
-"""Scoring checkpoints on splits: what is checked first, and what is decoded then."""
+"""Scoring checkpoints on splits, digit for digit as fairseq's infer does.
+
+`examples/speech_recognition/new/infer.py` with `decoding.type=viterbi` takes the likeliest
+symbol of every frame, merges repetitions and drops blanks. A base model's logits depend a little
+on what an utterance is batched with (its feature extractor normalises over the padded batch), so
+the batches are built by the same fairseq functions from the same options. Their defaults are
+infer's but for `required_batch_size_multiple`, 1 here and 8 there: where a last batch does not
+hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not). Here
+every utterance is decoded and counted, whatever that option says.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +15,34 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
-from parp_fairseq.checkpoints.forms import check_form
-from parp_fairseq.checkpoints.reading import check_readable
-from parp_fairseq.checkpoints.views import SUBNETWORK, check_view, share_of_zeros, viewed
+from parp_fairseq.checkpoints.formats import check_format
+from parp_fairseq.checkpoints.safe_load import check_readable
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import ENGINES, build_model, build_task
-from parp_fairseq.evaluation.score import Score
-from parp_fairseq.evaluation.splits import Splits
-from parp_fairseq.evaluation.transcribe import make_batches, transcribe
+from parp_fairseq.evaluation.fairseq_model import ENGINES, build_model, build_task
+from parp_fairseq.evaluation.score import Score, Utterance
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.symbols import joining as joining_of
-from parp_fairseq.manifests.check.split import manifest_file
+from parp_fairseq.inference.symbols import NONE, Symbols
+from parp_fairseq.manifests.check.split import (
+    CheckedManifest,
+    check_lengths,
+    check_manifest,
+    manifest_file,
+)
 
 MAX_TOKENS = 3_000_000
 """Samples in a batch by default, as in infer's own configuration."""
+
+SUBNETWORK, THETA = "subnetwork", "theta"
+VIEWS = (SUBNETWORK, THETA)
+"""What is scored of a checkpoint: m⊙θ, which every checkpoint holds; or θ, before masking."""
 
 # fairseq counts in 64 bits.
 _MOST = 2**63 - 1
@@ -43,11 +60,9 @@ def evaluate_all(
     splits: Sequence[str],
     *,
     labels: str | None = None,
-    post_process: str | None = None,
     max_tokens: int | None = MAX_TOKENS,
     batch_size: int | None = None,
     required_batch_size_multiple: int = 1,
-    seed: int = 1,
     num_workers: int = 1,
     device: str | None = None,
     engine: str = "dense",
@@ -58,23 +73,21 @@ def evaluate_all(
     """Decode `{split}.tsv` of the folder `data` with fine-tuned checkpoints and score them.
 
     Every checkpoint is opened and every split checked before the first is decoded. Then each
-    checkpoint's model is built once and decodes all splits; a score is yielded when it is there.
+    checkpoint's model is built once and decodes all splits; a score is yielded when it is ready.
 
     Args:
-        checkpoints: fine-tuned CTC checkpoints of this package or of stock fairseq, or sparse
-            files.
+        checkpoints: fine-tuned CTC checkpoints of this package or of stock fairseq, sparse files,
+            or folders of `transformers`. Letters and pieces (by their dictionary) give WER and
+            CER, other symbols are scored as phones, a PER.
         labels: ending of the label files; by default what each checkpoint was trained on.
-        post_process: fairseq's name for joining symbols into words (`letter`,
-            `sentencepiece`, `none`). By default it follows from the dictionary: letters
-            and pieces are joined and give WER and CER, anything else is scored as phones, a PER.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
         required_batch_size_multiple: larger batches hold a multiple of this many utterances.
-        seed: breaks ties in the order of equally long utterances.
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
         engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
-        weights: `subnetwork`, or `theta` for what training went on with.
+        weights: `subnetwork`, or `theta` for the weights before masking, with which training
+            resumes.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
         progress: show a bar on stderr; by default where that is a terminal.
 
@@ -83,53 +96,69 @@ def evaluate_all(
             labels are missing, empty, without any word or do not fit the dictionary; audio cannot
             be read.
     """
-    _check_options(max_tokens, batch_size, required_batch_size_multiple, num_workers)
+    for name, value, least in (
+        ("--max-tokens", max_tokens, 1),
+        ("--batch-size", batch_size, 1),
+        ("required_batch_size_multiple", required_batch_size_multiple, 1),
+        ("--workers", num_workers, 0),
+    ):
+        if value is not None and not least <= value <= _MOST:
+            bound = f"at least {least}" if value < least else f"at most {_MOST}"
+            raise UserError(f"{name} must be {bound} (got {value})")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
     _check_device(device, engine)
-    check_view(weights)
+    if weights not in VIEWS:
+        raise UserError(f"--weights {weights}: use one of {', '.join(VIEWS)}")
     for checkpoint in checkpoints:
-        check_form(checkpoint)
+        check_format(checkpoint)
     if w2v_path is not None:
         check_readable(w2v_path)
     for split in splits:
         manifest_file(data, split)
     chosen = _device(device, engine)
-    scored = Splits(data, max_tokens)
+    checked: dict[Any, CheckedManifest] = {}
+
+    def opened(checkpoint: PathLike) -> tuple[FineTuned, list[CheckedManifest]]:
+        """The checkpoint, and the splits as they fit it; each is checked once per dictionary."""
+        finetuned = open_finetuned(checkpoint, data, labels)
+        finetuned = replace(finetuned, state=_viewed(finetuned.state, finetuned.path, weights))
+        manifests = []
+        for split in splits:
+            key = (split, finetuned.labels, tuple(finetuned.symbols))
+            if key not in checked:
+                checked[key] = _checked_split(finetuned, data, split, max_tokens)
+            manifests.append(checked[key])
+        return finetuned, manifests
+
     for checkpoint in checkpoints:
         # Opened again below: an old checkpoint's weights are read whole, and many do not fit.
-        finetuned = _open(checkpoint, data, labels, weights)
-        joining = post_process or joining_of(finetuned.symbols)
-        for split in splits:
-            scored.check(finetuned, split, joining)
+        opened(checkpoint)
     for checkpoint in checkpoints:
-        finetuned = _open(checkpoint, data, labels, weights)
-        joining = post_process or joining_of(finetuned.symbols)
+        finetuned, manifests = opened(checkpoint)
+        symbols = Symbols.of_dictionary(finetuned.symbols)
         zeros = share_of_zeros(finetuned.state)
         with _quiet():
-            task = build_task(finetuned, os.fspath(data), seed=seed)
+            task = build_task(finetuned, os.fspath(data))
             model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen, engine=engine)
-        for split in splits:
-            checked = scored.check(finetuned, split, joining)
+        for manifest in manifests:
             with _quiet():
                 batches = make_batches(
                     task,
-                    checked,
+                    manifest,
                     num_workers,
                     max_tokens=max_tokens,
                     max_sentences=batch_size,
                     required_batch_size_multiple=required_batch_size_multiple,
-                    seed=seed,
+                    seed=1,
                 )
-                utterances = transcribe(
-                    model, task.target_dictionary, batches, checked, joining, progress
-                )
+                utterances = transcribe(model, symbols, batches, manifest, progress)
             yield Score(
                 checkpoint=os.fspath(checkpoint),
                 data=os.fspath(data),
-                split=split,
+                split=manifest.split,
                 labels=finetuned.labels,
-                metric="PER" if joining == "none" else "WER",
+                metric="PER" if symbols.joining == NONE else "WER",
                 utterances=tuple(sorted(utterances, key=lambda utterance: utterance.row)),
                 weights=weights,
                 zeros=zeros,
@@ -138,24 +167,140 @@ def evaluate_all(
         del finetuned, task, model
 
 
-def _open(checkpoint: PathLike, data: PathLike, labels: str | None, weights: str) -> FineTuned:
-    finetuned = open_finetuned(checkpoint, data, labels)
-    return replace(finetuned, state=viewed(finetuned.state, finetuned.path, weights))
+def make_batches(task: Any, checked: CheckedManifest, num_workers: int, **planning: Any) -> Any:
+    """A DataLoader over the split, in the batches that fairseq's infer makes of it."""
+    import torch
+
+    task.load_dataset(checked.split)
+    dataset = task.dataset(checked.split)
+    planned = task.get_batch_iterator(
+        dataset=dataset, max_positions=(sys.maxsize, sys.maxsize), **planning
+    ).frozen_batches
+    batches = [[int(row) for row in batch] for batch in planned]
+    # Rows that fairseq leaves out become a last batch.
+    rows = checked.manifest.rows
+    left = set(range(len(rows))).difference(*batches)
+    if left:
+        batches.append(sorted(left, key=lambda row: (-rows[row].frames, row)))
+    return torch.utils.data.DataLoader(
+        dataset, batch_sampler=batches, collate_fn=dataset.collater, num_workers=num_workers
+    )
 
 
-def _check_options(
-    max_tokens: int | None, batch_size: int | None, multiple: int, num_workers: int
-) -> None:
-    for name, value, least in (
-        ("--max-tokens", max_tokens, 1),
-        ("--batch-size", batch_size, 1),
-        ("required_batch_size_multiple", multiple, 1),
-        ("--workers", num_workers, 0),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{name} is {value}, expected {least} or more")
-        if value is not None and value > _MOST:
-            raise UserError(f"{name} is {value}, expected {_MOST} or less")
+def transcribe(
+    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest, progress: bool | None
+) -> list[Utterance]:
+    """What is said and heard in each utterance of `batches`, in their order.
+
+    Args:
+        model: a CTC model in evaluation mode.
+        symbols: what the rows of its head stand for.
+        batches: what `make_batches` returned.
+        checked: the split, for the audio files' names.
+        progress: show a bar on stderr; by default where that is a terminal.
+
+    Raises:
+        UserError: audio cannot be read.
+    """
+    import torch
+    from fairseq import utils
+    from tqdm import tqdm
+
+    device = next(model.parameters()).device
+    show = sys.stderr.isatty() if progress is None else progress
+    rows = checked.manifest.rows
+    bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=not show)
+    utterances: list[Utterance] = []
+    with torch.no_grad(), bar:
+        for sample in _readable(batches, checked):
+            if device.type == "cuda":
+                sample = utils.move_to_cuda(sample, device)
+            logits = model.get_logits(model(**sample["net_input"])).transpose(0, 1)
+            paths = logits.float().cpu().argmax(dim=-1).numpy()
+            targets = sample["target"].cpu().numpy()
+            for row, path, target in zip(sample["id"].tolist(), paths, targets):
+                said = symbols.units(target[target != symbols.padding])
+                heard = symbols.units(symbols.best(path))
+                texts = (symbols.joined(said), symbols.joined(heard))
+                utterances.append(Utterance(row, rows[row].path, *texts, said, heard))
+            bar.update(len(sample["id"]))
+    return utterances
+
+
+def share_of_zeros(state: Mapping[str, Any]) -> float | None:
+    """Return the share of zeros, in [0, 1], among the prunable entries of a checkpoint's model.
+
+    Prunable is what its run pruned; without a pruning state, what the preset `wav2vec2` finds.
+    None where there is nothing prunable.
+    """
+    from parp_fairseq.pruning.arguments import PruningError
+    from parp_fairseq.pruning.scope import Scope
+
+    weights = state["model"]
+    pruning = (state.get("last_optimizer_state") or {}).get("parp") or {}
+    names = [name for name in pruning.get("shapes", ()) if name in weights]
+    if not names:
+        try:
+            names = Scope().select(weights)
+        except PruningError:
+            return None
+    entries = sum(weights[name].numel() for name in names)
+    kept = sum(int(weights[name].count_nonzero()) for name in names)
+    return 1.0 - kept / entries if entries else None
+
+
+def _viewed(state: Mapping[str, Any], path: Path, weights: str) -> Mapping[str, Any]:
+    """The state, with θ as its model where that is asked for."""
+    if weights == SUBNETWORK:
+        return state
+    from parp_fairseq.checkpoints.theta import dense_weights
+
+    return {**state, "model": dense_weights(state, path)}
+
+
+def _checked_split(
+    finetuned: FineTuned, data: PathLike, split: str, max_tokens: int | None
+) -> CheckedManifest:
+    """A split's manifest and labels, which fit the checkpoint's dictionary and have a word."""
+    name = f"{split}.{finetuned.labels}"
+    if not Path(data, name).is_file():
+        raise UserError(
+            f"{Path(data, name)}: no such label file, and {finetuned.path} is scored on its "
+            f"{finetuned.labels}; give it data with such labels, or check --labels"
+        )
+    manifest = check_manifest(
+        data,
+        split,
+        finetuned.labels,
+        symbols=finetuned.symbols,
+        symbols_from=f"the dictionary of {finetuned.path}",
+    )
+    check_lengths(manifest, max_tokens, "--max-tokens")
+    symbols = Symbols.of_dictionary(finetuned.symbols)
+    # An utterance may have no word (what is heard is inserted), a split may not.
+    if not any(symbols.joined(line).split() for line in manifest.labels):
+        raise UserError(
+            f"{name}: no row has a word, so there is no error rate; build the labels again"
+        )
+    return manifest
+
+
+def _readable(batches: Any, checked: CheckedManifest) -> Iterator[dict[str, Any]]:
+    """The batches; audio that cannot be read becomes a UserError."""
+    iterator = iter(batches)
+    while True:
+        try:
+            sample = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"{checked.split}.tsv: audio below {checked.manifest.root} cannot be read: "
+                f"{reason[-1]}; copy it again"
+            ) from error
+        if "net_input" in sample:
+            yield sample
 
 
 def _check_distinct(what: str, values: Sequence[str]) -> None:
@@ -202,7 +347,7 @@ def _device(wanted: str | None, engine: str) -> str:
     if wanted is None:
         return "cuda" if gpus else "cpu"
     if not gpus:
-        raise UserError(f"--device {wanted}: no GPU can be used here; leave it out or say cpu")
+        raise UserError(f"--device {wanted}: no GPU is available; leave it out or say cpu")
     if int(wanted.partition(":")[2] or 0) >= gpus:
         raise UserError(f"--device {wanted}: the GPUs here are 0 to {gpus - 1}; give one of them")
     return wanted

@@ -7,8 +7,8 @@ The script is run as it was installed. Removed from its way are: its folder, whi
 that can be imported; dataclass defaults that Python 3.11 finds mutable; a `Path` where Hydra 1.3
 wants a string; the task's name, which newer Hydra lets the script's empty default win over; a user
 dir of its authors' machines, where no other is given; and torch's refusal (from 2.6 on) to open
-stock checkpoints, which hold fairseq's Dictionary. Nothing of the plugin is used: the file runs
-alone where only fairseq is installed.
+stock checkpoints, which hold fairseq's Dictionary. Nothing of the plugin is used: the file also
+runs by itself where only fairseq is installed.
 """
 
 from __future__ import annotations

@@ -1,14 +1,84 @@
-"""Error rates, and what they are made of."""
+"""Error rates of transcripts: the edits they are made of, and their bootstrap intervals."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from parp_fairseq.evaluation.bootstrap import bootstrap_interval
-from parp_fairseq.evaluation.edits import EditCounts, edit_counts
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+RESAMPLES = 10_000
+"""Test sets drawn for an interval; each has as many utterances as the real one."""
+
+SEED = 1
+_AT_ONCE = 1_000_000  # Utterances drawn in one array: about 24 MB.
+
+
+@dataclass(frozen=True)
+class EditCounts:
+    """Edits that turn a reference into a hypothesis."""
+
+    substitutions: int
+    insertions: int
+    deletions: int
+
+    @property
+    def errors(self) -> int:
+        """The edit distance."""
+        return self.substitutions + self.insertions + self.deletions
+
+
+def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> EditCounts:
+    """The fewest edits from `reference` to `hypothesis`, words or the characters of a string.
+
+    Where several alignments have as few edits, the one with the most substitutions counts.
+    """
+    # rapidfuzz breaks such ties in its own way. So costs are pairs (edits, insertions and
+    # deletions) in one number: the smallest total leaves no choice and gives the kinds of edits.
+    substitution = len(reference) + len(hypothesis) + 1
+    move = substitution + 1
+    sides: list[Sequence[Hashable]] = [reference, hypothesis]
+    if not isinstance(reference, str):
+        # rapidfuzz compares words by their hashes, which may collide.
+        numbers: dict[str, int] = {}
+        sides = [[numbers.setdefault(word, len(numbers)) for word in words] for words in sides]
+    cost = Levenshtein.distance(*sides, weights=(move, move, substitution))
+    errors, moves = divmod(cost, substitution)
+    # Insertions less deletions is what the lengths differ by.
+    insertions = (moves + len(hypothesis) - len(reference)) // 2
+    return EditCounts(errors - moves, insertions, moves - insertions)
+
+
+def bootstrap_interval(errors: Sequence[int], lengths: Sequence[int]) -> tuple[float, float]:
+    """The 95% interval of an error rate, in percent.
+
+    The percentile bootstrap over utterances (M. Bisani and H. Ney, "Bootstrap estimates for
+    confidence intervals in ASR performance evaluation", ICASSP 2004): utterances are drawn with
+    replacement; a drawn set's rate is the sum of its errors over the sum of its lengths. The
+    interval reaches from the 2.5th to the 97.5th percentile of these rates (sets without any
+    reference word have no rate and do not count). It is a function of the arguments: the draws
+    are seeded, and the same for as many utterances.
+
+    Args:
+        errors: edits, an utterance each.
+        lengths: words (or phones, or characters) of the references; not all of them 0.
+    """
+    utterances = np.array([errors, lengths], dtype=np.int64)
+    count = utterances.shape[1]
+    random = np.random.default_rng(SEED)
+    sums = np.empty((2, RESAMPLES), dtype=np.int64)
+    rows = max(1, _AT_ONCE // count)
+    for start in range(0, RESAMPLES, rows):
+        drawn = random.integers(count, size=(min(rows, RESAMPLES - start), count))
+        for total, values in zip(sums, utterances):
+            total[start : start + rows] = values[drawn].sum(axis=1)
+    wrong, length = sums[:, sums[1] > 0]
+    low, high = np.percentile(wrong * 100.0 / length, (2.5, 97.5))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -57,25 +127,16 @@ class ErrorRate:
         """Words (phones, characters) of all references; an empty one adds none."""
         return sum(self.lengths)
 
-    @property
-    def substitutions(self) -> int:
-        """Reference words replaced by others."""
-        return sum(counts.substitutions for counts in self.counts)
-
-    @property
-    def insertions(self) -> int:
-        """Hypothesis words that the reference lacks: all of them where it is empty."""
-        return sum(counts.insertions for counts in self.counts)
-
-    @property
-    def deletions(self) -> int:
-        """Reference words that the hypothesis lacks."""
-        return sum(counts.deletions for counts in self.counts)
+    @cached_property
+    def total(self) -> EditCounts:
+        """The edits of all utterances; where a reference is empty, all that was heard is added."""
+        kinds = ("substitutions", "insertions", "deletions")
+        return EditCounts(*(sum(getattr(each, kind) for each in self.counts) for kind in kinds))
 
     @property
     def errors(self) -> int:
         """All edits."""
-        return sum(counts.errors for counts in self.counts)
+        return self.total.errors
 
     @property
     def rate(self) -> float:
@@ -154,9 +215,10 @@ class Score:
 
 
 def _numbers(rate: ErrorRate | None, name: str, prefix: str) -> dict[str, Any]:
-    counts = ("errors", "length", "substitutions", "insertions", "deletions")
-    keys = (name, f"{name}_low", f"{name}_high", *(f"{prefix}{count}" for count in counts))
+    kinds = ("substitutions", "insertions", "deletions")
+    counts = (f"{prefix}{count}" for count in ("errors", "length", *kinds))
+    keys = (name, f"{name}_low", f"{name}_high", *counts)
     if rate is None:
         return dict.fromkeys(keys)
-    values = (rate.rate, *rate.interval, *(getattr(rate, count) for count in counts))
-    return dict(zip(keys, values))
+    edits = (getattr(rate.total, kind) for kind in kinds)
+    return dict(zip(keys, (rate.rate, *rate.interval, rate.errors, rate.length, *edits)))

@@ -1,8 +1,8 @@
 """A checkpoint of stock fairseq: dense tensors with zeros, and nothing of this package.
 
 fairseq pickles its Dictionary into a checkpoint, and torch's safe loader (the default since 2.6,
-in fairseq's own calls too) then refuses the file. So the dictionary lies beside the checkpoint as
-`dict.LABELS.txt`, where the task looks for it, and the checkpoint holds plain values alone, among
+in fairseq's own calls too) then refuses the file. So the dictionary is next to the checkpoint as
+`dict.LABELS.txt`, where the task looks for it, and the checkpoint holds only plain values, among
 them a digest of the symbols in their order. When the two are moved,
 `load_model_ensemble_and_task([FILE], arg_overrides={"data": FOLDER})` finds it.
 """
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.dictionary import DIGEST_KEY, read_dictionary, symbols_digest
+from parp_fairseq.checkpoints.fairseq_settings import keep_audio_keys
+from parp_fairseq.checkpoints.file_types import CHECKPOINT
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.kinds import CHECKPOINT
-from parp_fairseq.checkpoints.settings import keep_audio_keys
-from parp_fairseq.checkpoints.writing import output
+from parp_fairseq.checkpoints.formats import output
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_output
 
@@ -31,15 +31,15 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
 
     Args:
         checkpoint: a fine-tuned CTC checkpoint.
-        out: the file to write; `dict.LABELS.txt` is written beside it.
-        force: replace a checkpoint that is there.
+        out: the file to write; `dict.LABELS.txt` is written next to it.
+        force: replace a checkpoint that already exists.
 
     Returns:
         {"format", "out", "dictionary", "bytes"}.
 
     Raises:
-        UserError: the checkpoint cannot be exported, another dictionary (or a damaged one) lies
-            beside `out`, or nothing can be written there.
+        UserError: the checkpoint cannot be exported, another dictionary (or a damaged one) is
+            next to `out`, or nothing can be written there.
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
@@ -82,7 +82,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
         if read.symbols != source.dictionary.symbols:
             raise UserError(
                 f"{source.path}: its dictionary cannot be written as {beside.name} and read back "
-                "the same (a symbol stands there twice); use the format sparse"
+                "the same (it has a duplicate symbol); use the format sparse"
             )
         if keep:
             written.unlink()
@@ -102,7 +102,7 @@ def _stock_settings(settings: dict[str, Any], data: Path) -> dict[str, Any]:
     keep_audio_keys(task)
     keep_audio_keys(model["w2v_args"]["task"])
     task["data"] = model["data"] = str(data)
-    # The network stands in w2v_args; the file that it came from is not read again.
+    # The network is in w2v_args; the file that it came from is not read again.
     model["w2v_path"] = Path(str(model.get("w2v_path") or "pretrained.pt")).name
     settings.pop("job_logging_cfg", None)  # Hydra's own, with paths of the training's machine.
     settings.setdefault("common", {}).update(user_dir=None)

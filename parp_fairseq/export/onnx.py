@@ -8,21 +8,18 @@ stored and multiplied like any other value: neither the file nor its run gains b
 from __future__ import annotations
 
 import importlib.util
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
-from parp_fairseq.checkpoints.writing import output
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.folders import RECORD_FILE, check_folder, write_record
+from parp_fairseq.export.export_folder import check_folder, summary, writing_folder
 from parp_fairseq.files import PathLike
 
 MODEL_FILE, VOCABULARY_FILE = "model.onnx", "vocab.txt"
-FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE, RECORD_FILE)
+FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE)
 FORM, MODEL_TYPE = "onnx", "wav2vec2-ctc"
 
 CLOSE = 1e-4
@@ -59,7 +56,7 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
     Raises:
         UserError: a package is missing; the checkpoint cannot be exported (another kind of
             network, a symbol that vocab.txt cannot hold, weights of 2 GB or more); the graph does
-            not compute what torch does; or the folder is there, holds something else or cannot be
+            not compute what torch does; or the folder exists, holds something else or cannot be
             written.
     """
     check_packages()
@@ -70,10 +67,10 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
     from parp_fairseq.inference.network import Wav2Vec2Ctc
     from parp_fairseq.inference.symbols import Symbols
 
-    settings = source.complete_settings()
     symbols = Symbols.of_dictionary(source.symbols)
     vocabulary = list(_vocabulary(symbols, source.path))
-    network = Wav2Vec2Ctc.from_finetuned(settings["model"], source.weights, source.path)
+    model = source.settings()["model"]
+    network = Wav2Vec2Ctc.from_finetuned(model, source.weights, source.path)
     size = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values())
     if size > _LARGEST:
         raise UserError(
@@ -87,7 +84,8 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
         "sample_rate": 16_000,
         "labels": source.labels,
     }
-    with output(out / MODEL_FILE) as stage:
+    texts = {VOCABULARY_FILE: "".join(vocabulary), CONFIG_FILE: config}
+    with writing_folder(out, MODEL_FILE, texts, FORM) as stage:
         write_graph(graph, stage / MODEL_FILE)
         gap = difference(graph, stage / MODEL_FILE)
         if not gap <= CLOSE:
@@ -95,21 +93,11 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
                 f"{source.path}: onnxruntime computes something else than torch (log "
                 f"probabilities differ by {gap:.1e}); try other versions of torch and onnxruntime"
             )
-        (stage / VOCABULARY_FILE).write_text("".join(vocabulary), encoding="utf-8")
-        (stage / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        shutil.copymode(stage / CONFIG_FILE, stage / MODEL_FILE)
-        write_record(stage, FORM)
-    return {
-        "format": FORM,
-        "out": str(out),
-        "files": list(FILES),
-        "bytes": sum((out / name).stat().st_size for name in FILES),
-        "difference": gap,
-    }
+    return {**summary(out, FORM, FILES), "difference": gap}
 
 
 def _vocabulary(symbols: Any, path: Path) -> Iterator[str]:
-    """Lines "TOKEN NUMBER"; onnx-asr writes tokens one behind the other, and U+2581 as a space."""
+    """Lines "TOKEN NUMBER"; onnx-asr writes tokens one after the other, and U+2581 as a space."""
     from parp_fairseq.inference.symbols import LETTER, NONE
 
     for row, name in enumerate(symbols.names):
@@ -124,6 +112,6 @@ def _vocabulary(symbols: Any, path: Path) -> Iterator[str]:
             token = _SPACE + name
         if any(letter.isspace() for letter in token) or (token == _BLANK and row != symbols.blank):
             raise UserError(
-                f"{path}: the symbol {name!r} cannot stand in {VOCABULARY_FILE}; use another format"
+                f"{path}: the symbol {name!r} cannot be in {VOCABULARY_FILE}; use another format"
             )
         yield f"{token} {row}\n"

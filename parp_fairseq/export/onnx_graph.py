@@ -16,13 +16,13 @@ INPUTS, OUTPUT = ("input_values", "input_lengths"), "logprobs"
 OPSET = 18
 
 _EPS = 1e-5
-# Log probability of what is no blank behind the end of an utterance.
+# Log probability of what is no blank after the end of an utterance.
 _NEVER = -1e4
 _TINY = 20.0
 
 
 class Graph(nn.Module):
-    """The network with what fairseq does before and behind it."""
+    """The network with what fairseq does before and after it."""
 
     def __init__(self, network: Wav2Vec2Ctc, normalize: bool, blank: int) -> None:
         """Wrap a network in evaluation mode.
@@ -35,15 +35,15 @@ class Graph(nn.Module):
         super().__init__()
         self.network = network
         self.normalize = normalize
-        behind = torch.full((network.architecture.symbols,), _NEVER)
-        behind[blank] = 0.0
-        self.register_buffer("behind", behind)
+        after = torch.full((network.architecture.symbols,), _NEVER)
+        after[blank] = 0.0
+        self.register_buffer("after", after)
 
     def forward(self, input_values: Tensor, input_lengths: Tensor) -> Tensor:
-        """Log probabilities (batch, frames, symbols); behind an utterance's end, of the blank.
+        """Log probabilities (batch, frames, symbols); after an utterance's end, of the blank.
 
         Args:
-            input_values: (batch, samples) at 16 kHz, as recorded; what stands behind a waveform's
+            input_values: (batch, samples) at 16 kHz, as recorded; what comes after a waveform's
                 end does not count.
             input_lengths: samples of each, int64.
         """
@@ -58,7 +58,7 @@ class Graph(nn.Module):
         for _, kernel, stride in self.network.architecture.convolutions:
             frames = torch.div(frames - kernel, stride, rounding_mode="floor") + 1
         seen = torch.arange(logprobs.shape[1])[None, :] < frames[:, None]
-        return torch.where(seen[..., None], logprobs, self.behind)
+        return torch.where(seen[..., None], logprobs, self.after)
 
 
 def write_graph(graph: Graph, path: Path) -> None:

@@ -322,7 +322,7 @@ def commit() -> str:
 
 
 def _updates_of(file: Path) -> int:
-    from parp_fairseq.checkpoints.reading import load_checkpoint
+    from parp_fairseq.checkpoints.safe_load import load_checkpoint
 
     return int(load_checkpoint(file)["optimizer_history"][-1]["num_updates"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ ENDINGS = (
     *(".rf64", ".w64", ".wav"),
 )
 """Endings of the files that are taken from a folder, in any case."""
+
+UNREAD_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".webm", ".wma")
+"""Endings of recordings in formats that are not read."""
 
 # Floats may be scaled as 32-bit integers are; beyond, squares soon overflow.
 _LOUDEST = 2.0**31
@@ -84,14 +88,21 @@ def _check_utf8(path: Path) -> None:
         raise UserError(f"{name}: its name is not UTF-8; rename it") from error
 
 
-def _walk(folder: Path) -> list[Path]:
+def count_unread(given: Iterable[PathLike]) -> Counter[str]:
+    """Recordings in the folders of `given` that are in no format that is read: ending → count."""
+    folders = [Path(path) for path in given if Path(path).is_dir()]
+    files = {file for folder in folders for file in _walk(folder, UNREAD_ENDINGS)}
+    return Counter(file.suffix.lower() for file in files)
+
+
+def _walk(folder: Path, endings: tuple[str, ...] = ENDINGS) -> list[Path]:
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += (
             Path(place, name)
             for name in names
-            if name.lower().endswith(ENDINGS) and not name.startswith(".")
+            if name.lower().endswith(endings) and not name.startswith(".")
         )
     return sorted(files)
 

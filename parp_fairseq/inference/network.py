@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from parp_fairseq.checkpoints.vocabulary import NETWORK, Architecture
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.architecture import NETWORK, Architecture, of_fairseq
 
 _EPS = 1e-5
 _POSITION = f"{NETWORK}encoder.pos_conv.0."
@@ -25,7 +25,7 @@ _WEIGHT_NORM = (
     ("weight_g", "weight_v"),
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
 )
-# What only pre-training and fine-tuning use.
+# Used only in pre-training and fine-tuning.
 _TRAINING = re.compile(
     re.escape(NETWORK)
     + r"(mask_emb$|(quantizer|project_q|target_glu|final_proj)\.|label_embs_concat$|_ema)"
@@ -36,10 +36,10 @@ class Wav2Vec2Ctc(nn.Module):
     """Logits of every symbol for every frame of a waveform."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build the network with random weights."""
         super().__init__()
         self.architecture = architecture
-        self.w2v_encoder = NetworkWithHead(architecture)
+        head = nn.Linear(architecture.width, architecture.symbols)
+        self.w2v_encoder = nn.ModuleDict({"w2v_model": Network(architecture), "proj": head})
 
     @classmethod
     def from_finetuned(
@@ -56,7 +56,7 @@ class Wav2Vec2Ctc(nn.Module):
         Raises:
             UserError: its network is none of this kind, or its weights do not fit.
         """
-        architecture = of_fairseq(model, weights, path)
+        architecture = Architecture.from_fairseq(model, weights, path)
         # Without memory: random numbers that are replaced at once would take seconds.
         with torch.device("meta"):
             built = cls(architecture)
@@ -68,7 +68,7 @@ class Wav2Vec2Ctc(nn.Module):
         wanted = built.state_dict()
         for name, tensor in wanted.items():
             if name not in tensors:
-                raise UserError(f"{path} lacks {name}, which its settings tell of; copy it again")
+                raise UserError(f"{path} lacks {name}, which its settings imply; copy it again")
             if tensors[name].shape != tensor.shape:
                 raise UserError(
                     f"{path}: {name} is {list(tensors[name].shape)}, but its settings say "
@@ -88,40 +88,23 @@ class Wav2Vec2Ctc(nn.Module):
 
         Args:
             source: normalised as the model was trained (`task.normalize`).
-            padding: (batch, samples), True behind the end of a waveform; such frames' logits mean
+            padding: (batch, samples), True after the end of a waveform; such frames' logits mean
                 nothing.
         """
-        logits: Tensor = self.w2v_encoder(source, padding)
-        made = self.architecture
-        if made.blank_weight and made.blank_mode == "set":
-            return torch.cat(
-                (torch.full_like(logits[..., :1], made.blank_weight), logits[..., 1:]), -1
-            )
-        if made.blank_weight:
-            return torch.cat((logits[..., :1] + made.blank_weight, logits[..., 1:]), -1)
-        return logits
-
-
-class NetworkWithHead(nn.Module):
-    """The network and the linear that scores symbols."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        """Build both with random weights."""
-        super().__init__()
-        self.w2v_model = Network(architecture)
-        self.proj = nn.Linear(architecture.width, architecture.symbols)
-
-    def forward(self, source: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Scores (batch, frames, symbols)."""
-        scores: Tensor = self.proj(self.w2v_model(source, padding))
-        return scores
+        network, head = self.w2v_encoder.values()
+        logits: Tensor = head(network(source, padding))
+        weight = self.architecture.blank_weight
+        if not weight:
+            return logits
+        blank, others = logits[..., :1], logits[..., 1:]
+        added = self.architecture.blank_mode == "add"
+        return torch.cat((blank + weight if added else torch.full_like(blank, weight), others), -1)
 
 
 class Network(nn.Module):
     """The feature extractor and the transformer: (batch, samples) to (batch, frames, width)."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         channels = architecture.convolutions[-1][0]
         self.convolutions = architecture.convolutions
@@ -133,7 +116,7 @@ class Network(nn.Module):
         self.encoder = Encoder(architecture)
 
     def forward(self, source: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Run it; `padding` is True behind the end of a waveform."""
+        """Run it; `padding` is True after the end of a waveform."""
         x = self.layer_norm(self.feature_extractor(source).transpose(1, 2))
         if self.post_extract_proj is not None:
             x = self.post_extract_proj(x)
@@ -150,14 +133,13 @@ class FeatureExtractor(nn.Module):
     """Convolutions over the waveform: (batch, samples) to (batch, channels, frames)."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         self.conv_layers = nn.ModuleList()
         before = 1
         for number, (width, kernel, stride) in enumerate(architecture.convolutions):
             bias = architecture.conv_bias
             parts: list[nn.Module] = [nn.Conv1d(before, width, kernel, stride, bias=bias)]
-            parts.append(nn.Identity())  # In the place of fairseq's dropout, as names count them.
+            parts.append(nn.Identity())  # In place of fairseq's dropout, as names count them.
             if architecture.norm == "layer":
                 norm = nn.LayerNorm(width, eps=_EPS)
                 parts.append(nn.Sequential(Transpose(), norm, Transpose()))
@@ -167,7 +149,6 @@ class FeatureExtractor(nn.Module):
             before = width
 
     def forward(self, source: Tensor) -> Tensor:
-        """Run all convolutions."""
         x = source.unsqueeze(1)
         for layer in self.conv_layers:
             x = layer(x)
@@ -178,7 +159,6 @@ class Encoder(nn.Module):
     """The positional convolution and the transformer's layers: (batch, frames, width)."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         self.layer_norm_first = architecture.layer_norm_first
         self.pos_conv = _positions(architecture)
@@ -200,10 +180,9 @@ class Encoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer, with norms before or behind its two parts."""
+    """A transformer layer, with norms before or after its two parts."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build it with random weights."""
         super().__init__()
         width, hidden = architecture.width, architecture.hidden
         self.layer_norm_first = architecture.layer_norm_first
@@ -230,7 +209,6 @@ class SelfAttention(nn.Module):
     """Scaled dot-product attention of several heads."""
 
     def __init__(self, width: int, heads: int) -> None:
-        """Build it with random weights."""
         super().__init__()
         self.heads = heads
         self.k_proj = nn.Linear(width, width)
@@ -252,7 +230,6 @@ class Transpose(nn.Module):
     """Swaps channels and time."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, a, b) to (batch, b, a)."""
         return x.transpose(1, 2)
 
 
@@ -271,29 +248,21 @@ class SamePad(nn.Module):
 
 def _positions(architecture: Architecture) -> nn.Sequential:
     """wav2vec 2.0's one convolution, or data2vec's several with norms between."""
-    width, groups, depth = (
-        architecture.width,
-        architecture.position_groups,
-        architecture.position_depth,
+    width, depth = architecture.width, architecture.position_depth
+    kernel = (
+        architecture.position_kernel
+        if depth == 1
+        else max(3, architecture.position_kernel // depth)
     )
-    if depth == 1:
-        kernel = architecture.position_kernel
+
+    def part() -> nn.Sequential:
+        groups = architecture.position_groups
         conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups)
-        return nn.Sequential(conv, SamePad(kernel), nn.GELU())
-    kernel = max(3, architecture.position_kernel // depth)
-    return nn.Sequential(
-        *(
-            nn.Sequential(
-                nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups),
-                SamePad(kernel),
-                Transpose(),
-                nn.LayerNorm(width, eps=_EPS, elementwise_affine=False),
-                Transpose(),
-                nn.GELU(),
-            )
-            for _ in range(depth)
-        )
-    )
+        norm = nn.LayerNorm(width, eps=_EPS, elementwise_affine=False)
+        norms = [] if depth == 1 else [Transpose(), norm, Transpose()]
+        return nn.Sequential(conv, SamePad(kernel), *norms, nn.GELU())
+
+    return part() if depth == 1 else nn.Sequential(*(part() for _ in range(depth)))
 
 
 def _plain_position(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

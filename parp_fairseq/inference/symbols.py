@@ -14,25 +14,16 @@ LETTER, PIECE, NONE = "letter", "sentencepiece", "none"
 
 _MARKS = {LETTER: "|", PIECE: "\u2581"}
 _BLANK = "<ctc_blank>"
-_BOS, _EOS = SPECIAL_SYMBOLS.index("<s>"), SPECIAL_SYMBOLS.index("</s>")
-
-
-def joining(symbols: Sequence[str]) -> str:
-    """How symbols are joined into words, told by the dictionary; `none` for phones."""
-    if _MARKS[LETTER] in symbols:
-        return LETTER
-    if any(symbol.startswith(_MARKS[PIECE]) for symbol in symbols):
-        return PIECE
-    return NONE
+_BOS, _PAD, _EOS = (SPECIAL_SYMBOLS.index(symbol) for symbol in ("<s>", "<pad>", "</s>"))
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word, or a phone, and the frames of its symbols: from `start` up to, without, `end`."""
+    """A word, or a phone, and when it is said: from `start` up to, without, `end`."""
 
     text: str
-    start: int
-    end: int
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -43,62 +34,72 @@ class Symbols:
         names: a symbol a row.
         blank: the row of CTC's blank.
         silent: rows that are never written.
-        joining: how symbols are joined into words.
+        joining: how symbols are joined into words; `none` for phones.
+        padding: the row that fills up label rows of a batch.
     """
 
     names: tuple[str, ...]
     blank: int
     silent: frozenset[int]
     joining: str
+    padding: int = _PAD
 
     @classmethod
     def of_dictionary(cls, own: Sequence[str]) -> Symbols:
-        """Those of a fairseq dictionary whose own symbols, behind the special ones, are `own`."""
+        """Those of a fairseq dictionary whose own symbols, after the special ones, are `own`."""
         names = (*SPECIAL_SYMBOLS, *own)
-        # Where a symbol stands there twice, fairseq's dictionary finds the last one.
+        # Of duplicates, fairseq's dictionary finds the last one.
         blank = len(names) - 1 - names[::-1].index(_BLANK) if _BLANK in names else _BOS
-        return cls(names, blank, frozenset((_BOS, _EOS)), joining(own))
+        joining = NONE
+        if _MARKS[LETTER] in own:
+            joining = LETTER
+        elif any(symbol.startswith(_MARKS[PIECE]) for symbol in own):
+            joining = PIECE
+        return cls(names, blank, frozenset((_BOS, _EOS)), joining)
+
+    def best(self, path: np.ndarray) -> np.ndarray:
+        """The rows of a path (the likeliest row of every frame): repetitions merged, no blanks."""
+        rows = path[np.flatnonzero(np.diff(path, prepend=-1))]
+        return rows[rows != self.blank]
+
+    def units(self, rows: np.ndarray) -> str:
+        """The symbols of these rows, with spaces between."""
+        return " ".join(self.names[row] for row in rows.tolist() if row not in self.silent)
+
+    def joined(self, units: str) -> str:
+        """Symbols joined into words; phones stay as they are."""
+        if self.joining == NONE:
+            return units
+        return units.replace(" ", "").replace(_MARKS[self.joining], " ").strip()
 
     def text(self, path: np.ndarray) -> str:
-        """What is written for the likeliest symbol of every frame: the hypothesis of `parp eval`.
-
-        Args:
-            path: rows of the head, a frame each.
-        """
-        written = " ".join(name for name, _, _ in self._written(path))
-        if self.joining == NONE:
-            return written
-        return written.replace(" ", "").replace(_MARKS[self.joining], " ").strip()
+        """What is written for a path: the hypothesis of `parp eval`."""
+        return self.joined(self.units(self.best(path)))
 
     def words(self, path: np.ndarray) -> list[Word]:
-        """The words of `text(path)`, or its phones, with their frames."""
-        written = self._written(path)
-        if self.joining == NONE:
-            return [Word(part, start, end) for name, start, end in written for part in name.split()]
-        return list(_words(_characters(written, _MARKS[self.joining])))
-
-    def _written(self, path: np.ndarray) -> list[tuple[str, int, int]]:
-        """Symbols that are written, with their frames: repetitions merged, blanks dropped."""
+        """The words of `text(path)`, or its phones; times are numbers of frames."""
         starts = np.flatnonzero(np.diff(path, prepend=-1))
         ends = np.append(starts[1:], len(path))
-        return [
+        written = [
             (self.names[row], start, end)
             for row, start, end in zip(path[starts].tolist(), starts.tolist(), ends.tolist())
             if row != self.blank and row not in self.silent
         ]
-
-
-def _characters(
-    written: Iterable[tuple[str, int, int]], mark: str
-) -> Iterator[tuple[str, int, int]]:
-    for name, start, end in written:
-        for character in name.replace(" ", ""):
-            yield (" " if character == mark else character), start, end
+        if self.joining == NONE:
+            return [Word(part, start, end) for name, start, end in written for part in name.split()]
+        mark = _MARKS[self.joining]
+        return list(
+            _words(
+                (" " if character == mark else character, start, end)
+                for name, start, end in written
+                for character in name.replace(" ", "")
+            )
+        )
 
 
 def _words(characters: Iterable[tuple[str, int, int]]) -> Iterator[Word]:
     text, begin, finish = "", 0, 0
-    for character, start, end in characters:
+    for character, start, end in (*characters, (" ", 0, 0)):
         if character.isspace():
             if text:
                 yield Word(text, begin, finish)
@@ -106,5 +107,3 @@ def _words(characters: Iterable[tuple[str, int, int]]) -> Iterator[Word]:
         else:
             begin = begin if text else start
             text, finish = text + character, end
-    if text:
-        yield Word(text, begin, finish)

@@ -30,7 +30,7 @@ def check(bits: Tensor, entries: int) -> None:
     if entries < 0 or bits.dtype != torch.uint8 or bits.shape != ((entries + 7) // 8,):
         raise ValueError(f"{bits.numel()} bytes do not hold a mask of {entries} entries")
     if entries % 8 and int(bits[-1]) & (0xFF >> entries % 8):
-        raise ValueError("bits are set behind the last entry")
+        raise ValueError("bits are set after the last entry")
 
 
 def unpack(bits: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,12 +1,14 @@
 """Optimizer `parp`: any fairseq optimizer, carrying the Pruner's state in its own."""
 
 # No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional
 
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, _build_optimizer, register_optimizer
+from torch import Tensor
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Pruner
@@ -27,7 +29,7 @@ class ParpOptimizerConfig(FairseqDataclass):
 
 @register_optimizer("parp", dataclass=ParpOptimizerConfig)
 class ParpOptimizer(FairseqOptimizer):
-    """Hands every call on to the base optimizer.
+    """Passes every call on to the base optimizer (see the end of this class).
 
     The Trainer saves and restores the optimizer's state and no other state that a plugin could
     own, so the Pruner's travels inside it, under the key "parp". So do, in half precision, the fp32
@@ -53,7 +55,7 @@ class ParpOptimizer(FairseqOptimizer):
         )
         self.steps = 0
         self.pruner: Optional[Pruner] = None
-        self._masters: list[torch.Tensor] = []
+        self._masters: list[Tensor] = []
         self._loaded: Optional[dict[str, Any]] = None
 
     def attach(self, pruner: Pruner, masters: bool = False) -> Optional[dict[str, Any]]:
@@ -106,6 +108,11 @@ class ParpOptimizer(FairseqOptimizer):
         self._loaded = rest.pop(STATE_KEY, self._loaded)
         return rest
 
+    def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
+        """Let the base optimizer update the weights."""
+        self.base.step(closure, scale=scale, groups=groups)
+        self.steps += 1
+
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The torch optimizer inside the base."""
@@ -115,76 +122,83 @@ class ParpOptimizer(FairseqOptimizer):
     def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         self.base.optimizer = optimizer
 
-    @property
-    def optimizer_config(self) -> dict[str, Any]:
-        """Options that override those stored in a checkpoint."""
-        return self.base.optimizer_config
 
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The base optimizer's parameter groups."""
-        return self.base.param_groups
+def _of_base(name: str) -> Any:
+    def call(self: ParpOptimizer, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.base, name)(*args, **kwargs)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.base.__getstate__()
+    return call
 
-    def get_lr(self) -> float:
-        """Return the learning rate of the first group."""
-        return self.base.get_lr()
 
-    def set_lr(self, lr: float) -> None:
-        """Set the learning rate of every group."""
-        self.base.set_lr(lr)
+# All else that fairseq's FairseqOptimizer has: a base may define any of it in its own way.
+for _name, _attribute in vars(FairseqOptimizer).items():
+    if _name in vars(ParpOptimizer) or (_name[0] == "_" and _name != "__getstate__"):
+        continue
+    if isinstance(_attribute, property):
+        setattr(ParpOptimizer, _name, property(lambda self, name=_name: getattr(self.base, name)))
+    elif callable(_attribute):
+        setattr(ParpOptimizer, _name, _of_base(_name))
 
-    def backward(self, loss: torch.Tensor) -> None:
-        """Compute gradients."""
-        self.base.backward(loss)
 
-    def all_reduce_grads(self, module: torch.nn.Module) -> None:
-        """All-reduce gradients over workers."""
-        self.base.all_reduce_grads(module)
+class Weights(NamedTuple):
+    """Tensors by name: what the optimizer updates, and the model's own where those differ."""
 
-    def multiply_grads(self, c: Union[float, torch.Tensor]) -> None:
-        """Multiply gradients by a constant."""
-        self.base.multiply_grads(c)
+    updated: dict[str, Tensor]
+    copies: dict[str, Tensor]
 
-    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> torch.Tensor:
-        """Clip the gradients' norm and return it."""
-        return self.base.clip_grad_norm(max_norm, aggregate_norm_fn)
 
-    def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
-        """Let the base optimizer update the weights."""
-        self.base.step(closure, scale=scale, groups=groups)
-        self.steps += 1
+def parp_optimizer(optimizer: FairseqOptimizer) -> ParpOptimizer:
+    """Return the optimizer `parp` inside fairseq's half-precision and AMP wrappers.
 
-    def zero_grad(self) -> None:
-        """Clear gradients."""
-        self.base.zero_grad()
+    Raises:
+        UserError: there is none.
+    """
+    inner = optimizer
+    while not isinstance(inner, ParpOptimizer):
+        inside = getattr(inner, "fp32_optimizer", None) or getattr(inner, "wrapped_optimizer", None)
+        if inside is None:
+            raise UserError(
+                f"the optimizer is {type(inner).__name__}, which does not hold the optimizer parp; "
+                "set optimizer._name=parp and leave bmuf, zero_sharding and cpu_offload off"
+            )
+        inner = inside
+    return inner
 
-    @property
-    def supports_memory_efficient_fp16(self) -> bool:
-        """Whether the base can update half-precision weights in place."""
-        return self.base.supports_memory_efficient_fp16
 
-    @property
-    def supports_step_with_scale(self) -> bool:
-        """Whether the base can undo the loss scale in its step."""
-        return self.base.supports_step_with_scale
+def optimized_weights(
+    optimizer: FairseqOptimizer, parameters: Mapping[str, torch.nn.Parameter]
+) -> Weights:
+    """Find what `optimizer` updates for the named parameters.
 
-    @property
-    def supports_groups(self) -> bool:
-        """Whether the base can update some groups alone."""
-        return self.base.supports_groups
+    fp16 and bf16 keep fp32 masters as well as the model: one flat vector a device, or a list
+    (`common.fp16_no_flatten_grads`, bf16). fp32, AMP and the memory-efficient variants update the
+    parameters themselves.
 
-    @property
-    def supports_flat_params(self) -> bool:
-        """Whether the base can work on one flat vector of parameters."""
-        return self.base.supports_flat_params
+    Args:
+        optimizer: as the Trainer built it.
+        parameters: name → parameter of the model.
 
-    def average_params(self) -> None:
-        """Average parameters, where the base does."""
-        self.base.average_params()
-
-    def broadcast_global_state_dict(self, state_dict: dict[str, Any]) -> dict[str, Any]:
-        """Share a global state with all ranks, where the base does."""
-        return self.base.broadcast_global_state_dict(state_dict)
+    Raises:
+        UserError: a parameter is not optimised.
+    """
+    own = {name: parameter.data for name, parameter in parameters.items()}
+    if not hasattr(optimizer, "fp16_params"):
+        return Weights(own, {})
+    masters: dict[int, Tensor] = {}
+    if optimizer.has_flat_params:
+        flats = optimizer.fp32_params
+        flats = flats if isinstance(flats, dict) else {None: flats}
+        ends = dict.fromkeys(flats, 0)
+        for parameter in optimizer.fp16_params:
+            device = parameter.device.index if len(flats) > 1 else next(iter(flats))
+            start = ends[device]
+            ends[device] = start + parameter.numel()
+            flat = flats[device].data
+            masters[id(parameter)] = flat[start : ends[device]].view(parameter.shape)
+    else:
+        for parameter, master in zip(optimizer.fp16_params, optimizer.fp32_params):
+            masters[id(parameter)] = master.data
+    missing = sorted(name for name, p in parameters.items() if id(p) not in masters)
+    if missing:
+        raise UserError(f"{missing[0]} is prunable but not trained; use task.prune.exclude")
+    return Weights({name: masters[id(p)] for name, p in parameters.items()}, own)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parp_fairseq.checkpoints.describe import config_section, describe_state
-from parp_fairseq.checkpoints.forms import read_state
+from parp_fairseq.checkpoints.fairseq_settings import config_section, describe_state
+from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
 from parp_fairseq.checkpoints.mask_files import nonzero_mask
 from parp_fairseq.checkpoints.prunable_weights import scoped_weights

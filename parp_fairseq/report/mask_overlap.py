@@ -9,12 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parp_fairseq.checkpoints.forms import read_weights
+from parp_fairseq.checkpoints.file_types import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.formats import read_weights
 from parp_fairseq.checkpoints.hf_folder import is_hf_folder
-from parp_fairseq.checkpoints.kinds import CHECKPOINT, SPARSE_MODEL
 from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
 from parp_fairseq.checkpoints.prunable_weights import scoped_weights
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning import Mask, Scope, iou

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from parp_fairseq.checkpoints.mask_files import save_mask
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import LOCK_FILE, locked, replacing, write_json

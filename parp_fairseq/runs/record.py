@@ -7,7 +7,7 @@ import math
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -62,34 +62,27 @@ def _counts(counts: list[int]) -> dict[str, Any]:
     return {"entries": entries, "pruned": pruned, "sparsity": pruned / entries if entries else 0.0}
 
 
-def write_start(
-    folder: Path,
-    config: Mapping[str, Any],
-    updates: int,
-    *,
-    contents: Mapping[str, str],
-    changed: Sequence[str] = (),
-) -> None:
+def write_start(folder: Path, config: Mapping[str, Any], updates: int) -> None:
     """Write into a run's folder what repeats the run; every start of it is kept.
 
     Args:
         folder: where the checkpoints are.
-        config: the resolved config.
+        config: the resolved config; its `task.contents` and `task.changed` are written apart.
         updates: updates made before this start; 0 begins a record anew.
-        contents: digests of what is read.
-        changed: how this start differs from the one before, where the user wanted it so.
     """
     file = folder / RUN_FILE
-    record = run_record(config)
+    task = dict(config["task"])
+    contents, changed = task.pop("contents"), task.pop("changed")
+    record = run_record({**config, "task": task})
     start = {
         "command": record["command"],
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "updates": updates,
         "versions": record["versions"],
-        **({"changed": list(changed)} if changed else {}),
+        **({"changed": changed} if changed else {}),
     }
     earlier = _starts(file) if updates else []
-    write_json(file, {**record, "contents": dict(contents), "starts": [*earlier, start]})
+    write_json(file, {**record, "contents": contents, "starts": [*earlier, start]})
 
 
 def _starts(file: Path) -> list[Any]:

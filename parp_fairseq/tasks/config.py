@@ -1,9 +1,10 @@
 """Options under `task.prune`: fairseq's face of `PruningSpec`."""
 
-from dataclasses import field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, Optional
 
 from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
 
 from parp_fairseq.errors import options_named
 from parp_fairseq.pruning import Pruner, PruningSpec
@@ -67,3 +68,28 @@ def make_pruner(cfg: Any, total_updates: int) -> Optional[Pruner]:
     """
     with options_named(PREFIX):
         return spec_of(cfg).build(total_updates, prefix=PREFIX, length="optimization.max_update")
+
+
+@dataclass
+class ParpTaskConfig(AudioFinetuningConfig):
+    """Options of audio_finetuning, and how to prune."""
+
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    keep_update: int = field(
+        default=0,
+        metadata={"help": "keep the weights after this update as checkpoint_update_N.pt (0: none)"},
+    )
+    folder: Optional[str] = field(
+        default=None,
+        metadata={"help": "relative paths are resolved against it (default: current directory)"},
+    )
+    resume_with_changes: bool = field(
+        default=False,
+        metadata={"help": "resume a run although its settings or data have changed"},
+    )
+    contents: Any = field(
+        default=None, metadata={"help": "written by the program: digests of what the run reads"}
+    )
+    changed: Any = field(
+        default=None, metadata={"help": "written by the program: what resume_with_changes allowed"}
+    )

@@ -1,61 +1,37 @@
-"""Task `parp`: fine-tuning for speech recognition with a Pruner beside the Trainer."""
+"""Task `parp`: fine-tuning for speech recognition with a Pruner next to the Trainer."""
 
-# No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
-import contextlib
-import io
 import logging
-import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
-from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
+from fairseq.tasks.audio_finetuning import AudioFinetuningTask
 from omegaconf import DictConfig, OmegaConf
 
+from parp_fairseq import fairseq_patches
+from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, dictionary_from, plain_dictionary
 from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import random_weights
-from parp_fairseq.checkpoints.reading import allow_fairseq_classes, load_checkpoint
-from parp_fairseq.checkpoints.repair import repaired_loading
-from parp_fairseq.errors import UserError, options_named, reported
-from parp_fairseq.files import sha256
-from parp_fairseq.optim.precision import optimized_weights, parp_optimizer
+from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
+from parp_fairseq.errors import UserError, options_named
+from parp_fairseq.fairseq_patches.between_runs import release_reports
+from parp_fairseq.fairseq_patches.loading import built_silently, repaired_loading
+from parp_fairseq.fairseq_patches.random_numbers import numpy_seeded
+from parp_fairseq.fairseq_patches.saving import save_weights
+from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs import record as records
+from parp_fairseq.runs.names import kept_update
 from parp_fairseq.tasks import config as prune_config
-from parp_fairseq.tasks import dictionary, launch, rows
-from parp_fairseq.tasks.config import PruneConfig
-from parp_fairseq.tasks.experiment import CONTENTS_KEY, Experiment
-from parp_fairseq.tasks.keeping import keep_update
-from parp_fairseq.tasks.randomness import numpy_seeded
-from parp_fairseq.tasks.saving import save_whole
+from parp_fairseq.tasks.config import ParpTaskConfig
+from parp_fairseq.tasks.named_rows import NamedRows
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class ParpTaskConfig(AudioFinetuningConfig):
-    """Options of audio_finetuning, and how to prune."""
-
-    prune: PruneConfig = field(default_factory=PruneConfig)
-    keep_update: int = field(
-        default=0,
-        metadata={"help": "keep the weights after this update as checkpoint_update_N.pt (0: none)"},
-    )
-    folder: Optional[str] = field(
-        default=None,
-        metadata={"help": "folder that relative paths mean (default: the current one)"},
-    )
-    resume_with_changes: bool = field(
-        default=False,
-        metadata={"help": "go on with a run although its settings or data have changed"},
-    )
 
 
 @register_task("parp", dataclass=ParpTaskConfig)
@@ -73,67 +49,69 @@ class ParpTask(AudioFinetuningTask):
         super().__init__(cfg)
         self.pruner: Optional[Pruner] = None
         self._model: Optional[torch.nn.Module] = None
-        self._first: Optional[InitialMask] = None
+        self._initial: Optional[InitialMask] = None
         self._epochs_done = 0
-        self._seen_update = -1
+        self._update = -1
         self._micro_batch = 0
-        self._seen_events = 0
+        self._checked_event = -1
         self._emptied: set[str] = set()
-        self._source: Optional[dict[str, str]] = None
-        self._experiment: Optional[Experiment] = None
         allow_fairseq_classes()
 
+    @property
+    def _run(self) -> DictConfig:
+        """The whole configuration."""
+        return self.cfg._get_root()
+
     def build_model(self, model_cfg: DictConfig, from_checkpoint: bool = False) -> torch.nn.Module:
-        """Build the model; before a training, check everything that can be checked first."""
+        """Build the model and, for a training, the Pruner."""
         if from_checkpoint:
             return super().build_model(model_cfg, from_checkpoint)
-        with reported():
-            run = self.cfg._get_root()
-            self._experiment = launch.experiment(self.cfg, model_cfg, run)
-            save_whole()
-            prune = self.cfg.prune
-            pruner = prune_config.make_pruner(prune, run.optimization.max_update)
-            # fairseq prints the model here, and logs it a moment later.
-            with repaired_loading(), contextlib.redirect_stdout(io.StringIO()):
-                model = super().build_model(model_cfg, from_checkpoint)
-            if pruner is not None:
-                spec = prune_config.spec_of(prune)
-                weights = dict(model.named_parameters())
-                with options_named(prune_config.PREFIX):
-                    weights = {name: weights[name] for name in spec.scope.select(weights)}
-                path = model_cfg.w2v_path
-                self._first = InitialMask(
-                    spec,
-                    pruner.schedule.at(0),
-                    weights,
-                    random_weights=lambda: random_weights(
-                        load_checkpoint(path), path, weights, spec.seed
-                    ),
-                    prefix=prune_config.PREFIX,
-                )
-                model._register_state_dict_hook(self._show_subnetwork)
-                self.pruner, self._model = pruner, model
-            launch.checks_passed(run)
+        if not self.cfg.contents:
+            raise UserError(
+                "task parp trains by fairseq-hydra-train, with parp-fairseq installed (pip install "
+                ".): its Hydra plugin checks data and settings first"
+            )
+        fairseq_patches.apply()
+        prune = self.cfg.prune
+        pruner = prune_config.make_pruner(prune, self._run.optimization.max_update)
+        with repaired_loading(), built_silently():
+            model = super().build_model(model_cfg, from_checkpoint)
+        if pruner is not None:
+            spec = prune_config.spec_of(prune)
+            weights = dict(model.named_parameters())
+            with options_named(prune_config.PREFIX):
+                weights = {name: weights[name] for name in spec.scope.select(weights)}
+            path = model_cfg.w2v_path
+            self._initial = InitialMask(
+                spec,
+                pruner.schedule.at(0),
+                weights,
+                random_weights=lambda: random_weights(
+                    load_checkpoint(path), path, weights, spec.seed
+                ),
+                prefix=prune_config.PREFIX,
+            )
+            model._register_state_dict_hook(self._save_subnetwork)
+            self.pruner, self._model = pruner, model
+        release_reports(self._run)
         return model
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
-        """Load a split; in training, an audio file that cannot be used is told by its row."""
+        """Load a split; in training, audio that cannot be used is named by its row."""
         super().load_dataset(split, *args, **kwargs)
-        if self._experiment is not None:
+        if self.cfg.contents:
             tsv = Path(self.cfg.data, f"{split}.tsv")
-            self.datasets[split] = rows.NamedRows(self.datasets[split], tsv)
+            self.datasets[split] = NamedRows(self.datasets[split], tsv)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the dictionary as plain lists and, in training, digests of what was read."""
-        state = dictionary.saved(self.target_dictionary)
-        if self._experiment is not None:
-            state[CONTENTS_KEY] = dict(self._experiment.contents)
-        return state
+        """Return the dictionary as plain lists; torch's safe loader opens no fairseq object."""
+        return {SYMBOLS_KEY: plain_dictionary(self.target_dictionary)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the dictionary from what `state_dict` returned."""
-        plain = dictionary.taken_from(state_dict)
-        plain.pop(CONTENTS_KEY, None)
+        plain = {key: value for key, value in state_dict.items() if not key.startswith("parp_")}
+        if SYMBOLS_KEY in state_dict:
+            plain["target_dictionary"] = dictionary_from(state_dict[SYMBOLS_KEY])
         super().load_state_dict(plain)
 
     def begin_epoch(self, epoch: int, model: torch.nn.Module) -> None:
@@ -152,80 +130,50 @@ class ParpTask(AudioFinetuningTask):
         **kwargs: Any,
     ) -> Any:
         """Forward and backward, on θ; an epoch's pruning comes before its first update."""
-        rows.refuse_unusable(sample)
-        if update_num != self._seen_update:
-            with reported():
-                if self._seen_update < 0:
-                    self._start(optimizer, update_num)
-                if self.pruner is not None:
-                    self.pruner.begin_update(self._epochs_done, update_num)
-                    self._after_event()
-            self._seen_update, self._micro_batch = update_num, 0
-        seed = self.cfg._get_root().common.seed
+        if update_num != self._update:
+            if self._update < 0:
+                self._start(optimizer, update_num)
+            if self.pruner is not None:
+                self.pruner.begin_update(self._epochs_done, update_num)
+                self._check_mask()
+            self._update, self._micro_batch = update_num, 0
         rank = distributed_utils.get_global_rank()
-        with numpy_seeded(seed, update_num, self._micro_batch, rank):
+        with numpy_seeded(self._run.common.seed, update_num, self._micro_batch, rank):
             result = super().train_step(
                 sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
             )
         self._micro_batch += 1
         return result
 
-    def valid_step(
-        self, sample: dict[str, Any], model: torch.nn.Module, criterion: torch.nn.Module
-    ) -> Any:
-        """Score a batch."""
-        rows.refuse_unusable(sample)
-        return super().valid_step(sample, model, criterion)
-
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
     ) -> None:
         """Update the weights, then prune if it is time; `update_num` does not count this one."""
-        if self.pruner is None:
-            super().optimizer_step(optimizer, model, update_num)
-            self._keep(model, update_num + 1)
-            return
-        parp = parp_optimizer(optimizer)
-        steps = parp.steps
+        updates = update_num + 1
+        steps = parp_optimizer(optimizer).steps
         super().optimizer_step(optimizer, model, update_num)
-        if parp.steps == steps:
+        if parp_optimizer(optimizer).steps == steps:
             # AMP found an overflow, left the weights alone and will come back.
             return
-        with reported():
-            self.pruner.end_update(update_num + 1)
-            self._keep(model, update_num + 1)
-            self._after_event()
-            if update_num + 1 == self.pruner.total_updates:
+        if self.pruner is not None:
+            self.pruner.end_update(updates)
+        if updates == self.cfg.keep_update and distributed_utils.get_global_rank() == 0:
+            file = Path(self._run.checkpoint.save_dir, kept_update(updates))
+            save_weights(file, model, self._run, self.state_dict(), updates)
+        if self.pruner is not None:
+            self._check_mask()
+            if updates == self.pruner.total_updates:
                 self._write_mask()
 
-    def _keep(self, model: torch.nn.Module, update: int) -> None:
-        if update == self.cfg.keep_update and distributed_utils.get_global_rank() == 0:
-            with reported():
-                keep_update(model, self.cfg._get_root(), self.state_dict(), update)
-
     def begin_valid_epoch(self, epoch: int, model: torch.nn.Module) -> None:
-        """Show the subnetwork to be scored, write its mask, and hold back "best" on a climb."""
+        """Apply the mask that is scored, and write it."""
         super().begin_valid_epoch(epoch, model)
-        if self.pruner is None or not self.pruner.started:
-            return
-        self.pruner.apply_mask()
-        self._write_mask()
-        save = checkpoint_utils.save_checkpoint
-        maximize = self.cfg._get_root().checkpoint.maximize_best_checkpoint_metric
-        unbeatable = math.inf if maximize else -math.inf
-        if not self.pruner.at_target:
-            save.best = unbeatable
-        elif getattr(save, "best", None) == unbeatable:
-            del save.best
-
-    def post_validate(self, model: torch.nn.Module, stats: dict[str, Any], agg: Any) -> None:
-        """Leave the stand-in for "best" out of the log."""
-        for key in [key for key, value in stats.items() if key.startswith("best_")]:
-            if math.isinf(stats[key]):
-                del stats[key]
+        if self.pruner is not None and self.pruner.started:
+            self.pruner.apply_mask()
+            self._write_mask()
 
     def reduce_metrics(self, logging_outputs: Any, criterion: torch.nn.Module) -> None:
-        """Log the meters of pruning beside those of the criterion."""
+        """Log the meters of pruning as well as those of the criterion."""
         super().reduce_metrics(logging_outputs, criterion)
         pruner = self.pruner
         if pruner is None or not pruner.started:
@@ -242,21 +190,17 @@ class ParpTask(AudioFinetuningTask):
             metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
 
     def _start(self, optimizer: FairseqOptimizer, update_num: int) -> None:
-        """Begin or go on, once everything is loaded."""
-        run = self.cfg._get_root()
+        """Begin or resume, once everything is loaded."""
         if self.pruner is not None:
             self._bind(optimizer, update_num)
         if distributed_utils.get_global_rank() == 0:
-            plain = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
-            changed = [str(difference) for difference in self._experiment.changed]
-            contents = self._experiment.contents
-            folder = Path(run.checkpoint.save_dir)
-            records.write_start(folder, plain, update_num, contents=contents, changed=changed)
+            plain = OmegaConf.to_container(self._run, resolve=True, enum_to_str=True)
+            records.write_start(Path(self._run.checkpoint.save_dir), plain, update_num)
 
     def _bind(self, optimizer: FairseqOptimizer, update_num: int) -> None:
-        """Give the Pruner the weights, and its state or the first mask."""
+        """Give the Pruner the weights, and its state or the initial mask."""
         parp = parp_optimizer(optimizer)
-        names = self._first.names
+        names = self._initial.names
         parameters = {n: p for n, p in self._model.named_parameters() if n in names}
         frozen = sorted(name for name, weight in parameters.items() if not weight.requires_grad)
         if frozen:
@@ -266,15 +210,15 @@ class ParpTask(AudioFinetuningTask):
         weights, copies = optimized_weights(optimizer, parameters)
         state = parp.attach(self.pruner, masters=bool(copies))
         if state is not None:
-            if self._experiment.changed:
+            if self.cfg.changed:
                 # The user wants it so, and what cannot change was compared already.
                 state = {**state, "settings": self.pruner.settings}
             self.pruner.restore(weights, state, copies)
-            logger.info(f"pruning goes on at sparsity {self.pruner.sparsity:.4f}")
+            logger.info(f"pruning resumes at sparsity {self.pruner.sparsity:.4f}")
         elif update_num > 0:
             raise UserError(
-                f"{self.cfg._get_root().checkpoint.restore_file}: this checkpoint holds no pruning "
-                "state to go on from; to begin with its weights use checkpoint.finetune_from_model"
+                f"{self._run.checkpoint.restore_file}: this checkpoint holds no pruning state to "
+                "resume; to begin with its weights use checkpoint.finetune_from_model"
             )
         else:
             zeros = sorted(name for name, weight in weights.items() if not bool(weight.any()))
@@ -283,24 +227,21 @@ class ParpTask(AudioFinetuningTask):
                     f"{len(zeros)} prunable tensors are all zero before any pruning, the first is "
                     f"{canonical_name(zeros[0])}: is this the checkpoint you mean?"
                 )
-            mask, threshold = self._first.make(weights)
+            mask, threshold = self._initial.make(weights)
             self.pruner.start(weights, mask, threshold, copies)
             logger.info(
                 f"pruned {mask.numel - mask.kept:,} of {mask.numel:,} entries in {len(mask)} "
                 f"tensors: sparsity {mask.sparsity:.4f}, threshold {threshold:.3g}"
             )
             self._write_mask(first=True)
-        self._first = None
-        self._check_mask()
-
-    def _after_event(self) -> None:
-        if self.pruner.events != self._seen_events:
-            self._check_mask()
+        self._initial = None
 
     def _check_mask(self) -> None:
-        """Compare the mask with the other workers', and name what it leaves empty."""
+        """After a pruning, compare the mask with other workers' and name what it leaves empty."""
         pruner = self.pruner
-        self._seen_events = pruner.events
+        if pruner.events == self._checked_event:
+            return
+        self._checked_event = pruner.events
         mask = pruner.mask
         emptied = {name for name in mask if not mask.kept_in(name)} - self._emptied
         if emptied and pruner.sparsity < 1.0:
@@ -312,8 +253,8 @@ class ParpTask(AudioFinetuningTask):
             )
         if distributed_utils.get_data_parallel_world_size() > 1:
             # The largest and, by its sign, the smallest checksum in one call.
-            device = next(self._model.parameters()).device
             own = pruner.checksum()
+            device = next(self._model.parameters()).device
             extremes = torch.tensor([own, -own], device=device)
             torch.distributed.all_reduce(
                 extremes,
@@ -324,34 +265,34 @@ class ParpTask(AudioFinetuningTask):
             if largest != smallest:
                 raise UserError(
                     f"the workers' masks differ after pruning {pruner.events} (checksums from "
-                    f"{smallest:08x} to {largest:08x}): their weights have drifted apart; start "
-                    "again from the last checkpoint, and report it if it happens again"
+                    f"{smallest:08x} to {largest:08x}): their weights have drifted apart; resume "
+                    "from the last checkpoint, and report it if it happens again"
                 )
 
     def _write_mask(self, first: bool = False) -> None:
         if distributed_utils.get_global_rank() != 0:
             return
-        if self._source is None:
-            path = Path(self.cfg._get_root().model.w2v_path)
-            self._source = {"file": path.name, "sha256": sha256(path)}
+        prune = self.cfg.prune
         mask = self.pruner.initial_mask if first else self.pruner.current_mask()
         info = {
-            "method": self.cfg.prune.method,
+            "method": prune.method,
             "sparsity": mask.sparsity,
-            "updates": 0 if first else self._seen_update + 1,
+            "updates": 0 if first else self._update + 1,
             "scope": {
-                "include": list(self.cfg.prune.include),
-                "exclude": list(self.cfg.prune.exclude),
-                "biases": self.cfg.prune.biases,
+                "include": list(prune.include),
+                "exclude": list(prune.exclude),
+                "biases": prune.biases,
             },
-            "granularity": self.cfg.prune.granularity,
-            "seed": self.cfg.prune.seed,
-            "source": self._source,
+            "granularity": prune.granularity,
+            "seed": prune.seed,
+            "source": {
+                "file": Path(self._run.model.w2v_path).name,
+                "sha256": self.cfg.contents["model.w2v_path"],
+            },
         }
-        records.write_mask(Path(self.cfg._get_root().checkpoint.save_dir), mask, info, first)
+        records.write_mask(Path(self._run.checkpoint.save_dir), mask, info, first)
 
-    def _show_subnetwork(self, module: Any, state_dict: Any, prefix: str, local: Any) -> None:
+    def _save_subnetwork(self, module: Any, state_dict: Any, prefix: str, local: Any) -> None:
         # What is saved is m⊙θ; the weights themselves stay as they are.
-        if self.pruner is not None:
-            for name in self.pruner.names:
-                state_dict[prefix + name] = self.pruner.masked(name, state_dict[prefix + name])
+        for name in self.pruner.names:
+            state_dict[prefix + name] = self.pruner.masked(name, state_dict[prefix + name])

@@ -17,7 +17,7 @@ from random_models import fine_tuned
 
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.pruning import Scope
 from parp_fairseq.table import aligned
 

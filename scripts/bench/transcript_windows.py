@@ -18,13 +18,11 @@ import numpy as np
 import soundfile
 from measuring import machine
 
-from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.edits import edit_counts
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.evaluation import edit_counts, evaluate
+from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.audio import read_recording
-from parp_fairseq.inference.engines import AUTO, run_sparse
-from parp_fairseq.inference.opening import open_subnetwork
-from parp_fairseq.inference.transcribe import transcribe
+from parp_fairseq.inference.recognise import transcribe
+from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
 from parp_fairseq.table import aligned
 
 SPLIT = "test-clean"

@@ -31,7 +31,7 @@ def make_model(folder: Path, sparsity: float, quick: bool) -> None:
     import torch
     from random_models import fine_tuned
 
-    from parp_fairseq.export.sparse import export_sparse
+    from parp_fairseq.export.sparse_export import export_sparse
 
     torch.save(fine_tuned(sparsity, quick), folder / "checkpoint.pt")
     export_sparse(folder / "checkpoint.pt", folder / "model.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -152,3 +154,43 @@ class Trainer:
         process.join()
         output = (self.folder / "output.log").read_text(errors="replace")
         return Run(process.exitcode, self.folder / "run", output)
+
+    def refusal(self, *overrides: str, config: str = "parp_demo") -> str:
+        """What the same command, in this process, is refused with, up to the built model.
+
+        Hydra's own part is left out; an empty string means that it would train.
+        """
+        from fairseq import tasks
+        from fairseq.dataclass.initialize import hydra_init
+        from hydra import compose, initialize_config_dir
+        from hydra.core.global_hydra import GlobalHydra
+
+        import parp_fairseq.optim
+        import parp_fairseq.tasks.launch
+        from parp_fairseq.config import shipped
+
+        hydra_init(config)
+        GlobalHydra.instance().clear()
+        given = {override.split("=")[0].lstrip("+~") for override in overrides}
+        plain = (
+            *(f"task.data={self.data}", f"task.folder={self.folder}"),
+            *(f"checkpoint.save_dir={self.folder / 'run' / 'checkpoints'}", *QUICK),
+        )
+        with initialize_config_dir(str(shipped.FOLDER)):
+            used = [one for one in plain if one.split("=")[0] not in given]
+            cfg = compose(config, [*used, *overrides])
+
+        def build(run):
+            tasks.setup_task(run.task).build_model(run.model)
+
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            try:
+                parp_fairseq.tasks.launch.launch(cfg, build)
+            except SystemExit as error:
+                assert error.code == 2
+                lines = said.getvalue().splitlines()
+                # Where there is no compiler, a line before it says that kernels are not built.
+                (line,) = [line for line in lines if not line.startswith("parp: the kernels")]
+                return line[len("parp: error: ") :]
+        return ""

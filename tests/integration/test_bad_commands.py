@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 from small_model import random_state, save
 from small_sparse import about, file_of
 
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.checkpoints.initial_masks import make_mask
 from parp_fairseq.checkpoints.mask_files import save_mask
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.pruning import PruningSpec
 
@@ -255,7 +255,7 @@ transcribe {} audio/a.flac
 mask make {} --sparsity 0.5 -o new
 inspect {}
 eval {} --data data --split valid
-    audio                       :: is a folder; give a checkpoint
+    audio                       :: audio is a folder
 export {} --format sparse -o new
 export {} --format fairseq -o new
 export {} --format hf -o new
@@ -317,7 +317,7 @@ transcribe good.pt {}
     audio                       :: cut\.wav is cut off.*\(3 other files
     audio/empty.wav             :: is empty
     audio/text.wav              :: is not readable as audio
-    audio/cut.wav               :: is cut off: shorter than its header says
+    audio/cut.wav               :: is cut off
     audio/cut.flac              :: is damaged
     audio/short.wav             :: is shorter than 25 ms
     audio/nan.wav               :: holds NaN

@@ -20,8 +20,8 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, evaluate
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.inference.audio import read_recording
-from parp_fairseq.inference.opening import open_subnetwork
-from parp_fairseq.inference.transcribe import transcribe
+from parp_fairseq.inference.recognise import transcribe
+from parp_fairseq.inference.subnetwork import open_subnetwork
 
 LETTERS = "ETAONIHSRDLU"
 SYMBOLS = {
@@ -276,7 +276,7 @@ def test_a_wrong_dictionary_never_scores_in_silence(
     write_lines(other / "dict.ltr.txt", ["| 1", "E 1"])
     refused(paths["no_dict"], r"dict\.ltr\.txt has 6 symbols .* has 32")
     (other / "dict.ltr.txt").unlink()
-    refused(paths["no_dict"], r"no_dict\.pt holds no dictionary and .*dict\.ltr\.txt is not")
+    refused(paths["no_dict"], r"no_dict\.pt holds no dictionary and .*ltr\.txt does not exist")
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +340,7 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp_eval, monkeypatch
 @pytest.mark.legacy
 def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
     from parp_fairseq.engine import accelerate, acceleration
-    from parp_fairseq.export.sparse import export_sparse
+    from parp_fairseq.export.sparse_export import export_sparse
 
     data, checkpoints = several
     state = torch.load(checkpoints[0], weights_only=False)

@@ -1,4 +1,4 @@
-"""A run folder goes on with the experiment that began it, and with nothing else."""
+"""A run folder resumes the experiment that began it, and nothing else."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
 from running import Trainer
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 
 pytestmark = pytest.mark.legacy
 
@@ -54,11 +54,8 @@ def swapped(text):
 
 OPTIONS = {
     "optimization.lr=[0.5]": "optimization.lr was [0.001] and is now [0.5]",
-    "optimization.max_update=4": "optimization.max_update was 3 and is now 4",
     "optimization.update_freq=[3]": "optimization.update_freq x distributed_world_size was [1]",
-    "model.dropout=0.2": "model.dropout was 0.0 and is now 0.2",
     "+optimizer.base.weight_decay=0.1": "optimizer.base.weight_decay was None and is now 0.1",
-    "task.prune.interval=3": "task.prune.interval was 25 and is now 3",
     "task.prune.method=dense": "task.prune.method was parp and is now dense",
 }
 DATA = {
@@ -83,11 +80,7 @@ DATA = {
 
 def refused(trainer, expected, *overrides):
     before = files(trainer.folder)
-    run = trainer(THREE, *overrides)
-    assert run.code == 2, run.tail
-    assert expected in run.error, run.tail
-    assert run.output.splitlines()[-1] == run.error
-    assert "[INFO]" not in run.output
+    assert expected in trainer.refusal(THREE, *overrides)
     assert files(trainer.folder) == before
 
 
@@ -131,9 +124,15 @@ def test_what_is_moved_or_changes_nothing_is_the_same_experiment(done, data, tmp
     assert "this run is complete: 3 of 3 updates" in run.output
 
 
-def test_one_option_goes_on_all_the_same_and_the_record_says_so(train):
-    run = train(THREE)
-    assert run.code == 0, run.tail
+@pytest.fixture
+def train_on(done, tmp_path):
+    """The trainer of a copy of the complete run."""
+    shutil.copytree(done.folder / "run", tmp_path / "run")
+    return Trainer(tmp_path, done.data)
+
+
+def test_one_option_resumes_all_the_same_and_the_record_says_so(train_on):
+    train = train_on
     run = train(
         "optimization.max_update=5", "task.prune.sparsity=0.5", "task.resume_with_changes=true"
     )
@@ -144,27 +143,19 @@ def test_one_option_goes_on_all_the_same_and_the_record_says_so(train):
     assert "changed" not in record["starts"][0]
     assert "task.prune.sparsity was 0.9 and is now 0.5" in record["starts"][1]["changed"]
     assert record["config"]["optimization"]["max_update"] == 5
-    again = train("optimization.max_update=5", "task.prune.sparsity=0.5")
-    assert "this run is complete: 5 of 5" in again.output
-    method = train(
-        "optimization.max_update=5",
-        "task.prune.sparsity=0.5",
-        "task.prune.method=mpi",
-        "task.resume_with_changes=true",
-    )
-    assert method.code == 2
-    assert "task.prune.method was parp and is now mpi; this cannot change" in method.error
+    same = ("optimization.max_update=5", "task.prune.sparsity=0.5")
+    assert "this run is complete: 5 of 5" in train(*same).output
+    told = train.refusal(*same, "task.prune.method=mpi", "task.resume_with_changes=true")
+    assert told.startswith("task.prune.method was parp and is now mpi; no resumed run can change")
 
 
 def test_a_fresh_optimizer_begins_anew_with_the_weights_but_not_with_other_letters(
-    train, data, tmp_path
+    train_on, data, tmp_path
 ):
-    first = train(THREE)
-    assert first.code == 0, first.tail
+    train = train_on
     letters = copied(data, tmp_path / "letters", edited("dict.ltr.txt", swapped))
-    other = train(THREE, f"task.data={letters}", "checkpoint.reset_optimizer=true")
-    assert other.code == 2, other.tail
-    assert "dict.ltr.txt: symbol 1 is 'E'" in other.error
+    other = train.refusal(THREE, f"task.data={letters}", "checkpoint.reset_optimizer=true")
+    assert "dict.ltr.txt: symbol 1 is 'E'" in other
     anew = train("optimization.max_update=4", "checkpoint.reset_optimizer=true")
     assert anew.code == 0, anew.tail
     record = json.loads((anew.folder / "checkpoints" / "run.json").read_text())
@@ -173,38 +164,9 @@ def test_a_fresh_optimizer_begins_anew_with_the_weights_but_not_with_other_lette
     assert "this run is complete: 4 of 4 updates" in after.output
 
 
-def test_parp_p_does_not_fall_back(train):
-    options = ["task.prune.method=parp_p", "task.prune.initial_sparsity=0.1"]
-    run = train(THREE, *options)
-    assert run.code == 0, run.tail
-    before = files(run.folder)
-    for more in ((), ("task.resume_with_changes=true",)):
-        other = train("optimization.max_update=30", *options, *more)
-        assert other.code == 2
-        assert "optimization.max_update was 3 and is now 30" in other.error
-    assert files(run.folder) == before
-
-
-@pytest.mark.parametrize(
-    ("option", "expected"),
-    [
-        ("checkpoint.restore_file=checkpoint_bets.pt", "checkpoint_bets.pt: no such checkpoint"),
-        ("checkpoint.restore_file=no/where.pt", "no/where.pt: no such checkpoint"),
-        (
-            "checkpoint.finetune_from_model=no/where.pt",
-            "checkpoint.finetune_from_model is",
-        ),
-    ],
-)
-def test_a_checkpoint_that_is_not_there(train, done, option, expected):
-    if "finetune" in option:
-        run = train(THREE, option)
-        assert run.code == 2, run.tail
-        assert expected in run.error
-        assert "no/where.pt: no such checkpoint" in run.error
-        assert not list(run.folder.rglob("*.pt"))
-    else:
-        refused(done, expected, option)
+@pytest.mark.parametrize("name", ["checkpoint_bets.pt", "no/where.pt"])
+def test_a_checkpoint_that_is_not_there(done, name):
+    refused(done, f"{name}: no such checkpoint", f"checkpoint.restore_file={name}")
 
 
 def test_a_named_checkpoint_of_the_run_is_found_in_its_folder(done):
@@ -220,10 +182,8 @@ def test_a_named_checkpoint_of_the_run_is_found_in_its_folder(done):
 def test_the_dictionary_that_is_checked_is_the_one_that_is_used(train, data, tmp_path):
     (tmp_path / "dictionary").mkdir()
     (tmp_path / "dictionary" / "dict.ltr.txt").write_text("| 1\nE 1\n")
-    run = train(f"+task.target_dictionary={tmp_path / 'dictionary'}")
-    assert run.code == 2
-    assert "is not in" in run.error
-    assert str(tmp_path / "dictionary" / "dict.ltr.txt") in run.error
+    told = train.refusal(f"+task.target_dictionary={tmp_path / 'dictionary'}")
+    assert f"is not in {tmp_path / 'dictionary' / 'dict.ltr.txt'}" in told
     without = copied(data, tmp_path / "without")
     (without / "dict.ltr.txt").rename(tmp_path / "dictionary" / "dict.ltr.txt")
     run = train(THREE, f"task.data={without}", f"+task.target_dictionary={tmp_path / 'dictionary'}")

@@ -14,9 +14,9 @@ from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.load import build_model, build_task
+from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 # Stock fairseq where nothing of this package can be imported; its answer is saved.
 STOCK = """

@@ -12,7 +12,7 @@ import torch
 from running import PRUNABLE, QUICK, entries, zeros
 from stock_infer import run_fairseq_infer
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 
 BIN = Path(sys.executable).parent
 

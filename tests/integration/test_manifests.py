@@ -13,13 +13,11 @@ import soundfile
 
 from parp_fairseq.demo.voices import Speaker, speak
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.manifests import (
-    build_joint,
-    build_librilight,
-    build_table,
-    check_folder,
-    check_manifest,
-)
+from parp_fairseq.manifests.check.findings import check_folder
+from parp_fairseq.manifests.check.split import check_manifest
+from parp_fairseq.manifests.corpora.joint import build_joint
+from parp_fairseq.manifests.corpora.librilight import build_librilight
+from parp_fairseq.manifests.corpora.own_table import build_table
 from parp_fairseq.manifests.labels.ctc import ctc_frames, least_samples
 from parp_fairseq.manifests.labels.units import dictionary_lines
 

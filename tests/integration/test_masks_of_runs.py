@@ -2,10 +2,10 @@
 
 import pytest
 
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.checkpoints.initial_masks import make_mask
 from parp_fairseq.checkpoints.mask_files import load_mask
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.pruning import PruningSpec
 from parp_fairseq.report.inspection import inspect_checkpoint
 from parp_fairseq.report.mask_overlap import compare, read_masks

@@ -7,9 +7,9 @@ import torch
 import yaml
 from running import NO_CHANCE, entries, zeros
 
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.checkpoints.mask_files import load_mask, save_mask
-from parp_fairseq.checkpoints.reading import load_checkpoint
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.config import shipped as configs
 from parp_fairseq.pruning import Mask, iou, magnitude_mask, random_mask
 
@@ -68,7 +68,7 @@ def test_parp(train):
     assert list((run.folder / "tensorboard" / "train_inner").iterdir())
 
 
-def test_parp_p_climbs_and_its_best_is_at_the_target(train):
+def test_parp_p_ramps_up_and_its_best_is_at_the_target(train):
     run = train(
         "task.prune.method=parp_p",
         "task.prune.sparsity=0.8",
@@ -82,17 +82,17 @@ def test_parp_p_climbs_and_its_best_is_at_the_target(train):
     assert run.code == 0, run.tail
     _, first = check_what_is_left(run, 0.8, "parp_p")
     assert first.sparsity == pytest.approx(0.2, abs=1e-5)
-    climbed = [float(row["sparsity"]) for row in run.meters("train_inner")]
-    assert climbed == pytest.approx([0.35, 0.5, 0.65, 0.8, 0.8])
+    ramped = [float(row["sparsity"]) for row in run.meters("train_inner")]
+    assert ramped == pytest.approx([0.35, 0.5, 0.65, 0.8, 0.8])
     # The first validations score best here (nothing is learnt); none of them may count.
     best = run.prunable("checkpoint_best.pt")
     assert zeros(best) == round(0.8 * entries(best))
     scored = run.meters("dev-other")
-    assert [float(row["dev-other_sparsity"]) for row in scored] == climbed
+    assert [float(row["dev-other_sparsity"]) for row in scored] == ramped
     assert ["dev-other_best_wer" in row for row in scored[:4]] == [False] * 4
 
 
-def test_gmp_climbs_and_what_it_pruned_stays_zero(train):
+def test_gmp_ramps_up_and_what_it_pruned_stays_zero(train):
     run = train(
         "task.prune.method=gmp",
         "task.prune.sparsity=0.8",
@@ -109,9 +109,9 @@ def test_gmp_climbs_and_what_it_pruned_stays_zero(train):
     )
     assert run.code == 0, run.tail
     check_what_is_left(run, 0.8, "gmp")
-    climbed = [float(row["sparsity"]) for row in run.meters("train_inner")]
+    ramped = [float(row["sparsity"]) for row in run.meters("train_inner")]
     at = [0.8 - 0.6 * (1 - update / 4) ** 3 for update in (0, 2)]
-    assert climbed == pytest.approx([at[0], at[1], at[1], 0.8, 0.8, 0.8])
+    assert ramped == pytest.approx([at[0], at[1], at[1], 0.8, 0.8, 0.8])
     assert {float(row["revived"]) for row in run.meters("train_inner")} == {0.0}
     # Of every update, though each ends an epoch: fairseq leaves these out.
     names = sorted((run.folder / "checkpoints").glob("checkpoint_*_*.pt"))
@@ -122,36 +122,33 @@ def test_gmp_climbs_and_what_it_pruned_stays_zero(train):
         assert all(bool((later[name][one[name] == 0] == 0).all()) for name in one)
 
 
+def drawn(seed):
+    named = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in PRETRAINED.items()}
+    return Mask(short(random_mask(named, 0.5, seed)))
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         (("mpi",), lambda: magnitude_mask(PRETRAINED, 0.5)),
-        (("rp", "task.prune.seed=5"), None),
+        (("rp", "task.prune.seed=5"), lambda: drawn(5)),
+        # Independent of the pre-trained weights, so it shares about a third with their mask.
         (("rp", "task.prune.initial=random_init"), None),
     ],
     ids=["mpi", "rp", "rp-random_init"],
 )
-def test_held_masks(train, options, expected):
-    method, *more = options
+def test_static_masks(train, options, expected):
     run = train(
-        f"task.prune.method={method}",
-        "task.prune.sparsity=0.5",
-        "optimization.lr=[0.003]",
-        "optimization.max_update=3",
-        *more,
+        *(f"task.prune.method={options[0]}", *options[1:]),
+        *("task.prune.sparsity=0.5", "optimization.lr=[0.003]", "optimization.max_update=3"),
     )
     assert run.code == 0, run.tail
-    mask, first = check_what_is_left(run, 0.5, method)
-    assert mask.equal(first)
-    if expected is not None:
-        assert mask.equal(expected())
-    elif len(more) == 1 and "seed" in more[0]:
-        named = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in PRETRAINED.items()}
-        drawn = random_mask(named, 0.5, 5)
-        assert mask.equal(Mask(short(drawn)))
-    else:
-        # Independent of the pre-trained weights, so it shares about a third with their mask.
+    mask, initial = check_what_is_left(run, 0.5, options[0])
+    assert mask.equal(initial)
+    if expected is None:
         assert iou(mask, magnitude_mask(PRETRAINED, 0.5)) < 0.5
+    else:
+        assert mask.equal(expected())
 
 
 def test_omp_takes_the_finetuned_models_mask_to_the_pretrained_weights(train, trainer_in, tmp_path):
@@ -174,22 +171,16 @@ def test_omp_takes_the_finetuned_models_mask_to_the_pretrained_weights(train, tr
         assert torch.equal(tensor, PRETRAINED[name] * mask[name])
 
 
-@pytest.mark.parametrize("method", ["mask", "parp"])
-def test_a_mask_from_a_file(train, tmp_path, method):
+def test_a_mask_from_a_file(train, tmp_path):
     given = random_mask(PRETRAINED, 0.4, seed=9)
     save_mask(given, tmp_path / "given.safetensors")
-    option = "mask" if method == "mask" else "initial"
     run = train(
-        f"task.prune.method={method}",
-        f"task.prune.{option}=given.safetensors",
-        "task.prune.sparsity=0.4",
-        "task.prune.interval=2",
-        "optimization.max_update=3",
+        *("task.prune.method=mask", "task.prune.mask=given.safetensors", "task.prune.sparsity=0.4"),
+        *("task.prune.interval=2", "optimization.max_update=3"),
     )
     assert run.code == 0, run.tail
-    mask, first = check_what_is_left(run, 0.4, method)
-    assert first.equal(given)
-    assert mask.equal(given) == (method == "mask")
+    mask, initial = check_what_is_left(run, 0.4, "mask")
+    assert initial.equal(given) and mask.equal(given)
 
 
 def test_epochs_biases_and_patterns(train):

@@ -19,7 +19,8 @@ import pytest
 import torch
 from stand_ins import PUBLISHED, write_stand_in
 
-from parp_fairseq.checkpoints.describe import pretrained_info
+from parp_fairseq.checkpoints.fairseq_settings import describe_state
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.setups import IMP, Grid, Run, read_grid
@@ -118,7 +119,7 @@ def composed(run: Run) -> dict[str, Any]:
     import parp_fairseq.tasks.parp  # noqa: F401  # registers task, criterion and optimizer
     from parp_fairseq.config import shipped
     from parp_fairseq.tasks import config as prune_config
-    from parp_fairseq.tasks.options import check_options
+    from parp_fairseq.tasks.launch import completed_config
 
     overrides = [one for one in lines.training(run) if "=" in one]
     if run.method == IMP:
@@ -132,7 +133,9 @@ def composed(run: Run) -> dict[str, Any]:
     cfg.task.folder = "."
     with omegaconf_no_object_check():
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    check_options(plain)
+    # As many GPUs as it asks for are not looked for here.
+    cfg.distributed_training.distributed_world_size = 1
+    completed_config(cfg)
     prune = OmegaConf.create(plain["task"]["prune"])
     prune_config.check(prune)
     prune_config.make_pruner(prune, plain["optimization"]["max_update"])
@@ -203,6 +206,9 @@ def test_a_stand_in_has_the_published_form(tmp_path, name):
     write_stand_in(tmp_path / name, SMALL)
     state = torch.load(tmp_path / name, weights_only=False)
     assert (state["args"] is None) == (PUBLISHED[name].form == "cfg")
-    assert pretrained_info(tmp_path / name).normalize is PUBLISHED[name].normalize
+    assert (
+        describe_state(load_checkpoint(tmp_path / name), name).normalize
+        is PUBLISHED[name].normalize
+    )
     with pytest.raises(UserError, match="no stand-in is known"):
         write_stand_in(tmp_path / "other.pt")

@@ -1,4 +1,4 @@
-"""Half precision: zeros hold, in masters too, and revive where PARP lets them."""
+"""Half precision: zeros stay, in masters too, and regrow where PARP lets them."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ PRECISIONS = {
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_parp_prunes_and_revives(train, precision):
+def test_parp_prunes_and_regrows(train, precision):
     run = train(*OPTIONS, *PRECISIONS[precision])
     assert run.code == 0, run.tail
     names = ["checkpoint_last.pt", *sorted(p.name for p in run.folder.glob("checkpoints/*_?.pt"))]
@@ -47,7 +47,7 @@ def prefixed(row):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_held_mask_holds_in_masters_too(train, precision):
+def test_a_static_mask_stays_in_masters_too(train, precision):
     run = train(*OPTIONS, *PRECISIONS[precision], "task.prune.method=mpi")
     assert run.code == 0, run.tail
     found, first = run.prunable(), run.prunable("checkpoint_1_3.pt")

@@ -17,7 +17,7 @@ from running import QUICK
 from torch import nn
 from typer.main import get_command
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.cli.commands import app
 from parp_fairseq.config import shipped
 

@@ -13,10 +13,10 @@ OPTIONS = (
 )
 
 
-def test_two_runs_and_one_climb_alike(trainer_in, tmp_path):
+def test_two_runs_and_one_ramp_alike(trainer_in, tmp_path):
     """60 → 80 → 90: the second run takes the first's mask, and its weights."""
-    climb = ("task.prune.initial_sparsity=0.6", "task.prune.sparsity=0.8")
-    first = trained(trainer_in, tmp_path / "first", *climb)
+    ramp = ("task.prune.initial_sparsity=0.6", "task.prune.sparsity=0.8")
+    first = trained(trainer_in, tmp_path / "first", *ramp)
     checkpoints = first.folder / "checkpoints"
     second = trained(
         trainer_in,

@@ -10,11 +10,12 @@ transformers = pytest.importorskip("transformers")
 from small_model import SYMBOLS, random_state, save  # noqa: E402
 from trainings import trainer  # noqa: E402
 
-from parp_fairseq.checkpoints.hf_folder import to_transformers  # noqa: E402
+from parp_fairseq.checkpoints.finetuned import open_finetuned  # noqa: E402
 from parp_fairseq.checkpoints.mask_files import load_mask, save_mask  # noqa: E402
-from parp_fairseq.evaluation.load import load_sparse  # noqa: E402
+from parp_fairseq.checkpoints.vocabulary import to_transformers  # noqa: E402
+from parp_fairseq.evaluation.fairseq_model import build_model  # noqa: E402
 from parp_fairseq.export.hf import export_hf  # noqa: E402
-from parp_fairseq.export.sparse import export_sparse  # noqa: E402
+from parp_fairseq.export.sparse_export import export_sparse  # noqa: E402
 from parp_fairseq.hf import PruningCallback, prunable_parameters  # noqa: E402
 from parp_fairseq.pruning import Pruner, Scope, SparsitySchedule, magnitude_mask  # noqa: E402
 
@@ -36,7 +37,7 @@ def test_same_mask_bit_by_bit_and_same_update(dense, tmp_path):
     labels = torch.randint(4, 4 + len(SYMBOLS), (4, 3), generator=torch.Generator().manual_seed(2))
 
     # fairseq's network, by hand: its Pruner, its scope, one step on the summed CTC loss.
-    network = load_sparse(exported).model
+    network = build_model(open_finetuned(exported))
     named = dict(network.named_parameters())
     weights = {name: named[name].detach() for name in Scope().select(named)}
     pruner = Pruner(SparsitySchedule(SPARSITY), interval=1)
@@ -106,7 +107,7 @@ def test_same_mask_bit_by_bit_and_same_update(dense, tmp_path):
 
 def test_a_mask_of_fairseqs_network_fits_the_same_network_here(dense, tmp_path):
     exported, folder = dense
-    network = load_sparse(exported).model
+    network = build_model(open_finetuned(exported))
     named = dict(network.named_parameters())
     mask = magnitude_mask({name: named[name] for name in Scope().select(named)}, SPARSITY)
     save_mask(mask, tmp_path / "mask.safetensors")

@@ -15,7 +15,7 @@ import yaml
 from small_folders import write_mboshi
 
 from parp_fairseq.checkpoints.mask_files import load_mask
-from parp_fairseq.checkpoints.reading import load_checkpoint
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.pruning import iou, magnitude_mask
 from parp_fairseq.report.tidy import read_mask_pairs, read_scores
 from parp_fairseq.runs.names import INITIAL_MASK_FILE, LAST, MASK_FILE

@@ -85,6 +85,33 @@ def random_state(sparsity: float = 0.9, width: int = 32, **changes: Any) -> dict
     }
 
 
+PHONES = ["tʃ", "ɛ", "i", "m", "n", "oʊ", "s", "d", "a", "e", "k", "l", "r"]
+PIECES = [
+    *("\u2581THE", "\u2581A", "S", "ING", "\u2581", "E", "O", "\u2581I", "T", "N", "R", "L", "D")
+]
+KINDS_OF_SYMBOLS = {"ltr": SYMBOLS, "phn": PHONES, "spm": PIECES}
+"""Ending of label files → as many symbols as SYMBOLS."""
+
+
+def lively(labels: str = "ltr", **changes: Any) -> dict[str, Any]:
+    """`random_state` of a subnetwork whose frames are of many symbols."""
+    state = random_state(**changes)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, weight in state["model"].items():
+            # fairseq begins with zero biases, which would hide a swap.
+            if weight.is_floating_point() and weight.dim() == 1 and "norm" not in name:
+                weight.add_(0.2 * torch.randn_like(weight))
+        head = state["model"]["w2v_encoder.proj.weight"]
+        head.copy_(0.3 * torch.randn_like(head))
+        # The rows 1 to 3 are of <pad>, </s> and <unk>; the second is never written.
+        state["model"]["w2v_encoder.proj.bias"][[1, 3]] = -1e3
+    state["task_state"]["parp_symbols"]["symbols"] = list(KINDS_OF_SYMBOLS[labels])
+    normalize = changes.get("extractor_mode") == "layer_norm"
+    state["cfg"]["task"].update(normalize=normalize, labels=labels)
+    return state
+
+
 def save(state: dict[str, Any], path: Path) -> Path:
     """Save a state, and give back where."""
     torch.save(state, path)

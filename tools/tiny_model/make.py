@@ -24,7 +24,7 @@ from pathlib import Path
 # The repository, and the folder of this package.
 sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (1, 2)]
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL  # noqa: E402
+from parp_fairseq.checkpoints.formats import TINY_MODEL  # noqa: E402
 from parp_fairseq.demo.sentences import check_language  # noqa: E402
 from parp_fairseq.errors import UserError  # noqa: E402
 from tiny_model.pretrain import Settings, pretrain  # noqa: E402

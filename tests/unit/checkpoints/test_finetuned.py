@@ -6,16 +6,17 @@ import copy
 
 import pytest
 import torch
+from fairseq.data import Dictionary
 from small_model import SYMBOLS, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
-from parp_fairseq.evaluation.load import load_sparse
+from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
-from parp_fairseq.export.sparse import export_sparse
-from parp_fairseq.inference.opening import open_subnetwork
+from parp_fairseq.export.sparse_export import export_sparse
+from parp_fairseq.inference.subnetwork import open_subnetwork
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_another_order_of_an_exports_dictionary_is_refused(state, tmp_path):
 @pytest.mark.legacy
 def test_the_model_built_is_a_module_like_any_other(state, tmp_path):
     export_sparse(save(state, tmp_path / "c.pt"), tmp_path / "m.safetensors")
-    model = load_sparse(tmp_path / "m.safetensors").model
+    model = build_model(open_finetuned(tmp_path / "m.safetensors"))
     assert model.eval() is model
     assert model.train(False) is model and not model.training
     with pytest.raises(RuntimeError, match="decoding"):
@@ -98,3 +99,24 @@ def test_a_cut_checkpoint_ends_in_one_line(state, tmp_path, share):
     (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
     with pytest.raises(UserError, match=r"c\.pt is truncated or damaged; copy"):
         evaluate(tmp_path / "c.pt", tmp_path, "test", device="cpu")
+
+
+def test_dictionaries_of_checkpoints(state, tmp_path):
+    dictionary = Dictionary()
+    for symbol in SYMBOLS:
+        dictionary.add_symbol(symbol)
+    pickled = {**state, "task_state": {"target_dictionary": dictionary}}
+    assert open_finetuned(save(pickled, tmp_path / "pickled.pt")).symbols == SYMBOLS
+    task = {**state["cfg"]["task"], "data": str(tmp_path)}
+    bare = {**state, "task_state": {}, "cfg": {**state["cfg"], "task": task}}
+    path = save(bare, tmp_path / "bare.pt")
+    with pytest.raises(UserError, match=r"holds no dictionary and .*dict\.ltr\.txt does not exist"):
+        open_finetuned(path)
+    dictionary.save(str(tmp_path / "dict.ltr.txt"))
+    assert open_finetuned(path).symbols == SYMBOLS
+    (tmp_path / "dict.ltr.txt").write_text("A 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"dict\.ltr\.txt has 5 symbols .* but its head has 17"):
+        open_finetuned(path)
+    del task["labels"]
+    with pytest.raises(UserError, match="does not say its labels"):
+        open_finetuned(save(bare, path))

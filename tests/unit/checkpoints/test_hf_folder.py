@@ -1,11 +1,295 @@
-"""Names of tensors in fairseq and in transformers."""
+"""Folders of transformers read as checkpoints: there and back, and as transformers computes."""
 
 from __future__ import annotations
 
-import pytest
-from small_model import random_state
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-from parp_fairseq.checkpoints.hf_folder import from_transformers, to_transformers
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file, save_file
+from small_model import SYMBOLS, bits, random_state, save
+
+from parp_fairseq.checkpoints.finetuned import open_finetuned
+from parp_fairseq.checkpoints.formats import check_format, read_state
+from parp_fairseq.checkpoints.sparse_file import read_sparse
+from parp_fairseq.checkpoints.vocabulary import from_transformers, to_transformers
+from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation import evaluate
+from parp_fairseq.evaluation.fairseq_model import build_model, build_task
+from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.hf import export_hf
+from parp_fairseq.export.sparse_export import export_sparse
+from parp_fairseq.inference.subnetwork import open_subnetwork
+
+KINDS = {
+    "base": {},
+    "xlsr": {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True},
+    # fairseq leaves the projection out where features are as wide as the transformer.
+    "no projection": {"width": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An export to spoil copies of."""
+    made = tmp_path_factory.mktemp("hf")
+    export_hf(save(random_state(), made / "c.pt"), made / "hf")
+    return made / "hf"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_fairseq_there_and_back(kind, tmp_path):
+    state = random_state(**KINDS[kind])
+    export_hf(save(state, tmp_path / "c.pt"), tmp_path / "hf")
+    check_format(tmp_path / "hf")
+    export_sparse(tmp_path / "hf", tmp_path / "s.safetensors")
+    export_fairseq(tmp_path / "hf", tmp_path / "stock" / "c.pt")
+    export_hf(tmp_path / "s.safetensors", tmp_path / "again")
+    stock = torch.load(tmp_path / "stock" / "c.pt", weights_only=True)["model"]
+    sparse = read_sparse(tmp_path / "s.safetensors")
+    for weights in (stock, sparse["model"]):
+        assert set(weights) == set(state["model"])
+        for name, tensor in state["model"].items():
+            assert bits(weights[name]) == bits(tensor), name
+    assert sparse["task_state"]["parp_symbols"]["symbols"] == SYMBOLS
+    assert sparse["cfg"]["task"]["labels"] == "ltr"
+    for name in ("model.safetensors", "vocab.json", "preprocessor_config.json"):
+        one, other = (tmp_path / where / name for where in ("hf", "again"))
+        assert one.read_bytes() == other.read_bytes(), name
+    source = torch.randn(2, 9_000)
+    padding = torch.zeros(2, 9_000, dtype=torch.bool)
+    padding[1, 6_000:] = True
+    outputs = []
+    for path in (tmp_path / "c.pt", tmp_path / "hf"):
+        with torch.no_grad():
+            outputs.append(
+                build_model(open_finetuned(path))(source=source, padding_mask=padding)[
+                    "encoder_out"
+                ]
+            )
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=0)
+    # A sparse file keeps no criterion.
+    one, other = (
+        {**json.loads((tmp_path / where / "config.json").read_text()), "ctc_zero_infinity": None}
+        for where in ("hf", "again")
+    )
+    assert one == other
+
+
+# Rows of a tokenizer of one's own: the blank last, special tokens that it lacks or calls otherwise.
+VOCABULARY = {"e": 0, "a": 1, "[UNK]": 2, "|": 3, "t": 4, "[PAD]": 5}
+
+
+def made_by_transformers(folder, *, stable, vocabulary=VOCABULARY, **changes):
+    """A Wav2Vec2ForCTC with random weights, saved by transformers."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(4)
+    options = {
+        "vocab_size": len(vocabulary),
+        "pad_token_id": vocabulary["[PAD]"],
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "conv_dim": (16,) * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "feat_extract_norm": "layer" if stable else "group",
+        "do_stable_layer_norm": stable,
+        "conv_bias": stable,
+        "mask_time_prob": 0.0,
+        **changes,
+    }
+    model = transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**options)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        model.lm_head.weight.mul_(40)
+    model.save_pretrained(folder)
+    (folder / "v.json").write_text(json.dumps(vocabulary))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(
+        str(folder / "v.json"), unk_token="[UNK]", pad_token="[PAD]"
+    )
+    tokenizer.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=stable).save_pretrained(folder)
+    return model, tokenizer
+
+
+@pytest.mark.parametrize("stable", [False, True])
+def test_a_model_made_by_transformers(stable, tmp_path):
+    theirs, tokenizer = made_by_transformers(tmp_path / "hf", stable=stable)
+    # Its own <s> and </s> have numbers that the head has no rows for.
+    assert len(tokenizer) > len(VOCABULARY)
+    export_sparse(tmp_path / "hf", tmp_path / "s.safetensors")
+    export_fairseq(tmp_path / "hf", tmp_path / "stock" / "c.pt")
+    loaded = open_finetuned(tmp_path / "s.safetensors")
+    assert loaded.info.normalize is stable
+    assert loaded.dictionary.symbols[4:] == ["e", "a", "|", "t"]
+    waves = torch.randn(2, 16_000)
+    padding = torch.zeros(2, 16_000, dtype=torch.bool)
+    padding[1, 9_000:] = True
+    with torch.no_grad():
+        ours = build_model(loaded)(source=waves, padding_mask=padding)["encoder_out"].transpose(
+            0, 1
+        )
+        logits = theirs(waves, attention_mask=(~padding).long()).logits
+    # Where the rows went: <s> is the blank, <unk> theirs, <pad> and </s> nothing.
+    rows = [5, None, None, 2, 0, 1, 3, 4]
+    for row, frames in ((0, 49), (1, 27)):
+        for number, their in enumerate(rows):
+            if their is None:
+                assert (ours[row, :frames, number] == -1e4).all()
+            else:
+                gap = (ours[row, :frames, number] - logits[row, :frames, their]).abs().max()
+                assert gap < 1e-4
+    assert logits.std() > 0.1
+    plain = open_subnetwork(tmp_path / "hf").model(waves, padding)
+    for row, frames in ((0, 49), (1, 27)):
+        assert (plain[row, :frames] - ours[row, :frames]).abs().max() < 1e-5
+    heard = []
+    for path in (tmp_path / "hf", tmp_path / "s.safetensors", tmp_path / "stock" / "c.pt"):
+        finetuned = open_finetuned(path)
+        model = build_model(finetuned, build_task(finetuned, tmp_path))
+        with torch.no_grad():
+            out = model(source=waves[:1], padding_mask=None)["encoder_out"][:, 0]
+        best = out.argmax(-1).unique_consecutive()
+        letters = finetuned.dictionary.string(best[best != 0])
+        heard.append(letters.replace(" ", "").replace("|", " ").strip())
+    with torch.no_grad():
+        said = tokenizer.batch_decode(theirs(waves[:1]).logits.argmax(-1))[0]
+    assert heard == [said.replace("[UNK]", "<unk>").strip()] * 3 and len(said) > 5
+
+
+def test_it_is_exported_to_onnx_too(tmp_path):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from parp_fairseq.export.onnx import export_onnx
+
+    theirs, _ = made_by_transformers(tmp_path / "hf", stable=False)
+    export_onnx(tmp_path / "hf", tmp_path / "onnx")
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    wave = torch.randn(1, 12_000)
+    inputs = {"input_values": wave.numpy(), "input_lengths": np.array([12_000])}
+    (ours,) = session.run(["logprobs"], inputs)
+    with torch.no_grad():
+        logprobs = theirs(wave).logits.log_softmax(-1)
+    rows = [5, 2, 0, 1, 3, 4]
+    assert np.abs(ours[..., [0, 3, 4, 5, 6, 7]] - logprobs.numpy()[..., rows]).max() < 1e-3
+    lines = (tmp_path / "onnx" / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    assert lines[:1] + lines[4:8] == ["<blk> 0", "e 4", "a 5", "\u2581 6", "t 7"]
+
+
+def test_eval_takes_it(folder, tmp_path):
+    soundfile.write(tmp_path / "a.flac", 0.1 * np.sin(np.arange(16_000) / 20), 16_000)
+    (tmp_path / "test.tsv").write_text(f"{tmp_path}\na.flac\t16000\n")
+    (tmp_path / "test.ltr").write_text("E T |\n")
+    one, other = (
+        evaluate(path, tmp_path, "test", device="cpu", num_workers=0)
+        for path in (folder, folder.parent / "c.pt")
+    )
+    assert one.utterances == other.utterances
+
+
+def test_inspect_takes_it(folder):
+    def sizes(path):
+        parp = Path(sys.executable).with_name("parp")
+        command = [parp, "inspect", path, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["sizes"]
+
+    assert sizes(folder)["prunable"] == sizes(folder.parent / "c.pt")["prunable"]
+    assert sizes(folder)["file_bytes"] == (folder / "model.safetensors").stat().st_size
+
+
+CONFIG, AUDIO = "config.json", "preprocessor_config.json"
+BAD = [
+    (CONFIG, {"model_type": "hubert"}, "holds a 'hubert' of transformers"),
+    (CONFIG, {"model_type": ...}, "holds a 'None' of transformers"),
+    (CONFIG, {"architectures": ["Wav2Vec2ForPreTraining"]}, "only a Wav2Vec2ForCTC"),
+    (CONFIG, {"add_adapter": True}, "add_adapter=True"),
+    (CONFIG, {"adapter_attn_dim": 16}, "adapter_attn_dim=16"),
+    (CONFIG, {"hidden_act": "swish"}, "hidden_act=swish"),
+    (CONFIG, {"layer_norm_eps": 1e-12}, "layer_norm_eps=1e-12"),
+    (CONFIG, {"feat_extract_norm": "batch"}, "feat_extract_norm=batch"),
+    (CONFIG, {"quantization_config": {"bits": 4}}, "quantization_config="),
+    (CONFIG, {"do_stable_layer_norm": 1}, "do_stable_layer_norm=1"),
+    (CONFIG, {"hidden_size": -32}, "hidden_size=-32, which is no size"),
+    (CONFIG, {"hidden_size": True}, "hidden_size=True, which is no size"),
+    (CONFIG, {"num_hidden_layers": 10**12}, "num_hidden_layers=1000000000000"),
+    (CONFIG, {"num_attention_heads": 5}, "does not divide by heads 5"),
+    (CONFIG, {"conv_dim": 5}, "are no layers"),
+    (CONFIG, {"conv_stride": [5]}, "are no layers"),
+    (CONFIG, {"pad_token_id": 99}, "pad_token_id, the CTC blank, is 99"),
+    (CONFIG, {"pad_token_id": None}, "pad_token_id, the CTC blank, is None"),
+    ("vocab.json", {"A": 99}, "names no symbol for row"),
+    ("vocab.json", {"A": 5}, "share the row 5"),
+    ("vocab.json", {"A": "x"}, "is no row of a head"),
+    ("vocab.json", {"eng": {"a": 1}}, "give a model of one language"),
+    (AUDIO, {"sampling_rate": 8000}, "8000 samples a second"),
+    (AUDIO, {"do_normalize": ...}, "does not say do_normalize"),
+    (CONFIG, b"{", "config.json cannot be read as JSON"),
+    (CONFIG, b"[" * 100_000, "config.json cannot be read as JSON"),
+    (CONFIG, b"[]", "config.json holds no JSON object"),
+    ("vocab.json", b"\xff", "vocab.json cannot be read as JSON"),
+    ("tokenizer_config.json", b"[1]", "tokenizer_config.json holds no JSON object"),
+    ("model.safetensors", b"\0" * 100, "model.safetensors: not a readable model"),
+    (CONFIG, None, "lacks config.json"),
+    ("model.safetensors", None, "lacks model.safetensors"),
+    ("vocab.json", None, "lacks vocab.json"),
+    (AUDIO, None, "lacks preprocessor_config.json"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "reason"), BAD)
+def test_what_is_refused(name, change, reason, folder, tmp_path):
+    """`change`: keys of a JSON file (... takes one out), a file's content, or None for no file."""
+    copied = shutil.copytree(folder, tmp_path / "bad")
+    if isinstance(change, dict):
+        content = {**json.loads((copied / name).read_text(encoding="utf-8")), **change}
+        kept = {key: value for key, value in content.items() if value is not ...}
+        change = json.dumps(kept).encode()
+    (copied / name).unlink()
+    if change is not None:
+        (copied / name).write_bytes(change)
+    with pytest.raises(UserError, match=reason) as caught:
+        read_state(copied)
+    assert str(copied) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_tensors_that_are_other(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "bad")
+    tensors = load_file(str(copied / "model.safetensors"))
+    adapter = {**tensors, "wav2vec2.adapter.layers.0.conv.weight": torch.ones(2)}
+    save_file(adapter, str(copied / "model.safetensors"), metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"holds wav2vec2\.adapter\.layers\.0"):
+        read_state(copied)
+    headless = {name: tensor for name, tensor in tensors.items() if "lm_head" not in name}
+    save_file(headless, str(copied / "model.safetensors"), metadata={"format": "pt"})
+    with pytest.raises(UserError, match="no CTC head"):
+        read_state(copied)
+    weight = "wav2vec2.encoder.layers.1.feed_forward.output_dense.weight"
+    nan = {**tensors, weight: tensors[weight] * float("nan")}
+    save_file(nan, str(copied / "model.safetensors"), metadata={"format": "pt"})
+    with pytest.raises(UserError, match="holds NaN"):
+        open_finetuned(copied)
+    # A processor of transformers 5 writes one file for both.
+    shutil.copytree(folder, tmp_path / "new")
+    about = json.loads((tmp_path / "new" / "preprocessor_config.json").read_text())
+    (tmp_path / "new" / "preprocessor_config.json").unlink()
+    (tmp_path / "new" / "processor_config.json").write_text(
+        json.dumps({"feature_extractor": {**about, "do_normalize": True}})
+    )
+    assert read_state(tmp_path / "new")["cfg"]["task"]["normalize"] is True
 
 
 @pytest.mark.parametrize("mode", ["default", "layer_norm"])
@@ -20,10 +304,8 @@ def test_every_name_goes_there_and_back(mode):
 
 
 def test_weight_norm_as_older_versions_named_it():
-    theirs, ours = (
-        "wav2vec2.encoder.pos_conv_embed.conv.",
-        "w2v_encoder.w2v_model.encoder.pos_conv.0.",
-    )
+    theirs = "wav2vec2.encoder.pos_conv_embed.conv."
+    ours = "w2v_encoder.w2v_model.encoder.pos_conv.0."
     for name in ("weight_g", "weight_v"):
         assert from_transformers(theirs + name) == ours + name
         assert to_transformers(ours + name) != theirs + name

@@ -68,7 +68,7 @@ UNREADABLE = "not a readable mask file"
         (about(shapes={"x": ["a"]}), {}, UNREADABLE),
         (about(shapes={"x": [2**70]}), {}, "2 bytes do not hold"),
         (about(shapes={"x": [17]}), {}, "2 bytes do not hold"),
-        (about(), {"x": np.array([255, 255], np.uint8)}, "behind the last entry"),
+        (about(), {"x": np.array([255, 255], np.uint8)}, "after the last entry"),
         (about(shapes={"y": [10]}), {}, "names of packed masks and of shapes differ"),
         (about(), {"x": np.zeros(2, np.int8)}, "do not hold"),
         (about(), {"x": np.zeros((1, 2), np.uint8)}, UNREADABLE),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import resource
 
 import numpy as np
@@ -15,17 +14,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_model import SYMBOLS, bits, random_state, save
 
+from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import (
-    FORMAT,
     is_sparse,
+    pack,
     read_sparse,
     unpack,
 )
 from parp_fairseq.engine import acceleration as engine
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.load import load_sparse
+from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse import export_sparse, pack
+from parp_fairseq.export.sparse_export import export_sparse
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +95,10 @@ def test_the_very_same_weights_come_back(files, state):
         "prune": {"method": "parp"},
     }
     assert read["cfg"]["model"]["w2v_args"]["model"] == state["cfg"]["model"]["w2v_args"]["model"]
-
-
-def test_the_file_is_the_same_each_time_and_may_be_read_by_others(files, tmp_path):
-    checkpoint, path, _ = files
-    export_sparse(checkpoint, tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+    again = path.with_name("again.safetensors")
+    export_sparse(checkpoint, again)
+    assert again.read_bytes() == path.read_bytes()
+    # Others may read it, too.
     assert path.stat().st_mode == checkpoint.stat().st_mode
 
 
@@ -129,21 +127,22 @@ def test_the_model_read_back_computes_the_same(tmp_path, monkeypatch):
     made = random_state()
     checkpoint = save(made, tmp_path / "checkpoint.pt")
     export_sparse(checkpoint, tmp_path / "model.safetensors")
-    loaded = load_sparse(tmp_path / "model.safetensors")
-    assert not loaded.model.training
+    loaded = open_finetuned(tmp_path / "model.safetensors")
+    plain = build_model(loaded)
+    assert not plain.training
     assert loaded.dictionary.symbols[4:] == SYMBOLS
-    assert loaded.cfg["task"]["labels"] == "ltr"
-    weights = dict(loaded.model.named_parameters())
+    assert loaded.settings()["task"]["labels"] == "ltr"
+    weights = dict(plain.named_parameters())
     name = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
     assert bits(weights[name]) == bits(made["model"][name])
     monkeypatch.setattr(engine, "MARGIN", float("inf"))
     monkeypatch.setattr(engine, "LEAST_ENTRIES", 0)
-    everywhere = load_sparse(tmp_path / "model.safetensors", engine="sparse")
-    assert everywhere.acceleration.replaced == 6
+    everywhere = build_model(loaded, engine="sparse")
+    assert len(list(plain.modules())) != len(list(everywhere.modules()))
     source = torch.randn(2, 9000)
     padding = torch.zeros(2, 9000, dtype=torch.bool)
     padding[1, 6000:] = True
-    outputs = [m.model(source=source, padding_mask=padding) for m in (loaded, everywhere)]
+    outputs = [m(source=source, padding_mask=padding) for m in (plain, everywhere)]
     torch.testing.assert_close(
         outputs[0]["encoder_out"], outputs[1]["encoder_out"], atol=1e-4, rtol=0
     )
@@ -158,126 +157,69 @@ def refused(pattern, call, *arguments, **options):
 def test_bad_checkpoints(state, tmp_path):
     out = tmp_path / "out" / "model.safetensors"
 
-    def changed(**parts):
-        return save({**copy.deepcopy(state), **parts}, tmp_path / "changed.pt")
+    def check(pattern, dtype="fp32", **changes):
+        checkpoint = save({**copy.deepcopy(state), **changes}, tmp_path / "changed.pt")
+        refused(pattern, export_sparse, checkpoint, out, dtype=dtype)
+
+    def model(**changes):
+        return {**state["cfg"], "model": {**state["cfg"]["model"], **changes}}
 
     refused("no such checkpoint", export_sparse, tmp_path / "none.pt", out)
-    refused(
-        "holds no dictionary and .*dict.ltr.txt is not", export_sparse, changed(task_state={}), out
-    )
+    check("holds no dictionary and .*dict.ltr.txt does not exist", task_state={})
     short = {"parp_symbols": {"symbols": ["|"], "counts": [1]}}
-    refused(
-        "dictionary has 5 symbols .* head has 17", export_sparse, changed(task_state=short), out
-    )
-    cfg = copy.deepcopy(state["cfg"])
-    cfg["model"]["w2v_args"] = None
-    refused("does not hold its architecture", export_sparse, changed(cfg=cfg), out)
-    cfg = copy.deepcopy(state["cfg"])
-    del cfg["task"]["labels"]
-    refused("does not say its labels", export_sparse, changed(cfg=cfg), out)
+    check("dictionary has 5 symbols .* head has 17", task_state=short)
+    check("does not hold its architecture", cfg=model(w2v_args=None))
     encoder = "w2v_encoder.w2v_model."
     bare = {k[len(encoder) :]: v for k, v in state["model"].items() if k.startswith(encoder)}
-    cfg = {"model": {"_name": "wav2vec2"}, "task": {}}
-    refused(
-        "is a pre-trained wav2vec2 without a CTC head",
-        export_sparse,
-        changed(model=bare, cfg=cfg),
-        out,
-    )
+    pretrained = {"model": {"_name": "wav2vec2"}, "task": {}}
+    check("is a pre-trained wav2vec2 without a CTC head", model=bare, cfg=pretrained)
     large = copy.deepcopy(state["model"])
     large["w2v_encoder.proj.weight"][0, 0] = 1e6
-    refused(
-        "proj.weight holds values beyond fp16",
-        export_sparse,
-        changed(model=large),
-        out,
-        dtype="fp16",
-    )
-    refused("dtype is 'int4'", export_sparse, changed(), out, dtype="int4")
+    check("proj.weight holds values beyond fp16", "fp16", model=large)
+    check("dtype is 'int4'", "int4")
     for odd, reason in (
         (float("nan"), "not JSON compliant"),
         ({1: {2}}, "set"),
         (10**30, "digits"),
     ):
-        cfg = copy.deepcopy(state["cfg"])
-        cfg["model"]["odd"] = odd
-        refused(f"cannot stand in a sparse file .*{reason}", export_sparse, changed(cfg=cfg), out)
+        check(f"cannot hold its settings .*{reason}", cfg=model(odd=odd))
     assert not out.parent.exists()
 
 
-def test_damaged_and_hostile_files(files, tmp_path):
+def test_damaged_files(files, tmp_path):
     _, path, _ = files
-    content = path.read_bytes()
     bad = tmp_path / "bad.safetensors"
+    content = path.read_bytes()
     refused("no such file", read_sparse, tmp_path / "none.safetensors")
-    refused("is no sparse file", load_sparse, tmp_path / "none.safetensors")
-    refused("is no sparse file", load_sparse, files[0])
-    refused("engine is 'gpu'", load_sparse, path, engine="gpu")
     for cut in (9, 100, len(content) // 2, len(content) - 1):
         bad.write_bytes(content[:cut])
-        refused("not a readable sparse model", load_sparse, bad)
+        refused("not a readable sparse model", read_sparse, bad)
     save_file({"a": torch.ones(3)}, str(bad))
-    refused("a safetensors file, but no sparse model", load_sparse, bad)
-
+    refused("a safetensors file, but no sparse model", read_sparse, bad)
     with safe_open(str(path), framework="pt") as handle:
-        about = json.loads(handle.metadata()[FORMAT])
+        metadata = handle.metadata()
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    name = next(iter(about["packed"]))
-
-    def forged(pattern, change):
-        other, parts = copy.deepcopy(about), dict(tensors)
-        change(other, parts)
-        save_file(parts, str(bad), metadata={FORMAT: json.dumps(other)})
-        refused(pattern, load_sparse, bad)
-
-    def put(*keys_and_value):
-        *keys, last, value = keys_and_value
-
-        def change(other, parts):
-            for key in keys:
-                other = other[key]
-            other[last] = value
-
-        return change
-
-    forged("version 9", put("version", 9))
-    forged("does not hold a mask", put("packed", name, [10**9, 10**9]))
-    forged("the shape of", put("packed", name, [-1, -8]))
-    forged("not a readable", put("packed", name, "ab"))
-    forged("not a readable", put("packed", [name]))
-    forged("not a readable", put("packed", "other", [8]))
-    forged("not a readable", put("cfg", "model", []))
-    forged("not a readable", put("parp_symbols", "symbols", [1, 2]))
-    forged("not a readable", put("dtype", "fp8"))
-    forged("which is code", put("cfg", "model", "w2v_args", "model", "conv_feature_layers", "f()"))
-    forged("3 values for", lambda other, parts: parts.update({f"{name}:kept": torch.ones(3)}))
-    forged("cannot build its model", lambda other, parts: parts.pop("w2v_encoder.proj.bias"))
+    del tensors["w2v_encoder.proj.bias"]
+    save_file(tensors, str(bad), metadata=metadata)
+    refused("cannot build its model", build_model, open_finetuned(bad))
 
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(files, tmp_path):
     checkpoint, path, _ = files
     refused("is a folder", export_sparse, checkpoint, tmp_path)
-    (tmp_path / "file").write_text("")
-    refused("is a file, not", export_sparse, checkpoint, tmp_path / "file" / "model.safetensors")
-
-    out = tmp_path / "kept.safetensors"
+    out, new = tmp_path / "kept.safetensors", tmp_path / "a" / "new.file"
     before = path.read_bytes()
     out.write_bytes(before)
+    refused("is a file, not", export_sparse, checkpoint, out / "model.safetensors")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limit[1]))
-    new = tmp_path / "a" / "new.file"
     try:
         # As on a full disk, writing stops in the middle.
-        refused(
-            r"kept.* cannot be written \(File too large; .* MiB",
-            export_sparse,
-            checkpoint,
-            out,
-            force=True,
-        )
-        refused(r"new.file cannot be written \(.*; .* MiB", export_sparse, checkpoint, new)
-        refused(r"new.file cannot be written \(.*; .* MiB", export_fairseq, checkpoint, new)
+        unfinished = r"kept.* cannot be written \(File too large; .* MiB"
+        refused(unfinished, export_sparse, checkpoint, out, force=True)
+        for export in (export_sparse, export_fairseq):
+            refused(r"new.file cannot be written \(.*; .* MiB", export, checkpoint, new)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "kept.safetensors"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept.safetensors"]
     assert out.read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -19,11 +20,10 @@ from small_sparse import ABOUT, TENSORS, file_of
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 GOOD = file_of()
 MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
-VERY_MANY = settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 flips = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6)
 odd = st.sampled_from(
@@ -118,23 +118,24 @@ def test_cut_anywhere_and_with_a_byte_left_out(folder, real):
         assert check(folder, real[:cut]) is None, cut
 
 
+def flipped(content, flips, within):
+    changed = bytearray(content)
+    for place, value in flips:
+        changed[place % within] = value
+    return bytes(changed)
+
+
 @MANY
 @given(flips)
 def test_bytes_that_changed(folder, flips):
-    content = bytearray(GOOD)
-    for place, value in flips:
-        content[place % len(content)] = value
-    check(folder, bytes(content))
+    check(folder, flipped(GOOD, flips, len(GOOD)))
 
 
 @settings(parent=MANY, max_examples=150)
 @given(flips)
 def test_bytes_of_a_real_header_that_changed(folder, real, flips):
-    content = bytearray(real)
-    length = 8 + int.from_bytes(real[:8], "little")
-    for place, value in flips:
-        content[place % length] = value
-    check(folder, bytes(content), open_finetuned if flips[0][0] % 4 == 0 else read_sparse)
+    content = flipped(real, flips, 8 + int.from_bytes(real[:8], "little"))
+    check(folder, content, open_finetuned if flips[0][0] % 4 == 0 else read_sparse)
 
 
 @MANY
@@ -151,28 +152,21 @@ def test_any_bytes(folder, header, data):
 
 
 @pytest.mark.slow
-@VERY_MANY
+@settings(parent=MANY, max_examples=20_000)
 @given(flips, st.integers(0, 1_000), anything)
 def test_far_more_of_it(folder, real, flips, place, value):
     for start in (rewritten(place, value), GOOD, real):
-        content = bytearray(start)
-        for where, byte in flips:
-            content[where % min(len(content), 4_000)] = byte
-        check(folder, bytes(content))
+        check(folder, flipped(start, flips, min(len(start), 4_000)))
 
 
 @settings(parent=MANY, max_examples=300)
 @given(flips, st.integers(0, 1_000), anything)
 def test_the_small_reader(folder, flips, place, value):
     path = folder / "small.safetensors"
-    content = bytearray(rewritten(place, value) if place % 2 else GOOD)
-    for where, byte in flips[: 1 + place % 3]:
-        content[where % len(content)] = byte
-    path.write_bytes(bytes(content))
-    try:
+    content = rewritten(place, value) if place % 2 else GOOD
+    path.write_bytes(flipped(content, flips[: 1 + place % 3], len(content)))
+    with contextlib.suppress(ValueError, SafetensorError):
         example_reader(path)
-    except (ValueError, SafetensorError):
-        return
 
 
 def test_no_memory_is_asked_for(folder):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_model.pretrain import ARCHITECTURE
 
-from parp_fairseq.checkpoints.shipped import TINY_MODEL
+from parp_fairseq.checkpoints.formats import TINY_MODEL
 
 
 @pytest.fixture(scope="module")

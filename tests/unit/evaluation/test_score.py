@@ -1,15 +1,29 @@
+"""Edits, error rates and their intervals against other programs and plain loops."""
+
 from __future__ import annotations
 
 import json
+import random
+from functools import cache
 
+import editdistance
 import jiwer
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.evaluation.score import Score, Utterance
+from parp_fairseq.evaluation import score as scoring
+from parp_fairseq.evaluation.score import (
+    EditCounts,
+    Score,
+    Utterance,
+    bootstrap_interval,
+    edit_counts,
+)
 
 PAIRS = [("A B C", "A X C D"), ("D", "D"), ("E F", "")]
+words = st.lists(st.sampled_from(["a", "b", "c", "dd"]), max_size=9)
 text = st.lists(st.text("AB É", max_size=5), max_size=5).map(" ".join)
 
 
@@ -21,18 +35,39 @@ def score_of(pairs, metric="WER", split="test", checkpoint="c.pt"):
     return Score(checkpoint, "data", split, "ltr", metric, utterances)
 
 
-@pytest.mark.legacy
-def test_counts():
-    score = score_of(PAIRS)
-    words = score.words
-    assert (words.errors, words.length) == (4, 6)
-    assert (words.substitutions, words.insertions, words.deletions) == (1, 1, 2)
-    assert score.rate == words.rate == 4 * 100.0 / 6
-    characters = score.characters
-    # "A B C" → "A X C D": B → X, and " D"; "E F" → nothing.
-    assert (characters.errors, characters.length) == (6, 9)
-    assert (characters.substitutions, characters.insertions, characters.deletions) == (1, 2, 3)
-    assert score_of(PAIRS, "PER").characters is None
+def all_alignments(reference, hypothesis):
+    """Every (substitutions, insertions, deletions) of an alignment, by plain recursion."""
+
+    @cache
+    def of(i, j):
+        if i == 0 and j == 0:
+            return {(0, 0, 0)}
+        found = set()
+        if i and j:
+            step = int(reference[i - 1] != hypothesis[j - 1])
+            found |= {(s + step, n, d) for s, n, d in of(i - 1, j - 1)}
+        if j:
+            found |= {(s, n + 1, d) for s, n, d in of(i, j - 1)}
+        if i:
+            found |= {(s, n, d + 1) for s, n, d in of(i - 1, j)}
+        return found
+
+    return of(len(reference), len(hypothesis))
+
+
+@settings(max_examples=300, deadline=None)
+@given(words, words)
+def test_edits_are_a_best_alignment_with_most_substitutions(reference, hypothesis):
+    counts = edit_counts(reference, hypothesis)
+    found = all_alignments(tuple(reference), tuple(hypothesis))
+    fewest = min(map(sum, found))
+    best = max((edits for edits in found if sum(edits) == fewest), key=lambda edits: edits[0])
+    assert counts == EditCounts(*best)
+    assert counts.errors == editdistance.eval(reference, hypothesis)
+
+
+def test_long_sequences_do_not_overflow():
+    assert edit_counts("ab" * 2_000, "b" * 3_000) == EditCounts(1_000, 0, 1_000)
 
 
 @settings(max_examples=200, deadline=None)
@@ -42,31 +77,41 @@ def test_rates_equal_jiwer(pairs):
     pairs = [*pairs, ("AB", "B")]
     references, hypotheses = map(list, zip(*pairs))
     score = score_of(pairs)
-    found = jiwer.process_words(references, hypotheses)
-    assert score.rate == pytest.approx(100 * found.wer)
-    assert score.words.errors == found.substitutions + found.insertions + found.deletions
-    found = jiwer.process_characters(references, hypotheses)
-    assert score.characters.rate == pytest.approx(100 * found.cer)
-    assert score.characters.errors == found.substitutions + found.insertions + found.deletions
+    for rate, found, theirs in (
+        (score.words, jiwer.process_words(references, hypotheses), "wer"),
+        (score.characters, jiwer.process_characters(references, hypotheses), "cer"),
+    ):
+        assert rate.rate == pytest.approx(100 * getattr(found, theirs))
+        assert rate.errors == found.substitutions + found.insertions + found.deletions
+        assert rate.total.insertions - rate.total.deletions == found.insertions - found.deletions
 
 
-def test_an_empty_reference_counts_what_was_heard():
-    score = score_of([("", "A B"), ("C", "C")])
-    assert (score.words.insertions, score.words.length, score.rate) == (2, 1, 200.0)
+@pytest.mark.legacy
+def test_counts():
+    score = score_of(PAIRS)
+    assert (score.words.total, score.words.errors, score.words.length) == (
+        EditCounts(1, 1, 2),
+        4,
+        6,
+    )
+    assert score.rate == score.words.rate == 4 * 100.0 / 6
+    # "A B C" → "A X C D": B → X, and " D"; "E F" → nothing.
+    assert (score.characters.total, score.characters.length) == (EditCounts(1, 2, 3), 9)
+    assert score_of(PAIRS, "PER").characters is None
+    empty = score_of([("", "A B"), ("C", "C")])
+    assert (empty.words.total.insertions, empty.words.length, empty.rate) == (2, 1, 200.0)
 
 
 def test_json_is_plain_and_has_the_same_keys_for_every_metric():
-    told = json.loads(json.dumps(score_of(PAIRS).to_json()))
-    assert told["rate"] == 4 * 100.0 / 6
-    assert told["rate_low"] < told["rate"] < told["rate_high"]
-    assert told["cer"] == 6 * 100.0 / 9
-    assert (told["cer_errors"], told["cer_length"]) == (6, 9)
-    assert told["cer_low"] < told["cer"] < told["cer_high"]
-    assert told["utterances"] == 3
+    read = json.loads(json.dumps(score_of(PAIRS).to_json()))
+    assert (read["rate"], read["cer"]) == (4 * 100.0 / 6, 6 * 100.0 / 9)
+    assert read["rate_low"] < read["rate"] < read["rate_high"]
+    assert (read["cer_errors"], read["cer_length"], read["utterances"]) == (6, 9, 3)
+    assert (read["substitutions"], read["insertions"], read["deletions"]) == (1, 1, 2)
     phones = score_of(PAIRS, "PER").to_json()
-    assert list(phones) == list(told)
+    assert list(phones) == list(read)
     assert {key for key, value in phones.items() if value is None} == {
-        *(key for key in told if key.startswith("cer")),
+        *(key for key in read if key.startswith("cer")),
         "zeros",
     }
 
@@ -79,5 +124,49 @@ def test_json_is_plain_and_has_the_same_keys_for_every_metric():
         ("audio.zip:1034:88", "audio.zip:1034:88"),
     ],
 )
-def test_ids_tell_utterances_apart(path, expected):
+def test_ids_are_unique(path, expected):
     assert Utterance(0, path, "", "", "", "").id == expected
+
+
+def drawn(utterances, seed):
+    """Errors that go with the lengths."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(1, 30, utterances)
+    return generator.binomial(lengths, generator.beta(2, 5, utterances)), lengths
+
+
+def test_the_interval_equals_the_normal_approximation_of_a_ratio():
+    errors, lengths = drawn(4_000, 3)
+    rate = errors.sum() / lengths.sum()
+    spread = np.sqrt(((errors - rate * lengths) ** 2).sum()) / lengths.sum()
+    low, high = bootstrap_interval(errors, lengths)
+    assert low == pytest.approx(100 * (rate - 1.96 * spread), abs=0.03)
+    assert high == pytest.approx(100 * (rate + 1.96 * spread), abs=0.03)
+
+
+def test_the_interval_equals_a_plain_loop():
+    errors, lengths = drawn(12, 4)
+    draw = random.Random(8)
+    rates = []
+    for _ in range(20_000):
+        rows = [draw.randrange(12) for _ in range(12)]
+        rates.append(100 * sum(errors[i] for i in rows) / sum(lengths[i] for i in rows))
+    rates.sort()
+    low, high = bootstrap_interval(errors, lengths)
+    assert low == pytest.approx(rates[500], abs=0.5)
+    assert high == pytest.approx(rates[19_500], abs=0.5)
+    assert high - low > 10
+
+
+@pytest.mark.legacy
+def test_the_interval_is_repeatable_whatever_is_drawn_at_once(monkeypatch):
+    errors, lengths = drawn(100, 5)
+    first = bootstrap_interval(errors, lengths)
+    assert bootstrap_interval(list(errors), tuple(lengths)) == first
+    monkeypatch.setattr(scoring, "_AT_ONCE", 700)
+    assert bootstrap_interval(errors, lengths) == first
+
+
+def test_sets_without_reference_words_do_not_count():
+    # Of the sets {1,1}, {1,2}, {2,1}, {2,2} the first has no rate.
+    assert bootstrap_interval([1, 2], [0, 4]) == (50.0, 75.0)

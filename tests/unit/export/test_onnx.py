@@ -13,57 +13,23 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_model import SYMBOLS, random_state, save
+from small_model import KINDS_OF_SYMBOLS, SYMBOLS, lively, save
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
 from parp_fairseq.export import onnx_graph
 from parp_fairseq.export.onnx import export_onnx
-from parp_fairseq.export.sparse import export_sparse
+from parp_fairseq.export.sparse_export import export_sparse
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-PHONES = ["tʃ", "ɛ", "i", "m", "n", "oʊ", "s", "d", "a", "e", "k", "l", "r"]
-PIECES = [
-    "\u2581THE",
-    "\u2581A",
-    "S",
-    "ING",
-    "\u2581",
-    "E",
-    "O",
-    "\u2581I",
-    "T",
-    "N",
-    "R",
-    "L",
-    "D",
-]
 KINDS = {
     "base": {},
     "xlsr": {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True},
 }
 # Samples; the last is the shortest that makes a frame.
 LENGTHS = (16_000, 9_001, 12_345, 3_600, 400)
-
-
-def lively(symbols=SYMBOLS, labels="ltr", **changes):
-    """A subnetwork whose frames are of many symbols."""
-    state = random_state(**changes)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for name, weight in state["model"].items():
-            if weight.is_floating_point() and weight.dim() == 1 and "norm" not in name:
-                weight.add_(0.2 * torch.randn_like(weight))
-        head = state["model"]["w2v_encoder.proj.weight"]
-        head.copy_(0.3 * torch.randn_like(head))
-        # The rows 1 to 3 are of <pad>, </s> and <unk>; the second is never written.
-        state["model"]["w2v_encoder.proj.bias"][[1, 3]] = -1e3
-    state["task_state"]["parp_symbols"]["symbols"] = list(symbols)
-    normalize = changes.get("extractor_mode") == "layer_norm"
-    state["cfg"]["task"].update(normalize=normalize, labels=labels)
-    return state
 
 
 def waves():
@@ -86,7 +52,7 @@ def data(tmp_path_factory):
         soundfile.write(folder / f"{number}.flac", wave, 16_000)
         rows.append(f"{number}.flac\t{len(wave)}\n")
     (folder / "test.tsv").write_text(f"{folder}\n{''.join(rows)}")
-    for labels, symbols in (("ltr", SYMBOLS), ("phn", PHONES), ("spm", PIECES)):
+    for labels, symbols in KINDS_OF_SYMBOLS.items():
         (folder / f"test.{labels}").write_text(f"{symbols[1]} {symbols[2]}\n" * len(rows))
         lines = "".join(f"{symbol} 9\n" for symbol in symbols)
         (folder / f"dict.{labels}.txt").write_text(lines)
@@ -119,12 +85,10 @@ def text(logprobs, folder, join):
     return " ".join(written.replace("\u2581", " ").split())
 
 
-@pytest.mark.parametrize(
-    ("labels", "symbols"), [("ltr", SYMBOLS), ("phn", PHONES), ("spm", PIECES)]
-)
+@pytest.mark.parametrize("labels", KINDS_OF_SYMBOLS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_transcripts_are_those_of_eval(kind, labels, symbols, data, tmp_path):
-    checkpoint = save(lively(symbols, labels, **KINDS[kind]), tmp_path / "c.pt")
+def test_transcripts_are_those_of_eval(kind, labels, data, tmp_path):
+    checkpoint = save(lively(labels, **KINDS[kind]), tmp_path / "c.pt")
     done = export_onnx(checkpoint, tmp_path / "onnx")
     assert done["difference"] < 1e-4
     assert {path.name for path in (tmp_path / "onnx").iterdir()} == set(done["files"])
@@ -145,7 +109,7 @@ def test_log_probabilities_equal_fairseqs(kind, tmp_path):
     from torch.nn import functional as F
 
     from parp_fairseq.checkpoints.finetuned import open_finetuned
-    from parp_fairseq.evaluation.load import build_model, build_task
+    from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 
     checkpoint = save(lively(**KINDS[kind]), tmp_path / "c.pt")
     export_onnx(checkpoint, tmp_path / "onnx")
@@ -182,6 +146,9 @@ def test_a_sparse_file_becomes_the_same_graph(tmp_path):
     one, other = (tmp_path / f"{name}.onnx" for name in ("c.pt", "c.safetensors"))
     assert (one / "model.onnx").read_bytes() == (other / "model.onnx").read_bytes()
     assert (one / "vocab.txt").read_text() == (other / "vocab.txt").read_text()
+    config = json.loads((one / "config.json").read_text())
+    assert config["model_type"] == "wav2vec2-ctc" and config["subsampling_factor"] == 320
+    assert config["labels"] == "ltr"
 
 
 def recogniser(folder):
@@ -224,11 +191,9 @@ def recogniser(folder):
     return manager._create_asr_adapter(made)
 
 
-@pytest.mark.parametrize(
-    ("labels", "symbols"), [("ltr", SYMBOLS), ("phn", PHONES), ("spm", PIECES)]
-)
-def test_onnx_asr_opens_it(labels, symbols, data, tmp_path):
-    checkpoint = save(lively(symbols, labels, **KINDS["xlsr"]), tmp_path / "c.pt")
+@pytest.mark.parametrize("labels", KINDS_OF_SYMBOLS)
+def test_onnx_asr_opens_it(labels, data, tmp_path):
+    checkpoint = save(lively(labels, **KINDS["xlsr"]), tmp_path / "c.pt")
     export_onnx(checkpoint, tmp_path / "onnx")
     model = recogniser(tmp_path / "onnx")
     score = evaluate(checkpoint, data, "test", device="cpu", num_workers=0)
@@ -263,7 +228,7 @@ def test_what_is_refused(tmp_path, monkeypatch):
     checkpoint = save(state, tmp_path / "c.pt")
     export_onnx(checkpoint, tmp_path / "onnx")
     before = (tmp_path / "onnx" / "model.onnx").read_bytes()
-    with pytest.raises(UserError, match=r"is there already.*--force"):
+    with pytest.raises(UserError, match=r"already exists.*--force"):
         export_onnx(checkpoint, tmp_path / "onnx")
     (tmp_path / "onnx" / "mine.txt").write_text("x")
     export_onnx(checkpoint, tmp_path / "onnx", force=True)
@@ -272,16 +237,16 @@ def test_what_is_refused(tmp_path, monkeypatch):
     from parp_fairseq.export.hf import export_hf
 
     # Neither kind of folder takes the place of the other.
-    with pytest.raises(UserError, match="is there and is no export of parp of this format"):
+    with pytest.raises(UserError, match="already exists and is no export of parp of this format"):
         export_hf(checkpoint, tmp_path / "onnx", force=True)
     export_hf(checkpoint, tmp_path / "hf")
-    with pytest.raises(UserError, match="is there and is no export of parp of this format"):
+    with pytest.raises(UserError, match="already exists and is no export of parp of this format"):
         export_onnx(checkpoint, tmp_path / "hf", force=True)
     for symbol in ("<blk>", "a\u00a0b", "\u2028"):
         other = copy.deepcopy(state)
         other["task_state"]["parp_symbols"]["symbols"] = ["|", symbol, *SYMBOLS[2:]]
         bad = save(other, tmp_path / "bad.pt")
-        with pytest.raises(UserError, match=r"bad.pt: the symbol .* cannot stand in vocab.txt"):
+        with pytest.raises(UserError, match=r"bad.pt: the symbol .* cannot be in vocab.txt"):
             export_onnx(bad, tmp_path / "out")
     conformer = copy.deepcopy(state)
     conformer["cfg"]["model"]["w2v_args"]["model"]["layer_type"] = "conformer"
@@ -309,10 +274,3 @@ def test_without_the_packages(missing, tmp_path):
     assert done.returncode == 2
     todo = "in the clone of parp-fairseq: pip install '.[onnx]'"
     assert done.stderr == f"parp: error: --format onnx needs {missing}; {todo}\n"
-
-
-def test_the_config_says_what_it_is(tmp_path):
-    export_onnx(save(lively(), tmp_path / "c.pt"), tmp_path / "onnx")
-    config = json.loads((tmp_path / "onnx" / "config.json").read_text())
-    assert config["model_type"] == "wav2vec2-ctc" and config["subsampling_factor"] == 320
-    assert config["labels"] == "ltr"

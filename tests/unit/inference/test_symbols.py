@@ -10,7 +10,7 @@ from fairseq.data.data_utils import post_process
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.inference.symbols import Symbols, Word, joining
+from parp_fairseq.inference.symbols import Symbols, Word
 
 DICTIONARIES = {
     "letter": list("|ETAON'É"),
@@ -22,14 +22,14 @@ PATHS = st.lists(st.integers(0, 7), max_size=60)
 
 
 def fairseqs(own, path):
-    """What evaluation.transcribe makes of a path."""
+    """What fairseq's infer makes of a path."""
     dictionary = Dictionary()
     for symbol in own:
         dictionary.add_symbol(symbol)
     blank = dictionary.index("<ctc_blank>") if "<ctc_blank>" in own else dictionary.bos()
     frames = torch.tensor(path, dtype=torch.long).unique_consecutive()
     heard = dictionary.string(frames[frames != blank].int())
-    return post_process(heard, joining(own))
+    return post_process(heard, Symbols.of_dictionary(own).joining)
 
 
 @pytest.mark.parametrize("name", DICTIONARIES)
@@ -69,7 +69,9 @@ def test_an_example():
 
 
 def test_how_symbols_are_joined():
-    assert [joining(own) for own in (["A", "|"], ["\u2581A"], ["a", "b"])] == [
+    assert [
+        Symbols.of_dictionary(own).joining for own in (["A", "|"], ["\u2581A"], ["a", "b"])
+    ] == [
         "letter",
         "sentencepiece",
         "none",

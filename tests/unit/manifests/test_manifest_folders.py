@@ -9,7 +9,8 @@ from small_corpora import write_audio
 from small_manifests import snapshot
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import build_joint, build_table
+from parp_fairseq.manifests.corpora.joint import build_joint
+from parp_fairseq.manifests.corpora.own_table import build_table
 from parp_fairseq.manifests.output_folder import RECORD_FILE, manifests_into
 
 

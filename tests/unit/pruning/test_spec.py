@@ -10,7 +10,7 @@ import pytest
 
 from parp_fairseq.pruning import Pruner, PruningError, PruningSpec, SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.methods import METHODS, method_named
-from parp_fairseq.runs.settings import CLIMBING
+from parp_fairseq.runs.settings import RAMPED
 
 RAMP = {"sparsity": 0.8, "initial_sparsity": 0.2}
 
@@ -159,4 +159,4 @@ def test_options_are_checked_without_torch():
 
 def test_what_reads_no_table_agrees_with_it():
     """The Hydra plugin reads these settings only, before this package may be imported."""
-    assert set(CLIMBING) == {name for name, method in METHODS.items() if method.ramps}
+    assert set(RAMPED) == {name for name, method in METHODS.items() if method.ramps}

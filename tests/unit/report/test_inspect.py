@@ -170,7 +170,7 @@ def test_what_its_own_run_says(tmp_path):
         ("c.pt", "small.safetensors", "small.safetensors has no mask for encoder.layers.1"),
         ("c.pt", "none", "no such mask"),
         ("none.pt", None, "no such checkpoint"),
-        ("small.safetensors", None, "no sparse model"),
+        ("small.safetensors", None, "is a mask file, which holds no weights"),
         ("lm.pt", None, "lm.pt: include 'wav2vec2' matches no weight"),
         ("damaged/c.pt", None, "run.json is damaged"),
     ],

@@ -1,6 +1,7 @@
 """What ends a training, told in one line, also where a worker that fairseq spawned met it."""
 
 import errno
+import multiprocessing
 import os
 
 import pytest
@@ -8,71 +9,40 @@ import torch.multiprocessing
 from failing_worker import fail
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.tasks.launch import _alone, _one_line
+from parp_fairseq.tasks.launch import alone_in, one_line
+
+
+@pytest.mark.parametrize("of_program", [False, True])
+def test_an_error_of_a_worker(tmp_path, of_program):
+    expected = torch.multiprocessing.ProcessRaisedException if of_program else UserError
+    with pytest.raises(expected) as ended, one_line(tmp_path):
+        torch.multiprocessing.spawn(fail, args=(of_program,), nprocs=1)
+    if not of_program:
+        assert str(ended.value) == "rows.tsv row 3: gone"
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("raised", UserError),
-        ("reported", SystemExit),
-        ("fault", torch.multiprocessing.ProcessRaisedException),
-    ],
+    ("last", "way"), [(True, "resume from its last checkpoint"), (False, "begin it again")]
 )
-def test_workers(tmp_path, kind, expected):
-    with pytest.raises(expected) as ended, _one_line(tmp_path):
-        torch.multiprocessing.spawn(fail, args=(kind,), nprocs=1)
-    if kind == "raised":
-        assert str(ended.value) == "rows.tsv row 3: gone"
-    if kind == "reported":
-        assert ended.value.code == 2
-
-
-@pytest.mark.parametrize("last", [True, False])
-def test_ctrl_c(tmp_path, capsys, last):
+def test_ctrl_c(tmp_path, capsys, last, way):
     if last:
         (tmp_path / "checkpoint_last.pt").touch()
-    with pytest.raises(SystemExit) as ended, _one_line(tmp_path):
+    with pytest.raises(SystemExit) as ended, one_line(tmp_path):
         raise KeyboardInterrupt
     assert ended.value.code == 130
-    way = "goes on from its last checkpoint" if last else "begins it again"
-    assert capsys.readouterr().err.strip() == f"stopped; the same command {way}"
+    assert capsys.readouterr().err.strip() == f"stopped; rerun the same command to {way}"
 
 
-def test_a_full_disk(tmp_path):
-    with pytest.raises(UserError, match="make room"), _one_line(tmp_path):
+def test_a_full_disk_is_told_and_a_fault_of_the_program_stays_one(tmp_path):
+    with pytest.raises(UserError, match="make room"), one_line(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "log"))
-
-
-def test_a_fault_of_the_program_stays_one(tmp_path):
-    with pytest.raises(OSError, match="other"), _one_line(tmp_path):
+    with pytest.raises(OSError, match="other"), one_line(tmp_path):
         raise OSError("other")
-
-
-def test_a_forked_child_does_not_keep_the_lock(tmp_path):
-    read, write = os.pipe()
-    ready, child_ready = os.pipe()
-    with _alone(tmp_path):
-        child = os.fork()
-        if child == 0:
-            os.close(write)
-            os.write(child_ready, b"x")
-            os.read(read, 1)
-            os._exit(0)
-        os.read(ready, 1)
-        with pytest.raises(UserError, match="another training is at work"), _alone(tmp_path):
-            pass
-    try:
-        with _alone(tmp_path):
-            pass
-    finally:
-        os.close(write)
-        os.waitpid(child, 0)
 
 
 def test_an_exit_amid_a_write_stays_an_exit(tmp_path):
     """A scheduler's handler leaves while torch.save writes, whose own error then hides that."""
-    with pytest.raises(SystemExit) as ended, _one_line(tmp_path):
+    with pytest.raises(SystemExit) as ended, one_line(tmp_path):
         try:
             raise SystemExit(144)
         except SystemExit:
@@ -81,3 +51,38 @@ def test_an_exit_amid_a_write_stays_an_exit(tmp_path):
             except RuntimeError as error:
                 raise UserError("checkpoint.pt cannot be written") from error
     assert ended.value.code == 144
+
+
+def _try(folder, answer):
+    try:
+        with alone_in(folder):
+            answer.put("free")
+    except UserError as error:
+        answer.put(str(error))
+
+
+def another_process(folder):
+    """What another process is told that wants the folder too."""
+    context = multiprocessing.get_context("forkserver")
+    answer = context.SimpleQueue()
+    process = context.Process(target=_try, args=(folder, answer))
+    process.start()
+    process.join()
+    return answer.get()
+
+
+def test_a_folder_is_locked_by_the_training_and_not_by_its_children(tmp_path):
+    read, write = os.pipe()
+    with alone_in(tmp_path):
+        # As a worker that loads data, which may outlive a training that is killed.
+        child = os.fork()
+        if child == 0:
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+        assert "another training is at work" in another_process(tmp_path)
+    try:
+        assert another_process(tmp_path) == "free"
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from small_corpora import write_audio
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import build_table, check_folder, check_manifest
 from parp_fairseq.manifests.audio.convert import convert
 from parp_fairseq.manifests.audio.headers import AudioError, count_samples, in_threads, read_header
 from parp_fairseq.manifests.audio.mp3 import mp3_frames
+from parp_fairseq.manifests.check.findings import check_folder
+from parp_fairseq.manifests.check.split import check_manifest
+from parp_fairseq.manifests.corpora.own_table import build_table
 
 TAG = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
 TAG_AND_FOOTER = b"ID3\x04\0\x10\0\0\0\x0a" + bytes(10) + b"3DI\x04\0\x10\0\0\0\x0a"

@@ -12,7 +12,8 @@ from small_manifests import edit_row, lines_of, write_split, write_text
 
 from parp_fairseq import cli
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import check_folder, check_manifest
+from parp_fairseq.manifests.check.findings import check_folder
+from parp_fairseq.manifests.check.split import check_manifest
 
 
 @pytest.fixture

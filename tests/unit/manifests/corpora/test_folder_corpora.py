@@ -11,8 +11,9 @@ from small_manifests import lines_of, snapshot
 
 from parp_fairseq import cli
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import build_corpus, check_folder
+from parp_fairseq.manifests.check.findings import check_folder
 from parp_fairseq.manifests.corpora import mboshi, speechocean762
+from parp_fairseq.manifests.corpora.corpus import build_corpus
 
 
 @pytest.fixture

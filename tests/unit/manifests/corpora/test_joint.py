@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from small_manifests import lines_of, snapshot, write_split, write_text
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import build_joint
-from parp_fairseq.manifests.corpora.joint import repeated, repeats_for
+from parp_fairseq.manifests.corpora.joint import build_joint, repeated, repeats_for
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from small_corpora import write_audio, write_chapter
 from small_manifests import lines_of, snapshot
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import build_librilight, build_librispeech, check_manifest
+from parp_fairseq.manifests.check.split import check_manifest
+from parp_fairseq.manifests.corpora.librilight import build_librilight
+from parp_fairseq.manifests.corpora.librispeech import build_librispeech
 
 CHAPTER = "librispeech_finetuning/1h/0/clean/10/100"
 TEXTS = f"{CHAPTER}/10-100.trans.txt"

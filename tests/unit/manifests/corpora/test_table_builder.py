@@ -17,7 +17,8 @@ from small_manifests import lines_of, snapshot, write_text
 
 from parp_fairseq import cli
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests import build_table, check_folder
+from parp_fairseq.manifests.check.findings import check_folder
+from parp_fairseq.manifests.corpora.own_table import build_table
 from parp_fairseq.manifests.table_reader import read_table
 
 NAMES = ["a.flac", "b.wav", "sub dir/Ж ö.flac", "c.flac", "d.flac", "e.flac"]

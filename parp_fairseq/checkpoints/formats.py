@@ -1,0 +1,107 @@
+"""Models in every format that this program reads, and how a model's file is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parp_fairseq.checkpoints.file_types import MASK_FILE
+from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
+from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, staged
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TINY = "tiny"
+"""The name of the shipped model wherever a checkpoint is asked for: `model.w2v_path=tiny`."""
+
+TINY_MODEL = Path(__file__).with_name("tiny.pt")
+"""A wav2vec 2.0 of this project's own, small enough to ship (`demo/README.md` describes it)."""
+
+
+def named_checkpoint(name: PathLike) -> Path:
+    """The file that a user's `name` of a checkpoint means: itself, or for "tiny" the tiny model."""
+    return TINY_MODEL if os.fspath(name) == TINY else Path(name)
+
+
+def check_format(path: PathLike) -> None:
+    """Check, without torch, that a file begins as one that `read_state` reads.
+
+    Raises:
+        UserError: it is missing, a folder that is none of `transformers`, empty, cut off or of
+            another kind.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from parp_fairseq.checkpoints.hf_folder import check_hf_folder
+
+        check_hf_folder(path)
+    elif not is_sparse(path):
+        check_readable(path)
+    elif MASK_FILE.matches(path):
+        raise UserError(f"{path} is a mask file, which holds no weights; give the model")
+
+
+def read_state(path: PathLike) -> dict[str, Any]:
+    """Read a model as `load_checkpoint` gives it.
+
+    Args:
+        path: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
+
+    Raises:
+        UserError: what `check_format`, `load_checkpoint`, `read_sparse` and `read_hf_folder` raise.
+    """
+    check_format(path)
+    if Path(path).is_dir():
+        from parp_fairseq.checkpoints.hf_folder import read_hf_folder
+
+        return read_hf_folder(path)
+    return read_sparse(path) if is_sparse(path) else load_checkpoint(path)
+
+
+def read_weights(path: PathLike) -> dict[str, Tensor]:
+    """Read the tensors of a model, under the names that fairseq gives them.
+
+    Args:
+        path: what `read_state` reads; a folder of `transformers` needs only config and weights.
+
+    Raises:
+        UserError: what `read_state` and `read_hf_weights` raise.
+    """
+    if Path(path).is_dir():
+        from parp_fairseq.checkpoints.hf_folder import read_hf_weights
+
+        return read_hf_weights(path)
+    weights: dict[str, Tensor] = read_state(path)["model"]
+    return weights
+
+
+@contextmanager
+def output(path: PathLike) -> Iterator[Path]:
+    """A folder to write the file `path` and its neighbours into; they appear when all is written.
+
+    Raises:
+        UserError: `path` is a folder, or nothing can be written there (rights, a full disk).
+    """
+    from safetensors import SafetensorError
+
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of the file to write")
+    with staged(path.parent) as stage:
+        try:
+            yield stage
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # torch and safetensors hide why a write failed.
+            reason = getattr(error, "strerror", None) or "it could not be finished"
+            free = shutil.disk_usage(stage).free // 2**20
+            raise UserError(
+                f"{path} cannot be written ({reason}; {free:,} MiB are free there); make room or "
+                "choose another place"
+            ) from error

@@ -1,0 +1,161 @@
+"""What is said in a recording, by greedy CTC decoding, in overlapping windows if it is long.
+
+A recording no longer than a window is run whole. A longer one is cut into windows of that length,
+so that memory does not grow with its length; each but the last begins `length - 2 * context` after
+the one before, the last one ends where the recording ends. Of two windows that overlap, each gives
+its half, so that a frame is at least `context` away from where its window was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, blocks
+from parp_fairseq.inference.subnetwork import Subnetwork
+from parp_fairseq.inference.symbols import Word
+
+SECONDS = 20.0
+"""A window's length by default."""
+
+CONTEXT_SECONDS = 2.0
+"""What is seen at least on either side of a frame, unless the recording begins or ends there."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is said in a recording, its length, and its words with their times, in seconds."""
+
+    recording: Recording
+    seconds: float
+    text: str
+    words: tuple[Word, ...]
+
+
+def transcribe(
+    subnetwork: Subnetwork,
+    recording: Recording,
+    window: float = SECONDS,
+    context: float = CONTEXT_SECONDS,
+) -> Transcript:
+    """Transcribe a recording.
+
+    Args:
+        subnetwork: what hears.
+        recording: what `read_recording` returned.
+        window: seconds that are run at a time; a shorter recording is run whole, exactly as
+            `parp eval` runs it in a batch of its own.
+        context: seconds that a window sees at least on either side of what it gives.
+
+    Raises:
+        UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.
+    """
+    samples = 0
+
+    def counted(source: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        nonlocal samples
+        for block in source:
+            samples += len(block)
+            yield block
+
+    made = subnetwork.model.architecture
+    length, margin = (
+        round(seconds * SAMPLE_RATE / made.stride) * made.stride for seconds in (window, context)
+    )
+    parts = [
+        (cut.start // made.stride, _path(subnetwork, cut, recording))
+        for cut in windows(counted(blocks(recording)), length, margin, made.stride)
+    ]
+    path = stitched(parts)
+    frame = made.stride / SAMPLE_RATE
+    words = tuple(
+        Word(word.text, word.start * frame, word.end * frame)
+        for word in subnetwork.symbols.words(path)
+    )
+    return Transcript(recording, samples / SAMPLE_RATE, subnetwork.symbols.text(path), words)
+
+
+def _path(subnetwork: Subnetwork, window: Window, recording: Recording) -> np.ndarray:
+    """The likeliest symbol of every frame of a window."""
+    import torch
+    from torch.nn import functional
+
+    fewest = subnetwork.model.architecture.receptive_field
+    if len(window.samples) < fewest:
+        raise UserError(
+            f"{recording.path} has {len(window.samples)} samples at 16 kHz, too few for one frame "
+            f"({fewest})"
+        )
+    with torch.inference_mode():
+        source = torch.from_numpy(np.ascontiguousarray(window.samples))
+        if subnetwork.normalize:
+            source = functional.layer_norm(source, source.shape)
+        path = subnetwork.model(source[None])[0].argmax(-1)
+    return path.numpy().astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Samples of a recording.
+
+    Attributes:
+        start: the first one's number; a multiple of the model's stride.
+        samples: (samples,).
+    """
+
+    start: int
+    samples: np.ndarray
+
+
+def windows(
+    blocks: Iterable[np.ndarray], length: int, context: int, stride: int
+) -> Iterator[Window]:
+    """Cut a recording into windows as it is read; at most two windows' samples are in memory.
+
+    Args:
+        blocks: the recording's samples, in order.
+        length: samples of a window; a multiple of `stride`.
+        context: samples; a multiple of `stride`, below half of `length`.
+        stride: samples from a frame of the model to the next.
+    """
+    step = length - 2 * context
+    if length % stride or context % stride or step <= 0:
+        raise ValueError(f"length {length} and context {context} do not fit the stride {stride}")
+    start, count, pending = 0, 0, [np.zeros(0, dtype=np.float32)]
+    given = False  # Whether `pending` begins with a window that was yielded already.
+    for block in blocks:
+        pending.append(block)
+        count += len(block)
+        while count > length + (step if given else 0):
+            whole = np.concatenate(pending)
+            if given:
+                whole, start = whole[step:], start + step
+            yield Window(start, whole[:length])
+            given, pending, count = True, [whole], len(whole)
+    whole = np.concatenate(pending)
+    if not given:
+        yield Window(start, whole)
+    elif count > length:
+        # Rounded up, so that it is no longer than the others.
+        late = -(-(count - length) // stride) * stride
+        yield Window(start + late, whole[late:])
+
+
+def stitched(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    """One path from those of windows.
+
+    Args:
+        parts: each window's first frame, counted from the recording's, and what was found for each
+            of its frames; in order, overlapping or touching.
+    """
+    kept = []
+    begin = 0
+    for (first, path), following in zip(parts, [*parts[1:], None]):
+        end = first + len(path)
+        cut = end if following is None else (following[0] + end) // 2
+        kept.append(path[begin - first : cut - first])
+        begin = cut
+    return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)

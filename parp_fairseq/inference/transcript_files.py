@@ -1,0 +1,253 @@
+"""Transcripts as text, JSON lines, CTM and SRT, on standard output or in files."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, write_lines
+from parp_fairseq.inference.recognise import Transcript
+from parp_fairseq.inference.symbols import Word
+
+TEXT, JSONL, CTM, SRT = "text", "jsonl", "ctm", "srt"
+FORMATS = (TEXT, JSONL, CTM, SRT)
+
+# What is usual for subtitles: two lines of 42 characters, one second to seven.
+_LINE, _LINES = 42, 2
+_SHORTEST, _LONGEST = 1.0, 7.0
+PAUSE = 0.8
+"""Seconds of silence that end a caption."""
+
+
+@dataclass
+class Output:
+    """Where transcripts go: standard output, one file, or a folder with an SRT file each.
+
+    Attributes:
+        form: one of FORMATS.
+        path: the file or folder; None for standard output.
+        paths: the recordings.
+        named: whether text is preceded by its recording's path.
+        names: what CTM and SRT call each recording.
+        lines: what waits to be written into one file.
+    """
+
+    form: str
+    path: Path | None
+    paths: Sequence[Path]
+    named: bool
+    names: dict[Path, str]
+    lines: list[str] = field(default_factory=list)
+
+    def check(self, inputs: Iterable[PathLike], force: bool) -> None:
+        """Raise UserError, before any work, where a file may not be written."""
+        for file in self._files():
+            check_output(file, KINDS[self.form], inputs=inputs, force=force, option="--output")
+
+    def check_not(self, dictionary: Path | None) -> None:
+        """Raise UserError where the dictionary that the model needs would be overwritten."""
+        for file in self._files():
+            check_not_input(file, [] if dictionary is None else [dictionary], "--output")
+
+    def take(self, transcript: Transcript) -> None:
+        """Print a transcript, write it, or keep it for the one file."""
+        lines = lines_of(transcript, self.form, self.named, self.names)
+        if self.path is None:
+            for line in lines:
+                print(line, flush=True)
+        elif self._is_folder:
+            write_lines(self._file(transcript.recording.path), lines)
+        else:
+            self.lines += lines
+
+    def finish(self, transcribed: int) -> None:
+        """Write the one file, if anything was transcribed."""
+        if self.path is not None and not self._is_folder and transcribed:
+            write_lines(self.path, self.lines)
+
+    @property
+    def _is_folder(self) -> bool:
+        return self.form == SRT and len(self.paths) > 1
+
+    def _file(self, recording: Path) -> Path:
+        assert self.path is not None
+        return self.path / f"{self.names[recording]}.srt"
+
+    def _files(self) -> list[Path]:
+        if self.path is None:
+            return []
+        return [self._file(path) for path in self.paths] if self._is_folder else [self.path]
+
+
+def choose_format(form: str | None, output: PathLike | None) -> str:
+    """The format that was asked for, or else the one that the output's ending stands for.
+
+    Raises:
+        UserError: an unknown format, or one that the ending contradicts.
+    """
+    if form is not None and form not in FORMATS:
+        raise UserError(f"--format is {form!r}; use one of {', '.join(FORMATS)}")
+    ending = "" if output is None else Path(output).suffix.lower()[1:]
+    by_ending = ending if ending in (JSONL, CTM, SRT) else None
+    if form is not None and by_ending not in (None, form):
+        raise UserError(
+            f"--output {output} ends in .{ending}, but --format is {form}; change one of them"
+        )
+    return form or by_ending or TEXT
+
+
+def make_output(
+    form: str, output: PathLike | None, given: Sequence[PathLike], paths: Sequence[Path]
+) -> Output:
+    """Where transcripts of `paths`, found in what was `given`, go.
+
+    Raises:
+        UserError: an SRT file cannot hold several recordings, or two would have the same name.
+    """
+    several = len(paths) > 1
+    if form == SRT and several and output is None:
+        raise UserError(
+            f"--format srt holds one recording, and there are {len(paths)}; give a folder for one "
+            "file each with --output"
+        )
+    named = several or any(Path(path).is_dir() for path in given)
+    names = dict(zip(paths, names_of(paths))) if form in (CTM, SRT) else {}
+    return Output(form, None if output is None else Path(output), paths, named, names)
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What CTM and SRT call recordings: their names without the ending, and without spaces.
+
+    Where two would be the same, all get their path below the innermost common folder too.
+
+    Raises:
+        UserError: two are still the same.
+    """
+
+    def spaceless(name: str) -> str:
+        return "_".join(name.split())
+
+    whole = [Path(os.path.abspath(path)).with_suffix("") for path in paths]
+    names = [path.name for path in whole]
+    if len(set(map(spaceless, names))) < len(names):
+        common = os.path.commonpath([path.parent for path in whole])
+        names = [path.relative_to(common).as_posix() for path in whole]
+    names = list(map(spaceless, names))
+    first: dict[str, Path] = {}
+    for name, path in zip(names, paths):
+        if first.setdefault(name, path) is not path:
+            raise UserError(
+                f"{path} and {first[name]} would both be called {name}; rename one, or use "
+                "--format jsonl"
+            )
+    return names
+
+
+def lines_of(
+    transcript: Transcript, form: str, named: bool = False, names: dict[Path, str] | None = None
+) -> list[str]:
+    """A transcript's lines in a format.
+
+    Args:
+        transcript: what `transcribe` returned.
+        form: one of FORMATS. `text`: the text, after its path and a tab where it is `named`.
+            `jsonl`: an object with path, seconds, text, and words with start and end in seconds.
+            `ctm`: recording, channel, start, length and word. `srt`: captions of one or two lines,
+            cut at pauses and where they would get too long.
+        named: whether text is preceded by the path.
+        names: what CTM calls the recording.
+    """
+    path, words = transcript.recording.path, transcript.words
+    if form == TEXT:
+        return [f"{path}\t{transcript.text}" if named else transcript.text]
+    if form == JSONL:
+        content = {
+            "path": str(path),
+            "seconds": round(transcript.seconds, 3),
+            "text": transcript.text,
+            "words": [
+                {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+                for word in words
+            ],
+        }
+        return [json.dumps(content, ensure_ascii=False)]
+    if form == CTM:
+        name = (names or {})[path]
+        return [
+            f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {word.text}" for word in words
+        ]
+    captions = list(_captions(words))
+    lines: list[str] = []
+    for number, caption in enumerate(captions, start=1):
+        start, end = caption[0].start, caption[-1].end
+        limit = captions[number][0].start if number < len(captions) else transcript.seconds
+        end = max(end, min(start + _SHORTEST, limit))
+        lines += [str(number), f"{_clock(start)} --> {_clock(end)}", *_wrapped(caption), ""]
+    return lines
+
+
+def _captions(words: Iterable[Word]) -> Iterator[list[Word]]:
+    caption: list[Word] = []
+    for word in words:
+        if caption and (
+            word.start - caption[-1].end >= PAUSE
+            or word.end - caption[0].start > _LONGEST
+            or len(_wrapped([*caption, word])) > _LINES
+        ):
+            yield caption
+            caption = []
+        caption.append(word)
+    if caption:
+        yield caption
+
+
+def _wrapped(words: Sequence[Word]) -> list[str]:
+    text = " ".join(word.text for word in words)
+    return textwrap.wrap(text, _LINE, break_long_words=False, break_on_hyphens=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{whole:02d},{rest:03d}"
+
+
+def _is_text(path: Path) -> bool:
+    # Any prose is text: only the ending marks a transcript.
+    if path.suffix.lower() != ".txt":
+        return False
+    with path.open("rb") as handle:
+        start = handle.read(4096)
+    # A character may be cut in two at the end.
+    codecs.getincrementaldecoder("utf-8")().decode(start)
+    return b"\0" not in start
+
+
+def _is_jsonl(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(8) == b'{"path":'
+
+
+def _is_ctm(path: Path) -> bool:
+    with path.open(encoding="utf-8") as handle:
+        _, _, start, length, *words = handle.readline(4096).split()
+    return float(start) >= 0 and float(length) >= 0 and len(words) in (1, 2)
+
+
+def _is_srt(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig") as handle:
+        return handle.readline(16).strip() == "1" and "-->" in handle.readline(64)
+
+
+KINDS = {
+    TEXT: Kind("a text file that ends in .txt", _is_text),
+    JSONL: Kind("JSON lines of this command", _is_jsonl),
+    CTM: Kind("a CTM file", _is_ctm),
+    SRT: Kind("an SRT file", _is_srt),
+}

@@ -1,0 +1,271 @@
+"""All that can be checked of a run before a model is built."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.optim import OPTIMIZER_REGISTRY
+from omegaconf import DictConfig, OmegaConf
+
+from parp_fairseq.checkpoints.dictionary import read_dictionary
+from parp_fairseq.checkpoints.fairseq_settings import describe_state
+from parp_fairseq.checkpoints.formats import TINY, TINY_MODEL
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import sha256
+from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.runs.names import LAST
+from parp_fairseq.runs.settings import is_path
+from parp_fairseq.tasks import config as prune_config
+from parp_fairseq.tasks.resuming import check_dictionary, check_same_run, find_restart
+
+logger = logging.getLogger(__name__)
+
+# Unset, Hydra leaves these.
+_MISSING = ("", "???", None)
+
+_PATHS = (
+    "task.data",
+    "task.target_dictionary",
+    "task.prune.mask",
+    "model.w2v_path",
+    "checkpoint.finetune_from_model",
+    "checkpoint.continue_once",
+)
+
+# (option, the only value that pruning supports, why)
+_PRUNING_NEEDS = (
+    ("criterion._name", "parp_ctc", "it scores the subnetwork"),
+    ("common.tpu", False, "pruning on TPUs is not supported"),
+    ("ema.store_ema", False, "the moving average would not be pruned"),
+    ("optimization.use_bmuf", False, "block-momentum averaging would undo the zeros"),
+    ("distributed_training.zero_sharding", "none", "sharded optimizer state is not supported"),
+)
+_WHOLE_MODEL = ("c10d", "pytorch_ddp", "legacy_ddp", "no_c10d")
+
+
+def check_run(run: DictConfig) -> bool:
+    """Check a run, and complete its configuration in place.
+
+    Paths become absolute; `task.contents` gets digests of what the run reads and `task.changed`
+    what differs from the run that it resumes (only where the user allows that).
+
+    Args:
+        run: the whole config, complete and resolved.
+
+    Returns:
+        Whether there are updates left to make.
+
+    Raises:
+        UserError: names the first option, file or row that is wrong, or how the run differs from
+            the one that its folder holds.
+    """
+    task = run.task
+    prune_config.check(task.prune)
+    settle_paths(run)
+    prune_config.make_pruner(task.prune, run.optimization.max_update)
+    refuse_unsupported(run)
+    # A folder, or None: official 0.12.2 does not know this option.
+    override = task.target_dictionary if "target_dictionary" in task else None
+    dictionary = Path(override or task.data, f"dict.{task.labels}.txt")
+    manifests = _check_manifests(run, dictionary, read_dictionary(dictionary) if override else None)
+    _check_pretrained(run.model.w2v_path, task.normalize)
+    task.contents = _contents(run, manifests)
+    restart = find_restart(run.checkpoint)
+    check_dictionary(restart.weights, dictionary)
+    task.changed = check_same_run(run, restart.of_this_run)
+    total = run.optimization.max_update
+    if 0 < total <= restart.updates:
+        # fairseq would add an update to a run that is resumed at its end.
+        logger.info(
+            f"this run is complete: {restart.updates:,} of {total:,} updates; start another one in "
+            "another folder (hydra.run.dir=…)"
+        )
+        return False
+    return True
+
+
+def settle_paths(run: DictConfig) -> None:
+    """Make the user's paths absolute: relative ones are resolved against the current directory.
+
+    Hydra changes into the run folder before fairseq reads any of them.
+
+    Raises:
+        UserError: task.data or model.w2v_path is not given.
+    """
+    folder = run.task.folder or os.getcwd()
+    for section, key, what in (
+        ("task", "data", "the folder with the manifests (task.data=DIR)"),
+        ("model", "w2v_path", "the pre-trained checkpoint (model.w2v_path=FILE.pt)"),
+    ):
+        if OmegaConf.is_missing(run[section], key) or run[section].get(key) in _MISSING:
+            raise UserError(f"{section}.{key} is missing: {what}")
+    if run.model.w2v_path == TINY:
+        run.model.w2v_path = str(TINY_MODEL)
+    for option in _PATHS:
+        _make_absolute(run, option, folder)
+    run.model.data = run.task.data
+    if os.path.exists(os.path.join(folder, run.task.prune.initial or "")):
+        _make_absolute(run, "task.prune.initial", folder)
+    restore = run.checkpoint.restore_file
+    if restore != LAST:
+        # A bare name is a file in the run's own folder of checkpoints, where there is one.
+        own = os.path.abspath(run.checkpoint.save_dir)
+        bare = os.sep not in restore and os.path.exists(os.path.join(own, restore))
+        _make_absolute(run, "checkpoint.restore_file", own if bare else folder)
+
+
+def _make_absolute(run: DictConfig, option: str, folder: str) -> None:
+    *sections, key = option.split(".")
+    node: Any = functools.reduce(lambda node, section: node[section], sections, run)
+    # Official 0.12.2 knows fewer keys.
+    if node.get(key):
+        node[key] = os.path.normpath(os.path.join(folder, os.path.expanduser(node[key])))
+
+
+def refuse_unsupported(run: DictConfig) -> None:
+    """Raise UserError if a run could not keep its promises under these settings."""
+    method = METHODS[run.task.prune.method]
+    base = (run.optimizer.get("base") or {}).get("_name")
+    checkpoint, common = run.checkpoint, run.common
+    epochs = run.optimization.get("max_epoch") or 0
+    interval = checkpoint.get("save_interval") or 1
+    by_epochs = epochs > 0 and (run.optimization.get("max_update") or 0) <= 0
+    flat = not (common.get("memory_efficient_fp16") or common.get("fp16_no_flatten_grads"))
+    backend = run.distributed_training.ddp_backend
+    prunes = method.initial is not None
+    for wrong, message in (
+        (
+            run.optimizer.get("_name") != "parp",
+            f"optimizer._name is {run.optimizer.get('_name')!r}; task parp keeps its state in the "
+            "optimizer parp: set optimizer._name=parp and optimizer.base._name=adam",
+        ),
+        (
+            # composite has learning rate schedules of its own, which the Trainer would not find.
+            base not in set(OPTIMIZER_REGISTRY) - {"parp", "composite"},
+            f"optimizer.base._name is {base!r}; name the fairseq optimizer that updates the "
+            "weights, for example optimizer.base._name=adam",
+        ),
+        (
+            checkpoint.get("write_checkpoints_asynchronously"),
+            "checkpoint.write_checkpoints_asynchronously=true: fairseq then writes no last or best "
+            "checkpoint; set it to false",
+        ),
+        (
+            checkpoint.get("checkpoint_suffix"),
+            f"checkpoint.checkpoint_suffix={checkpoint.get('checkpoint_suffix')}: a run finds its "
+            "checkpoints by their plain names; set another checkpoint.save_dir instead",
+        ),
+        (
+            # fairseq saves at the last update; at the last epoch only where it is time for a save.
+            by_epochs and epochs % interval and not checkpoint.get("no_save"),
+            f"checkpoint.save_interval={interval}: the run ends with epoch {epochs}, which would "
+            f"not be saved; set checkpoint.save_interval={epochs}, or optimization.max_update",
+        ),
+        (
+            common.fp16 and flat and (common.cpu or not torch.cuda.is_available()),
+            "common.fp16=true: fairseq keeps its flat masters on a GPU and there is none; on a CPU "
+            "set common.fp16=false, or common.bf16=true, or common.fp16_no_flatten_grads=true",
+        ),
+        (
+            prunes and backend not in _WHOLE_MODEL,
+            f"distributed_training.ddp_backend={backend}: weights are not whole on every worker; "
+            "set distributed_training.ddp_backend=legacy_ddp",
+        ),
+        (
+            method.ramps and checkpoint.patience > 0,
+            f"checkpoint.patience={checkpoint.patience}: errors rise while the sparsity ramps up, "
+            "so training would stop before the target; set checkpoint.patience=-1",
+        ),
+    ):
+        if wrong:
+            raise UserError(message)
+    for option, supported, why in _PRUNING_NEEDS if prunes else ():
+        section, key = option.split(".")
+        value = run[section].get(key, supported) if section in run else supported
+        if value != supported:
+            raise UserError(f"{option}={value}: set {option}={supported} ({why})")
+
+
+def _check_manifests(
+    run: DictConfig, dictionary: Path, symbols: list[str] | None
+) -> dict[str, list[CheckedManifest]]:
+    train = run.dataset.train_subset
+    checked: dict[str, list[CheckedManifest]] = {"training set": [], "validation set": []}
+    for split in (train, *run.dataset.valid_subset.split(",")):
+        manifest = check_manifest(
+            Path(run.task.data),
+            split,
+            run.task.labels,
+            symbols=symbols,
+            symbols_from=str(dictionary),
+            training=split == train,
+            mask_length=run.model.mask_length if run.model.apply_mask else 0,
+        )
+        # fairseq ends in an assertion: in the validation set at the first validation.
+        limit = "max_tokens" if split == train else "max_tokens_valid"
+        if split == train or not run.dataset.disable_validation:
+            check_lengths(manifest, run.dataset[limit], f"dataset.{limit}")
+        checked["training set" if split == train else "validation set"].append(manifest)
+    return checked
+
+
+def _check_pretrained(path: str, normalize: bool) -> None:
+    """Raise UserError where `path` is no pre-trained model that this run can start from."""
+    state = load_checkpoint(path)
+    info = describe_state(state, path)
+    if info.finetuned:
+        raise UserError(
+            f"{path}: model.w2v_path is a fine-tuned model; give the pre-trained one there. To "
+            "start from these weights use checkpoint.finetune_from_model, for their mask "
+            "task.prune.method=omp with task.prune.mask"
+        )
+    if info.normalize is not None and info.normalize != normalize:
+        raise UserError(
+            f"{path}: this model was pre-trained with normalize={info.normalize} and "
+            f"task.normalize is {normalize}; set task.normalize={str(info.normalize).lower()}"
+        )
+    for name, tensor in state["model"].items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} holds NaN or infinity; give another checkpoint")
+
+
+def _contents(run: DictConfig, manifests: dict[str, list[CheckedManifest]]) -> dict[str, str]:
+    """What a run reads → its SHA-256, whatever the files are called and wherever they are."""
+    digests = {}
+    for role, checked in manifests.items():
+        digests[f"the {role}'s audio"] = _digest(
+            # Of an absolute path only the name, since the audio may have moved.
+            f"{os.path.basename(row.path) if os.path.isabs(row.path) else row.path}\t{row.frames}"
+            for manifest in checked
+            for row in manifest.manifest.rows
+        )
+        digests[f"the {role}'s labels"] = _digest(
+            label for manifest in checked for label in manifest.labels
+        )
+    files = {
+        "model.w2v_path": run.model.w2v_path,
+        "task.prune.mask": run.task.prune.mask,
+        "task.prune.initial": run.task.prune.initial if is_path(run.task.prune.initial) else None,
+        "checkpoint.finetune_from_model": run.checkpoint.finetune_from_model,
+    }
+    for option, path in files.items():
+        # One that is no longer there is refused by those who need it.
+        if path and os.path.isfile(path):
+            digests[option] = sha256(path)
+    return digests
+
+
+def _digest(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,29 @@
+"""Kinds of files, told apart by how they begin."""
+
+from __future__ import annotations
+
+import torch
+
+from parp_fairseq.checkpoints.file_types import CHECKPOINT, MASK_FILE, SPARSE_MODEL
+from parp_fairseq.checkpoints.mask_files import save_mask
+from parp_fairseq.pruning import Mask
+
+
+def test_each_is_of_its_own_kind(tmp_path):
+    torch.save({}, tmp_path / "new.pt")
+    torch.save({}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_mask(Mask({"a": torch.tensor([True, False])}), tmp_path / "mask")
+    (tmp_path / "pickle").write_bytes(b"\x80\x02}.")
+    (tmp_path / "archive.zip").write_bytes(b"PK\x03\x04" + bytes(60))
+    (tmp_path / "safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+    (tmp_path / "text").write_text("/data.pkl")
+    kinds = {
+        path.name: [
+            kind.name for kind in (CHECKPOINT, MASK_FILE, SPARSE_MODEL) if kind.matches(path)
+        ]
+        for path in tmp_path.iterdir()
+    }
+    assert kinds.pop("new.pt") == kinds.pop("old.pt") == ["a checkpoint"]
+    assert kinds.pop("mask") == ["a mask file"]
+    assert len(kinds) == 4 and not any(kinds.values())
+    assert not CHECKPOINT.matches(tmp_path / "none")

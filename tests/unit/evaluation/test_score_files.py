@@ -1,0 +1,91 @@
+"""Tables of scores, the same numbers as JSON and CSV, and files of transcripts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from test_score import PAIRS, score_of
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation import score_files
+
+
+def test_the_table_is_aligned_and_phones_have_no_cer():
+    long = score_of([("A", "B")] * 1200, split="dev-other")
+    lines = score_files.render_scores([score_of(PAIRS), long]).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    cells = lines[1].replace(", ", ":").split()
+    assert cells[:4] == ["c.pt", "test", "WER", "66.67"]
+    assert [*cells[5:11], cells[12]] == ["4", "6", "1", "1", "2", "66.67", "3"]
+    assert cells[4][0] == "[" and cells[11][-1] == "]"
+    assert "[100.00, 100.00]   1,200  1,200" in lines[2]
+    assert "CER" not in score_files.render_scores([score_of(PAIRS, "PER")])
+    mixed = score_files.render_scores([score_of(PAIRS, "PER"), score_of(PAIRS)]).splitlines()
+    assert mixed[1].split()[-1] == mixed[2].split()[-1] == "3"
+
+
+def test_json_and_csv_hold_the_same():
+    scores = [score_of(PAIRS), score_of(PAIRS, "PER", checkpoint="a,b.pt")]
+    read = json.loads(score_files.scores_as_json(scores))
+    rows = list(csv.DictReader(io.StringIO(score_files.scores_as_csv(scores))))
+    assert [list(row) for row in rows] == [list(score) for score in read]
+    for score, row in zip(read, rows):
+        assert row == {key: "" if value is None else str(value) for key, value in score.items()}
+    assert rows[1]["checkpoint"] == "a,b.pt"
+
+
+def test_transcripts(tmp_path):
+    best = ["runs/a/ckpt/best.pt", Path("runs/b/ckpt/best.pt")]
+    files = score_files.transcript_files("out", best, ["x", "y"])
+    assert files["runs/a/ckpt/best.pt", "x"] == Path("out/a/ckpt/best.pt/x.tsv")
+    assert len(set(files.values())) == 4
+    (alone,) = score_files.transcript_files("out", ["runs/a/best.pt"], ["x"]).values()
+    assert alone == Path("out/best.pt/x.tsv")
+    score_files.write_transcripts(score_of(PAIRS), tmp_path / "new" / "test.tsv")
+    with open(tmp_path / "new" / "test.tsv", encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert [(row["id"], row["reference"], row["hypothesis"]) for row in rows] == [
+        (f"u{number}", *pair) for number, pair in enumerate(PAIRS)
+    ]
+    assert [rows[0][key] for key in ("substitutions", "insertions", "deletions")] == list("110")
+    assert rows[0]["reference_units"] == "A B C"
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["test.tsv"]
+
+
+def test_outputs_are_checked_before_the_work(tmp_path):
+    def check(inputs=(), force=False, **outputs):
+        named = {f"--{option}": files for option, files in outputs.items()}
+        score_files.check_outputs(named, inputs, force)
+
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"--json .* is a folder; give the name of a file of sco"):
+        check(json=[tmp_path])
+    with pytest.raises(UserError, match=r"--transcripts .*/file/deep: .*/file is a file"):
+        check(transcripts=[tmp_path / "file" / "deep"])
+    with pytest.raises(UserError, match=r"--csv .* is also what --json writes"):
+        check(json=[tmp_path / "a"], csv=[tmp_path / "x" / ".." / "a"])
+    check(json=[tmp_path / "new" / "a.json"], csv=[tmp_path / "a.csv"])
+    scores = [score_of(PAIRS)]
+    (tmp_path / "json").write_text(score_files.scores_as_json(scores))
+    (tmp_path / "csv").write_text(score_files.scores_as_csv(scores))
+    score_files.write_transcripts(scores[0], tmp_path / "transcripts")
+    for option in ("json", "csv", "transcripts"):
+        own = {option: [tmp_path / option]}
+        check(force=True, **own)
+        with pytest.raises(UserError, match="--force"):
+            check(**own)
+        with pytest.raises(UserError, match="is also an input"):
+            check(inputs=[tmp_path / option], force=True, **own)
+        with pytest.raises(UserError, match=r"is not (a|an) "):
+            check(force=True, **{option: [tmp_path / ("csv" if option != "csv" else "json")]})
+
+
+def test_what_is_read_is_known(tmp_path):
+    for name in ("test.tsv", "test.ltr", "dev.tsv", "dict.ltr.txt", "other.txt"):
+        (tmp_path / name).write_text("")
+    files = score_files.files_read(["c.pt"], tmp_path, ["test"], "w.pt")
+    assert {path.name for path in files} == {"c.pt", "w.pt", "test.tsv", "test.ltr", "dict.ltr.txt"}

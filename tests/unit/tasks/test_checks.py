@@ -1,0 +1,81 @@
+"""What a pruning run cannot do right is refused by name."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.tasks.checks import refuse_unsupported
+
+
+def run_with(method, **changes):
+    plain = {
+        "task": {"prune": {"method": method}},
+        "optimizer": {"_name": "parp", "base": {"_name": "adam"}},
+        "criterion": {"_name": "parp_ctc"},
+        "common": {"fp16": False, "cpu": True},
+        "ema": {},
+        "optimization": {},
+        "distributed_training": {"ddp_backend": "legacy_ddp"},
+        "checkpoint": {"patience": -1},
+    }
+    return OmegaConf.merge(OmegaConf.create(plain), OmegaConf.create(changes))
+
+
+REFUSED = [
+    ("parp_p", {"checkpoint": {"patience": 3}}, r"checkpoint\.patience=3: .*ramps up"),
+    ("gmp", {"checkpoint": {"patience": 3}}, r"checkpoint\.patience=3: .*set .*patience=-1"),
+    ("parp", {"criterion": {"_name": "ctc"}}, r"criterion\._name=ctc: set .*=parp_ctc"),
+    ("mpi", {"ema": {"store_ema": True}}, "store_ema=True: set ema.store_ema=False .*average"),
+    ("parp", {"optimization": {"use_bmuf": True}}, "block-momentum averaging"),
+    ("parp", {"distributed_training": {"zero_sharding": "os"}}, "sharded optimizer state"),
+    ("parp", {"distributed_training": {"ddp_backend": "fully_sharded"}}, "not whole on every"),
+    (
+        "dense",
+        {"optimizer": {"_name": "adam"}},
+        "set optimizer._name=parp and optimizer.base._name",
+    ),
+    (
+        "dense",
+        {"optimizer": {"base": {"_name": "composite"}}},
+        "optimizer.base._name is 'composite'",
+    ),
+    ("dense", {"common": {"fp16": True}}, "common.fp16=true: .*common.bf16=true"),
+    ("dense", {"checkpoint": {"checkpoint_suffix": "_x"}}, "another checkpoint.save_dir"),
+]
+
+
+@pytest.mark.parametrize(("method", "changes", "message"), REFUSED)
+def test_refused(method, changes, message):
+    refuse_unsupported(run_with(method))
+    with pytest.raises(UserError, match=message):
+        refuse_unsupported(run_with(method, **changes))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("parp", {"checkpoint": {"patience": 3}}),
+        ("dense", {"criterion": {"_name": "ctc"}, "ema": {"store_ema": True}}),
+        ("dense", {"checkpoint": {"patience": 3}}),
+    ],
+)
+def test_allowed(method, changes):
+    refuse_unsupported(run_with(method, **changes))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "updates", "interval", "refused"),
+    [(2, 0, 1000, True), (3, 0, 2, True), (4, 0, 2, False), (2, 9, 1000, False), (0, 9, 5, False)],
+)
+def test_an_end_that_fairseq_would_not_save(epochs, updates, interval, refused):
+    run = run_with(
+        "dense",
+        optimization={"max_epoch": epochs, "max_update": updates},
+        checkpoint={"save_interval": interval},
+    )
+    if refused:
+        with pytest.raises(UserError, match=f"save_interval={interval}: the run ends with epoch"):
+            refuse_unsupported(run)
+    else:
+        refuse_unsupported(run)
+    refuse_unsupported(OmegaConf.merge(run, {"checkpoint": {"no_save": True}}))

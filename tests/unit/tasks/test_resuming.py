@@ -1,0 +1,150 @@
+"""Which checkpoint a run resumes from, and that its dictionary is the same."""
+
+import pickle
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from omegaconf import OmegaConf
+
+from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, dictionary_from, plain_dictionary
+from parp_fairseq.errors import UserError
+from parp_fairseq.tasks.resuming import check_dictionary, find_restart
+
+
+def checkpoint(path, updates, optimizer=True):
+    state = {
+        "args": None,
+        "cfg": {"model": {}},
+        "model": {"w": torch.full((1000,), float(updates))},
+        "optimizer_history": [{"num_updates": updates}],
+        "last_optimizer_state": {"state": {}, "parp": {"version": 1}} if optimizer else None,
+    }
+    torch.save(state, path)
+
+
+def cut_off(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def restart(folder, **changes):
+    plain = {"save_dir": str(folder), "restore_file": "checkpoint_last.pt"}
+    return find_restart(OmegaConf.create({**plain, "finetune_from_model": None, **changes}))
+
+
+def test_the_newest_whole_sibling_replaces_a_damaged_last(tmp_path):
+    names = [f"checkpoint_{name}.pt" for name in ("1_3", "2_6", "best", "last")]
+    for name, updates in zip(names, (3, 6, 9, 9)):
+        checkpoint(tmp_path / name, updates)
+    for name in names[2:]:
+        cut_off(tmp_path / name)
+    assert restart(tmp_path).updates == 6
+    repaired = (tmp_path / "checkpoint_last.pt").read_bytes()
+    assert repaired == (tmp_path / "checkpoint_2_6.pt").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_only_a_sibling_with_an_optimizer_replaces_a_damaged_last(tmp_path):
+    last = tmp_path / "checkpoint_last.pt"
+    for path in (last, tmp_path / "checkpoint_2_6.pt"):
+        checkpoint(path, 6)
+    # What `task.keep_update` leaves.
+    checkpoint(tmp_path / "checkpoint_update_6.pt", 6, optimizer=False)
+    cut_off(last)
+    assert restart(tmp_path).weights["last_optimizer_state"]
+    assert last.read_bytes() == (tmp_path / "checkpoint_2_6.pt").read_bytes()
+    (tmp_path / "checkpoint_2_6.pt").unlink()
+    cut_off(last)
+    half = last.read_bytes()
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt is damaged .*; remove it to begin"):
+        restart(tmp_path)
+    assert last.read_bytes() == half
+
+
+def test_a_whole_last_is_left_alone_and_no_last_is_a_new_run(tmp_path):
+    assert restart(tmp_path / "none") == (type(restart(tmp_path)))()
+    checkpoint(tmp_path / "checkpoint_last.pt", 3)
+    checkpoint(tmp_path / "checkpoint_1_6.pt", 6)
+    before = (tmp_path / "checkpoint_last.pt").read_bytes()
+    # What a run began with may be gone when it resumes.
+    assert restart(tmp_path, finetune_from_model=str(tmp_path / "gone.pt")).updates == 3
+    assert (tmp_path / "checkpoint_last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["restore_file", "finetune_from_model", "continue_once"])
+def test_a_missing_file_is_named(tmp_path, key):
+    with pytest.raises(UserError, match=rf"checkpoint\.{key} is .*typo\.pt: no such checkpoint"):
+        restart(tmp_path, **{key: str(tmp_path / "typo.pt")})
+
+
+def test_a_restored_file_and_the_folders_own_must_both_be_of_this_run(tmp_path):
+    checkpoint(tmp_path / "checkpoint_last.pt", 3)
+    other = tmp_path / "other.pt"
+    checkpoint(other, 5)
+    given = restart(tmp_path, restore_file=str(other))
+    assert (given.updates, len(given.of_this_run)) == (5, 2)
+    # Only weights are nothing to resume; the folder's own still counts.
+    fresh = restart(tmp_path, restore_file=str(other), reset_optimizer=True)
+    assert (fresh.updates, len(fresh.of_this_run)) == (0, 1)
+    anew = restart(tmp_path, reset_optimizer=True)
+    assert (anew.updates, anew.of_this_run) == (0, ())
+    assert anew.weights is not None
+    with pytest.raises(UserError, match="cannot go together"):
+        restart(tmp_path, restore_file=str(other), finetune_from_model=str(other))
+
+
+class Hostile:
+    def __reduce__(self):
+        return (print, ("this ran",))
+
+
+@pytest.mark.parametrize("key", ["restore_file", "finetune_from_model", "last"])
+def test_a_file_that_would_run_code_is_refused(tmp_path, key, capsys):
+    path = tmp_path / ("checkpoint_last.pt" if key == "last" else "other.pt")
+    with path.open("wb") as handle:
+        pickle.dump({"model": Hostile()}, handle, protocol=2)
+    checkpoint(tmp_path / "checkpoint_1_6.pt", 6)
+    with pytest.raises(UserError, match=path.name):
+        restart(tmp_path, **({} if key == "last" else {key: str(path)}))
+    assert "this ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_fairseq_saves_it", [False, True])
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ("E 5\n| 3\nT 1\n", "symbol 1 is 'E' and was '|' when this run began"),
+        ("| 5\nE 3\n", "has 2 symbols and had 3"),
+        ("| 5\nE 3\nT 1\nA 1\n", "has 4 symbols and had 3"),
+        # Counts may change.
+        ("| 9\nE 1\nT 7\n", None),
+    ],
+)
+def test_the_dictionary_stays_the_same(tmp_path, now, message, as_fairseq_saves_it):
+    file = tmp_path / "dict.ltr.txt"
+    file.write_text("| 5\nE 3\nT 1\n")
+    old = Dictionary.load(str(file))
+    saved = (
+        {"target_dictionary": old} if as_fairseq_saves_it else {SYMBOLS_KEY: plain_dictionary(old)}
+    )
+    file.write_text(now)
+    if message is None:
+        check_dictionary({"task_state": saved}, file)
+        return
+    with pytest.raises(UserError) as refused:
+        check_dictionary({"task_state": saved}, file)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["| 5\nE 3\n", "| 5\nE 3\nE 1 #fairseq:overwrite\n<unk> 2 #fairseq:overwrite\nT 1\n"],
+)
+def test_a_dictionary_comes_back_from_what_is_saved(tmp_path, text):
+    file = tmp_path / "dict.ltr.txt"
+    file.write_text(text)
+    old = Dictionary.load(str(file))
+    new = dictionary_from(plain_dictionary(old))
+    assert (new.symbols, new.count, new.indices) == (old.symbols, old.count, old.indices)
+    check_dictionary({"task_state": {SYMBOLS_KEY: plain_dictionary(old)}}, file)
