@@ -294,8 +294,8 @@ def _zeros(runs: RunGroup) -> str:
 _MINUTES = ("minutes, quickest seed", "slowest", "load of the machine")
 _KEPT = ("m⊙θ, last", "m⊙θ, best", "θ, kept", "kept at update", "zeros in θ kept")
 COLUMNS: dict[str, Callable[[RunGroup, Results], Any]] = {
-    "method": lambda runs, _: runs.start[0],
-    "method alone": lambda runs, _: method_title(runs.first.method),
+    "setting": lambda runs, _: runs.start[0],
+    "method": lambda runs, _: method_title(runs.first.method),
     "sparsity": lambda runs, _: runs.start[1],
     "seeds": lambda runs, _: len(runs.by_seed),
     "fine-tunings": lambda runs, _: _fine_tunings(runs),
@@ -315,11 +315,11 @@ COLUMNS: dict[str, Callable[[RunGroup, Results], Any]] = {
 }
 _RATES, _TEST = "errors on every split", "errors on the first test set"
 PIVOTS = {
-    "rates": ("method", "sparsity", _RATES, "seeds", "fine-tunings"),
-    "intervals": ("method alone", "sparsity", "n", "prunings", _RATES, "seeds"),
-    "effort": ("method", "sparsity", "fine-tunings", *_MINUTES, _TEST, "seeds"),
-    "effects": ("method", "sparsity", "design", _TEST, "seeds"),
-    "theta": ("method alone", "sparsity", "n", *_KEPT, "seeds"),
+    "rates": ("setting", "sparsity", _RATES, "seeds", "fine-tunings"),
+    "intervals": ("method", "sparsity", "n", "prunings", _RATES, "seeds"),
+    "effort": ("setting", "sparsity", "fine-tunings", *_MINUTES, _TEST, "seeds"),
+    "effects": ("setting", "sparsity", "design", _TEST, "seeds"),
+    "theta": ("method", "sparsity", "n", *_KEPT, "seeds"),
 }
 """Kind of a target → the columns of its table of settings."""
 
@@ -342,7 +342,7 @@ def pivot(results: Results, name: str, columns: Sequence[str]) -> list[TextTable
         for column in columns:
             if column in COLUMNS:
                 values = [str(COLUMNS[column](runs, results)) for runs in groups]
-                cells[column.replace(" alone", "")] = values
+                cells[column] = values
                 continue
             splits = groups[0].splits
             for split in splits if column == _RATES else splits[1:2]:
@@ -388,7 +388,7 @@ def _language_tables(results: Results, name: str) -> list[TextTable]:
             start, rates = runs[setting].start, [*sample.rates.values()]
             shown = (f"{rate:.1f}" for rate in (*rates, mean(rates)))
             body.append([*start, *shown, str(len(runs[setting].by_seed))])
-        header = ["method", "sparsity", *sample.rates, "average", "seeds"]
+        header = ["setting", "sparsity", *sample.rates, "average", "seeds"]
         tables.append(TextTable(f"{sample.metric} on the test sets, {group}", header, body))
     return tables
 

@@ -237,7 +237,7 @@ def _zeros_of(path: Path, scope: Mapping[str, tuple[int, ...]] | None) -> Mask:
 
 
 def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
-    """First mask and checkpoints of a run, each with what to call it, in the order of updates."""
+    """Initial mask and checkpoints of a run, each with what to call it, in the order of updates."""
     inside = folder / CHECKPOINTS if (folder / CHECKPOINTS).is_dir() else folder
     by_update: dict[int, Path] = {}
     for file in sorted(inside.glob("*.pt")):
@@ -245,9 +245,9 @@ def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
         # "best" and "last" are copies of what was saved at the same update.
         by_update.setdefault(int(history[-1].get("num_updates", 0)), file)
     masks = [(f"update {update}", by_update[update]) for update in sorted(by_update)]
-    first = inside / INITIAL_MASK_FILE
-    if first.is_file():
-        masks.insert(0, ("first", first))
+    initial = inside / INITIAL_MASK_FILE
+    if initial.is_file():
+        masks.insert(0, ("first", initial))
     if not masks:
         raise UserError(
             f"{folder} holds no masks: a run's folder has {CHECKPOINTS}/{INITIAL_MASK_FILE} and "
