@@ -47,8 +47,7 @@ class Setup:
         overrides: key=value, for every run.
         gpus: of one training; 0: its config trains on a CPU.
         about: a line for readers.
-        speech: settings of synthetic speech, where the data is that.
-        corpus: settings of recorded speech, where the data is that.
+        speech, corpus: settings of synthetic or recorded speech, where the data is that.
     """
 
     name: str

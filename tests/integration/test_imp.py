@@ -131,7 +131,7 @@ def test_the_weights_kept_are_those_of_the_dense_run_at_that_update(train, of_on
 
 
 def test_a_round_repeats_by_hand_from_the_rewound_weights(series, data, tmp_path):
-    """Round 2 is a fine-tuning of θ_K with the first mask held, and nothing else."""
+    """Round 2 is a fine-tuning of θ_K with the first mask static, and nothing else."""
     out, _, _ = series
     kept = out / "round_01" / "checkpoints" / "checkpoint_update_2.pt"
     done = run(

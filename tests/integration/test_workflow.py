@@ -40,7 +40,7 @@ GIVEN = {"method": "mask", "sparsity": [0.9], "from": "all"}
 GRID = {
     "setups": {"quick": QUICK},
     "targets": {
-        "apart": {"setups": ["quick"], "runs": [{"method": "dense"}]},
+        "dense_only": {"setups": ["quick"], "runs": [{"method": "dense"}]},
         "seen": {"setups": ["quick"], "runs": [SEEN]},
         "alike": {
             "setups": ["quick"],
@@ -166,15 +166,15 @@ def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
 
 def with_quick(**changes):
     quick = {key: value for key, value in QUICK.items() if key != "speech"}
-    targets = {"apart": GRID["targets"]["apart"]}
+    targets = {"dense_only": GRID["targets"]["dense_only"]}
     return {"setups": {"quick": {**quick, **changes}}, "targets": targets}
 
 
 def test_what_is_yours_is_asked_for_before_anything_starts(tmp_path):
     recorded = with_quick(corpus={"name": "mboshi", "valid_share": 0.3})
     # To see what would be done, none of it need be there.
-    assert snakemake(tmp_path, "-n", "apart", grid=recorded).returncode == 0
-    run = snakemake(tmp_path, "apart")
+    assert snakemake(tmp_path, "-n", "dense_only", grid=recorded).returncode == 0
+    run = snakemake(tmp_path, "dense_only")
     said = "mboshi is recorded speech (--config corpora=DIR): git clone"
     assert run.returncode != 0 and said in run.stdout + run.stderr
     write_mboshi(tmp_path / "clones" / "mboshi")
@@ -184,7 +184,7 @@ def test_what_is_yours_is_asked_for_before_anything_starts(tmp_path):
     assert (tmp_path / "work/data/quick/10min/train.tsv").is_file()
     # Data that was made from other settings is not used.
     other = with_quick(corpus={"name": "mboshi", "valid_share": 0.4})
-    run = snakemake(tmp_path, "-n", "apart", grid=other)
+    run = snakemake(tmp_path, "-n", "dense_only", grid=other)
     assert run.returncode != 0
     assert "10min was made from other settings than the grid has now" in run.stdout + run.stderr
 
