@@ -230,7 +230,7 @@ def _step(
         *(("--config-dir", series.config_dir) if series.config_dir else ()),
         *("--config-name", series.config_name, "common.user_dir=parp_fairseq"),
         *series.overrides,
-        _assigned("hydra.run.dir", run),
+        shipped.override("hydra.run.dir", run),
     ]
     if updates is not None:
         arguments.append(f"optimization.max_update={updates}")
@@ -240,22 +240,16 @@ def _step(
             arguments.append(f"task.keep_update={series.rewind_update}")
     else:
         arguments += ["task.prune.method=mask", f"task.prune.sparsity={mask[0]:g}"]
-        arguments.append(_assigned("task.prune.mask", mask[1]))
+        arguments.append(shipped.override("task.prune.mask", mask[1]))
         if series.rewind_update:
             rewind = run.parent / _REWIND
-            arguments.append(_assigned("checkpoint.finetune_from_model", rewind))
+            arguments.append(shipped.override("checkpoint.finetune_from_model", rewind))
     return Step(
         *(run.name, arguments, run.with_name(f"{run.name}.log"), run / CHECKPOINTS / LAST, 1.0),
         work_done=lambda: _share_done(run),
         after=after,
         announced=True,
     )
-
-
-def _assigned(key: str, path: Path) -> str:
-    """An override for Hydra, whose grammar gives blanks, commas and brackets a meaning."""
-    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{quoted}'"
 
 
 def _share_done(run: Path) -> float:
