@@ -161,7 +161,6 @@ def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
     assert [(row.split, row.metric) for row in rows] == [(split, "PER") for split in splits]
     assert rows[1].zeros == pytest.approx(0.9, abs=1e-4)
     assert (tmp_path / "work/two.pt").stat().st_size < 6_000_000
-    assert "rule run" not in snakemake(tmp_path, "-n", "both").stdout
 
 
 def with_quick(**changes):
