@@ -15,12 +15,7 @@ from typing import Any
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
-from parp_fairseq.manifests.audio.headers import (
-    SAMPLE_RATE,
-    AudioError,
-    count_samples,
-    in_threads,
-)
+from parp_fairseq.manifests.audio.headers import AudioError, count_samples, in_threads
 from parp_fairseq.manifests.check.split import training_warnings
 from parp_fairseq.manifests.labels.ctc import WINDOW
 from parp_fairseq.manifests.labels.labelling import Units, write_labels
@@ -293,18 +288,12 @@ def _sampled(splits: Sequence[Split], audio: Mapping[str, Row], sampling: Sampli
 def _up_to(
     utterances: Sequence[Utterance], audio: Mapping[str, Row], split: str, hours: float, seed: int
 ) -> list[Utterance]:
-    most = sum(audio[one.audio].frames for one in utterances)
-    if most < hours * 3600 * SAMPLE_RATE:
-        raise UserError(
-            f"{split} has only {most / 3600 / SAMPLE_RATE:.2f} hours, not {hours:g}; give fewer "
-            "--hours"
-        )
     order = by_rounds(
         utterances, seed, lambda one: Path(one.audio).name, lambda one: one.drawn_with
     )
-    chosen, _, _ = up_to_hours(
-        order, hours, lambda some: [audio[one.audio].frames for one in some], lambda *_: None
-    )
+    chosen, there, more = up_to_hours([(one, audio[one.audio].frames) for one in order], hours)
+    if not more and there < hours:
+        raise UserError(f"{split} has only {there:.2f} hours, not {hours:g}; give fewer --hours")
     if not chosen:
         raise UserError(f"--hours is {hours}, which is less than one utterance; give more")
     kept = {one.audio for one in chosen}

@@ -129,14 +129,14 @@ def build_commonvoice(
             for those in clips.values():
                 those[:] = [replace(c, text=texts.get(c.id, c).text) for c in those]
         else:
-            phonemizer = Phonemizer(lang, voice, "--voice")
+            phonemizer = Phonemizer(lang, voice)
             notes.append(f"phones of {phonemizer.source}")
             if hours is None:
                 clips, note = own_splits(folder, lang, left)
             else:
-                wanted = {"test": test_hours or TEST_HOURS, "dev": dev_hours or DEV_HOURS}
-                wanted["train"] = hours
-                clips, note = choose_splits(folder, lang, wanted, seed, left, jobs)
+                wanted = (hours, dev_hours or DEV_HOURS, test_hours or TEST_HOURS)
+                hours_of = dict(zip(SPLITS, wanted))
+                clips, note = choose_splits(folder, lang, hours_of, seed, left, jobs)
             notes += note
             for those in clips.values():
                 spoken = phonemizer([clip.text for clip in those])
@@ -147,39 +147,30 @@ def build_commonvoice(
         _check_symbols(clips, inventory)
         names = sorted(clip.id for those in clips.values() for clip in those)
         pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
-        samples = {}
-        for name, result in zip(names, convert_all(pairs, jobs=jobs)):
-            if isinstance(result, AudioError):
-                left.add(result.problem, name)
+        rows: dict[str, Row] = {}
+        for name, (_, flac), samples in zip(names, pairs, convert_all(pairs, jobs=jobs)):
+            if isinstance(samples, AudioError):
+                left.add(samples.problem, name)
             else:
-                samples[name] = result
+                rows[name] = Row(str(flac), samples)
+        written = []
         for split in SPLITS:
-            by_name = sorted(clips[split], key=lambda clip: clip.id)
-            usable = [clip for clip in by_name if clip.id in samples]
+            usable = [clip for clip in sorted(clips[split], key=lambda c: c.id) if clip.id in rows]
             if split == "train":
-                usable = [clip for clip in usable if _trains(clip, samples[clip.id], left)]
+                usable = [clip for clip in usable if _trains(clip, rows[clip.id].frames, left)]
             if not usable:
                 why = "; ".join(left.lines()) or "the release has none"
                 raise UserError(f"{split} would be empty, so nothing was written ({why})")
-            clips[split] = usable
             without = sum(not clip.text for clip in usable)
             if without:
                 notes.append(f"no {split}.wrd: validated.tsv lacks the text of {without:,} clips")
-        rows = {name: Row(f"{flacs}/{name}.flac", count) for name, count in samples.items()}
-        written = [
-            Split(
-                split,
-                str(flacs),
-                [
-                    Utterance(clip.id, rows[clip.id].path, clip.text, symbols=clip.phones)
-                    for clip in clips[split]
-                ],
-            )
-            for split in SPLITS
-        ]
-        by_path = {row.path: row for row in rows.values()}
+            utterances = [
+                Utterance(c.id, rows[c.id].path, c.text, symbols=c.phones) for c in usable
+            ]
+            written.append(Split(split, str(flacs), utterances))
+        audio_rows = {row.path: row for row in rows.values()}
         more = {"left": left, "notes": tuple(notes)}
-        return write_folders(stage, out, {"": written}, by_path, Symbols(inventory), **more)
+        return write_folders(stage, out, {"": written}, audio_rows, Symbols(inventory), **more)
 
 
 def _check_symbols(clips: Mapping[str, Sequence[Clip]], inventory: list[str] | None) -> None:
