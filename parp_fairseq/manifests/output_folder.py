@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def manifests_into(
                 "version": __version__,
                 "options": {name: v for name, v in (options or {}).items() if v is not None},
                 "splits": _sizes(stage / folder),
-                "files": {name: _digest(stage / folder / name) for name in names},
+                "files": {n: sha256((stage / folder / n).read_bytes()).hexdigest() for n in names},
             }
             write_json(stage / folder / RECORD_FILE, record)
     for path in stale:
@@ -86,8 +86,7 @@ def _check_ours(places: Sequence[Path], before: Sequence[str], inputs: Sequence[
         check_not_input(place, inputs)
         if place.exists() and place.name not in before:
             raise UserError(
-                f"{place} already exists and no builder of this program recorded it; move it away "
-                "or choose another folder"
+                f"{place} already exists and no builder recorded it; choose another folder"
             )
 
 
@@ -105,13 +104,11 @@ def _replaceable(folder: Path, force: bool) -> list[str]:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file} is not a record of manifests (damaged, or of another program); move it away "
-            "or choose another folder"
+            f"{file} is not a record of manifests; move it away, or choose another folder"
         ) from error
     if not force:
         raise UserError(
-            f"{folder} already holds manifests (see {RECORD_FILE}); choose another folder, or "
-            "--force to replace them"
+            f"{folder} already holds manifests; choose another folder, or replace them with --force"
         )
     return [*names, RECORD_FILE]
 
@@ -123,7 +120,3 @@ def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
         hours = round(manifest.frames / SAMPLE_RATE / 3600, 4)
         splits[path.stem] = {"utterances": len(manifest.rows), "hours": hours}
     return splits
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

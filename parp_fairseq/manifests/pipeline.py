@@ -85,9 +85,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.valid_share is not None and not 0 < self.valid_share < 1:
-            raise UserError(
-                f"--valid-share is {self.valid_share}, expected more than 0 and less than 1"
-            )
+            raise UserError(f"--valid-share is {self.valid_share}, expected between 0 and 1")
         check_hours(self.hours, "--hours")
 
 

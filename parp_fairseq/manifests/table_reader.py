@@ -98,8 +98,7 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
                 if any("," in line for line in cell.split("\n")[1:]):
                     raise UserError(
                         f"{path} row {number}: a quoted cell goes on to row {reader.line_num}, "
-                        "over lines that look like rows; close its quotation mark, or take the "
-                        "line end out of the text"
+                        "over lines that look like rows; close its quotation mark"
                     )
             if cells:
                 yield number, cells
@@ -116,9 +115,7 @@ def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
             # An id may be of 128 bits.
             record: Any = strict_json(line, digits=40)
         except ValueError as error:
-            raise UserError(
-                f"{path} row {number} cannot be read as JSON ({error}); fix the row"
-            ) from error
+            raise UserError(f"{path} row {number} cannot be read as JSON: {error}") from error
         if not isinstance(record, dict):
             raise UserError(f'{path} row {number}: expected {{"path": …, "text": …}}')
         for name in columns:
@@ -146,13 +143,10 @@ def read_transcripts(path: Path) -> dict[str, Transcript]:
         words = line.split()
         if not words:
             continue
-        utterance = words[0]
-        if len(words) == 1:
-            raise UserError(f"{path} row {row}: {utterance} has no text")
-        if utterance in transcripts:
-            raise UserError(
-                f"{path} row {row}: {utterance} was already transcribed in row "
-                f"{transcripts[utterance].row}"
-            )
-        transcripts[utterance] = Transcript(" ".join(words[1:]), row)
+        name, text = words[0], " ".join(words[1:])
+        if not text:
+            raise UserError(f"{path} row {row}: {name} has no text")
+        if transcripts.setdefault(name, Transcript(text, row)).row != row:
+            first = transcripts[name].row
+            raise UserError(f"{path} row {row}: {name} is a duplicate of row {first}; remove one")
     return transcripts

@@ -56,8 +56,7 @@ def convert(source: Path, target: Path) -> int:
         return done
     if target.is_file() and not _is_ours(target):
         raise UserError(
-            f"{target} already exists and was not made from {source.name}; move it away, or choose "
-            "another folder for the audio"
+            f"{target} already exists and was not made from {source.name}; move it away"
         )
     blocks = list(decoded(source, header.frames))
     samples = np.concatenate(blocks) if blocks else np.zeros((0, 1), dtype=np.float32)
@@ -93,8 +92,7 @@ def load_soxr() -> Any:
         import soxr
     except ImportError as error:
         raise UserError(
-            "soxr, which resamples audio, is missing; in the clone of parp-fairseq: "
-            "pip install '.[audio]'"
+            "soxr is missing; in the clone of parp-fairseq: pip install '.[audio]'"
         ) from error
     return soxr
 

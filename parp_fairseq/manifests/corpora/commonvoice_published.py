@@ -166,8 +166,7 @@ def _read_phones(path: Path, symbols: dict[int, str], wanted: Collection[str]) -
             spoken = " ".join(symbols[int(number)] for number in numbers)
         except (ValueError, KeyError) as error:
             raise UserError(
-                f"{path} row {row}: {error.args[0]} is no integer of {INVENTORY}; unpack the "
-                "splits again"
+                f"{path} row {row}: {error.args[0]} is no integer of {INVENTORY}"
             ) from error
         if phones.setdefault(name, spoken) != spoken:
             raise UserError(f"{path} row {row}: {name} has other phones in an earlier row")

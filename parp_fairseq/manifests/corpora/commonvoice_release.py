@@ -47,9 +47,7 @@ def find_release(folder: Path, lang: str) -> Path:
     if not releases:
         raise UserError(f"{folder} holds no {lang}/clips; expected {TREE}")
     if len(releases) > 1 and releases[0] != folder / lang:
-        raise UserError(
-            f"{folder} holds several releases of {lang}; give one, such as {releases[0]}"
-        )
+        raise UserError(f"{folder} holds several releases; give one, such as {releases[0]}")
     return releases[0].resolve()
 
 
@@ -73,8 +71,7 @@ def read_clips(path: Path, lang: str, left: LeftOut) -> dict[str, Clip]:
     ):
         if cells.get("locale", "") not in ("", lang):
             raise UserError(
-                f"{path} row {row} is in the language {cells['locale']!r}, not {lang!r}; give "
-                "the folder of the language"
+                f"{path} row {row} is in the language {cells['locale']!r}, not {lang!r}"
             )
         name = plain_name(cells["path"], path, row)
         sentence = " ".join(cells["sentence"].replace("\0", " ").split())
@@ -82,8 +79,7 @@ def read_clips(path: Path, lang: str, left: LeftOut) -> dict[str, Clip]:
         clip = Clip(name, sys.intern(cells["client_id"]), sentence)
         if clips.setdefault(name, clip) != clip:
             raise UserError(
-                f"{path} row {row}: {name} is in row {rows[name]} with another sentence or "
-                "speaker; remove one of them"
+                f"{path} row {row}: {name} has another sentence or speaker in row {rows[name]}"
             )
         if name in rows:
             left.add("listed twice", name)

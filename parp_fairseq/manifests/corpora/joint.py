@@ -66,8 +66,7 @@ def build_joint(
     labels = labels or _common_labels(languages)
     if labels == Pieces.ending:
         raise UserError(
-            f"labels {labels}: each folder has pieces of a model of its own; build the languages "
-            "with letters or phones"
+            "each language has pieces of a model of its own; build them with letters or phones"
         )
     audio: dict[str, Row] = {}
     splits: dict[str, list[Utterance]] = {TRAIN: []}
@@ -81,8 +80,7 @@ def build_joint(
         for name, rows in {**({split: joined} if kind_of(split) == VALID else {}), **apart}.items():
             if name in splits:
                 raise UserError(
-                    f"the split {name} would be written twice; give the language another name "
-                    "(--in NAME=PATH)"
+                    f"the split {name} would be written twice; name languages with --in NAME=PATH"
                 )
             splits[name] = rows
     samples = {name: sum(audio[one.audio].frames for one in trained[name]) for name in trained}
@@ -158,10 +156,7 @@ def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[
     words = folder / f"{split}.wrd"
     texts = read_lines(words) if words.is_file() else [""] * count
     if len(texts) != count:
-        raise UserError(
-            f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files; build both "
-            "again"
-        )
+        raise UserError(f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files")
     utterances = []
     for number, (label, text) in enumerate(zip(read.labels, texts)):
         path = os.path.abspath(read.audio(number))
@@ -181,14 +176,10 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
             name = Path(path).resolve().name
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"{name!r} is no name for a language: only letters, digits, - and _; name it "
-                "with --in NAME=PATH"
+                f"{name!r} is not only letters, digits, - and _; name it with --in NAME=PATH"
             )
         if name in languages:
-            raise UserError(
-                f"two folders are called {name}: {languages[name]} and {path}; name them with "
-                "--in NAME=PATH"
-            )
+            raise UserError(f"two folders are called {name}; name them with --in NAME=PATH")
         if not Path(path).is_dir():
             raise UserError(f"{path}: no such folder; give a language's folder of manifests")
         languages[name] = Path(path)
@@ -218,10 +209,5 @@ def _common_splits(languages: dict[str, Path]) -> list[str]:
     for name, splits in available.items():
         for split in wanted:
             if split not in splits:
-                others = ", ".join(other for other in available if split in available[other])
-                has = f", which {others} has" if others else ""
-                raise UserError(
-                    f"{languages[name]} has no {split}.tsv{has}; build it there, or take it out "
-                    "of the others"
-                )
+                raise UserError(f"{languages[name]} has no {split}.tsv; all languages need it")
     return wanted

@@ -74,10 +74,7 @@ def build_librilight(
 
     missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
     if REQUIRED_PART in missing:
-        raise UserError(
-            f"{speech / REQUIRED_PART}: no such folder; training validates on it, so unpack "
-            "LibriSpeech's dev-other there"
-        )
+        raise UserError(f"{speech / REQUIRED_PART}: no such folder; training validates on it")
     absent: list[str] | None = [] if allow_missing_audio else None
     evaluation = [
         read_tree(part, speech / part, [speech / part], absent)
@@ -120,8 +117,5 @@ def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dic
     for name, parts in chosen.items():
         for part in parts:
             if not part.is_dir():
-                raise UserError(
-                    f"{part}: no such folder, and {name} needs it; expected {TREE}, or choose "
-                    "other sets"
-                )
+                raise UserError(f"{part}: no such folder, and {name} needs it; expected {TREE}")
     return chosen

@@ -100,10 +100,8 @@ def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str]
         for chapter, files in _chapters(folder):
             for id_, utterance in _utterances(chapter, files, missing):
                 if id_ in found:
-                    raise UserError(
-                        f"{utterance.audio}: the utterance {id_} is also in {found[id_]}; remove "
-                        "one of them"
-                    )
+                    told = f"the utterance {id_} is also in {found[id_]}; remove one"
+                    raise UserError(f"{utterance.audio}: {told}")
                 found[id_] = chapter
                 utterances.append(utterance)
         if len(utterances) == before:
@@ -125,16 +123,13 @@ def _utterances(
         raise UserError(f"{chapter} holds two .flac files of one utterance; remove one of them")
     for id_ in sorted({*transcripts, *ids}):
         if id_ not in transcripts:
-            raise UserError(
-                f"{chapter / ids[id_]} has no transcript in {name}; unpack the corpus again"
-            )
+            raise UserError(f"{chapter / ids[id_]} has no transcript in {name}; add it")
         where = f"{path} row {transcripts[id_].row}"
         if id_ in ids:
             yield id_, Utterance(where, os.path.join(chapter, ids[id_]), transcripts[id_].text)
         elif missing is None:
             raise UserError(
-                f"{where}: {id_}.flac is missing; unpack the corpus again, or pass "
-                "--allow-missing-audio to leave such transcripts out"
+                f"{where}: {id_}.flac is missing; pass --allow-missing-audio to leave it out"
             )
         else:
             missing.append(id_)
@@ -145,10 +140,7 @@ def _parse_split(entry: str) -> tuple[str, list[str]]:
     chosen = [part.strip() for part in (parts if equals else name).split("+")]
     name = name.strip()
     if not name or not all(chosen) or os.sep in name or name.startswith("."):
-        raise UserError(
-            f"the split {entry!r} is not understood; write a part (dev-other) or "
-            "NAME=PART+PART (train=train-clean-100+train-clean-360)"
-        )
+        raise UserError(f"the split {entry!r} is not understood; write PART or NAME=PART+PART")
     return name, chosen
 
 

@@ -129,12 +129,12 @@ class Phones(Units):
 
 
 def make_units(
-    name: str, *, vocab_size: int | None = None, lang: str | None = None, english: bool = False
+    units: str, *, vocab_size: int | None = None, lang: str | None = None, english: bool = False
 ) -> Units:
     """Units by their name in `NAMES`.
 
     Args:
-        name: letters, phones or spm.
+        units: letters, phones or spm.
         vocab_size: number of pieces; only for spm, which needs it.
         lang: language of phones; without it the texts are phones already.
         english: letters are those of fairseq's dictionary.
@@ -143,17 +143,17 @@ def make_units(
         UserError: no such units, an option that they lack or do not have, espeak-ng does not
             speak the language.
     """
-    if name not in NAMES:
-        raise UserError(f"no units {name!r}; choose from {', '.join(NAMES)}")
-    if name == "spm" and vocab_size is None:
+    if units not in NAMES:
+        raise UserError(f"no units {units!r}; choose from {', '.join(NAMES)}")
+    if units == "spm" and vocab_size is None:
         raise UserError("--units spm needs --vocab-size, such as 100 for ten minutes")
-    if name != "spm" and vocab_size is not None:
-        raise UserError(f"--vocab-size goes with --units spm, not {name}")
-    if lang is not None and name != "phones":
-        raise UserError(f"--lang goes with --units phones, not {name}")
-    if name == "phones":
+    if units != "spm" and vocab_size is not None:
+        raise UserError(f"--vocab-size goes with --units spm, not {units}")
+    if lang is not None and units != "phones":
+        raise UserError(f"--lang goes with --units phones, not {units}")
+    if units == "phones":
         return Symbols() if lang is None else Phones(lang)
-    if name == "spm":
+    if units == "spm":
         from parp_fairseq.manifests.labels.pieces import Pieces
 
         return Pieces(vocab_size)

@@ -41,8 +41,7 @@ class Phonemizer:
             from phonemizer.backend.espeak.wrapper import EspeakWrapper
         except ImportError as error:
             raise UserError(
-                "phonemizer, which turns text into phones, is missing; in the clone of "
-                "parp-fairseq: pip install '.[phones]'"
+                "phonemizer is missing; in the clone of parp-fairseq: pip install '.[phones]'"
             ) from error
         EspeakWrapper.set_library(espeakng_loader.get_library_path())
         EspeakWrapper.set_data_path(espeakng_loader.get_data_path())

@@ -37,7 +37,7 @@ class Pieces(Units):
             import sentencepiece
         except ImportError as error:
             raise UserError(
-                "sentencepiece is missing; pip install sentencepiece, or use --units letters"
+                "sentencepiece is missing: pip install sentencepiece, or use --units letters"
             ) from error
         if not 2 <= vocab_size <= MOST_PIECES:
             raise UserError(f"--vocab-size is {vocab_size}, expected 2 to {MOST_PIECES}")
@@ -53,9 +53,7 @@ class Pieces(Units):
 
     def learn(self, texts: Sequence[str]) -> None:
         if not texts:
-            raise UserError(
-                "pieces are learnt from a training split, and there is none; name one train"
-            )
+            raise UserError("pieces are learnt from training splits; name one train")
         model = io.BytesIO()
         try:
             self._library.SentencePieceTrainer.train(

@@ -94,6 +94,7 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
     tables["dev"] += [(tables["test"][0][0], "common_voice_nl_both", "Nog een zin.")]
     tables["validated"] += [("extra-9", "common_voice_nl_said", tables["test"][0][2])]
     release, hours = write_release(tmp_path, "nl", tables), 16 / 3600
+    (release / "clips" / "common_voice_nl_dev01.mp3").write_bytes(b"")
     summary = build_commonvoice(release, "nl", tmp_path / "out", hours=hours, jobs=2)
     speakers = {clip: who for rows in tables.values() for who, clip, _ in rows}
     found = [
@@ -108,6 +109,7 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
         "dev clip of a speaker in test": 1,
         "validated clip of a speaker in dev or test": 6,
         "validated clip of a sentence in dev or test": 1,
+        "empty file": 1,
     }
     # The same seed gives the same bytes, whatever the jobs.
     content = snapshot(tmp_path / "out")
@@ -215,7 +217,7 @@ HEAD = b"client_id\tpath\tsentence\n"
         (HEAD + b"a\t../b.mp3\tc\n", r"row 2: '\.\./b\.mp3' is no plain"),
         (HEAD + b"a\t..\tc\n", r"row 2: '\.\.' is no plain"),
         (HEAD + b"a\t\tc\n", "row 2: '' is no plain"),
-        (HEAD + b"a\tb.mp3\tc\na\tb.mp3\td\n", r"row 3: b is in row 2 with another sentence"),
+        (HEAD + b"a\tb.mp3\tc\na\tb.mp3\td\n", "row 3: b has another sentence"),
         (HEAD[:-1] + b"\tlocale\na\tb.mp3\tc\tfr\n", r"row 2 is in the language 'fr', not 'nl'"),
         (None, r"train\.tsv: no such table; expected cv-corpus"),
     ],
@@ -239,7 +241,7 @@ def test_which_folder_is_the_release(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         find_release(tmp_path / "none", "nl")
     shutil.copytree(one, tmp_path / "cv-corpus-7.0" / "nl")
-    with pytest.raises(UserError, match="holds several releases of nl"):
+    with pytest.raises(UserError, match="holds several releases"):
         find_release(tmp_path, "nl")
 
 
@@ -376,7 +378,7 @@ def test_five_hours_take_their_own_validation_list_where_there_is_one(release, s
     build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, hours=5)
     assert lines_of(tmp_path / "out" / "dev.tsv")[1:] == ["c6.flac\t4800"]
     for hours in (2, 1.04):
-        with pytest.raises(UserError, match=rf"no list for {hours} hours .* it has: 1, 5"):
+        with pytest.raises(UserError, match=rf"no list for {hours} hours .* it has: 1\.0, 5\.0"):
             build_commonvoice(release, "sv-SE", tmp_path / "new", splits=splits, hours=hours)
 
 
@@ -420,9 +422,9 @@ def test_clips_that_are_missing_or_in_two_lists_are_counted_and_named(release, s
     [
         ("phonesMatches_reduced.json", b"{", "is no sound JSON"),
         ("phonesMatches_reduced.json", b"[1]", "expected an object"),
-        ("phonesMatches_reduced.json", b'{"a": "1"}', "the phone 'a' has '1'"),
-        ("phonesMatches_reduced.json", b'{"a": 1, "b": 1}', "'a' and 'b' both have 1"),
-        ("phonesMatches_reduced.json", b'{"a": true}', "the phone 'a' has True"),
+        ("phonesMatches_reduced.json", b'{"a": "1"}', "'a' has '1', expected an integer"),
+        ("phonesMatches_reduced.json", b'{"a": 1, "b": 1}', "'b' has 1, expected an integer of"),
+        ("phonesMatches_reduced.json", b'{"a": true}', "'a' has True, expected"),
         ("phonesMatches_reduced.json", None, "no such file"),
         ("validated_phones_reduced.txt", b"c9 x\nc0 1 x\n", "row 2: .* no integer of phones"),
         ("validated_phones_reduced.txt", b"c0 1\nc1 77\n", "row 2: 77 is no integer of phones"),

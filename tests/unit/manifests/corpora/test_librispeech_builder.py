@@ -144,7 +144,7 @@ def damages():
         "no transcripts": (lambda root: (root / TEXTS).unlink(), r"100 has no 10-100\.trans\.txt"),
         "id twice": (
             texts(one + b"10-100-0001 B\n" + one),
-            r"10-100\.trans\.txt row 3: 10-100-0000 was already transcribed in row 1",
+            r"10-100\.trans\.txt row 3: 10-100-0000 is a duplicate of row 1",
         ),
         "lower case": (texts(one + b"10-100-0001 WORLd\n"), r"txt row 2: the character 'd'.*capi"),
         "boundary": (texts(b"10-100-0000 A|B\n10-100-0001 B\n"), r"row 1: the character '\|' is"),

@@ -225,7 +225,7 @@ BAD_TABLES = {
     "no text": (cell(1, "text", "  "), r"tsv row 3 has no text"),
     "twice": (cell(2, "path", "./a.flac"), r"tsv row 4: .*a\.flac is a duplicate of row 2"),
     "boundary": (cell(1, "text", "a|b"), r"tsv row 3: the text holds '\|'"),
-    "split": (cell(1, "split", "../x"), r"row 3: the split '\.\./x' is no name for a file"),
+    "split": (cell(1, "split", "../x"), r"row 3: the split '\.\./x' is not only letters"),
     "no split": (cell(1, "split", ""), r"row 3 has no split"),
     "nul": (cell(1, "path", "a\0.flac"), r"row 3: there is a NUL in its path; take it out"),
     "tab": (cell(1, "text", "a\tb"), r"row 3 has 4 columns, expected 3"),
@@ -301,7 +301,7 @@ def test_bad_audio_names_the_row(corpus, tmp_path):
     [
         ({"split": SPLITS}, {"valid_share": 0.5}, "has a column split; leave --valid-share out"),
         ({}, {"valid_share": 1}, "--valid-share is 1, expected"),
-        ({"speaker": "xxxxxx"}, {}, "only one speaker and no column split"),
+        ({"speaker": "xxxxxx"}, {}, "only one speaker or row"),
     ],
 )
 def test_options_that_cannot_be(corpus, tmp_path, columns, options, message):

@@ -112,7 +112,7 @@ def test_pieces_that_cannot_be_learnt(tmp_path, monkeypatch):
         write_labels(tmp_path, splits, make_units("spm", vocab_size=5000))
     with pytest.raises(UserError, match=r"--vocab-size is 5, but the training texts have \d+"):
         write_labels(tmp_path, splits, make_units("spm", vocab_size=5))
-    with pytest.raises(UserError, match="there is none; name one train"):
+    with pytest.raises(UserError, match="learnt from training splits; name one train"):
         write_labels(tmp_path, {"test": ["a"]}, make_units("spm", vocab_size=9))
     assert "marks the starts of words" in make_units("spm", vocab_size=9).objection("a\u2581b")
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
@@ -123,13 +123,13 @@ def test_pieces_that_cannot_be_learnt(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "words"}, "no units 'words'; choose from letters, phones, spm"),
-        ({"name": "spm"}, "needs --vocab-size"),
-        ({"name": "letters", "vocab_size": 9}, "--vocab-size goes with --units spm"),
-        ({"name": "letters", "lang": "nl"}, "--lang goes with --units phones"),
-        ({"name": "spm", "vocab_size": 1}, "--vocab-size is 1, expected 2 to 1000000"),
-        ({"name": "spm", "vocab_size": 2**31 - 1}, "--vocab-size is 2147483647, expected 2 to"),
-        ({"name": "spm", "vocab_size": 10**20}, "expected 2 to 1000000"),
+        ({"units": "words"}, "no units 'words'; choose from letters, phones, spm"),
+        ({"units": "spm"}, "needs --vocab-size"),
+        ({"units": "letters", "vocab_size": 9}, "--vocab-size goes with --units spm"),
+        ({"units": "letters", "lang": "nl"}, "--lang goes with --units phones"),
+        ({"units": "spm", "vocab_size": 1}, "--vocab-size is 1, expected 2 to 1000000"),
+        ({"units": "spm", "vocab_size": 2**31 - 1}, "--vocab-size is 2147483647, expected 2 to"),
+        ({"units": "spm", "vocab_size": 10**20}, "expected 2 to 1000000"),
     ],
 )
 def test_options_that_do_not_go_together(options, message):
