@@ -123,12 +123,8 @@ def build(
     """
     out = Path(out)
     # Folders may share utterances, whose audio is then read once.
-    unique = {
-        one.audio: (one, split.root)
-        for splits in folders.values()
-        for split in splits
-        for one in split.utterances
-    }
+    all_splits = [split for splits in folders.values() for split in splits]
+    unique = {one.audio: (one, split.root) for split in all_splits for one in split.utterances}
     for one, _ in unique.values():
         objection = units.objection(one.source(units))
         if objection:
@@ -227,10 +223,8 @@ def _audio(
     given = {os.path.realpath(one.audio) for one, _ in utterances}
     for one, target, _ in unfit:
         if os.path.realpath(target) in given:
-            raise UserError(
-                f"{one.where}: it would be converted into {target}, which is also an input; give "
-                "another --out"
-            )
+            told = f"it would be converted into {target}, which is also an input"
+            raise UserError(f"{one.where}: {told}; give another --out")
     pairs = [(Path(one.audio), target) for one, target, _ in unfit]
     converted = convert_all(pairs, jobs=jobs) if pairs else []
     for (one, target, _), samples in zip(unfit, converted):
@@ -268,15 +262,12 @@ def _sampled(splits: Sequence[Split], audio: Mapping[str, Row], sampling: Sampli
         train = by_name.get(TRAIN, [])
         groups = [one.drawn_with for one in train]
         if len(set(groups)) < 2:
-            raise UserError(
-                f"{TRAIN} has only one speaker or row, so nothing is left for validation; give it "
-                "more, or name its splits"
-            )
+            raise UserError("train has only one speaker or row, so nothing is left for validation")
         samples = [audio[one.audio].frames for one in train]
-        valid = groups_for_share(groups, samples, sampling.valid_share, seed)
-        chosen = [one for one in train if one.drawn_with in valid]
-        by_name[VALID] = sorted([*by_name.get(VALID, []), *chosen], key=lambda one: one.audio)
-        by_name[TRAIN] = [one for one in train if one.drawn_with not in valid]
+        drawn = groups_for_share(groups, samples, sampling.valid_share, seed)
+        valid = [*by_name.get(VALID, []), *(one for one in train if one.drawn_with in drawn)]
+        by_name[VALID] = sorted(valid, key=lambda one: one.audio)
+        by_name[TRAIN] = [one for one in train if one.drawn_with not in drawn]
     if sampling.hours is not None:
         for name in filter(is_training, by_name):
             by_name[name] = _up_to(by_name[name], audio, name, sampling.hours, seed)

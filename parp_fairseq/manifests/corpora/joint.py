@@ -76,8 +76,8 @@ def build_joint(
             trained = parts
             continue
         joined = [one for part in parts.values() for one in part]
-        apart = {f"{split}-{name}": part for name, part in parts.items()}
-        for name, rows in {**({split: joined} if kind_of(split) == VALID else {}), **apart}.items():
+        named = [(split, joined)] if kind_of(split) == VALID else []
+        for name, rows in [*named, *((f"{split}-{name}", part) for name, part in parts.items())]:
             if name in splits:
                 raise UserError(
                     f"the split {name} would be written twice; name languages with --in NAME=PATH"
@@ -97,11 +97,8 @@ def build_joint(
     if subsets:
         # fairseq chooses "best" by the first.
         notes.append(f"to see each language: {override('dataset.valid_subset', subsets)}")
-    options = {
-        "languages": {name: str(folder.resolve()) for name, folder in languages.items()},
-        "temperature": temperature,
-        "labels": labels,
-    }
+    resolved = {name: str(folder.resolve()) for name, folder in languages.items()}
+    options = {"languages": resolved, "temperature": temperature, "labels": labels}
     inputs = list(languages.values())
     into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
     with into as stage:
@@ -157,13 +154,12 @@ def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[
     texts = read_lines(words) if words.is_file() else [""] * count
     if len(texts) != count:
         raise UserError(f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files")
-    utterances = []
-    for number, (label, text) in enumerate(zip(read.labels, texts)):
-        path = os.path.abspath(read.audio(number))
-        audio[path] = Row(path, read.manifest.rows[number].frames)
-        where = f"{read.tsv} row {number + 2}"
-        utterances.append(Utterance(where, path, text, symbols=label))
-    return utterances
+    paths = [os.path.abspath(read.audio(number)) for number in range(count)]
+    audio.update((path, Row(path, row.frames)) for path, row in zip(paths, read.manifest.rows))
+    rows = enumerate(zip(paths, texts, read.labels), start=2)
+    return [
+        Utterance(f"{read.tsv} row {n}", p, text, symbols=label) for n, (p, text, label) in rows
+    ]
 
 
 def _named(folders: Sequence[str]) -> dict[str, Path]:
@@ -193,7 +189,7 @@ def _common_labels(languages: dict[str, Path]) -> str:
     for name, endings in labels.items():
         if not endings:
             raise UserError(f"{languages[name]} holds no dict.*.txt; build its manifests again")
-    common = [e for e in next(iter(labels.values())) if all(e in each for each in labels.values())]
+    common = sorted(set.intersection(*map(set, labels.values())))
     if not common:
         kinds = ", ".join(f"{name} has {' and '.join(each)}" for name, each in labels.items())
         raise UserError(f"the languages differ in their labels: {kinds}; build them with the same")
@@ -204,10 +200,9 @@ def _common_labels(languages: dict[str, Path]) -> str:
 
 def _common_splits(languages: dict[str, Path]) -> list[str]:
     """train and the others; every language must have all of them."""
-    available = {name: set(available_splits(folder)) for name, folder in languages.items()}
-    wanted = sorted(set().union(*available.values()) | {TRAIN})
-    for name, splits in available.items():
-        for split in wanted:
-            if split not in splits:
-                raise UserError(f"{languages[name]} has no {split}.tsv; all languages need it")
-    return wanted
+    available = {folder: set(available_splits(folder)) for folder in languages.values()}
+    wanted = {TRAIN}.union(*available.values())
+    for folder, splits in available.items():
+        for split in sorted(wanted - splits):
+            raise UserError(f"{folder} has no {split}.tsv; all languages need it")
+    return sorted(wanted)

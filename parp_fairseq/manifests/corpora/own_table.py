@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +65,17 @@ def build_table(
     if not split_given:
         valid_share = VALID_SHARE if valid_share is None else valid_share
     root = os.path.dirname(os.path.realpath(table))
-    labels = {"units": units, "vocab_size": vocab_size, "lang": lang}
+    labels: dict[str, Any] = {"units": units, "vocab_size": vocab_size, "lang": lang}
+    sampling = Sampling(valid_share, seed=seed)
+    given = {"table": str(table.resolve()), **labels, **asdict(sampling), "convert": convert}
     return build(
         out,
         {"": named_splits(utterances, root)},
         make_units(**labels),
         builder="parp manifest table",
         inputs=[table],
-        options={
-            "table": str(table.resolve()),
-            **labels,
-            "valid_share": valid_share,
-            "seed": seed,
-            "convert": convert,
-        },
-        sampling=Sampling(valid_share, seed=seed),
+        options=given,
+        sampling=sampling,
         convert=convert,
         **run,
     )
