@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small_corpora import write_audio
-from small_manifests import snapshot
+from small_corpora import snapshot, write_audio
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.joint import build_joint

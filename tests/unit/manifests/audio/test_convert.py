@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from small_commonvoice import write_mp3
-from small_manifests import snapshot
+from small_corpora import snapshot, write_mp3
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.audio.convert import convert, convert_all, measure
