@@ -114,9 +114,8 @@ def _replaceable(folder: Path, force: bool) -> list[str]:
 
 
 def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
-    splits = {}
-    for path in sorted(folder.glob("*.tsv")):
-        manifest = read_tsv(path)
-        hours = round(manifest.frames / SAMPLE_RATE / 3600, 4)
-        splits[path.stem] = {"utterances": len(manifest.rows), "hours": hours}
-    return splits
+    splits = {path.stem: read_tsv(path) for path in sorted(folder.glob("*.tsv"))}
+    return {
+        split: {"utterances": len(m.rows), "hours": round(m.frames / SAMPLE_RATE / 3600, 4)}
+        for split, m in splits.items()
+    }

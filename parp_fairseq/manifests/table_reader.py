@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
@@ -125,8 +124,7 @@ def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
         yield number, {name: str(record[name]) for name in columns if name in record}
 
 
-@dataclass(frozen=True)
-class Transcript:
+class Transcript(NamedTuple):
     """A text and the row of its file, for messages."""
 
     text: str

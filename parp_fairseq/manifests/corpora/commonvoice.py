@@ -8,11 +8,9 @@ paper used (`commonvoice_published`), or any release's own tables, with phones b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.convert import convert_all
@@ -144,7 +142,6 @@ def build_commonvoice(
                     if not phones:
                         left.add("no phones in the sentence", clip.id)
                 those[:] = [replace(c, phones=phones) for c, phones in zip(those, spoken) if phones]
-        _check_symbols(clips, inventory)
         names = sorted(clip.id for those in clips.values() for clip in those)
         pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
         rows: dict[str, Row] = {}
@@ -171,13 +168,6 @@ def build_commonvoice(
         audio_rows = {row.path: row for row in rows.values()}
         more = {"left": left, "notes": tuple(notes)}
         return write_folders(stage, out, {"": written}, audio_rows, Symbols(inventory), **more)
-
-
-def _check_symbols(clips: Mapping[str, Sequence[Clip]], inventory: list[str] | None) -> None:
-    heard = {phone for those in clips.values() for clip in those for phone in clip.phones.split()}
-    for phone in inventory or sorted(heard):
-        if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
-            raise UserError(f"the phone {phone!r} cannot be in a fairseq dictionary; rename it")
 
 
 def _trains(clip: Clip, samples: int, left: LeftOut) -> bool:

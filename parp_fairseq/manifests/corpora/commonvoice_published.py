@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
+from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice_release import Clip, plain_name
 from parp_fairseq.manifests.summary import LeftOut
@@ -116,6 +117,8 @@ def _read_inventory(path: Path) -> dict[int, str]:
     for phone, number in numbers.items():
         if type(number) is not int or number in symbols:
             raise UserError(f"{path}: {phone!r} has {number!r}, expected an integer of its own")
+        if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
+            raise UserError(f"{path}: {phone!r} cannot be in a fairseq dictionary; rename it")
         symbols[number] = phone
     return symbols
 
