@@ -40,17 +40,11 @@ def manifests_into(
     earlier record is never replaced. With `force` the recorded ones are, and those that are not
     built any more are removed.
 
-    Args:
-        out: the output folder.
-        builder: the command, for the record: "parp manifest table".
-        folders: where below `out` manifests will be.
-        inputs: files and folders that are read.
-        options: what the builder was asked for, for the record; those that are None are left out.
-        force: replace manifests of an earlier build.
+    `builder` and `options` (without those that are None) are for the record; `folders` are where
+    below `out` manifests will be; `inputs` are files and folders that are read.
 
-    Raises:
-        UserError: `out` cannot be written, holds manifests (without `force`), or holds a file of
-            another kind or an input in the place of one to write.
+    Raises UserError where `out` cannot be written, holds manifests (without `force`), or holds
+    another file or an input in the place of one to write.
     """
     out = Path(out)
     check_not_input(out, [path for path in inputs if Path(path).is_dir()])

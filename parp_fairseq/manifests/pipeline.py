@@ -106,20 +106,17 @@ def build(
     """Write all splits of all folders below `out`, or nothing.
 
     Args:
-        out: folder to write into.
         folders: path below `out` → its splits.
-        units: what the labels are.
         builder: the command, for `manifest.json`, as are its `options`.
         inputs: what was read; it is never overwritten.
         sampling: what to draw, where each folder has one root.
         convert: make 16 kHz mono FLAC in `out`/audio of other audio, which is refused otherwise.
         jobs: threads that read headers and convert.
         force: replace the manifests of an earlier build there.
-        summary: more of the summary.
 
     Raises:
-        UserError: naming where an utterance is listed: audio that cannot be used, a text that
-            cannot be labelled; or too little for what shall be drawn.
+        UserError: audio that cannot be used or a text that cannot be labelled, naming where it is
+            listed; or too little for what shall be drawn.
     """
     out = Path(out)
     # Folders may share utterances, whose audio is then read once.

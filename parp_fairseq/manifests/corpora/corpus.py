@@ -53,12 +53,9 @@ def build_corpus(
     seed: int = 1,
     **run: Any,
 ) -> BuildSummary:
-    """Write the manifests of a corpus: `{split}.tsv`, `.wrd`, labels and dictionary.
+    """Write the manifests of a corpus in `folder`: `{split}.tsv`, `.wrd`, labels and dictionary.
 
     Args:
-        corpus: which.
-        folder: where it is.
-        out: folder to write into.
         units: one of `corpus.units` (default: the first).
         vocab_size: of the units spm.
         valid_share: how much of the training split becomes `valid`, drawn by speaker (or what

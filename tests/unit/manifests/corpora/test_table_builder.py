@@ -267,7 +267,6 @@ def test_bad_tables(corpus, tmp_path, name):
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"split": SPLITS}, {"valid_share": 0.5}, "has a column split; leave --valid-share out"),
         ({}, {"valid_share": 1}, "--valid-share is 1, expected"),
         ({"speaker": "xxxxxx"}, {}, "only one speaker or row"),
     ],
