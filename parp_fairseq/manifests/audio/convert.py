@@ -71,13 +71,11 @@ def convert(source: Path, target: Path) -> int:
 
 
 def convert_all(
-    pairs: Sequence[tuple[Path, Path]], *, jobs: int | None = None, progress: bool | None = None
+    pairs: Sequence[tuple[Path, Path]], *, jobs: int | None = None
 ) -> list[int | AudioError]:
     """`convert` of many (source, target) pairs on `jobs` threads; see `in_threads`."""
     load_soxr()
-    return in_threads(
-        lambda pair: convert(*pair), pairs, jobs=jobs, title="16 kHz FLAC", progress=progress
-    )
+    return in_threads(lambda pair: convert(*pair), pairs, jobs=jobs, title="16 kHz FLAC")
 
 
 def load_soxr() -> Any:

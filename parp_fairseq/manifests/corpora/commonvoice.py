@@ -84,10 +84,11 @@ def build_commonvoice(
         raise UserError(f"{lang!r} is no language code; give one such as nl or zh-TW")
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs must be at least 1 (got {jobs})")
-    chosen = {"--dev-hours": dev_hours, "--test-hours": test_hours}
-    for option, value in {"--hours": hours, **chosen}.items():
+    chosen = {"hours": hours, "dev_hours": dev_hours, "test_hours": test_hours}
+    of_option = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
+    for option, value in of_option.items():
         check_hours(value, option)
-    given = [option for option, value in chosen.items() if value is not None]
+    given = [option for option in ("--dev-hours", "--test-hours") if of_option[option] is not None]
     if splits is not None and (given or voice is not None):
         raise UserError(f"{[*given, '--voice'][0]} is not supported by --splits; leave it out")
     if hours is None and given:
@@ -108,9 +109,7 @@ def build_commonvoice(
             "release": str(folder),
             "lang": lang,
             "splits": None if splits is None else str(Path(splits).resolve()),
-            "hours": hours,
-            "dev_hours": dev_hours,
-            "test_hours": test_hours,
+            **chosen,
             "seed": seed,
             "voice": voice,
         },

@@ -70,7 +70,7 @@ def test_faults_are_told_quietly_and_leave_nothing(tmp_path, capfd):
             (tmp_path / "in" / name).write_bytes(content)
     names = [*faults, "good.mp3"]
     pairs = [(tmp_path / "in" / name, tmp_path / "out" / f"{name}.flac") for name in names]
-    results = convert_all(pairs, jobs=2, progress=False)
+    results = convert_all(pairs, jobs=2)
     problems = [getattr(result, "problem", "") for result in results]
     assert problems == [*(said for _, said in faults.values()), ""]
     assert os.listdir(tmp_path / "out") == ["good.mp3.flac"]
@@ -135,12 +135,11 @@ def test_an_interrupt_leaves_whole_files_only(tmp_path, monkeypatch):
     assert "3.flac" not in names and not any(name.startswith(".") for name in names)
 
 
-def test_without_soxr_and_without_room(tmp_path, monkeypatch, capfd):
+def test_without_soxr_and_without_room(tmp_path, monkeypatch):
     write_mp3(tmp_path / "a.mp3", 0.3)
     (tmp_path / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(UserError, match=r"out/a\.flac cannot be written"):
-        convert_all([(tmp_path / "a.mp3", tmp_path / "out" / "a.flac")], jobs=2, progress=True)
-    assert "16 kHz FLAC" in capfd.readouterr().err
+        convert_all([(tmp_path / "a.mp3", tmp_path / "out" / "a.flac")], jobs=2)
     assert sorted(os.listdir(tmp_path)) == ["a.mp3", "out"]
     monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(UserError, match=r"soxr.*pip install '\.\[audio\]'"):
