@@ -247,8 +247,8 @@ def _steps(out: Path, demo: Demo) -> list[Step]:
             out / lines.checkpoint(run),
             demo.setup.updates + _START_UPDATES,
             lambda log=folder / LOG_FILE: _course(log),
-            [trainings[run.needs.name]] if run.needs else [],
-            finished,
+            after=[trainings[run.needs.name]] if run.needs else [],
+            done=finished,
             announced=True,
         )
         (out / lines.scores(run)).parent.mkdir(parents=True, exist_ok=True)

@@ -158,7 +158,7 @@ def test_a_run_begins_with_the_weights_kept(series, trainer_in, tmp_path):
         "task.prune.method=dense",
         f"checkpoint.finetune_from_model='{path}'",
         f"hydra.run.dir='{trainer.folder / 'run'}'",
-        *("optimization.lr=[0]", "optimization.max_update=1"),
+        "optimization.lr=[0]",
     )
     assert run.code == 0, run.tail
     found = run.weights()
