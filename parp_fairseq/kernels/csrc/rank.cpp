@@ -1,6 +1,4 @@
-// Ranking magnitudes: what lies below, inside and above a bracket, and how they are distributed.
-
-#include <stdlib.h>
+// Ranking magnitudes: what lies below and inside a bracket.
 
 #include "words.h"
 
@@ -85,34 +83,4 @@ KERNEL(scan)(void* const* arrays, const int64_t* starts, const int64_t* tiles, i
     });
   });
   return found.used;
-}
-
-// Of the magnitudes whose bits from `shift` + 16 on are `prefix`, adds to each of 65,536 counts how
-// many have this number in the 16 bits from `shift` on.
-// Returns 0, or 1 where memory ran out.
-KERNEL(digits)(void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t number,
-               int64_t size, int64_t width, int64_t shift, int64_t prefix, int64_t* counts,
-               int64_t threads) {
-  const Tiles all{arrays, starts, tiles, number, size};
-  int64_t next = 0, failed = 0;
-  parallel(threads, threads, [&](int64_t) {
-    int64_t* own = static_cast<int64_t*>(calloc(1 << 16, sizeof(int64_t)));
-    if (!own) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    for (;;) {
-      const int64_t index = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-      if (index >= all.count()) break;
-      const Tile t = all.at(index);
-      as_words(arrays[t.array], width, [&](auto* words) {
-        using Word = std::remove_pointer_t<decltype(words)>;
-        for (int64_t i = t.start; i < t.stop; ++i) {
-          const int64_t word = words[i] & kMagnitude<Word>;
-          if (word >> shift >> 16 == prefix) ++own[word >> shift & 0xffff];
-        }
-      });
-    }
-    for (int64_t i = 0; i < 1 << 16; ++i)
-      if (own[i]) add(&counts[i], own[i]);
-    free(own);
-  });
-  return failed;
 }
