@@ -13,6 +13,7 @@ from parp_fairseq.kernels.batch import Batch, split
 from parp_fairseq.kernels.native import threads
 from parp_fairseq.kernels.words import infinity, words
 
+
 @dataclass
 class Bracketed:
     """What a scan finds.
