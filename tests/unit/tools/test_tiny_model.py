@@ -1,4 +1,4 @@
-"""The program that makes tiny models: targets, batches, options, and runs that resume bit by bit."""
+"""How tiny models are made: targets, batches, options, and runs that resume bit by bit."""
 
 from __future__ import annotations
 
