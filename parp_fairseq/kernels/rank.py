@@ -1,4 +1,4 @@
-"""The kernel that ranks magnitudes: it counts and collects what lies in a bracket."""
+"""The kernel that ranks magnitudes: it counts and collects what is inside a bracket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bracketed:
 
     @property
     def complete(self) -> bool:
-        """Whether all that lies inside was collected."""
+        """Whether all that is inside was collected."""
         return self.words.size == int(self.inside.sum())
 
 

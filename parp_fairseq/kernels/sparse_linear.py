@@ -17,7 +17,7 @@ ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
 # Floats of packed input that a block of the weight's columns sees: what the first cache takes.
 _BLOCK_FLOATS = 12_288
 _MOST_KEPT = 2**31 - 1
-# Frames that go through at once: what lies between two layers then takes some megabytes, however
+# Frames that go through at once: what is between two layers then takes some megabytes, however
 # long the input is.
 _PIECE = 1024
 
@@ -167,7 +167,7 @@ def feed_forward(
     second: SparseMatrix,
     second_bias: Tensor | None,
 ) -> Tensor:
-    """Return second(activation(first(x))); what lies between stays as the kernel packs it.
+    """Return second(activation(first(x))); what is between them stays as the kernel packs it.
 
     Args:
         x: float32 (…, inputs of `first`) on the CPU.

@@ -108,7 +108,7 @@ def select_smallest(
     """Select what `magnitude_mask` prunes; for "tensor" the threshold is the largest one.
 
     Takes one pass over the entries: the hint or a sample gives a bracket around the threshold, the
-    pass counts what lies below it and copies the little that lies inside.
+    pass counts what is below it and copies the little that is inside.
 
     Args:
         tensors: as for `magnitude_mask`.
@@ -198,7 +198,7 @@ def _bound(tensor: Tensor, threshold: float, ties: int) -> Bound:
 def _guesses(
     arrays: Sequence[Tensor], count: int, total: int, hint: float
 ) -> Iterator[tuple[int, int]]:
-    """Words [low, high) between which the `count`-th smallest probably lies."""
+    """Words [low, high) between which the `count`-th smallest probably is."""
     dtype = arrays[0].dtype
     if total <= _FEW or count == 0:
         yield 0, infinity(dtype) if count else 0

@@ -1,4 +1,4 @@
-"""Masks made ahead of a run are those that the run begins with; its checkpoints tell its course."""
+"""Masks made ahead of a run are those that the run begins with; its checkpoints show how it went."""
 
 import pytest
 

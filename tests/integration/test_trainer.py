@@ -62,7 +62,7 @@ def scope_of(model):
 
 
 def zeros_in(folder, names):
-    """Share of zeros, counted in the file by numpy alone."""
+    """Share of zeros, counted in the file by numpy only."""
     tensors = load_file(str(folder / "model.safetensors"))
     chosen = [tensors[name] for name in names]
     return sum(int((t == 0).sum()) for t in chosen) / sum(t.size for t in chosen)

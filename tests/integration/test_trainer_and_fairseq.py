@@ -96,7 +96,7 @@ def test_same_mask_bit_by_bit_and_same_update(dense, tmp_path):
         assert torch.equal(first[name], seen["first"][to_transformers(name)]), name
         moved = trained[to_transformers(name)].detach()
         torch.testing.assert_close(moved, weights[name], rtol=1e-5, atol=1e-6)
-    # An update moves weights across the threshold by rounding alone.
+    # An update moves weights across the threshold only by rounding.
     differ = sum(
         int((pruner.mask[name] != callback.mask[to_transformers(name)]).sum()) for name in weights
     )

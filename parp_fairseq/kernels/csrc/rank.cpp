@@ -1,4 +1,4 @@
-// Ranking magnitudes: what lies below and inside a bracket.
+// Ranking magnitudes: what is below and inside a bracket.
 
 #include "words.h"
 
@@ -64,7 +64,7 @@ void scan_tile(Word* words, const Tile& t, int64_t offset, Word low, Word high, 
 
 // Scans magnitudes of `width` bytes each. For every array a, adds to below[a] how many words are
 // less than `low`, to inside[a] how many are at least `low` and less than `high`, and sets bad[a]
-// where one is at least `infinity`. What lies inside is collected, in any order, with its positions
+// where one is at least `infinity`. What is inside is collected, in any order, with its positions
 // counted over all arrays, as far as `capacity` goes.
 // Returns how many lie inside.
 KERNEL(scan)(void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t number,
