@@ -11,14 +11,13 @@ time of one thread instead of the time that passes.
 from __future__ import annotations
 
 import copy
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from measuring import machine, parser, seconds
+from measuring import in_turn, machine, parser, seconds
 from random_models import linears, pretrained
 from torch import nn
 
@@ -29,8 +28,6 @@ from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.table import aligned
 
 FIRST = "dense fp32"
-# A model this many times slower than dense fp32 is called no more in its part.
-HOPELESS = 10
 SAMPLES_A_FRAME = 320
 RECEPTIVE_FIELD = 400
 Part = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -123,45 +120,20 @@ def whole_model(model: Any, x: torch.Tensor) -> torch.Tensor:
     return model(x.view(1, -1)[:, :samples], mask=False, features_only=True)["x"]
 
 
-def fastest(
-    part: Part,
-    models: Mapping[str, nn.Module],
-    x: torch.Tensor,
-    rounds: int,
-    clock: Callable[[], float],
-    hopeless: set[str],
-) -> dict[str, float]:
-    """Least seconds of each model; those that turn out hopeless join the set."""
-    best = dict.fromkeys(models, math.inf)
-    for number in range(rounds + 1):
-        for name, model in models.items():
-            if name in hopeless:
-                continue
-            given = x.bfloat16() if "bf16" in name else x
-            taken = seconds(lambda model=model, given=given: part(model, given), clock)
-            if number:  # The first round warms up.
-                best[name] = min(best[name], taken)
-                if best[name] > HOPELESS * best[FIRST]:
-                    hopeless.add(name)
-    return best
-
-
 def table(part: Part, models: Mapping[str, nn.Module], width: int, given: Any, clock: Any) -> str:
-    """Milliseconds: a row a model, a column a length."""
-    hopeless: set[str] = set()
+    """Milliseconds, the fastest of all rounds: a row a model, a column a length."""
     columns = []
     with torch.inference_mode():
         for frames in given.frames:
             x = torch.randn(frames, width)
-            best = fastest(part, models, x, given.rounds, clock, hopeless)
-            columns.append(
-                [
-                    f"{1e3 * taken:,.0f} ms ({best[FIRST] / taken:.2f}x)"
-                    if math.isfinite(taken)
-                    else "-"
-                    for taken in best.values()
-                ]
-            )
+            inputs = {name: x.bfloat16() if "bf16" in name else x for name in models}
+            ways = {
+                name: lambda name=name: seconds(lambda: part(models[name], inputs[name]), clock)  # noqa: B023
+                for name in models
+            }
+            in_turn(ways, 1)  # Warms up.
+            best = {name: min(taken) for name, taken in in_turn(ways, given.rounds).items()}
+            columns.append([f"{1e3 * t:,.0f} ms ({best[FIRST] / t:.2f}x)" for t in best.values()])
     header = [part.__name__.replace("_", " "), *(f"{frames} frames" for frames in given.frames)]
     return aligned(header, [*zip(models, *columns)])
 
@@ -207,7 +179,7 @@ def main() -> None:
         print(f"{table(part, {**dense, **others}, width, given, clock)}\n", flush=True)
     print(
         f"Fastest of {given.rounds} rounds ({clock.__name__}); in brackets, how many times faster "
-        f"than dense fp32; - where it took {HOPELESS} times as long.\n"
+        "than dense fp32.\n"
         f"Kernels: {native.level()}. Largest difference of the engine to dense: {difference:.1e}. "
         f"Choosing took {choosing:.1f} s for all {len(ours)} models.\n{machine()}"
     )
