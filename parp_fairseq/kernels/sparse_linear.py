@@ -43,12 +43,6 @@ class SparseMatrix:
     inputs: int
     block: int
 
-    @property
-    def sparsity(self) -> float:
-        """Share of entries that are zero, in [0, 1]."""
-        entries = self.rows * self.inputs
-        return 1.0 - self.values.numel() / entries if entries else 0.0
-
     def dense(self) -> Tensor:
         """The weight, float32 (rows, inputs)."""
         weight = torch.zeros(self.rows, self.inputs)
