@@ -112,6 +112,22 @@ def test_many_entries_equal_brute_force(
     assert mask.equal(brute_force(named, sparsity))
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.integers(0, 12), min_size=5, max_size=40),
+    st.floats(0, 1),
+    st.tuples(st.integers(0, 13), st.integers(0, 13)),
+)
+def test_neighbouring_numbers_under_any_guess(small_blocks, numbers, sparsity, guess):
+    """The smallest numbers that fp32 has, each one word after the other."""
+    named = {"w": torch.tensor(numbers, dtype=torch.int32).view(torch.float32)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(magnitude, "_FEW", 1)
+        patch.setattr(magnitude, "_sampled", lambda *arguments: guess)
+        mask = magnitude_mask(named, sparsity)
+    assert mask.equal(brute_force(named, sparsity))
+
+
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9, 0.999])
 def test_a_million_entries_equal_a_stable_sort(sparsity):
     """Large enough for the sample, with rows of different scale, zeros and ties among them."""
