@@ -139,8 +139,7 @@ def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
 
 def _folder(path: Path, scope: set[str]) -> dict[str, Any]:
     """The tensors of a folder of transformers: under its own names, or fairseq's if these fit."""
-    from parp_fairseq.checkpoints.hf_folder import read_hf_weights
-    from parp_fairseq.checkpoints.hf_weights import read_tensors
+    from parp_fairseq.checkpoints.hf_folder import read_hf_weights, read_tensors
 
     tensors = read_tensors(path)
     return {"model": tensors if scope & set(tensors) else read_hf_weights(path)}
@@ -191,7 +190,7 @@ def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, 
 
 def _finetuned(path: str, weights: Mapping[str, Tensor], option: str) -> dict[str, Tensor]:
     """The weights of a fine-tuned model, for OMP (paper, section 2.3)."""
-    from parp_fairseq.checkpoints.hf_weights import read_tensors
+    from parp_fairseq.checkpoints.hf_folder import read_tensors
     from parp_fairseq.checkpoints.prunable_weights import weights_named
 
     tensors = read_tensors(path) if Path(path).is_dir() else load_checkpoint(path)["model"]

@@ -41,11 +41,7 @@ MAX_TOKENS = 3_000_000
 """Samples in a batch by default, as in infer's own configuration."""
 
 SUBNETWORK, THETA = "subnetwork", "theta"
-VIEWS = (SUBNETWORK, THETA)
 """What is scored of a checkpoint: m⊙θ, which every checkpoint holds; or θ, before masking."""
-
-# fairseq counts in 64 bits.
-_MOST = 2**63 - 1
 
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
@@ -102,14 +98,20 @@ def evaluate_all(
         ("required_batch_size_multiple", required_batch_size_multiple, 1),
         ("--workers", num_workers, 0),
     ):
-        if value is not None and not least <= value <= _MOST:
-            bound = f"at least {least}" if value < least else f"at most {_MOST}"
-            raise UserError(f"{name} must be {bound} (got {value})")
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least} (got {value})")
+    for name, word, choices in (
+        ("--engine", engine, ENGINES),
+        ("--weights", weights, (SUBNETWORK, THETA)),
+    ):
+        if word not in choices:
+            raise UserError(f"{name} {word}: use one of {', '.join(choices)}")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
-    _check_device(device, engine)
-    if weights not in VIEWS:
-        raise UserError(f"--weights {weights}: use one of {', '.join(VIEWS)}")
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UserError(f"--device {device}: use cpu, cuda, or cuda:N for the GPU of that number")
+    if engine == "sparse" and device not in (None, "cpu"):
+        raise UserError(f"--engine sparse works on the CPU, not on {device}; use --device cpu")
     for checkpoint in checkpoints:
         check_format(checkpoint)
     if w2v_path is not None:
@@ -122,7 +124,11 @@ def evaluate_all(
     def opened(checkpoint: PathLike) -> tuple[FineTuned, list[CheckedManifest]]:
         """The checkpoint, and the splits as they fit it; each is checked once per dictionary."""
         finetuned = open_finetuned(checkpoint, data, labels)
-        finetuned = replace(finetuned, state=_viewed(finetuned.state, finetuned.path, weights))
+        if weights == THETA:
+            from parp_fairseq.checkpoints.theta import dense_weights
+
+            model = dense_weights(finetuned.state, finetuned.path)
+            finetuned = replace(finetuned, state={**finetuned.state, "model": model})
         manifests = []
         for split in splits:
             key = (split, finetuned.labels, tuple(finetuned.symbols))
@@ -190,14 +196,7 @@ def make_batches(task: Any, checked: CheckedManifest, num_workers: int, **planni
 def transcribe(
     model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest, progress: bool | None
 ) -> list[Utterance]:
-    """What is said and heard in each utterance of `batches`, in their order.
-
-    Args:
-        model: a CTC model in evaluation mode.
-        symbols: what the rows of its head stand for.
-        batches: what `make_batches` returned.
-        checked: the split, for the audio files' names.
-        progress: show a bar on stderr; by default where that is a terminal.
+    """Reference and hypothesis of each utterance of `batches`, in their order.
 
     Raises:
         UserError: audio cannot be read.
@@ -249,15 +248,6 @@ def share_of_zeros(state: Mapping[str, Any]) -> float | None:
     return 1.0 - kept / entries if entries else None
 
 
-def _viewed(state: Mapping[str, Any], path: Path, weights: str) -> Mapping[str, Any]:
-    """The state, with θ as its model where that is asked for."""
-    if weights == SUBNETWORK:
-        return state
-    from parp_fairseq.checkpoints.theta import dense_weights
-
-    return {**state, "model": dense_weights(state, path)}
-
-
 def _checked_split(
     finetuned: FineTuned, data: PathLike, split: str, max_tokens: int | None
 ) -> CheckedManifest:
@@ -286,7 +276,7 @@ def _checked_split(
 
 
 def _readable(batches: Any, checked: CheckedManifest) -> Iterator[dict[str, Any]]:
-    """The batches; audio that cannot be read becomes a UserError."""
+    """The batches, and a UserError for audio that cannot be read."""
     iterator = iter(batches)
     while True:
         try:
@@ -306,9 +296,9 @@ def _readable(batches: Any, checked: CheckedManifest) -> Iterator[dict[str, Any]
 def _check_distinct(what: str, values: Sequence[str]) -> None:
     if not values:
         raise UserError(f"no {what} was given; name at least one")
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise UserError(f"the {what} {twice} is given twice; name it once")
+    for value in values:
+        if values.count(value) > 1:
+            raise UserError(f"the {what} {value} is a duplicate; give it once")
 
 
 @contextlib.contextmanager
@@ -327,18 +317,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check_device(wanted: str | None, engine: str) -> None:
-    """Check, without torch, what the words mean."""
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
-    if wanted is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
-        raise UserError(f"--device {wanted}: use cpu, cuda, or cuda:N for the GPU of that number")
-    if engine == "sparse" and wanted not in (None, "cpu"):
-        raise UserError(f"--engine sparse works on the CPU, not on {wanted}; say --device cpu")
-
-
 def _device(wanted: str | None, engine: str) -> str:
-    """The device to decode on, where there is one."""
+    """The device to decode on."""
     import torch
 
     if engine == "sparse" or wanted == "cpu":
@@ -347,7 +327,7 @@ def _device(wanted: str | None, engine: str) -> str:
     if wanted is None:
         return "cuda" if gpus else "cpu"
     if not gpus:
-        raise UserError(f"--device {wanted}: no GPU is available; leave it out or say cpu")
+        raise UserError(f"--device {wanted}: no GPU is available; leave it out or use cpu")
     if int(wanted.partition(":")[2] or 0) >= gpus:
         raise UserError(f"--device {wanted}: the GPUs here are 0 to {gpus - 1}; give one of them")
     return wanted

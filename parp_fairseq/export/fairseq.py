@@ -30,9 +30,9 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
     Keys of the tasks that some version of fairseq does not know are left to its defaults.
 
     Args:
-        checkpoint: a fine-tuned CTC checkpoint.
-        out: the file to write; `dict.LABELS.txt` is written next to it.
-        force: replace a checkpoint that already exists.
+        checkpoint: what `open_finetuned` reads.
+        out: the file to write; `dict.LABELS.txt` is written next to it. `force` replaces a
+            checkpoint that already exists.
 
     Returns:
         {"format", "out", "dictionary", "bytes"}.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from tqdm import tqdm
 
 from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
@@ -20,8 +21,8 @@ from parp_fairseq.inference.audio import (
     read_recording,
 )
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
-from parp_fairseq.inference.subnetwork import AUTO, ENGINES, open_subnetwork, run_sparse
-from parp_fairseq.inference.transcript_files import choose_format, make_output
+from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
+from parp_fairseq.inference.transcript_files import Output, choose_format
 from parp_fairseq.manifests.audio.convert import load_soxr
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
@@ -62,32 +63,19 @@ def transcribe_all(
     engine: str = AUTO,
     window: float = SECONDS,
     force: bool = False,
-    progress: bool | None = None,
 ) -> Outcome:
     """Transcribe files and folders of audio, and write what is said.
 
     Every file's header is checked before the model is opened. A file that turns out to be damaged
     later is reported on standard error, and the others are transcribed.
 
-    Args:
-        model: a fine-tuned checkpoint, sparse file, or folder of transformers.
-        audio: files and folders.
-        form: one of `transcript_files.FORMATS`; None: by the output's ending, or text. Text is
-            bare for one file, and after its path for several or a folder's.
-        output: file to write, for `srt` of several recordings a folder; standard output if None.
-        engine: one of ENGINES.
-        window: seconds that are run at a time.
-        force: replace output that already exists.
-        progress: show a bar on stderr; None means where stderr is a terminal and text does not
-            come between.
+    Args are the options of `parp transcribe`.
 
     Raises:
         UserError: a wrong option, model, output, or audio file; nothing was written then.
     """
     started = time.perf_counter()
     form = choose_format(form, output)
-    if engine not in ENGINES:
-        raise UserError(f"--engine is {engine!r}; use one of {', '.join(ENGINES)}")
     if not SHORTEST_WINDOW <= window < float("inf"):
         raise UserError(
             f"--window must be at least {SHORTEST_WINDOW:g} seconds (got {window:g}): "
@@ -96,30 +84,32 @@ def transcribe_all(
     model = named_checkpoint(model)
     check_format(model)
     paths = find_recordings(audio)
-    written = make_output(form, output, audio, paths)
+    written = Output(form, output, audio, paths)
     written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
     recordings = _headers(paths)
 
     subnetwork = open_subnetwork(model)
-    # Which file it is, only an opened model tells.
+    # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
     outcome = Outcome(sparse=run_sparse(subnetwork.model, engine))
     _report(recordings, audio)
     opened = time.perf_counter()
     outcome.loading = opened - started
     # On a terminal, lines of text would come between those of the bar.
-    quiet = output is not None or not sys.stdout.isatty()
-    show = sys.stderr.isatty() and quiet if progress is None else progress
-    for recording in _with_bar(recordings, show):
-        try:
-            transcript = transcribe(subnetwork, recording, window)
-        except UserError as error:
-            outcome.failed += 1
-            print(f"parp: error: {error}", file=sys.stderr, flush=True)
-        else:
-            written.take(transcript)
-            outcome.transcribed += 1
-            outcome.seconds += transcript.seconds
+    show = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
+    total = round(sum(recording.seconds for recording in recordings), 1)
+    with tqdm(total=total, desc="transcribing", unit="s of audio", disable=not show) as bar:
+        for recording in recordings:
+            try:
+                transcript = transcribe(subnetwork, recording, window)
+            except UserError as error:
+                outcome.failed += 1
+                print(f"parp: error: {error}", file=sys.stderr, flush=True)
+            else:
+                written.take(transcript)
+                outcome.transcribed += 1
+                outcome.seconds += transcript.seconds
+            bar.update(round(recording.seconds, 1))
     written.finish(outcome.transcribed)
     outcome.computed = time.perf_counter() - opened
     return outcome
@@ -156,17 +146,3 @@ def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:
             "them to FLAC",
             file=sys.stderr,
         )
-
-
-def _with_bar(recordings: Sequence[Recording], show: bool) -> Iterator[Recording]:
-    if not show:
-        yield from recordings
-        return
-    from tqdm import tqdm
-
-    total = round(sum(recording.seconds for recording in recordings), 1)
-    bar: Any = tqdm(total=total, desc="transcribing", unit="s of audio", file=sys.stderr)
-    with bar:
-        for recording in recordings:
-            yield recording
-            bar.update(round(recording.seconds, 1))

@@ -344,7 +344,7 @@ def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    info = describe_state(state, path)
+    info = describe_state(state)
     model, task = config_section(state, "model"), config_section(state, "task")
     origin: dict[str, Any] = {
         "checkpoint": str(path),

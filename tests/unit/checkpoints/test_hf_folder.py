@@ -17,6 +17,7 @@ from small_model import SYMBOLS, bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import check_format, read_state
+from parp_fairseq.checkpoints.hf_folder import INDEX_FILE, read_tensors
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.checkpoints.vocabulary import from_transformers, to_transformers
 from parp_fairseq.errors import UserError
@@ -315,3 +316,25 @@ def test_other_names_have_no_counterpart():
     assert to_transformers("w2v_encoder.w2v_model.encoder.layers.0.adapter.weight") is None
     assert to_transformers("w2v_encoder.w2v_model.mask_emb.more") is None
     assert from_transformers("hubert.encoder.layers.0.attention.k_proj.weight") is None
+
+
+def test_one_file_and_several(tmp_path):
+    with pytest.raises(UserError, match=r"model\.safetensors: no such file; give a folder"):
+        read_tensors(tmp_path / "none")
+    parts = {"a": {"x": torch.ones(2)}, "b": {"y": torch.zeros(3)}}
+    for name, tensors in parts.items():
+        save_file(tensors, tmp_path / name)
+    index = tmp_path / INDEX_FILE
+    index.write_text(json.dumps({"weight_map": {"x": "a", "y": "b"}}))
+    found = read_tensors(tmp_path)
+    assert torch.equal(found["x"], torch.ones(2)) and torch.equal(found["y"], torch.zeros(3))
+    (tmp_path / "b").rename(tmp_path / "model.safetensors")
+    assert list(read_tensors(tmp_path)) == ["y"]
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"/b: no such file"):
+        read_tensors(tmp_path)
+    for text, damaged in (("{", INDEX_FILE), ('{"weight_map": {"x": "a"}}', "/a")):
+        index.write_text(text)
+        (tmp_path / "a").write_bytes(b"no model")
+        with pytest.raises(UserError, match=f"{damaged}: not a readable model"):
+            read_tensors(tmp_path)

@@ -49,7 +49,7 @@ def old_args(**changes):
 
 
 def info_of(path):
-    return describe_state(load_checkpoint(path), path)
+    return describe_state(load_checkpoint(path))
 
 
 def refused(path, pattern):
@@ -60,7 +60,6 @@ def refused(path, pattern):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -71,8 +70,8 @@ def refused(path, pattern):
     ],
     ids=["cfg", "DictConfig", "args", "args alone"],
 )
-def test_every_form_is_read(tmp_path, zipped, mmap, settings):
-    state = load_checkpoint(saved(tmp_path / "m.pt", zipped, **settings), mmap=mmap)
+def test_every_form_is_read(tmp_path, zipped, settings):
+    state = load_checkpoint(saved(tmp_path / "m.pt", zipped, **settings))
     assert state["model"].keys() == WEIGHTS.keys()
     assert all(torch.equal(state["model"][name], WEIGHTS[name]) for name in WEIGHTS)
     for key, value in settings.items():
@@ -299,7 +298,7 @@ def test_reading_needs_no_fairseq_where_the_file_holds_none_of_it(tmp_path):
         "import sys\n"
         "from parp_fairseq.checkpoints.fairseq_settings import describe_state\n"
         "from parp_fairseq.checkpoints.safe_load import load_checkpoint\n"
-        "describe_state(load_checkpoint(sys.argv[1]), sys.argv[1])\n"
+        "describe_state(load_checkpoint(sys.argv[1]))\n"
         "print([m for m in ('fairseq', 'omegaconf', 'hydra') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)

@@ -176,7 +176,7 @@ def test_bad_checkpoints(state, tmp_path):
     large = copy.deepcopy(state["model"])
     large["w2v_encoder.proj.weight"][0, 0] = 1e6
     check("proj.weight holds values beyond fp16", "fp16", model=large)
-    check("dtype is 'int4'", "int4")
+    check("its dtype is 'int4'", "int4")
     for odd, reason in (
         (float("nan"), "not JSON compliant"),
         ({1: {2}}, "set"),

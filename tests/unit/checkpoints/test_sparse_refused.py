@@ -151,7 +151,7 @@ BAD = {
     "text for symbols": (symbols("E|", [1, 2]), "no list of symbols"),
     "texts for counts": (symbols(["E"], ["1"]), "no list of counts"),
     "counts true": (symbols(["E"], [True]), "no list of counts"),
-    "a count too few": (symbols(["E", "|"], [1]), "2 symbols and 1 counts"),
+    "a count too few": (symbols(["E", "|"], [1]), "no list of counts"),
 }
 
 
