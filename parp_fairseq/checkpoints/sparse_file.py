@@ -173,9 +173,9 @@ def read_about(text: str, path: PathLike) -> dict[str, Any]:
         f"its cfg.task.labels are {str(labels)[:60]!r}",
     )
     lists = about.get(SYMBOLS_KEY)
-    symbols, counts = (
-        lists.get(key) if isinstance(lists, dict) else None for key in ("symbols", "counts")
-    )
+    lists = lists if isinstance(lists, dict) else {}
+    symbols: Any = lists.get("symbols")
+    counts: Any = lists.get("counts")
     named = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
     _must(named, "its dictionary has no list of symbols")
     counted = isinstance(counts, list) and all(type(count) is int for count in counts)
