@@ -215,38 +215,25 @@ def test_inspect_takes_it(folder):
 CONFIG, AUDIO = "config.json", "preprocessor_config.json"
 BAD = [
     (CONFIG, {"model_type": "hubert"}, "holds a 'hubert' of transformers"),
-    (CONFIG, {"model_type": ...}, "holds a 'None' of transformers"),
     (CONFIG, {"architectures": ["Wav2Vec2ForPreTraining"]}, "only a Wav2Vec2ForCTC"),
     (CONFIG, {"add_adapter": True}, "add_adapter=True"),
-    (CONFIG, {"adapter_attn_dim": 16}, "adapter_attn_dim=16"),
-    (CONFIG, {"hidden_act": "swish"}, "hidden_act=swish"),
     (CONFIG, {"layer_norm_eps": 1e-12}, "layer_norm_eps=1e-12"),
-    (CONFIG, {"feat_extract_norm": "batch"}, "feat_extract_norm=batch"),
-    (CONFIG, {"quantization_config": {"bits": 4}}, "quantization_config="),
     (CONFIG, {"do_stable_layer_norm": 1}, "do_stable_layer_norm=1"),
-    (CONFIG, {"hidden_size": -32}, "hidden_size=-32, which is no size"),
     (CONFIG, {"hidden_size": True}, "hidden_size=True, which is no size"),
-    (CONFIG, {"num_hidden_layers": 10**12}, "num_hidden_layers=1000000000000"),
     (CONFIG, {"num_attention_heads": 5}, "does not divide by heads 5"),
-    (CONFIG, {"conv_dim": 5}, "are no layers"),
     (CONFIG, {"conv_stride": [5]}, "are no layers"),
     (CONFIG, {"pad_token_id": 99}, "pad_token_id, the CTC blank, is 99"),
-    (CONFIG, {"pad_token_id": None}, "pad_token_id, the CTC blank, is None"),
     ("vocab.json", {"A": 99}, "names no symbol for row"),
     ("vocab.json", {"A": 5}, "share the row 5"),
-    ("vocab.json", {"A": "x"}, "is no row of a head"),
     ("vocab.json", {"eng": {"a": 1}}, "give a model of one language"),
     (AUDIO, {"sampling_rate": 8000}, "8000 samples a second"),
     (AUDIO, {"do_normalize": ...}, "does not say do_normalize"),
     (CONFIG, b"{", "config.json cannot be read as JSON"),
-    (CONFIG, b"[" * 100_000, "config.json cannot be read as JSON"),
     (CONFIG, b"[]", "config.json holds no JSON object"),
-    ("vocab.json", b"\xff", "vocab.json cannot be read as JSON"),
     ("tokenizer_config.json", b"[1]", "tokenizer_config.json holds no JSON object"),
     ("model.safetensors", b"\0" * 100, "model.safetensors: not a readable model"),
     (CONFIG, None, "lacks config.json"),
     ("model.safetensors", None, "lacks model.safetensors"),
-    ("vocab.json", None, "lacks vocab.json"),
     (AUDIO, None, "lacks preprocessor_config.json"),
 ]
 
@@ -302,6 +289,9 @@ def test_every_name_goes_there_and_back(mode):
         # Two versions of torch spell the weight norm of the convolution in two ways.
         if "pos_conv.0.parametrizations" not in name:
             assert from_transformers(theirs[name], mode == "layer_norm") == name
+    for other in ("encoder.layers.0.adapter.weight", "mask_emb.more"):
+        assert to_transformers(f"w2v_encoder.w2v_model.{other}") is None
+    assert from_transformers("hubert.encoder.layers.0.attention.k_proj.weight") is None
 
 
 def test_weight_norm_as_older_versions_named_it():
@@ -310,12 +300,6 @@ def test_weight_norm_as_older_versions_named_it():
     for name in ("weight_g", "weight_v"):
         assert from_transformers(theirs + name) == ours + name
         assert to_transformers(ours + name) != theirs + name
-
-
-def test_other_names_have_no_counterpart():
-    assert to_transformers("w2v_encoder.w2v_model.encoder.layers.0.adapter.weight") is None
-    assert to_transformers("w2v_encoder.w2v_model.mask_emb.more") is None
-    assert from_transformers("hubert.encoder.layers.0.attention.k_proj.weight") is None
 
 
 def test_one_file_and_several(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,9 +63,3 @@ def test_two_windows_are_in_memory_at_most():
     for start, _ in windows(blocks(), 200, 20, STRIDE):
         ahead = 10 * len(given_out) - start
         assert ahead <= 2 * 200 + 10
-
-
-def test_what_does_not_fit():
-    for length, context in ((81, 8), (80, 9), (80, 40)):
-        with pytest.raises(ValueError, match="do not fit"):
-            list(windows([np.zeros(10)], length, context, STRIDE))
