@@ -92,15 +92,6 @@ def test_the_model_built_is_a_module_like_any_other(state, tmp_path):
         model.train()
 
 
-@pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_cut_checkpoint_ends_in_one_line(state, tmp_path, share):
-    content = save(state, tmp_path / "c.pt").read_bytes()
-    (tmp_path / "c.pt").write_bytes(content[: int(share * len(content))])
-    (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
-    with pytest.raises(UserError, match=r"c\.pt is truncated or damaged; copy"):
-        evaluate(tmp_path / "c.pt", tmp_path, "test", device="cpu")
-
-
 def test_dictionaries_of_checkpoints(state, tmp_path):
     dictionary = Dictionary()
     for symbol in SYMBOLS:
