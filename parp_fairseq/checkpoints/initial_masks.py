@@ -146,12 +146,10 @@ def _folder(path: Path, scope: set[str]) -> dict[str, Any]:
 
 
 def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, Any]]:
-    """Make the initial mask of a run that starts from `checkpoint`, without the run.
+    """Make the initial mask of a run that starts from a fairseq checkpoint, without the run.
 
-    Args:
-        checkpoint: a fairseq checkpoint, pre-trained or fine-tuned.
-        spec: how to prune. The initial mask "magnitude" is MPI's (of a fine-tuned checkpoint:
-            OMP's), "random" RP's; for "random_init" fairseq is imported and builds the network.
+    The initial mask "magnitude" is MPI's (of a fine-tuned checkpoint: OMP's), "random" RP's; for
+    "random_init" fairseq is imported and builds the network.
 
     Returns:
         The mask, under canonical names, and the info to save with it.

@@ -22,7 +22,7 @@ SECONDS = 20.0
 """A window's length by default."""
 
 CONTEXT_SECONDS = 2.0
-"""What is seen at least on either side of a frame, unless the recording begins or ends there."""
+"""Context on either side of a frame at least, unless the recording begins or ends there."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def transcribe(
     """Transcribe a recording.
 
     Args:
-        subnetwork: what hears.
+        subnetwork: the model.
         recording: what `read_recording` returned.
         window: seconds that are run at a time; a shorter recording is run whole, exactly as
             `parp eval` runs it in a batch of its own.
-        context: seconds that a window sees at least on either side of what it gives.
+        context: seconds on either side of a frame that its window has at least.
 
     Raises:
         UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,32 +27,6 @@ from parp_fairseq.manifests.audio.convert import load_soxr
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
 
 
-@dataclass
-class Outcome:
-    """What came of the recordings; `seconds` of audio, `computed` and `loading` of time."""
-
-    transcribed: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    computed: float = 0.0
-    loading: float = 0.0
-    sparse: int = 0
-
-    def __str__(self) -> str:
-        """A line for people."""
-        what = "recording" if self.transcribed == 1 else "recordings"
-        parts = [f"{self.transcribed:,} {what}, {self.seconds:,.1f} s of audio"]
-        if self.seconds:
-            factor = self.computed / self.seconds
-            parts.append(f"computed in {self.computed:,.2f} s (real-time factor {factor:.3f})")
-        parts.append(f"model opened in {self.loading:.2f} s")
-        if self.sparse:
-            parts.append(f"{self.sparse} groups of layers ran sparse")
-        if self.failed:
-            parts.append(f"{self.failed:,} FAILED, see above")
-        return "; ".join(parts)
-
-
 def transcribe_all(
     model: PathLike,
     audio: Sequence[PathLike],
@@ -63,13 +36,15 @@ def transcribe_all(
     engine: str = AUTO,
     window: float = SECONDS,
     force: bool = False,
-) -> Outcome:
+) -> int:
     """Transcribe files and folders of audio, and write what is said.
 
     Every file's header is checked before the model is opened. A file that turns out to be damaged
-    later is reported on standard error, and the others are transcribed.
+    later is reported on standard error, and the others are transcribed. The arguments are the
+    options of `parp transcribe`.
 
-    Args are the options of `parp transcribe`.
+    Returns:
+        How many recordings failed.
 
     Raises:
         UserError: a wrong option, model, output, or audio file; nothing was written then.
@@ -91,10 +66,10 @@ def transcribe_all(
     subnetwork = open_subnetwork(model)
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
-    outcome = Outcome(sparse=run_sparse(subnetwork.model, engine))
+    groups = run_sparse(subnetwork.model, engine)
     _report(recordings, audio)
     opened = time.perf_counter()
-    outcome.loading = opened - started
+    done: list[float] = []
     # On a terminal, lines of text would come between those of the bar.
     show = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     total = round(sum(recording.seconds for recording in recordings), 1)
@@ -103,16 +78,24 @@ def transcribe_all(
             try:
                 transcript = transcribe(subnetwork, recording, window)
             except UserError as error:
-                outcome.failed += 1
                 print(f"parp: error: {error}", file=sys.stderr, flush=True)
             else:
                 written.take(transcript)
-                outcome.transcribed += 1
-                outcome.seconds += transcript.seconds
+                done.append(transcript.seconds)
             bar.update(round(recording.seconds, 1))
-    written.finish(outcome.transcribed)
-    outcome.computed = time.perf_counter() - opened
-    return outcome
+    written.finish(len(done))
+    failed = len(recordings) - len(done)
+    if done:
+        seconds, computed = sum(done), time.perf_counter() - opened
+        print(
+            f"parp: {len(done):,} recording{'s' * (len(done) > 1)}, {seconds:,.1f} s of audio; "
+            f"computed in {computed:,.2f} s (real-time factor {computed / seconds:.3f}); model "
+            f"opened in {opened - started:.2f} s"
+            + (f"; {groups} groups of layers ran sparse" if groups else "")
+            + (f"; {failed:,} FAILED, see above" if failed else ""),
+            file=sys.stderr,
+        )
+    return failed
 
 
 def _headers(paths: Sequence[Path]) -> list[Recording]:

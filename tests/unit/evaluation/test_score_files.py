@@ -55,21 +55,19 @@ def test_transcripts(tmp_path):
 
 
 def test_outputs_are_checked_before_the_work(tmp_path):
-    def check(inputs=(), force=False, **outputs):
-        named = {f"--{option}": files for option, files in outputs.items()}
-        score_files.check_outputs(named, inputs, force)
+    """Existing files and inputs are in tests/unit/cli/test_outputs.py."""
 
+    def check(**outputs):
+        named = {f"--{option}": files for option, files in outputs.items()}
+        score_files.check_outputs(named, ["c.pt", "w.pt"], tmp_path, ["test"], force=True)
+
+    check(json=[tmp_path / "new" / "a.json"], csv=[tmp_path / "a.csv"])
     with pytest.raises(UserError, match=r"--csv .* is also what --json writes"):
         check(json=[tmp_path / "a"], csv=[tmp_path / "x" / ".." / "a"])
-    check(json=[tmp_path / "new" / "a.json"], csv=[tmp_path / "a.csv"])
-    scores = [score_of(PAIRS)]
-    (tmp_path / "json").write_text(score_files.scores_as_json(scores))
-    (tmp_path / "csv").write_text(score_files.scores_as_csv(scores))
-    score_files.write_transcripts(scores[0], tmp_path / "transcripts")
-    for option in ("json", "csv", "transcripts"):
-        own = {option: [tmp_path / option]}
-        check(force=True, **own)
-        with pytest.raises(UserError, match="--force"):
-            check(**own)
-        with pytest.raises(UserError, match=r"is not (a|an) "):
-            check(force=True, **{option: [tmp_path / ("csv" if option != "csv" else "json")]})
+    score_files.write_transcripts(score_of(PAIRS), tmp_path / "test.tsv")
+    with pytest.raises(UserError, match="is also an input"):
+        check(transcripts=[tmp_path / "test.tsv"])
+    score_files.write_transcripts(score_of(PAIRS), tmp_path / "heard.tsv")
+    check(transcripts=[tmp_path / "heard.tsv"])
+    with pytest.raises(UserError, match="is not a file of scores"):
+        check(json=[tmp_path / "heard.tsv"])
