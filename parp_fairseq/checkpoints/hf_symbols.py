@@ -1,4 +1,4 @@
-"""What the rows of a Wav2Vec2ForCTC's head stand for, in the order of a fairseq dictionary."""
+"""The symbols of a Wav2Vec2ForCTC's head, in the order of a fairseq dictionary."""
 
 from __future__ import annotations
 

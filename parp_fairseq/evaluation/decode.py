@@ -64,7 +64,6 @@ def evaluate_all(
     engine: str = "dense",
     weights: str = SUBNETWORK,
     w2v_path: PathLike | None = None,
-    progress: bool | None = None,
 ) -> Iterator[Score]:
     """Decode `{split}.tsv` of the folder `data` with fine-tuned checkpoints and score them.
 
@@ -85,7 +84,6 @@ def evaluate_all(
         weights: `subnetwork`, or `theta` for the weights before masking, with which training
             resumes.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
-        progress: show a bar on stderr; by default where that is a terminal.
 
     Raises:
         UserError: a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
@@ -158,7 +156,7 @@ def evaluate_all(
                     required_batch_size_multiple=required_batch_size_multiple,
                     seed=1,
                 )
-                utterances = transcribe(model, symbols, batches, manifest, progress)
+                utterances = transcribe(model, symbols, batches, manifest)
             yield Score(
                 checkpoint=os.fspath(checkpoint),
                 data=os.fspath(data),
@@ -194,7 +192,7 @@ def make_batches(task: Any, checked: CheckedManifest, num_workers: int, **planni
 
 
 def transcribe(
-    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest, progress: bool | None
+    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest
 ) -> list[Utterance]:
     """Reference and hypothesis of each utterance of `batches`, in their order.
 
@@ -206,9 +204,9 @@ def transcribe(
     from tqdm import tqdm
 
     device = next(model.parameters()).device
-    show = sys.stderr.isatty() if progress is None else progress
     rows = checked.manifest.rows
-    bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=not show)
+    # None: shown on a terminal.
+    bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=None)
     utterances: list[Utterance] = []
     with torch.no_grad(), bar:
         for sample in _readable(batches, checked):
@@ -218,10 +216,10 @@ def transcribe(
             paths = logits.float().cpu().argmax(dim=-1).numpy()
             targets = sample["target"].cpu().numpy()
             for row, path, target in zip(sample["id"].tolist(), paths, targets):
-                said = symbols.units(target[target != symbols.padding])
-                heard = symbols.units(symbols.best(path))
-                texts = (symbols.joined(said), symbols.joined(heard))
-                utterances.append(Utterance(row, rows[row].path, *texts, said, heard))
+                reference = symbols.units(target[target != symbols.padding])
+                hypothesis = symbols.units(symbols.best(path))
+                texts = (symbols.joined(reference), symbols.joined(hypothesis))
+                utterances.append(Utterance(row, rows[row].path, *texts, reference, hypothesis))
             bar.update(len(sample["id"]))
     return utterances
 
@@ -267,7 +265,7 @@ def _checked_split(
     )
     check_lengths(manifest, max_tokens, "--max-tokens")
     symbols = Symbols.of_dictionary(finetuned.symbols)
-    # An utterance may have no word (what is heard is inserted), a split may not.
+    # An utterance may have no word (its hypothesis is inserted), a split may not.
     if not any(symbols.joined(line).split() for line in manifest.labels):
         raise UserError(
             f"{name}: no row has a word, so there is no error rate; build the labels again"

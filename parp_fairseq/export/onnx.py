@@ -23,7 +23,7 @@ FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE)
 FORM, MODEL_TYPE = "onnx", "wav2vec2-ctc"
 
 CLOSE = 1e-4
-"""How far log probabilities may lie from torch's."""
+"""How much log probabilities may differ from torch's."""
 
 _PACKAGES = ("onnx", "onnxruntime")
 _BLANK, _SPACE = "<blk>", "\u2581"

@@ -37,7 +37,7 @@ class Subnetwork:
     Attributes:
         path: the file or folder.
         model: its network, in evaluation mode.
-        symbols: what the rows of its head stand for.
+        symbols: of the rows of its head.
         normalize: whether a waveform is brought to mean 0 and variance 1, as fairseq does it.
         dictionary: the text file that names the symbols, where the model does not hold them.
     """

@@ -71,9 +71,9 @@ def transcribe_all(
     opened = time.perf_counter()
     done: list[float] = []
     # On a terminal, lines of text would come between those of the bar.
-    show = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
+    hidden = True if output is None and sys.stdout.isatty() else None
     total = round(sum(recording.seconds for recording in recordings), 1)
-    with tqdm(total=total, desc="transcribing", unit="s of audio", disable=not show) as bar:
+    with tqdm(total=total, desc="transcribing", unit="s of audio", disable=hidden) as bar:
         for recording in recordings:
             try:
                 transcript = transcribe(subnetwork, recording, window)

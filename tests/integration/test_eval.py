@@ -171,24 +171,16 @@ def test_small_batches_equal_infer(letters, expected, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "post_process", "metric"), [("phn", "none", "PER"), ("spm", "sentencepiece", "WER")]
 )
-def test_other_units_equal_infer_and_jiwer(made, tmp_path, labels, post_process, metric):
-    import jiwer
-
+def test_other_units_equal_infer(made, tmp_path, labels, post_process, metric):
     data, paths = made(labels)
     options = {"labels": labels, "post_process": post_process}
     infer = run_fairseq_infer(paths["finetuned"], data, "test", tmp_path, **options)
     score = evaluate(paths["finetuned"], data, "test", **CPU)
     assert score.metric == metric
     assert_same_as_infer(score, infer, rows=24)
-    references = [u.reference for u in score.utterances]
-    hypotheses = [u.hypothesis for u in score.utterances]
-    assert score.rate == pytest.approx(100 * jiwer.wer(references, hypotheses))
-    if metric == "PER":
-        assert score.characters is None
-    else:
-        assert any(" " in hypothesis for hypothesis in hypotheses)
-        assert not any("\u2581" in text for text in references + hypotheses)
-        assert score.characters.rate == pytest.approx(100 * jiwer.cer(references, hypotheses))
+    texts = [text for u in score.utterances for text in (u.reference, u.hypothesis)]
+    assert any(" " in text for text in texts) and not any("\u2581" in text for text in texts)
+    assert (score.characters is None) == (metric == "PER")
 
 
 @pytest.mark.legacy

@@ -168,27 +168,6 @@ def test_a_model_made_by_transformers(stable, tmp_path):
     assert heard == [said.replace("[UNK]", "<unk>").strip()] * 3 and len(said) > 5
 
 
-def test_it_is_exported_to_onnx_too(tmp_path):
-    pytest.importorskip("onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    from parp_fairseq.export.onnx import export_onnx
-
-    theirs, _ = made_by_transformers(tmp_path / "hf", stable=False)
-    export_onnx(tmp_path / "hf", tmp_path / "onnx")
-    session = onnxruntime.InferenceSession(
-        str(tmp_path / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"]
-    )
-    wave = torch.randn(1, 12_000)
-    inputs = {"input_values": wave.numpy(), "input_lengths": np.array([12_000])}
-    (ours,) = session.run(["logprobs"], inputs)
-    with torch.no_grad():
-        logprobs = theirs(wave).logits.log_softmax(-1)
-    rows = [5, 2, 0, 1, 3, 4]
-    assert np.abs(ours[..., [0, 3, 4, 5, 6, 7]] - logprobs.numpy()[..., rows]).max() < 1e-3
-    lines = (tmp_path / "onnx" / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    assert lines[:1] + lines[4:8] == ["<blk> 0", "e 4", "a 5", "\u2581 6", "t 7"]
-
-
 def test_eval_takes_it(folder, tmp_path):
     soundfile.write(tmp_path / "a.flac", 0.1 * np.sin(np.arange(16_000) / 20), 16_000)
     (tmp_path / "test.tsv").write_text(f"{tmp_path}\na.flac\t16000\n")
