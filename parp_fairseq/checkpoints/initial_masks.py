@@ -40,10 +40,10 @@ class InitialMask:
 
         Args:
             spec: how to prune; its `initial_mask_kind` says where the mask comes from.
-            sparsity: the mask's sparsity, in [0, 1].
+            sparsity: the mask's, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
             random_weights: returns these for the same network without any training.
-            prefix: what the caller's options begin with, for the errors.
+            prefix: of the caller's options, for the errors.
 
         Raises:
             UserError: a mask file or model is unreadable, of another model or of another sparsity.

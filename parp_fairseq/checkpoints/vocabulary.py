@@ -157,9 +157,9 @@ class Architecture:
             step *= stride
         return field
 
-    def frames(self, samples: int) -> int:
-        """Frames that so many samples become."""
-        return max(0, (samples - self.receptive_field) // self.stride + 1)
+    def frames(self, samples: Any) -> Any:
+        """Frames that so many samples (an int or a tensor) become, if at least one."""
+        return (samples - self.receptive_field) // self.stride + 1
 
     @classmethod
     def from_fairseq(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -61,7 +60,9 @@ def transcribe_all(
     paths = find_recordings(audio)
     written = Output(form, output, audio, paths)
     written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
-    recordings = _headers(paths)
+    recordings = [read_recording(path) for path in paths]
+    if any(recording.rate != SAMPLE_RATE for recording in recordings):
+        load_soxr()
 
     subnetwork = open_subnetwork(model)
     # Only an opened model says which file it is.
@@ -96,22 +97,6 @@ def transcribe_all(
             file=sys.stderr,
         )
     return failed
-
-
-def _headers(paths: Sequence[Path]) -> list[Recording]:
-    """Every file's header; also that soxr is installed if it is needed."""
-    recordings, faults = [], []
-    for path in paths:
-        try:
-            recordings.append(read_recording(path))
-        except UserError as error:
-            faults.append(error)
-    if faults:
-        others = f" ({len(faults) - 1:,} other files cannot be used either)"
-        raise UserError(f"{faults[0]}{others if len(faults) > 1 else ''}") from faults[0]
-    if any(recording.rate != SAMPLE_RATE for recording in recordings):
-        load_soxr()
-    return recordings
 
 
 def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:
