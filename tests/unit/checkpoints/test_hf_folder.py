@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,16 +176,13 @@ def test_eval_takes_it(folder, tmp_path):
     assert one.utterances == other.utterances
 
 
-def test_inspect_takes_it(folder):
-    def sizes(path):
-        parp = Path(sys.executable).with_name("parp")
-        command = [parp, "inspect", path, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)["sizes"]
-
-    assert sizes(folder)["prunable"] == sizes(folder.parent / "c.pt")["prunable"]
-    assert sizes(folder)["file_bytes"] == (folder / "model.safetensors").stat().st_size
+def test_inspect_takes_it(folder, parp):
+    theirs, ours = (
+        json.loads(parp("inspect", path, "--json")[1])["sizes"]
+        for path in (folder, folder.parent / "c.pt")
+    )
+    assert theirs["prunable"] == ours["prunable"]
+    assert theirs["file_bytes"] == (folder / "model.safetensors").stat().st_size
 
 
 CONFIG, AUDIO = "config.json", "preprocessor_config.json"

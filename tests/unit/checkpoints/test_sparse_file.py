@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_model import SYMBOLS, bits, random_state, save
+from small_model import bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import (
@@ -21,7 +21,6 @@ from parp_fairseq.checkpoints.sparse_file import (
     read_sparse,
     unpack,
 )
-from parp_fairseq.engine import acceleration as engine
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
@@ -120,32 +119,6 @@ def test_size_is_what_must_be_held(tmp_path, dtype, size):
     if dtype == "fp16":
         for name, tensor in read_sparse(out)["model"].items():
             assert torch.equal(tensor, made["model"][name].half().float())
-
-
-@pytest.mark.legacy
-def test_the_model_read_back_computes_the_same(tmp_path, monkeypatch):
-    made = random_state()
-    checkpoint = save(made, tmp_path / "checkpoint.pt")
-    export_sparse(checkpoint, tmp_path / "model.safetensors")
-    loaded = open_finetuned(tmp_path / "model.safetensors")
-    plain = build_model(loaded)
-    assert not plain.training
-    assert loaded.dictionary.symbols[4:] == SYMBOLS
-    assert loaded.settings()["task"]["labels"] == "ltr"
-    weights = dict(plain.named_parameters())
-    name = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
-    assert bits(weights[name]) == bits(made["model"][name])
-    monkeypatch.setattr(engine, "MARGIN", float("inf"))
-    monkeypatch.setattr(engine, "LEAST_ENTRIES", 0)
-    everywhere = build_model(loaded, engine="sparse")
-    assert len(list(plain.modules())) != len(list(everywhere.modules()))
-    source = torch.randn(2, 9000)
-    padding = torch.zeros(2, 9000, dtype=torch.bool)
-    padding[1, 6000:] = True
-    outputs = [m(source=source, padding_mask=padding) for m in (plain, everywhere)]
-    torch.testing.assert_close(
-        outputs[0]["encoder_out"], outputs[1]["encoder_out"], atol=1e-4, rtol=0
-    )
 
 
 def refused(pattern, call, *arguments, **options):
