@@ -4,9 +4,9 @@
 symbol of every frame, merges repetitions and drops blanks. A base model's logits depend a little
 on what an utterance is batched with (its feature extractor normalises over the padded batch), so
 the batches are built by the same fairseq functions from the same options. Their defaults are
-infer's but for `required_batch_size_multiple`, 1 here and 8 there: where a last batch does not
-hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not). Here
-every utterance is decoded and counted, whatever that option says.
+infer's but for `required_batch_size_multiple`, 8 there and always 1 here: where a last batch does
+not hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not).
+Here every utterance is decoded and counted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ def evaluate_all(
     labels: str | None = None,
     max_tokens: int | None = MAX_TOKENS,
     batch_size: int | None = None,
-    required_batch_size_multiple: int = 1,
     num_workers: int = 1,
     device: str | None = None,
     engine: str = "dense",
@@ -77,7 +76,6 @@ def evaluate_all(
         labels: ending of the label files; by default what each checkpoint was trained on.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
-        required_batch_size_multiple: larger batches hold a multiple of this many utterances.
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
         engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
@@ -93,7 +91,6 @@ def evaluate_all(
     for name, value, least in (
         ("--max-tokens", max_tokens, 1),
         ("--batch-size", batch_size, 1),
-        ("required_batch_size_multiple", required_batch_size_multiple, 1),
         ("--workers", num_workers, 0),
     ):
         if value is not None and value < least:
@@ -153,7 +150,7 @@ def evaluate_all(
                     num_workers,
                     max_tokens=max_tokens,
                     max_sentences=batch_size,
-                    required_batch_size_multiple=required_batch_size_multiple,
+                    required_batch_size_multiple=1,
                     seed=1,
                 )
                 utterances = transcribe(model, symbols, batches, manifest)

@@ -161,8 +161,7 @@ def test_small_batches_equal_infer(letters, expected, tmp_path):
     data, paths = letters
     options = ("dataset.max_tokens=60000", "dataset.required_batch_size_multiple=1")
     infer = run_fairseq_infer(paths["finetuned"], data, "test", tmp_path, overrides=options)
-    small = {"max_tokens": 60_000, "required_batch_size_multiple": 1, "device": "cpu"}
-    score = evaluate(paths["finetuned"], data, "test", **small)
+    score = evaluate(paths["finetuned"], data, "test", max_tokens=60_000, device="cpu")
     assert_same_as_infer(score, infer, rows=26)
     # The batches matter: with others this model hears something else.
     assert [u.hypothesis for u in expected.utterances] != [u.hypothesis for u in score.utterances]
