@@ -107,7 +107,7 @@ def read(data: str, task: Task, split: str) -> list[tuple[tuple[str, ...], float
 
 
 def _rows(path: Path, header: Sequence[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row number and cells by column. `header`: None for JSON lines, empty where line 1 has it."""
+    """Row number and values by column. `header`: None for JSON lines, empty where line 1 has it."""
     number = 0
     try:
         # Not the csv module, for which a lone quote would swallow the lines that follow it.
@@ -368,7 +368,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--interval-unit", choices=["update", "epoch"], default="update")
     add("--initial-sparsity", type=float, help="parp_p and gmp: the sparsity to begin with")
     add("--include", nargs="+", default=[], help="patterns of prunable parameters")
-    add("--exclude", nargs="+", default=[], help="patterns of parameters to leave alone")
+    add("--exclude", nargs="+", default=[], help="patterns of parameters to leave out")
     add("--learning-rate", type=float, default=2e-5)
     add("--batch", type=int, default=32)
     add("--epochs", type=int, default=3)

@@ -16,6 +16,7 @@ from parp_fairseq.files import Kind, check_output, write_bytes
 
 FOLDER = Path(__file__).parent
 _NAME = re.compile(r"\w[\w.-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 _RUNS = re.compile(r"^( +dir: runs/)[\w-]+", re.MULTILINE)  # hydra.run.dir and hydra.sweep.dir
 GPUS = 4  # what `optimization.update_freq` of every yaml is for (the authors' scripts)
 
@@ -127,3 +128,17 @@ def copy(name: str, to: Path, force: bool = False) -> Path:
     text = source.read_text(encoding="utf-8")
     write_bytes(target, _RUNS.sub(rf"\g<1>{target.stem}", text).encode())
     return target
+
+
+def override(key: str, value: Any) -> str:
+    """An override for Hydra, whose grammar gives blanks, commas and brackets a meaning."""
+    if isinstance(value, bool):
+        return f"{key}={str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"{key}={value}"
+    if isinstance(value, (list, tuple)):
+        return f"{key}=[{','.join(map(str, value))}]"
+    if _PLAIN.fullmatch(str(value)):
+        return f"{key}={value}"
+    quoted = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{quoted}'"

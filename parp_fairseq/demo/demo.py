@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from parp_fairseq.files import LOCK_FILE, locked, write_json
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_command
 from parp_fairseq.grid.setups import Run, Setup, read_grid
-from parp_fairseq.grid.side_by_side import Step, run_steps
 from parp_fairseq.machine import cores
 from parp_fairseq.report import Report, make_report
 from parp_fairseq.report.drawing import check_drawing
 from parp_fairseq.runs.children import ONE_THREAD
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE
 from parp_fairseq.runs.progress import updates_done
+from parp_fairseq.runs.side_by_side import Step, run_steps
 
 GRID_FILE = Path(__file__).with_name("demo.yaml")
 MARKER = "parp-demo.json"
@@ -120,8 +120,8 @@ def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = N
         jobs: programs at a time, each on one core; by default as many as there are cores.
 
     Raises:
-        UserError: `out` holds something else, another demo is at work there or ran there with
-            other settings, matplotlib is missing, or a part failed (the line names its log).
+        UserError: `out` holds something else or a demo of other settings, another demo runs there,
+            matplotlib is missing, or a part failed (the line names its log).
     """
     check_drawing()
     jobs = cores() if jobs is None else jobs
@@ -135,7 +135,7 @@ def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = N
         for partial in out.glob(f".{SPEECH}.*"):
             shutil.rmtree(partial, ignore_errors=True)
         _prepare_data(out, demo, jobs)
-        run_steps(_steps(out, demo), out, jobs, lock)
+        run_steps(_steps(out, demo), out, jobs, lock, ONE_THREAD)
         return make_report(
             [out / lines.folder(run) for run in demo.runs],
             out / REPORT,
@@ -155,21 +155,16 @@ def take_folder(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder as --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / MARKER).is_file():
-            return
-        # A demo that was killed as it began leaves a partial marker.
-        names = set(os.listdir(out)) - {LOCK_FILE}
-        if not all(name.startswith(f".{Path(MARKER).stem}.") for name in names):
-            raise UserError(
-                f"{out} holds something that the demo did not make; give a new folder as --out"
-            )
-        write_json(out / MARKER, {"what": "made by parp demo; parp demo --clean empties it"})
-    except OSError as error:
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / MARKER).is_file():
+        return
+    # A demo that was killed as it began leaves a partial marker.
+    names = set(os.listdir(out)) - {LOCK_FILE}
+    if not all(name.startswith(f".{Path(MARKER).stem}.") for name in names):
         raise UserError(
-            f"{out} cannot be written ({error.strerror}); give another folder as --out"
-        ) from error
+            f"{out} holds something that the demo did not make; give a new folder as --out"
+        )
+    write_json(out / MARKER, {"what": "made by parp demo; parp demo --clean empties it"})
 
 
 def clean_folder(out: Path) -> None:
@@ -185,7 +180,7 @@ def clean_folder(out: Path) -> None:
 
 @contextmanager
 def _stopped_properly() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: through its `finally` clauses, with a word."""
+    """SIGTERM ends the demo as Ctrl-C does: through its `finally` clauses, with a line."""
 
     def leave(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -252,8 +247,8 @@ def _steps(out: Path, demo: Demo) -> list[Step]:
             out / lines.checkpoint(run),
             demo.setup.updates + _START_UPDATES,
             lambda log=folder / LOG_FILE: _course(log),
-            [trainings[run.needs.name]] if run.needs else [],
-            finished,
+            after=[trainings[run.needs.name]] if run.needs else [],
+            done=finished,
             announced=True,
         )
         (out / lines.scores(run)).parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +268,7 @@ def _steps(out: Path, demo: Demo) -> list[Step]:
         f"fairseq's infer, {checked.name}",
         demo.infer(str(out.resolve())),
         out / LOGS / f"{checked.name}.log",
-        _infer_file(out, demo),
+        out / lines.folder(checked) / "infer" / "wer",
         _DECODE_UPDATES,
         after=[trainings[checked.name]],
         done=_infer_rate(out, demo) is not None,
@@ -286,23 +281,18 @@ def _course(log: Path) -> float:
     return updates + _START_UPDATES if updates else 0.0
 
 
-def _infer_file(out: Path, demo: Demo) -> Path:
-    return out / lines.folder(demo.cross_checked) / "infer" / "wer"
-
-
 def _infer_rate(out: Path, demo: Demo) -> float | None:
     """Percent errors as fairseq's infer wrote them; None where it did not come to its end."""
+    file = out / lines.folder(demo.cross_checked) / "infer" / "wer"
     try:
-        return float(_infer_file(out, demo).read_text(encoding="utf-8").split()[1])
+        return float(file.read_text(encoding="utf-8").split()[1])
     except (OSError, IndexError, ValueError):
         return None
 
 
 def _cross_check(out: Path, demo: Demo) -> str:
     run, theirs = demo.cross_checked, _infer_rate(out, demo)
-    rows: Sequence[Mapping[str, Any]] = json.loads(
-        (out / lines.scores(run)).read_text(encoding="utf-8")
-    )
+    rows = json.loads((out / lines.scores(run)).read_text(encoding="utf-8"))
     ours = next(row["rate"] for row in rows if row["split"] == demo.test)
     same = "the same" if theirs == ours else f"{ours} here"
     return f"fairseq's own infer on {run.name}, {demo.test}: {theirs}, {same}"

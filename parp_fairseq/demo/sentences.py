@@ -19,7 +19,6 @@ _OBJECT = ("determiner noun", "determiner adjective noun", "number plural")
 _PLACE = ("place determiner noun", "place determiner adjective noun")
 _TAIL = ("", "", "time", "'and' went", "'and' verb determiner noun")
 
-
 LANGUAGES: Mapping[str, str] = {
     **{code: code for code in ("es", "fr", "it", "ky", "nl", "ru")},
     **{"sv-SE": "sv", "tr": "tr", "tt": "tt", "zh-TW": "cmn"},

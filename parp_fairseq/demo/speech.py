@@ -5,19 +5,11 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from parp_fairseq.demo.sentences import WORDS_FILE, sentence
-from parp_fairseq.demo.voices import (
-    SAMPLE_RATE,
-    Speaker,
-    draw_speakers,
-    espeak_paths,
-    speak,
-)
-from parp_fairseq.demo.whole import check_numbers, make_whole
+from parp_fairseq.demo.spoken_corpus import Spoken, check_numbers, write_corpus
+from parp_fairseq.demo.voices import draw_speakers
 from parp_fairseq.errors import UserError
 
 _FORMAT = 1
@@ -30,20 +22,8 @@ UTTERANCES: Mapping[str, int] = {
 }
 
 
-@dataclass(frozen=True)
-class _Chapter:
-    folder: Path
-    speaker: Speaker
-    name: str
-    texts: tuple[str, ...]
-
-
 def part_folder(part: str) -> Path:
-    """Where a part lies under the corpus: `1h/0/clean`, `9h/other`, `dev-clean`, `test-other`...
-
-    Raises:
-        UserError: no such part.
-    """
+    """The folder of a part such as `1h/0/clean`; raises UserError for an unknown one."""
     if re.fullmatch("(dev|test)-(clean|other)", part):
         return Path("LibriSpeech") / part
     if re.fullmatch("(1h/[0-5]|9h)/(clean|other)", part):
@@ -65,17 +45,17 @@ def synthesise_corpus(
     """Write synthetic speech under `out`, a function of everything but `jobs`, byte by byte.
 
     FLAC files, 16 kHz mono, at `<part>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac`
-    with `<speaker>-<chapter>.trans.txt` beside them; the parts are those of Libri-light's
+    with `<speaker>-<chapter>.trans.txt` next to them; the parts are those of Libri-light's
     `librispeech_finetuning` and of `LibriSpeech`. No speaker is in two of the training,
     development and test sets, nor in two parts of these. The "other" parts have far accents
-    and noise. A corpus already there with the same settings is left as it is.
+    and noise. A finished corpus of the same settings is left as it is.
 
     Args:
         out: a folder, made here.
         seed: any integer at least 0.
         utterances: part -> number of utterances (`UTTERANCES`; about 3 seconds each).
         per_speaker: utterances of a speaker, at least 1.
-        jobs: processes at a time.
+        jobs: speakers at a time.
 
     Raises:
         UserError: an unknown part, a count below 1, no espeak-ng, or `out` holding something else.
@@ -92,16 +72,18 @@ def synthesise_corpus(
     check_numbers(seed, per_speaker=per_speaker, jobs=jobs, **utterances)
     chapters = _plan(seed, utterances, per_speaker)
 
-    def write(partial: Path) -> None:
-        espeak_paths()
-        with ThreadPoolExecutor(max_workers=jobs) as pool:
-            for _ in pool.map(lambda chapter: _write_chapter(partial, chapter), chapters):
-                pass
+    def write_texts(root: Path) -> None:
+        for chapter in chapters:
+            names = [Path(file).stem for file in chapter.files]
+            file = root / chapter.files[0]
+            text = "".join(f"{name} {said}\n" for name, said in zip(names, chapter.texts))
+            name = f"{names[0].rpartition('-')[0]}.trans.txt"
+            file.with_name(name).write_text(text, encoding="utf-8")
 
-    make_whole(out, settings, write)
+    write_corpus(out, settings, chapters, jobs, write_texts)
 
 
-def _plan(seed: int, utterances: Mapping[str, int], per_speaker: int) -> list[_Chapter]:
+def _plan(seed: int, utterances: Mapping[str, int], per_speaker: int) -> list[Spoken]:
     import numpy as np
 
     speakers_of = {part: -(-count // per_speaker) for part, count in utterances.items()}
@@ -120,27 +102,8 @@ def _plan(seed: int, utterances: Mapping[str, int], per_speaker: int) -> list[_C
             number += 1
             chapter = 100_000 + int(rng.integers(50_000))
             texts = tuple(sentence(rng) for _ in range(min(per_speaker, count - first)))
-            chapters.append(
-                _Chapter(
-                    folder=folder / str(number) / str(chapter),
-                    speaker=next(pools[part.rsplit("-", 1)[-1].rsplit("/", 1)[-1]]),
-                    name=f"{number}-{chapter}",
-                    texts=texts,
-                )
-            )
+            path = folder / str(number) / str(chapter) / f"{number}-{chapter}"
+            files = tuple(f"{path}-{index:04d}.flac" for index in range(len(texts)))
+            pool = pools[re.split("[-/]", part)[-1]]
+            chapters.append(Spoken(next(pool), files, texts))
     return chapters
-
-
-def _write_chapter(root: Path, chapter: _Chapter) -> None:
-    import soundfile
-
-    folder = root / chapter.folder
-    folder.mkdir(parents=True)
-    lines = []
-    for index, (text, samples) in enumerate(
-        zip(chapter.texts, speak(chapter.speaker, chapter.texts))
-    ):
-        name = f"{chapter.name}-{index:04d}"
-        soundfile.write(str(folder / f"{name}.flac"), samples, SAMPLE_RATE, subtype="PCM_16")
-        lines.append(f"{name} {text}\n")
-    (folder / f"{chapter.name}.trans.txt").write_text("".join(lines), encoding="utf-8")

@@ -29,7 +29,6 @@ from parp_fairseq.report.tidy import (
 )
 from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
 from parp_fairseq.runs.reading import read_run
-from parp_fairseq.table import aligned
 
 _PATIENCE_SECONDS = 60.0
 _INTERVAL_FILE = re.compile(r"checkpoint_\d+_(\d+)\.pt")
@@ -85,8 +84,8 @@ def rows_of(run: Run, work: Path) -> list[Score]:
 def _theta_rows(run: Run, work: Path, common: dict[str, Any], log: Iterable[Any]) -> list[Score]:
     """θ where its errors on the validation set were fewest ("kept"), and both on the way.
 
-    That is the file which "validate and keep the best inside an epoch, before the next pruning"
-    would have kept; of equals the earliest. The test sets have no say in the choice.
+    "Validate and keep the best inside an epoch, before the next pruning" would have kept that
+    file; of equals the earliest.
     """
     by_update: dict[int, list[dict[str, Any]]] = {}
     for row in _json(work / lines.theta_scores(run)):
@@ -130,11 +129,7 @@ def _score(common: dict[str, Any], row: dict[str, Any], checkpoint: str, update:
 
 
 def check_table(grid: Grid, table: Sequence[Score], file: Path) -> None:
-    """See that rows of the grid's runs were made with the settings that the grid has now.
-
-    Raises:
-        UserError: one was made with others, or two with different files of one model's name.
-    """
+    """Raise UserError if rows were made with other settings, or with two files of one model."""
     models: dict[str, Score] = {}
     for row in table:
         run = grid.runs.get(row.run)
@@ -152,9 +147,9 @@ def check_table(grid: Grid, table: Sequence[Score], file: Path) -> None:
 
 
 def check_command(run: Run, where: str, before: Sequence[str]) -> None:
-    """See that a command is the run's own, but for the number of GPUs and the model's folder."""
+    """Raise UserError if a run's command was another, but for GPUs and the model's folder."""
     if run.method == IMP and before[:2] != ["parp", "imp"]:
-        # The last fine-tuning of a series, whose record parp imp itself has compared.
+        # The last fine-tuning of a series, which parp imp itself has compared.
         return
     was, now = (
         [_MODEL.sub(r"\1", one) for one in command[1:] if not one.startswith(_OF_MACHINE)]
@@ -207,7 +202,7 @@ def compare_masks(target: Target, model: str, sparsity: float, work: Path) -> li
 
 
 class Tables:
-    """scores.csv and masks.csv of a grid: what they lack, and adding it once it is there."""
+    """scores.csv and masks.csv of a grid: what they lack, and adding it once it is made."""
 
     def __init__(self, grid: Grid, work: Path, results: Path) -> None:
         """Read the tables in the folder `results`; those that are missing are empty.
@@ -229,21 +224,25 @@ class Tables:
     def missing(self, target: Target) -> list[str]:
         """Files in the work folder that the target's missing rows are made from."""
         files = [lines.scores(run) for run in target.runs if run.name not in self.scored]
-        for key, runs in comparisons(target).items():
-            if not self._compared(target, key, runs):
-                # A mask that training leaves is there with the run's scores.
-                files += [
-                    lines.mask_file(run) if run.method in WITHOUT_TRAINING else lines.scores(run)
-                    for run in runs
-                ]
+        for key in self._not_compared(target):
+            # A mask that training leaves is there with the run's scores.
+            files += [
+                lines.mask_file(run) if run.method in WITHOUT_TRAINING else lines.scores(run)
+                for run in comparisons(target)[key]
+            ]
         return list(dict.fromkeys(files))
 
-    def _compared(self, target: Target, key: tuple[str, float], runs: Sequence[Run]) -> bool:
+    def _not_compared(self, target: Target) -> list[tuple[str, float]]:
+        """Comparisons of the target of which a pair is missing."""
         found = {(row.comparison, row.sparsity, row.one, row.other) for row in self.pairs}
-        return all(
-            (target.name, key[1], one.name, other.name) in found
-            for one, other in combinations(runs, 2)
-        )
+        return [
+            key
+            for key, runs in comparisons(target).items()
+            if any(
+                (target.name, key[1], one.name, other.name) not in found
+                for one, other in combinations(runs, 2)
+            )
+        ]
 
     def add(self, targets: Iterable[Target], finished: bool = False) -> None:
         """Add the missing rows of these targets.
@@ -260,39 +259,20 @@ class Tables:
             self._read()
             for target in targets:
                 for run in target.runs:
-                    there = (self.work / lines.scores(run)).is_file()
-                    if run.name not in self.scored and (there or not finished):
+                    left = finished and not (self.work / lines.scores(run)).is_file()
+                    if run.name not in self.scored and not left:
                         self.scores += rows_of(run, self.work)
                         self.scored.add(run.name)
-                for key, runs in comparisons(target).items():
-                    if not finished and not self._compared(target, key, runs):
-                        others = (target.name, *key)
-                        self.pairs = [
-                            row
-                            for row in self.pairs
-                            if (row.comparison, row.model, row.sparsity) != others
-                        ]
-                        self.pairs += compare_masks(target, *key, self.work)
+                for key in [] if finished else self._not_compared(target):
+                    self.pairs = [
+                        row
+                        for row in self.pairs
+                        if (row.comparison, row.model, row.sparsity) != (target.name, *key)
+                    ]
+                    self.pairs += compare_masks(target, *key, self.work)
             check_table(self.grid, self.scores, self.scores_file)
             write_scores(self.scores_file, self.scores)
             write_mask_pairs(self.masks_file, self.pairs)
-
-    def cost(self) -> str:
-        """Fine-tunings and updates of each target, and those left, as text."""
-        rows = []
-        for target in self.grid.targets.values():
-            runs = {run.name: run for one in target.runs for run in (one.needs, one) if run}
-            left = [run for run in runs.values() if run.name not in self.scored]
-            numbers = [
-                f"{count:,}"
-                for some in (runs.values(), left)
-                for count in (
-                    sum(run.trainings for run in some),
-                    sum(run.trainings * run.setup.updates for run in some),
-                )
-            ]
-            rows.append([target.name, *numbers])
-        return aligned(("target", "fine-tunings", "updates", "left", "updates left"), rows)
 
 
 def machine(gpus: int = 0) -> str:
@@ -304,12 +284,13 @@ def machine(gpus: int = 0) -> str:
         name = found[1].strip() if found else name
     load = os.getloadavg()[0]
     cores = f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
-    if not gpus:
-        return cores
+    return f"{gpus} GPUs ({_gpu()}), {cores}" if gpus else cores
+
+
+def _gpu() -> str:
     import torch
 
-    kind = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "not seen when scored"
-    return f"{gpus} GPUs ({kind}), {cores}"
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none when scored"
 
 
 def commit() -> str:

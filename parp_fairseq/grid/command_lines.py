@@ -5,9 +5,7 @@ They are given in one folder, the grid's work folder, which all paths are relati
 
 from __future__ import annotations
 
-import re
 import shlex
-from typing import Any
 
 from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError
@@ -20,7 +18,6 @@ from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, MASK_FILE, SCORES_F
 _OF_IMP = ("rewind_update", "round_updates")
 WITHOUT_TRAINING = ("mpi", "rp", "omp")
 """Methods whose mask is made of a checkpoint that is there, whatever their own run does."""
-_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 _INTERVAL_FILES = "checkpoint_[0-9]*_*.pt"
 # With fewer GPUs than processes fairseq waits for the missing ones without a word.
 _CHECK_GPUS = """
@@ -62,8 +59,8 @@ def training(run: Run) -> list[str]:
     """The program that trains it and its arguments."""
     setup = run.setup
     common = [
-        _assigned("task.data", setup.data),
-        _assigned("model.w2v_path", setup.model),
+        shipped.override("task.data", setup.data),
+        shipped.override("model.w2v_path", setup.model),
         f"dataset.valid_subset={setup.valid}",
         f"common.seed={run.seed}",
         *(shipped.overrides_for_gpus(setup.config, setup.gpus) if setup.gpus else ()),
@@ -71,7 +68,7 @@ def training(run: Run) -> list[str]:
     ]
     for key, value in run.options:
         if run.method != IMP or key not in _OF_IMP:
-            common.append(_assigned(f"task.prune.{key}", value))
+            common.append(shipped.override(f"task.prune.{key}", value))
     config = ["--config-name", setup.config]
     if run.method == IMP:
         series = ["--out", f"runs/{run.name}", "--sparsity", f"{run.sparsity:g}"]
@@ -81,15 +78,15 @@ def training(run: Run) -> list[str]:
         return ["parp", "imp", *config, *series, *common]
     own = [
         "common.user_dir=parp_fairseq",
-        _assigned("hydra.run.dir", folder(run)),
+        shipped.override("hydra.run.dir", folder(run)),
         f"task.prune.method={run.method}",
         f"task.prune.sparsity={run.sparsity:g}",
     ]
     if run.given_mask is not None:
         key = "mask" if run.method == "mask" else "initial"
-        own.append(_assigned(f"task.prune.{key}", mask_file(run.given_mask)))
+        own.append(shipped.override(f"task.prune.{key}", mask_file(run.given_mask)))
     elif run.needs is not None:
-        own.append(_assigned("task.prune.mask", checkpoint(run.needs)))
+        own.append(shipped.override("task.prune.mask", checkpoint(run.needs)))
     if run.checkpoints:
         first, every = run.checkpoints
         own += [
@@ -146,17 +143,3 @@ def script(run: Run) -> str:
 
 def _glob(run: Run) -> str:
     return shlex.quote(checkpoint(run, "")) + _INTERVAL_FILES
-
-
-def _assigned(key: str, value: Any) -> str:
-    """An override for Hydra, whose grammar gives blanks, commas and brackets a meaning."""
-    if isinstance(value, bool):
-        return f"{key}={str(value).lower()}"
-    if isinstance(value, (int, float)):
-        return f"{key}={value}"
-    if isinstance(value, (list, tuple)):
-        return f"{key}=[{','.join(map(str, value))}]"
-    if _PLAIN.fullmatch(str(value)):
-        return f"{key}={value}"
-    quoted = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{quoted}'"

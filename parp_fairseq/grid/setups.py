@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,8 +47,7 @@ class Setup:
         overrides: key=value, for every run.
         gpus: of one training; 0: its config trains on a CPU.
         about: a line for readers.
-        speech: settings of synthetic speech, where the data is that.
-        corpus: settings of recorded speech, where the data is that.
+        speech, corpus: settings of synthetic or recorded speech, where the data is that.
     """
 
     name: str
@@ -216,21 +216,11 @@ def _setups(where: str, name: str, entry: Any, gpus: int) -> Iterator[Setup]:
     if on_gpus:
         shipped.overrides_for_gpus(entry["config"], on_gpus)
     for each in entry.get("each") or [None]:
-        values = {key: entry[key] for key in _SETUP if entry.get(key) is not None}
-        if each is not None:
-            values = _filled(values, each)
+        values = {key: entry[key] for key in _SETUP if key in entry}
+        values = json.loads(json.dumps(values).replace("{each}", str(each)))
         for key in ("test", "overrides"):
             values[key] = tuple(values.get(key, ()))
         yield Setup(name if each is None else f"{name}-{each}", gpus=on_gpus, **values)
-
-
-def _filled(value: Any, each: str) -> Any:
-    """The same values with "{each}" replaced."""
-    if isinstance(value, Mapping):
-        return {key: _filled(one, each) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_filled(one, each) for one in value]
-    return value.replace("{each}", each) if isinstance(value, str) else value
 
 
 def _target(where: str, name: str, entry: Any, groups: Mapping[str, list[Setup]]) -> Target:
@@ -259,14 +249,10 @@ def _check_run(where: str, part: Mapping[str, Any], kind: str) -> None:
             f"{where}: methods mask and parp take from: {', '.join(_SOURCES)} (got {source} for "
             f"{method})"
         )
-    if kind == "masks" and method == "dense":
-        raise UserError(f"{where}: a dense run has no mask; compare masks of other methods")
     if kind == "masks" and method in ("mpi", "rp", "omp") and "options" in part:
         raise UserError(f"{where}: options are not supported for masks of {method}")
     if any(type(one) not in (int, float) or not 0 <= one <= 1 for one in part.get("sparsity", [])):
         raise UserError(f"{where}: sparsity must be numbers in [0, 1] (got {part['sparsity']})")
-    if [] in part.get("options", {}).values():
-        raise UserError(f"{where}: an option has an empty list; give it values")
     first_every = part.get("checkpoints", [1, 1])
     if len(first_every) != 2 or not all(type(one) is int and one > 0 for one in first_every):
         raise UserError(f"{where}: checkpoints must be two updates: the first, and every how many")
@@ -307,11 +293,7 @@ def _chosen(where: str, names: Any, groups: Mapping[str, list[Setup]]) -> list[S
 
 
 def _check(where: str, entry: Any, known: Mapping[str, type], required: Iterable[str]) -> None:
-    """See that an entry has known keys only, all that are required, with values of their types.
-
-    Raises:
-        UserError: it has not; the line names the place and the key.
-    """
+    """Raise UserError, naming place and key, for unknown and missing keys and other types."""
     if not isinstance(entry, dict):
         raise UserError(f"{where} must be keys and values (got {entry})")
     for key, value in entry.items():

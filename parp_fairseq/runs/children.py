@@ -1,4 +1,4 @@
-"""Programs that this one starts: none outlives it, and each failure is told in one line."""
+"""Child processes: none outlives this one, and each failure becomes one line."""
 
 from __future__ import annotations
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
@@ -19,9 +16,9 @@ from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import LOCK_FILE, locked, replacing, write_json
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.pruning.arguments import check_sparsity
-from parp_fairseq.runs import children
 from parp_fairseq.runs.names import CHECKPOINTS, LAST, LOG_FILE, RUN_FILE, kept_update
-from parp_fairseq.runs.progress import Clock, Progress, epochs_done, updates_done
+from parp_fairseq.runs.progress import updates_done
+from parp_fairseq.runs.side_by_side import Step, run_steps
 
 SHARES = ("original", "remaining")
 LEAST_STEP = 0.001
@@ -29,7 +26,6 @@ FINAL = "final"
 SERIES_FILE = "imp.json"
 _REWIND = "rewind.pt"
 _KEEP = "keep_checkpoints"
-_SECONDS_BETWEEN_LOOKS = 0.2
 # What this program sets itself.
 _OURS = (
     *("task.prune.method", "task.prune.sparsity", "task.prune.mask", "task.prune.initial"),
@@ -131,64 +127,33 @@ def run_imp(series: Series, folder: Path, keep_checkpoints: bool = False) -> Res
         UserError: the folder holds another series, or a fine-tuning failed (its log is named).
     """
     folder = folder.resolve()
-    check_config(series)
+    if not series.config_dir:
+        shipped.path_of(series.config_name)
     _check_folder(series, folder)
-    rounds = list(enumerate(round_sparsities(series.sparsity, series.step, series.of), start=1))
-    masks = [folder / "masks" / f"{number:02d}_{share:g}.safetensors" for number, share in rounds]
-    clock = Clock(len(masks) + 1, sum(mask.is_file() for mask in masks))
-    with locked(folder, "another parp imp") as lock, Progress(clock) as progress:
+    with locked(folder, "another parp imp") as lock:
         begun = _check_folder(series, folder)
         # Series from before this was recorded do not have the key.
         keep_checkpoints = keep_checkpoints or begun.get(_KEEP) is True
         write_json(folder / SERIES_FILE, {**asdict(series), _KEEP: keep_checkpoints})
+        shares = round_sparsities(series.sparsity, series.step, series.of)
+        rounds = [
+            _Round(number, share, folder / f"round_{number:02d}", series, keep_checkpoints)
+            for number, share in enumerate(shares, start=1)
+        ]
+        steps: list[Step] = []
         before: tuple[float, Path] | None = None
-        for (number, share), mask in zip(rounds, masks):
-            run = folder / f"round_{number:02d}"
-            if not mask.is_file():
-                _train(series, run, before, series.round_updates, lock, progress, number)
-                _write_mask(run, share, number, mask)
-                progress.say(f"round {number} of {len(masks)}: mask of sparsity {share:g}")
-            if not keep_checkpoints:
-                for checkpoint in run.glob(f"{CHECKPOINTS}/*.pt"):
-                    checkpoint.unlink()
-            before = (share, mask)
-        _train(series, folder / FINAL, before, None, lock, progress, len(masks) + 1)
+        for one in rounds:
+            done = one.mask.is_file()
+            if done:
+                one.remove_checkpoints()
+            steps.append(_step(series, one.run, before, series.round_updates, steps[-1:]))
+            steps[-1].then, steps[-1].done = one.finish, done
+            before = (one.share, one.mask)
+        steps.append(_step(series, folder / FINAL, before, None, steps[-1:]))
+        run_steps(steps, Path.cwd(), 1, lock)
         if not keep_checkpoints:
             (folder / _REWIND).unlink(missing_ok=True)
-    return Result(folder / FINAL, tuple((share, mask) for (_, share), mask in zip(rounds, masks)))
-
-
-def check_config(series: Series) -> None:
-    """Check what the config tells before anything is trained.
-
-    Raises:
-        UserError: there is no such config, or it ends before the update to rewind to.
-    """
-    if series.config_dir:
-        file = Path(series.config_dir, f"{series.config_name}.yaml")
-    else:
-        file = shipped.path_of(series.config_name)
-    if not file.is_file():
-        raise UserError(f"{file}: no such config; check --config-dir and --config-name")
-    updates = _max_update(file, series.overrides)
-    updates = series.round_updates or updates
-    if isinstance(updates, int) and 0 < updates <= series.rewind_update:
-        raise UserError(
-            f"--rewind-update is {series.rewind_update}, and the dense fine-tuning ends at update "
-            f"{updates}; give a smaller one"
-        )
-
-
-def _max_update(file: Path, overrides: Sequence[str]) -> Any:
-    """`optimization.max_update` as a config and overrides say; None where only Hydra can tell."""
-    key = "optimization.max_update"
-    given = [one for one in overrides if one.lstrip("+~").partition("=")[0] == key]
-    try:
-        if given:
-            return yaml.safe_load(given[-1].partition("=")[2])
-        return yaml.safe_load(file.read_text(encoding="utf-8"))["optimization"]["max_update"]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return None
+    return Result(folder / FINAL, tuple((one.share, one.mask) for one in rounds))
 
 
 def _check_folder(series: Series, folder: Path) -> dict[str, Any]:
@@ -212,7 +177,7 @@ def _check_folder(series: Series, folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} is not a record of IMP; give another folder as --out") from error
     kept = (f"*/{CHECKPOINTS}/*.pt", "masks/*")
-    if not any(True for pattern in kept for _ in folder.glob(pattern)):
+    if not any(path for pattern in kept for path in folder.glob(pattern)):
         return {}
     for key, wanted in now.items():
         if begun[key] != wanted:
@@ -223,23 +188,49 @@ def _check_folder(series: Series, folder: Path) -> dict[str, Any]:
     return begun
 
 
-def _train(
+@dataclass(frozen=True)
+class _Round:
+    """A fine-tuning in the folder `run`, whose weights become the mask of sparsity `share`."""
+
+    number: int
+    share: float
+    run: Path
+    series: Series
+    keep_checkpoints: bool
+
+    @property
+    def mask(self) -> Path:
+        return self.run.parent / "masks" / f"{self.number:02d}_{self.share:g}.safetensors"
+
+    def finish(self) -> None:
+        """Write what the next fine-tunings begin with: the mask, and the weights to rewind to."""
+        if self.number == 1 and self.series.rewind_update:
+            kept = self.run / CHECKPOINTS / kept_update(self.series.rewind_update)
+            with replacing(self.run.parent / _REWIND) as partial:
+                shutil.copyfile(kept, partial)
+        _write_mask(self.run, self.share, self.number, self.mask)
+        self.remove_checkpoints()
+
+    def remove_checkpoints(self) -> None:
+        if not self.keep_checkpoints:
+            for checkpoint in self.run.glob(f"{CHECKPOINTS}/*.pt"):
+                checkpoint.unlink()
+
+
+def _step(
     series: Series,
     run: Path,
     mask: tuple[float, Path] | None,
     updates: int | None,
-    lock: int,
-    progress: Progress,
-    number: int,
-) -> None:
-    """Fine-tune in the folder `run`; without a mask densely."""
-    rewind = run.parent / _REWIND
+    after: Sequence[Step],
+) -> Step:
+    """A fine-tuning in the folder `run`; without a mask a dense one."""
     arguments = [
-        children.program("fairseq-hydra-train"),
+        "fairseq-hydra-train",
         *(("--config-dir", series.config_dir) if series.config_dir else ()),
         *("--config-name", series.config_name, "common.user_dir=parp_fairseq"),
         *series.overrides,
-        _assigned("hydra.run.dir", run),
+        shipped.override("hydra.run.dir", run),
     ]
     if updates is not None:
         arguments.append(f"optimization.max_update={updates}")
@@ -249,57 +240,26 @@ def _train(
             arguments.append(f"task.keep_update={series.rewind_update}")
     else:
         arguments += ["task.prune.method=mask", f"task.prune.sparsity={mask[0]:g}"]
-        arguments.append(_assigned("task.prune.mask", mask[1]))
+        arguments.append(shipped.override("task.prune.mask", mask[1]))
         if series.rewind_update:
-            arguments.append(_assigned("checkpoint.finetune_from_model", rewind))
-    child = children.start(arguments, Path.cwd(), run.with_name(f"{run.name}.log"), lock)
-    try:
-        while child.exit_code is None:
-            done, total = _course(run)
-            progress.show(number - 1 + done / total, {run.name: (done, total)})
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-    finally:
-        children.stop([child])
-    if child.exit_code != 0:
-        raise UserError(f"{run.name} failed: {child.failure()} (its whole output: {child.log})")
-    if not (run / CHECKPOINTS / LAST).is_file():
-        raise UserError(
-            f"{run.name} left no {CHECKPOINTS}/{LAST}; let checkpoint.no_save and "
-            "checkpoint.no_last_checkpoints be false"
-        )
-    if mask is None and series.rewind_update:
-        kept = run / CHECKPOINTS / kept_update(series.rewind_update)
-        if not kept.is_file():
-            raise UserError(
-                f"--rewind-update is {series.rewind_update}, which the dense fine-tuning never "
-                "reached; give a smaller one"
-            )
-        with replacing(rewind) as partial:
-            shutil.copyfile(kept, partial)
+            rewind = run.parent / _REWIND
+            arguments.append(shipped.override("checkpoint.finetune_from_model", rewind))
+    return Step(
+        *(run.name, arguments, run.with_name(f"{run.name}.log"), run / CHECKPOINTS / LAST, 1.0),
+        work_done=lambda: _share_done(run),
+        after=after,
+        announced=True,
+    )
 
 
-def _assigned(key: str, path: Path) -> str:
-    """An override for Hydra, whose grammar gives blanks, commas and brackets a meaning."""
-    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{quoted}'"
-
-
-def _course(run: Path) -> tuple[float, float]:
-    """How much of a fine-tuning is done, of how much: in updates, or epochs if they alone decide.
-
-    (0, 1) where its record tells neither.
-    """
+def _share_done(run: Path) -> float:
+    """The share of a fine-tuning's updates that is done; 0 where its record does not tell."""
     try:
         record = json.loads((run / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
-        length = record["config"]["optimization"]
-        updates, epochs = int(length["max_update"]), int(length["max_epoch"])
+        updates = int(record["config"]["optimization"]["max_update"])
     except (OSError, ValueError, KeyError):
-        return 0, 1
-    if updates > 0:
-        return min(updates_done(run / LOG_FILE), updates), updates
-    if epochs > 0:
-        return min(epochs_done(run / LOG_FILE), epochs), epochs
-    return 0, 1
+        return 0.0
+    return updates_done(run / LOG_FILE) / updates if updates > 0 else 0.0
 
 
 def _write_mask(run: Path, sparsity: float, number: int, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: bars on a terminal, lines elsewhere."""
+"""Progress of long work: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,30 +11,20 @@ from pathlib import Path
 from typing import Any
 
 _UPDATES = re.compile(rb'"num_updates": "?(\d+)')
-_EPOCHS = re.compile(rb'"update": (\d+(?:\.\d+)?)')
 _TAIL_BYTES = 16_384
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 def updates_done(log: Path) -> int:
     """The last number of updates in a run's JSON log; 0 if there is none."""
-    return int(_last(_UPDATES, log))
-
-
-def epochs_done(log: Path) -> float:
-    """The last number of epochs, with parts of them, in a run's JSON log; 0 if there is none."""
-    return float(_last(_EPOCHS, log))
-
-
-def _last(number: re.Pattern[bytes], log: Path) -> bytes:
     try:
         with log.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - _TAIL_BYTES))
-            numbers = number.findall(stream.read())
+            numbers = _UPDATES.findall(stream.read())
     except OSError:
-        return b"0"
-    return numbers[-1] if numbers else b"0"
+        return 0
+    return int(numbers[-1]) if numbers else 0
 
 
 def duration(seconds: float) -> str:
@@ -43,39 +33,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
-class Clock:
-    """Estimates the time left from the work that was done while it was watched."""
+class Progress:
+    """Shows on standard error what runs; without a thread, since its users start processes."""
 
     def __init__(self, total: float, done: float) -> None:
         """Begin: `total` work, in any unit, of which `done` was done before."""
-        self.total = total
-        self._first = done
-        self._begun = time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._begun
-
-    def left(self, done: float) -> float | None:
-        """Seconds to the end at the pace so far; None before there is one."""
-        gained = done - self._first
-        if gained <= 0 or self.elapsed < 1:
-            return None
-        return (self.total - done) * self.elapsed / gained
-
-
-class Progress:
-    """Shows what runs; it has no thread of its own, since its users start processes."""
-
-    def __init__(self, clock: Clock) -> None:
-        """Begin to show, on standard error."""
-        self.clock = clock
-        self._last_line = time.monotonic()
-        self._bars: Any = None
+        self._total, self._first = total, done
+        self._begun = self._last_line = time.monotonic()
+        self._bars: Any = self._make_bars() if sys.stderr.isatty() else None
         self._tasks: dict[str, Any] = {}
-        if sys.stderr.isatty():
-            self._bars = self._make_bars()
 
     def _make_bars(self) -> Any:
         from rich.console import Console
@@ -98,13 +64,13 @@ class Progress:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._bars is not None:
             self._bars.stop()
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        text = f"[{duration(self.clock.elapsed)}] {line}"
+        text = f"[{duration(time.monotonic() - self._begun)}] {line}"
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -114,19 +80,18 @@ class Progress:
         """Show the whole and its parts.
 
         Args:
-            done: work done, in the clock's unit.
+            done: work done, in the unit of the total.
             running: what runs now → how much of it is done, of how much.
         """
-        left = self.clock.left(done)
-        remaining = "" if left is None else f"about {duration(left)} left"
+        remaining = self._remaining(done)
         if self._bars is None:
             if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
                 self._last_line = time.monotonic()
                 parts = ", ".join(f"{name} {100 * a / b:.0f}%" for name, (a, b) in running.items())
                 self.say(f"{parts}{'; ' if remaining else ''}{remaining}")
             return
-        wanted = {"all": (done, self.clock.total), **running}
-        for name in [name for name in self._tasks if name not in wanted]:
+        wanted = {"all": (done, self._total), **running}
+        for name in set(self._tasks) - set(wanted):
             self._bars.remove_task(self._tasks.pop(name))
         for name, (part, whole) in wanted.items():
             note = remaining if name == "all" else ""
@@ -134,3 +99,10 @@ class Progress:
                 self._tasks[name] = self._bars.add_task(name, total=whole, note=note)
             self._bars.update(self._tasks[name], completed=part, note=note)
         self._bars.refresh()
+
+    def _remaining(self, done: float) -> str:
+        """The time left at the pace so far; "" before there is one."""
+        gained, elapsed = done - self._first, time.monotonic() - self._begun
+        if gained <= 0 or elapsed < 1:
+            return ""
+        return f"about {duration((self._total - done) * elapsed / gained)} left"

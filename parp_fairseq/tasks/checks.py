@@ -142,7 +142,12 @@ def refuse_unsupported(run: DictConfig) -> None:
     flat = not (common.get("memory_efficient_fp16") or common.get("fp16_no_flatten_grads"))
     backend = run.distributed_training.ddp_backend
     prunes = method.initial is not None
+    updates, kept = run.optimization.get("max_update") or 0, run.task.get("keep_update") or 0
     for wrong, message in (
+        (
+            0 < updates < kept,
+            f"task.keep_update is {kept}, and the run ends at update {updates}; set a smaller one",
+        ),
         (
             run.optimizer.get("_name") != "parp",
             f"optimizer._name is {run.optimizer.get('_name')!r}; task parp keeps its state in the "

@@ -111,12 +111,6 @@ def test_a_finished_run_of_other_settings_is_refused(finished):
     assert written(out) == before
 
 
-def test_the_same_report_from_the_run_folders(finished):
-    out, report = finished
-    found = make_report([out / "runs"])
-    assert found.table.cells() == report.table.cells()
-
-
 def demo_process(out, log):
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
@@ -137,21 +131,34 @@ def last_update(out):
     return found
 
 
-def test_killed_and_started_again_it_ends_with_the_same_table(finished, tmp_path):
+def wait_for(condition, process, log):
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_stopped_killed_and_started_again_it_ends_with_the_same_table(finished, tmp_path):
     whole, report = finished
-    out = tmp_path / "killed"
-    with (tmp_path / "output").open("wb") as log:
+    out, output = tmp_path / "killed", tmp_path / "output"
+    with output.open("wb") as log:
         process = demo_process(out, log)
-        deadline = time.monotonic() + 300
+        wait_for(lambda: list(out.glob("logs/*.log")), process, output)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+        assert "stopped; rerun the same command to resume" in output.read_text()
+        # The lock is free: no child was left behind.
+        with locked(out, "another demo"):
+            pass
+        process = demo_process(out, log)
         # Half-way through the trainings, with a checkpoint behind it.
-        while max(last_update(out).values(), default=0) < UPDATES // 2 + 1:
-            assert process.poll() is None, (tmp_path / "output").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        half = UPDATES // 2 + 1
+        wait_for(lambda: max(last_update(out).values(), default=0) >= half, process, output)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process = demo_process(out, log)
-        assert process.wait(300) == 0, (tmp_path / "output").read_text()
+        assert process.wait(300) == 0, output.read_text()
     again = make_report([out / "runs"])
     assert rates(again) == rates(report)
     assert again.table.cells()[0][2] != "–"  # noqa: RUF001
@@ -160,27 +167,11 @@ def test_killed_and_started_again_it_ends_with_the_same_table(finished, tmp_path
         assert one.read_text() == two.read_text()
 
 
-def test_stopped_by_a_signal_it_says_how_to_go_on(tmp_path):
-    out = tmp_path / "stopped"
-    with (tmp_path / "output").open("wb") as log:
-        process = demo_process(out, log)
-        deadline = time.monotonic() + 300
-        while not list(out.glob("logs/*.log")):
-            assert process.poll() is None, (tmp_path / "output").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
-    assert "stopped; rerun the same command to resume" in (tmp_path / "output").read_text()
-    # The lock is free: no child was left behind.
-    with locked(out, "another demo"):
-        pass
-
-
 def test_a_run_that_fails_is_named_and_the_others_end(tmp_path):
     demo = small_demo(overrides=("task.prune.interval=0",))
+    # Both fail; which one is found first depends on the machine.
     with pytest.raises(
-        UserError, match=r"parp_0\.9_seed1 failed: .*interval.*logs/parp_0\.9_seed1"
+        UserError, match=r"(dense_seed1|parp_0\.9_seed1) failed: .*interval.*logs/\1\.log"
     ):
         run_demo(tmp_path / "demo", demo)
 
@@ -196,21 +187,3 @@ def test_report_from_the_command_line(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("method,title,sparsity,seeds,wer_dev-other")
     assert (tmp_path / "mine" / "report.html").is_file()
-    done = parp("report", "nowhere", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "parp: error: nowhere: no such folder; give one that holds runs\n"
-
-
-def test_bad_options_of_the_command_line(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    for arguments, told in (
-        (("--out", "mine"), "mine holds something that the demo did not make"),
-        (("--out", "mine", "--clean"), "mine holds something that the demo did not make"),
-        (("--seeds", "0"), "--seeds must be from 1 to 1000 (got 0)"),
-        (("--jobs", "0"), "--jobs must be at least 1 (got 0)"),
-    ):
-        done = parp("demo", *arguments, folder=tmp_path)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"parp: error: {told}")
-    assert [path.name for path in tmp_path.rglob("*.tex")] == ["thesis.tex"]

@@ -119,6 +119,8 @@ def test_what_is_moved_or_changes_nothing_is_the_same_experiment(done, data, tmp
         "common.log_interval=7",
         "dataset.num_workers=1",
         "checkpoint.save_interval_updates=2",
+        # Found in the run's own folder.
+        "checkpoint.restore_file=checkpoint_best.pt",
     )
     assert run.code == 0, run.tail
     assert "this run is complete: 3 of 3 updates" in run.output
@@ -167,12 +169,6 @@ def test_a_fresh_optimizer_begins_anew_with_the_weights_but_not_with_other_lette
 @pytest.mark.parametrize("name", ["checkpoint_bets.pt", "no/where.pt"])
 def test_a_checkpoint_that_is_not_there(done, name):
     refused(done, f"{name}: no such checkpoint", f"checkpoint.restore_file={name}")
-
-
-def test_a_named_checkpoint_of_the_run_is_found_in_its_folder(done):
-    run = done(THREE, "checkpoint.restore_file=checkpoint_best.pt")
-    assert run.code == 0, run.tail
-    assert "this run is complete" in run.output
 
 
 @pytest.mark.skipif(

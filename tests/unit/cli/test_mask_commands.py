@@ -192,10 +192,7 @@ def test_bad_input_ends_in_one_line(tmp_path, make, parp, checkpoint):
     half = ("-o", out, "--sparsity", "0.5")
     fresh = (*half, "--method", "random_init")
     for arguments, message in (
-        (("make", model, *half, "--include", "fc9"), "c.pt: --include 'fc9' matches no weight"),
-        (("make", model, *half, "--include", "final_proj"), "matches no weight"),
         (("make", model, *half, "--include", ","), "--include is empty; name a preset"),
-        (("make", model, *half, "--exclude", "*"), "leaves nothing of include to prune"),
         (("make", model, *fresh), "has shape (3072, 768) there and has shape (6, 4) here"),
         (("make", unknown, *fresh), "fairseq cannot build this network"),
         (("make", tuned, *fresh), "does not hold the architecture"),
@@ -203,7 +200,6 @@ def test_bad_input_ends_in_one_line(tmp_path, make, parp, checkpoint):
         (("info", broken), "model.safetensors: not a readable"),
         (("iou", mask, smaller), "small.safetensors has no mask for encoder.layers.1.fc1.weight"),
         (("iou", smaller, mask), "also masks encoder.layers.1"),
-        (("iou", mask, tmp_path / "small.pt"), "has no mask for encoder.layers.1.fc1.weight"),
         (("iou", mask, tmp_path / "empty"), "holds no masks"),
     ):
         code, said, error = parp("mask", *arguments)

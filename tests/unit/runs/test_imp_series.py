@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.runs import children, imp
-from parp_fairseq.runs.imp import LEAST_STEP, Series, check_config, round_sparsities, run_imp
-from parp_fairseq.runs.progress import epochs_done
+from parp_fairseq.runs import children, side_by_side
+from parp_fairseq.runs.imp import LEAST_STEP, Series, round_sparsities, run_imp
 
 SERIES = Series("parp_demo", ("+fake=train",), sparsity=0.5, step=0.5)
 
@@ -33,7 +32,7 @@ checkpoints = Path(options["hydra.run.dir"].strip("'"), "checkpoints")
 checkpoints.mkdir(parents=True, exist_ok=True)
 prune = {{"include": ["encoder.layers.*.fc1"], "exclude": [], "biases": False}}
 prune["granularity"] = "global"
-length = {{"max_update": 0, "max_epoch": 2}}
+length = {{"max_update": 0}}
 run = {{"config": {{"task": {{"prune": prune}}, "optimization": length}}}}
 (checkpoints / "run.json").write_text(json.dumps(run))
 shutil.copy({trained!r}, checkpoints / "checkpoint_last.pt")
@@ -64,16 +63,16 @@ def test_a_call_that_trained_nothing_does_not_forbid_the_corrected_one(
 ):
     out = tmp_path / "out"
 
-    sleep = imp.time.sleep
+    sleep = side_by_side.time.sleep
 
     def interrupt(_):
         # Once: ending the child waits with the same function.
-        imp.time.sleep = sleep
+        side_by_side.time.sleep = sleep
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises((UserError, KeyboardInterrupt)) as error:
         if ending == "sleep":
-            patch.setattr(imp.time, "sleep", interrupt)
+            patch.setattr(side_by_side.time, "sleep", interrupt)
         run_imp(replace(SERIES, overrides=(f"+fake={ending}",), step=0.1), out)
     if ending == "fail":
         assert "round_01 failed: task.data is missing" in str(error.value)
@@ -88,6 +87,11 @@ def test_a_series_that_has_trained_forbids_another(program, tmp_path):
     (out / "imp.json").write_text("{")
     with pytest.raises(UserError, match=r"imp\.json is not a record of IMP"):
         run_imp(SERIES, out)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(UserError, match="holds something else"):
+        run_imp(SERIES, tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
 def test_what_a_series_began_to_keep_stays(program, tmp_path):
@@ -113,50 +117,6 @@ def test_what_a_series_began_to_keep_stays(program, tmp_path):
     assert not kept.exists() and not (out / "rewind.pt").exists()
 
 
-def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(program, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "notes.txt").touch()
-    with pytest.raises(UserError, match="holds something else"):
-        run_imp(SERIES, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
-
-
-def test_where_epochs_decide_progress_counts_epochs(program, tmp_path):
-    out = tmp_path / "out"
-    run_imp(SERIES, out)
-    assert imp._course(out / "final") == (0, 2)
-    log = out / "final" / "hydra_train.log"
-    log.write_text(json.dumps({"epoch": 2, "update": 1.25, "num_updates": "7"}))
-    assert (epochs_done(log), imp._course(out / "final")) == (1.25, (1.25, 2))
-    assert imp._course(out / "nowhere") == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "rewind", "named"),
-    [
-        (("optimization.max_update=9", "optimization.max_update=4"), 4, "ends at update 4"),
-        (("optimization.max_update=5",), 4, None),
-        (("~optimization.max_update", "~lr_scheduler.phase_ratio"), 4, None),
-        (("optimization.max_update=${x}",), 4, None),
-        ((), 800, "ends at update 800"),
-        ((), 799, None),
-    ],
-)
-def test_what_can_be_told_before_a_series_begins(overrides, rewind, named):
-    plan = replace(SERIES, overrides=overrides, rewind_update=rewind)
-    if named is None:
-        check_config(plan)
-    else:
-        with pytest.raises(UserError, match=named):
-            check_config(plan)
-
-
-@pytest.mark.parametrize("text", ["defaults: [base]\n", "- a\n", "{", "optimization: 3\n"])
-def test_a_config_of_the_user_s_that_only_hydra_understands(tmp_path, text):
-    (tmp_path / "own.yaml").write_text(text)
-    check_config(replace(SERIES, config_name="own", config_dir=str(tmp_path), rewind_update=9))
-
-
 @pytest.mark.parametrize("of", ["original", "remaining"])
 @given(target=st.floats(0.01, 0.999), step=st.floats(0.01, 1.0))
 def test_rounds_ramp_to_the_target(of, target, step):
@@ -172,22 +132,3 @@ def test_rounds_as_the_paper_counts_them():
     assert (len(found), found[:3]) == (22, [0.1, 0.19, 0.271])
     for of in ("original", "remaining"):
         assert round_sparsities(1 - 1e-9, LEAST_STEP, of)[-1] == 1 - 1e-9
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"sparsity": 0.0}, r"--sparsity must be above 0 and below 1 for IMP \(got 0\)"),
-        ({"sparsity": 90.0}, "--sparsity"),
-        ({"step": 1e-9}, "--step must be a share from 0.001 to 1"),
-        ({"step": 10.0}, "--step must be"),
-        ({"of": "all"}, "--of must be original or remaining"),
-        ({"round_updates": 0}, r"--round-updates must be at least 1 \(got 0\)"),
-        ({"rewind_update": -1}, "--rewind-update must be at least 0"),
-        ({"overrides": ("task.prune.method=parp",)}, "parp imp sets task.prune.method itself"),
-        ({"overrides": ("lr",)}, "'lr' is no override"),
-    ],
-)
-def test_what_is_out_of_range_is_named(options, named):
-    with pytest.raises(UserError, match=named):
-        replace(SERIES, **options)

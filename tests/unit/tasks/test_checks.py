@@ -40,6 +40,11 @@ REFUSED = [
         "optimizer.base._name is 'composite'",
     ),
     ("dense", {"common": {"fp16": True}}, "common.fp16=true: .*common.bf16=true"),
+    (
+        "dense",
+        {"task": {"keep_update": 5}, "optimization": {"max_update": 4}},
+        "task.keep_update is 5, and the run ends at update 4",
+    ),
     ("dense", {"checkpoint": {"checkpoint_suffix": "_x"}}, "another checkpoint.save_dir"),
 ]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.grid.side_by_side import Step, run_steps
+from parp_fairseq.runs.side_by_side import Step, run_steps
 
 
 def step(folder, name, code, after=(), **more):
