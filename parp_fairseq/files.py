@@ -80,24 +80,25 @@ def check_output(
         `path` as a Path.
 
     Raises:
-        UserError: it is a folder, an input, there already (without `force`) or of another kind,
+        UserError: it is a folder, an input, exists (without `force`) or is of another kind,
             or its folder cannot be made or written to.
     """
     path = Path(path)
     check_not_input(path, inputs, option)
+    output = f"{option} {path}"
     if path.is_dir():
-        raise UserError(f"{option} {path} is a folder; give the name of {kind.name} to write")
+        raise UserError(f"{output} is a folder; give the name of {kind.name} to write")
     if path.exists() or path.is_symlink():
         if not path.is_file() or not kind.matches(path):
-            raise UserError(f"{option} {path} is there and is not {kind.name}; give another name")
+            raise UserError(f"{output} already exists and is not {kind.name}; choose another path")
         if not force:
-            raise UserError(f"{option} {path} is there already; give another name or --force")
+            raise UserError(f"{output} already exists; choose another path or use --force")
     for folder in path.absolute().parents:
         if folder.exists():
             if not folder.is_dir():
-                raise UserError(f"{option} {path}: {folder} is a file, not a folder")
+                raise UserError(f"{output}: {folder} is a file, not a folder")
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise UserError(f"{option} {path} cannot be written: no right to write to {folder}")
+                raise UserError(f"{output} cannot be written: no permission to write to {folder}")
             break
     return path
 
@@ -106,7 +107,7 @@ def check_not_input(path: PathLike, inputs: Iterable[PathLike], option: str = "-
     """Raise UserError where `path` is one of `inputs`, under whatever name."""
     for given in inputs:
         if os.path.realpath(path) == os.path.realpath(given) or _same(path, given):
-            raise UserError(f"{option} {path} is also an input; give another name")
+            raise UserError(f"{option} {path} is also an input; choose another path")
 
 
 def _same(a: PathLike, b: PathLike) -> bool:
@@ -155,11 +156,11 @@ def cannot_write(path: PathLike, error: BaseException) -> str:
     code = getattr(error, "errno", None)
     reason = getattr(error, "strerror", None) or "it could not be finished"
     if code in (errno.ENOSPC, errno.EDQUOT):
-        todo = "make room there"
+        todo = "free some space there"
     elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        todo = "check its rights or choose another place"
+        todo = "check its permissions or choose another path"
     else:
-        todo = "choose another place"
+        todo = "choose another path"
     return f"{path} cannot be written ({reason}); {todo}"
 
 
@@ -212,8 +213,7 @@ def locked(
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
                     raise UserError(
-                        f"{folder}: {who} is at work there already; wait for it, or take another "
-                        "folder"
+                        f"{folder}: {who} is using this folder; wait for it, or choose another"
                     ) from error
                 time.sleep(0.1)
         yield descriptor

@@ -102,6 +102,6 @@ def output(path: PathLike) -> Iterator[Path]:
             reason = getattr(error, "strerror", None) or "it could not be finished"
             free = shutil.disk_usage(stage).free // 2**20
             raise UserError(
-                f"{path} cannot be written ({reason}; {free:,} MiB are free there); make room or "
-                "choose another place"
+                f"{path} cannot be written ({reason}; {free:,} MiB are free there); free some "
+                "space or choose another path"
             ) from error

@@ -70,7 +70,7 @@ def save_file(obj: Any, filename: str, async_write: bool = False) -> None:
                 raise error.__context__ from None
             free = shutil.disk_usage(os.path.dirname(filename)).free // 2**20
             raise UserError(
-                f"{filename} cannot be written ({free:,} MiB are free there); make room"
+                f"{filename} cannot be written ({free:,} MiB are free there); free some space"
             ) from error
 
 

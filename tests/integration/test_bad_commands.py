@@ -426,8 +426,8 @@ imp task.data=data model.w2v_path=tiny.pt --out {}
 """
 WORDS = {
     "{from1}": r"(counts from 1|1 or more|at least 1)\b",
-    "{exists}": "(is there already|already exists)",
-    "{other}": "(is there|already exists) and is not",
+    "{exists}": "already exists; choose another",
+    "{other}": "already exists and is not",
 }
 
 

@@ -65,8 +65,8 @@ COMMANDS = {
     ),
     "csv": ("eval c.pt --data data --split test --csv OUT", ["c.pt", "data/test.tsv"]),
 }
-OTHER = "(is there|already exists) and is not"
-EXISTS = "(is there already|already exists)"
+OTHER = "already exists and is not"
+EXISTS = "already exists"
 OTHER_FILES = ("notes.txt", "list.json", "data.zip")
 
 

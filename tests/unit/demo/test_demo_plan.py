@@ -112,7 +112,7 @@ def test_one_demo_at_a_time(tmp_path, monkeypatch):
     other.start()
     try:
         assert ready.wait(60)
-        with pytest.raises(UserError, match="another demo is at work"):
+        with pytest.raises(UserError, match="another demo is using"):
             run_demo(out, make_demo())
     finally:
         leave.set()

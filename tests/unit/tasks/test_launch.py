@@ -34,7 +34,7 @@ def test_ctrl_c(tmp_path, capsys, last, way):
 
 
 def test_a_full_disk_is_told_and_a_fault_of_the_program_stays_one(tmp_path):
-    with pytest.raises(UserError, match="make room"), one_line(tmp_path):
+    with pytest.raises(UserError, match="free some space"), one_line(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "log"))
     with pytest.raises(OSError, match="other"), one_line(tmp_path):
         raise OSError("other")
@@ -80,7 +80,7 @@ def test_a_folder_is_locked_by_the_training_and_not_by_its_children(tmp_path):
             os.close(write)
             os.read(read, 1)
             os._exit(0)
-        assert "another training is at work" in another_process(tmp_path)
+        assert "another training is using" in another_process(tmp_path)
     try:
         assert another_process(tmp_path) == "free"
     finally:
