@@ -43,8 +43,9 @@ def check_parp(words: list[str]) -> None:
     """Every command and option exists."""
     command = get_command(app)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        assert words[0] in command.commands, f"no command {words[0]!r} of {command.name}"
-        command, words = command.commands[words[0]], words[1:]
+        inner = command.get_command(None, words[0])
+        assert inner is not None, f"no command {words[0]!r} of {command.name}"
+        command, words = inner, words[1:]
     known = {"--help"}.union(*(option.opts + option.secondary_opts for option in command.params))
     for word in words:
         assert not word.startswith("-") or word.split("=")[0] in known, (

@@ -140,9 +140,7 @@ def test_the_list_of_commands_is_whole_and_loads_none_of_them(columns):
     assert own == ["parp_fairseq.cli.entry_point", "parp_fairseq.cli.commands"]
 
 
-@pytest.mark.parametrize(
-    "page", ["parp_fairseq/cli/evaluation.py", "docs/evaluation.md", "README.md"]
-)
+@pytest.mark.parametrize("page", ["parp_fairseq/cli/evaluation.py", "docs/evaluation.md"])
 def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
     (pattern,) = re.findall(r"parp eval (\S+checkpoint_best\.pt)", (ROOT / page).read_text())
     hydra = yaml.safe_load(shipped.path_of("parp_10min").read_text())["hydra"]
