@@ -9,7 +9,7 @@ from parp_fairseq.errors import UserError
 def test_of_a_run_the_best_checkpoint_is_taken_or_else_the_last(tmp_path, capsys):
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
-    with pytest.raises(UserError, match="holds neither checkpoint_best.pt nor checkpoint_last.pt"):
+    with pytest.raises(UserError, match=r"holds neither \S+_best\.pt nor \S+_last\.pt"):
         named_checkpoint(tmp_path)
     for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
         (checkpoints / name).touch()
