@@ -1,4 +1,4 @@
-"""Files of the user's: the one atomic write, the one lock, the one rule on what may be replaced."""
+"""Users' files: the one atomic write, the one lock, the one rule on what may be replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 LOCK_FILE = ".lock"
 PARTIAL = ".partial-"
-"""What `staged` writes into begins with it; one that is left says that its program was killed."""
+"""The names of `staged`'s folders begin with it; one that is left over was of a killed program."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _same(a: PathLike, b: PathLike) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
-    """A file to write beside `path`, with the same ending; it takes its place when all is written.
+    """A file to write next to `path`, which replaces it when all is written.
 
     Folders that are missing are made. When the block raises, `path` is as it was and nothing is
     left behind.
@@ -144,7 +144,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(path: PathLike) -> Iterator[None]:
-    """Tell an OSError in the block as what kept `path` from being written."""
+    """Turn an OSError in the block into a UserError that says why `path` was not written."""
     try:
         yield
     except OSError as error:
@@ -187,14 +187,13 @@ def locked(
 ) -> Iterator[int]:
     """Hold the lock of a folder, which is made if need be; yield its file descriptor.
 
-    The lock goes with the last process that holds it, however that ends.
+    The last process that holds the lock releases it when it ends, however it ends.
 
     Args:
-        folder: the folder to have alone.
-        who: what works there, for the other's error: "parp imp".
-        patience: seconds to wait for the other to leave.
-        inherited: whether a child that inherits the descriptor holds the lock too. If not, only
-            other processes are kept out.
+        folder: the folder to lock.
+        who: who else would use it, for the error: "another demo".
+        patience: seconds to wait for the other to end.
+        inherited: whether a child that inherits the descriptor holds the lock too.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.

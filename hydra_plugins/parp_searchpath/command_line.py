@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 
 def config_folder() -> Path:
     """The folder of the yaml files, absolute.
 
-    It is found beside this file, in a clone as in site-packages: importing `parp_fairseq` here
+    It is found relative to this file, in a clone as in site-packages: importing `parp_fairseq` here
     would make fairseq refuse it later as a user dir ("not globally unique").
     """
     return Path(__file__).resolve().parents[2] / "parp_fairseq" / "config"
@@ -33,12 +29,8 @@ def unknown_config(argv: list[str]) -> str | None:
     fairseq registers a schema under whatever name is asked for, so that Hydra never misses a
     file and the user sees an error about a missing `model` instead.
 
-    Args:
-        argv: the program and its arguments.
-
     Returns:
-        One line, or None where there is nothing to say: another program, another user dir, or a
-        config of the user's own that exists.
+        None where nothing is wrong: another program, another user dir, or a config that exists.
     """
     if not is_ours(argv):
         return None
@@ -69,43 +61,19 @@ def option(argv: list[str], long: str, short: str) -> str | None:
     return None
 
 
-def refused(error: Exception, argv: list[str]) -> str:
-    """Say in a line what Hydra found wrong with a command.
-
-    Args:
-        error: what Hydra raised while it composed the configuration.
-        argv: the program and its arguments.
-    """
+def refused(error: Exception) -> str:
+    """Say in a line what Hydra found wrong while it composed the configuration."""
     lines = [line.strip(" .") for line in str(error).splitlines()] or [type(error).__name__]
     if "Could not load 'hydra/launcher/submitit" in str(error):
         install = "in the clone of parp-fairseq: pip install '.[slurm]'"
         return f"hydra/launcher: submitit is missing; {install}"
     unknown = re.match(r"Could not (?:override|delete) '([^']+)'", lines[0])
     if unknown:
-        key, known = unknown[1], _known_options(argv)
-        # A name that is right in the wrong place comes before one that is spelt like it.
-        named = [one for one in known if one.endswith(f".{key.rpartition('.')[2]}")]
-        close = difflib.get_close_matches(key, named or known, n=1, cutoff=0.0 if named else 0.6)
-        hint = f"did you mean {close[0]}?" if close else f"to add it all the same write +{key}=…"
-        return f"{key}: there is no such option; {hint}"
+        return (
+            f"{unknown[1]}: no such option; `parp configs show NAME` lists those of pruning, and "
+            f"+{unknown[1]}=… adds one of fairseq that the config leaves out"
+        )
     if lines[0].startswith("Error merging override"):
         cause = str(error.__cause__ or "").strip().splitlines() or lines[1:]
         return ": ".join([lines[0].replace("Error merging override ", ""), *cause[:1]])
     return lines[0]
-
-
-def _known_options(argv: list[str]) -> list[str]:
-    """Dotted keys of the yaml file that the command names; none where it cannot be read."""
-    name = (option(argv, "--config-name", "-cn") or "").removesuffix(".yaml")
-    for folder in (option(argv, "--config-dir", "-cd"), config_folder()):
-        file = Path(folder or "", f"{name}.yaml")
-        if file.is_file():
-            return list(_keys(OmegaConf.to_container(OmegaConf.load(file), resolve=False)))
-    return []
-
-
-def _keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")

@@ -91,7 +91,7 @@ def _reporting(report: Callable[[Any], Any], training: _Trained) -> Callable[[An
             of_command = isinstance(error, (HydraException, OmegaConfBaseException))
             full = os.environ.get("HYDRA_FULL_ERROR") == "1"
             if of_command and not training.begun and is_ours(sys.argv) and not full:
-                leave(refused(error, sys.argv))
+                leave(refused(error))
             return report(functools.partial(_raise, error))
 
     return run_and_report

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from parp_fairseq.errors import INTERRUPTED, UserError, reported
-from parp_fairseq.fairseq_patches.between_runs import one_run
+from parp_fairseq.fairseq_patches.temporary import one_run
 from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.tasks.checks import check_run

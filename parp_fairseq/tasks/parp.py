@@ -18,10 +18,13 @@ from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import random_weights
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.fairseq_patches.between_runs import release_reports
-from parp_fairseq.fairseq_patches.loading import built_silently, repaired_loading
-from parp_fairseq.fairseq_patches.random_numbers import numpy_seeded
 from parp_fairseq.fairseq_patches.saving import save_weights
+from parp_fairseq.fairseq_patches.temporary import (
+    built_silently,
+    numpy_seeded,
+    release_reports,
+    repaired_loading,
+)
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import canonical_name

@@ -199,8 +199,7 @@ def test_data(train, tmp_path, data, case):
 
 # As users give them: what Hydra finds, what our checks find, and what only a built model shows.
 COMMANDS = {
-    "task.prune.sparsty=0.5": r"task\.prune\.sparsty: there is no such option; did you mean "
-    r"task\.prune\.sparsity\?",
+    "task.prune.sparsty=0.5": r"task\.prune\.sparsty: no such option; `parp configs show NAME`",
     "optimization.max_update=many": r"optimization\.max_update=many: .*many",
     "task.prune.include=[a": r"",
     "common.user_dir=null": r"common\.user_dir is missing; task parp needs",
