@@ -24,7 +24,7 @@ def is_ours(argv: list[str]) -> bool:
 
 
 def unknown_config(argv: list[str]) -> str | None:
-    """Say what is wrong if `argv` is a training of ours whose --config-name does not exist.
+    """Say what is wrong if `argv` is a training of this project without such a --config-name.
 
     fairseq registers a schema under whatever name is asked for, so that Hydra never misses a
     file and the user sees an error about a missing `model` instead.

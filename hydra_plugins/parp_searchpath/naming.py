@@ -1,4 +1,4 @@
-"""Names of run folders that keep experiments apart: `${parp:changes}` in the yaml files."""
+"""Names of run folders, one for each experiment: `${parp:changes}` in the yaml files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-# They stand in the name already, or say how work is shared out.
+# They are in the name already, or say how work is distributed.
 _NAMED = (
     "task.prune.method",
     "task.prune.sparsity",

@@ -24,7 +24,7 @@ def one_run(own_process: bool) -> Iterator[None]:
 
     fairseq keeps the best score as `save_checkpoint.best` and `should_stop_early.best`, and leaves
     TensorBoard's writers open, whose threads complain at exit. Reports are held back until
-    `release_reports`, so that an error in between comes alone (fairseq's `main`:
+    `release_reports`, so that an error before it is the only output (fairseq's `main`:
     `logger.info(cfg)`), and a log file on a full disk does not fill the screen with tracebacks.
 
     Args:

@@ -1,6 +1,6 @@
 """Optimizer `parp`: any fairseq optimizer, carrying the Pruner's state in its own."""
 
-# No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+# No `from __future__ import annotations`: fairseq reads the dataclass's types themselves.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
@@ -33,7 +33,7 @@ class ParpOptimizer(FairseqOptimizer):
 
     The Trainer saves and restores the optimizer's state and no other state that a plugin could
     own, so the Pruner's travels inside it, under the key "parp". So do, in half precision, the fp32
-    masters, which fairseq would make anew from the rounded weights when a run is resumed.
+    masters, which fairseq would make again from the rounded weights when a run is resumed.
 
     Attributes:
         steps: updates made so far in this process; fairseq's loss scalers skip some.

@@ -108,7 +108,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
 
     Returns:
         What differs, the settings of pruning and optimization first. A setting that fairseq
-        copies from another comes once.
+        copies from another is listed once.
     """
     before, after = _comparable(old), _comparable(new)
     # Sections are complete, but for these: a key that only one has is of another fairseq.
@@ -141,7 +141,7 @@ def refusal(differing: list[Difference], method: str, allowed: bool) -> str | No
     if never and allowed:
         return f"{listed(never)}; no resumed run can change this, so {todo}"
     if differing and not allowed:
-        way = "" if never else ", or resume all the same with task.resume_with_changes=true"
+        way = "" if never else ", or resume nevertheless with task.resume_with_changes=true"
         return f"this folder holds a run with different settings: {listed(differing)}; {todo}{way}"
     return None
 

@@ -156,7 +156,7 @@ class ParpTask(AudioFinetuningTask):
         steps = parp_optimizer(optimizer).steps
         super().optimizer_step(optimizer, model, update_num)
         if parp_optimizer(optimizer).steps == steps:
-            # AMP found an overflow, left the weights alone and will come back.
+            # AMP found an overflow, left the weights as they are and will repeat the update.
             return
         if self.pruner is not None:
             self.pruner.end_update(updates)
@@ -228,7 +228,7 @@ class ParpTask(AudioFinetuningTask):
             if zeros:
                 logger.warning(
                     f"{len(zeros)} prunable tensors are all zero before any pruning, the first is "
-                    f"{canonical_name(zeros[0])}: is this the checkpoint you mean?"
+                    f"{canonical_name(zeros[0])}: is this the right checkpoint?"
                 )
             mask, threshold = self._initial.make(weights)
             self.pruner.start(weights, mask, threshold, copies)
@@ -268,7 +268,7 @@ class ParpTask(AudioFinetuningTask):
             if largest != smallest:
                 raise UserError(
                     f"the workers' masks differ after pruning {pruner.events} (checksums from "
-                    f"{smallest:08x} to {largest:08x}): their weights have drifted apart; resume "
+                    f"{smallest:08x} to {largest:08x}): their weights differ; resume "
                     "from the last checkpoint, and report it if it happens again"
                 )
 

@@ -41,7 +41,7 @@ def disk(tmp_path):
     def mounted(size):
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(folder)]
         if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("a file system can be mounted by root alone")
+            pytest.skip("only root can mount a file system")
         return folder
 
     yield mounted
@@ -77,10 +77,9 @@ def test_a_save_that_fails_leaves_the_checkpoints_before_it(train):
     assert again.code == 0, again.tail
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c(trainer_in, tmp_path, workers):
+def test_ctrl_c(trainer_in, tmp_path):
     trainer = trainer_in(tmp_path)
-    options = ("optimization.max_update=3000", f"dataset.num_workers={workers}")
+    options = ("optimization.max_update=3000", "dataset.num_workers=2")
     process = trainer(*options, wait=False)
     record = tmp_path / "run" / "checkpoints" / "run.json"
     deadline = time.monotonic() + 120
@@ -115,9 +114,9 @@ def not_a_number(source, to, frames):
     soundfile.write(to, samples, 16000, format="WAV", subtype="FLOAT")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("spoil", "reason"), [(cut, "cannot be read ("), (not_a_number, "holds NaN or infinity")]
+    ("spoil", "reason", "workers"),
+    [(cut, "cannot be read (", 1), (not_a_number, "holds NaN or infinity", 0)],
 )
 def test_audio_that_cannot_be_used(train, data, tmp_path, spoil, reason, workers):
     folder = spoilt(data, tmp_path / "data", spoil)

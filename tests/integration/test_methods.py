@@ -134,10 +134,12 @@ def drawn(seed):
         (("rp", "task.prune.seed=5"), lambda: drawn(5)),
         # Independent of the pre-trained weights, so it shares about a third with their mask.
         (("rp", "task.prune.initial=random_init"), None),
+        (("mask", "task.prune.mask=given.st"), lambda: random_mask(PRETRAINED, 0.5, seed=9)),
     ],
-    ids=["mpi", "rp", "rp-random_init"],
+    ids=["mpi", "rp", "rp-random_init", "mask"],
 )
 def test_static_masks(train, options, expected):
+    save_mask(random_mask(PRETRAINED, 0.5, seed=9), train.folder / "given.st")
     run = train(
         *(f"task.prune.method={options[0]}", *options[1:]),
         *("task.prune.sparsity=0.5", "optimization.lr=[0.003]", "optimization.max_update=3"),
@@ -169,18 +171,6 @@ def test_omp_takes_the_finetuned_models_mask_to_the_pretrained_weights(train, tr
     assert not mask.equal(magnitude_mask(PRETRAINED, 0.6))
     for name, tensor in short(run.prunable()).items():
         assert torch.equal(tensor, PRETRAINED[name] * mask[name])
-
-
-def test_a_mask_from_a_file(train, tmp_path):
-    given = random_mask(PRETRAINED, 0.4, seed=9)
-    save_mask(given, tmp_path / "given.safetensors")
-    run = train(
-        *("task.prune.method=mask", "task.prune.mask=given.safetensors", "task.prune.sparsity=0.4"),
-        *("task.prune.interval=2", "optimization.max_update=3"),
-    )
-    assert run.code == 0, run.tail
-    mask, initial = check_what_is_left(run, 0.4, "mask")
-    assert initial.equal(given) and mask.equal(given)
 
 
 def test_epochs_biases_and_patterns(train):

@@ -1,4 +1,4 @@
-"""What ends a training, told in one line, also where a worker that fairseq spawned met it."""
+"""What ends a training is one line, also where a worker that fairseq spawned met it."""
 
 import errno
 import multiprocessing
@@ -33,7 +33,7 @@ def test_ctrl_c(tmp_path, capsys, last, way):
     assert capsys.readouterr().err.strip() == f"stopped; rerun the same command to {way}"
 
 
-def test_a_full_disk_is_told_and_a_fault_of_the_program_stays_one(tmp_path):
+def test_a_full_disk_is_one_line_and_a_bug_is_raised(tmp_path):
     with pytest.raises(UserError, match="free some space"), one_line(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "log"))
     with pytest.raises(OSError, match="other"), one_line(tmp_path):
@@ -62,7 +62,6 @@ def _try(folder, answer):
 
 
 def another_process(folder):
-    """What another process is told that wants the folder too."""
     context = multiprocessing.get_context("forkserver")
     answer = context.SimpleQueue()
     process = context.Process(target=_try, args=(folder, answer))
