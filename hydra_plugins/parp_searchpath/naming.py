@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import re
@@ -28,14 +29,10 @@ def register() -> None:
     """Let OmegaConf resolve `${parp:changes}`; calling it again does nothing new."""
     if hasattr(OmegaConf, "register_new_resolver"):
         OmegaConf.register_new_resolver("parp", _resolve, replace=True)
-    elif "parp" not in _known_before_omegaconf_2_1():
-        OmegaConf.register_resolver("parp", _resolve)
-
-
-def _known_before_omegaconf_2_1() -> Iterable[str]:
-    from omegaconf.basecontainer import BaseContainer
-
-    return BaseContainer._resolvers
+    else:
+        # OmegaConf 2.0 refuses a second registration.
+        with contextlib.suppress(AssertionError):
+            OmegaConf.register_resolver("parp", _resolve)
 
 
 def _resolve(what: str) -> str:

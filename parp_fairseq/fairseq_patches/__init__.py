@@ -8,8 +8,8 @@ checkpoints appear whole under their names |
 below the target sparsity; no interval checkpoint is left out |
 | `fairseq.trainer.NanDetector` | `saving.end_at_nan` | one line in place of every gradient |
 | attributes of `save_checkpoint` and `should_stop_early`, `progress_bar._tensorboard_writers`, \
-`logging.raiseExceptions`, `logging.disable` | `temporary.one_run` | nothing of one run reaches \
-the next; an error is one line |
+`logging.raiseExceptions` | `temporary.one_run` | nothing of one run reaches the next; a full disk \
+is one line |
 | `fairseq.checkpoint_utils.load_checkpoint_to_cpu` | `temporary.repaired_loading`, while a model \
 is built | pre-trained files of other versions of fairseq load |
 | `numpy.random.default_rng` and numpy's global state | `temporary.numpy_seeded`, during a \

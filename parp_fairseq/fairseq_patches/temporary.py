@@ -3,56 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from fairseq import checkpoint_utils
 from fairseq.logging import progress_bar
-from omegaconf import DictConfig, open_dict
+from omegaconf import open_dict
 
 from parp_fairseq.checkpoints.repair import repair_settings
 
 
 @contextlib.contextmanager
-def one_run(own_process: bool) -> Iterator[None]:
-    """Train in this block as if the process were new.
+def one_run() -> Iterator[None]:
+    """Train in this block as if the process were new: a multirun trains several times in one.
 
     fairseq keeps the best score as `save_checkpoint.best` and `should_stop_early.best`, and leaves
-    TensorBoard's writers open, whose threads complain at exit. Reports are held back until
-    `release_reports`, so that an error before it is the only output (fairseq's `main`:
-    `logger.info(cfg)`), and a log file on a full disk does not fill the screen with tracebacks.
-
-    Args:
-        own_process: whether the training runs in this process, not in workers that fairseq spawns.
+    TensorBoard's writers open, whose threads complain at exit. A log file on a full disk does not
+    fill the screen with tracebacks.
     """
     vars(checkpoint_utils.save_checkpoint).clear()
     train = sys.modules.get("fairseq_cli.train")
     if train is not None:
         vars(train.should_stop_early).clear()
     tracebacks, logging.raiseExceptions = logging.raiseExceptions, False
-    if own_process:
-        logging.disable(logging.INFO)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
         logging.raiseExceptions = tracebacks
         for writer in progress_bar._tensorboard_writers.values():
             with contextlib.suppress(Exception):
                 writer.close()
         progress_bar._tensorboard_writers.clear()
-
-
-def release_reports(run: DictConfig) -> None:
-    """Let fairseq report from here on, beginning with what was held back: the configuration."""
-    if logging.root.manager.disable >= logging.INFO:
-        logging.disable(logging.NOTSET)
-        logging.getLogger("fairseq_cli.train").info(run)
 
 
 @contextlib.contextmanager
@@ -75,18 +59,6 @@ def repaired_loading() -> Iterator[None]:
         yield
     finally:
         checkpoint_utils.load_checkpoint_to_cpu = load
-
-
-@contextlib.contextmanager
-def built_silently() -> Iterator[None]:
-    """Drop what fairseq prints of a model (it logs it a moment later) and torch's warnings of it.
-
-    `Wav2VecEncoder.__init__` and the models below it; standard output and Python's filters of
-    warnings are as before afterwards.
-    """
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextlib.contextmanager

@@ -19,12 +19,7 @@ from parp_fairseq.checkpoints.prunable_weights import random_weights
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.fairseq_patches.saving import save_weights
-from parp_fairseq.fairseq_patches.temporary import (
-    built_silently,
-    numpy_seeded,
-    release_reports,
-    repaired_loading,
-)
+from parp_fairseq.fairseq_patches.temporary import numpy_seeded, repaired_loading
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import canonical_name
@@ -77,7 +72,7 @@ class ParpTask(AudioFinetuningTask):
         fairseq_patches.apply()
         prune = self.cfg.prune
         pruner = prune_config.make_pruner(prune, self._run.optimization.max_update)
-        with repaired_loading(), built_silently():
+        with repaired_loading():
             model = super().build_model(model_cfg, from_checkpoint)
         if pruner is not None:
             spec = prune_config.spec_of(prune)
@@ -96,7 +91,6 @@ class ParpTask(AudioFinetuningTask):
             )
             model._register_state_dict_hook(self._save_subnetwork)
             self.pruner, self._model = pruner, model
-        release_reports(self._run)
         return model
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hydra_plugins.parp_searchpath.command_line import refused
+from hydra_plugins.parp_searchpath.launching import refused
 
 
 @pytest.mark.parametrize(
