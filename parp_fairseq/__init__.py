@@ -10,6 +10,6 @@ import sys
 from parp_fairseq._version import __version__
 
 if "fairseq" in sys.modules:
-    from parp_fairseq import criterions, optim, tasks  # noqa: F401
+    from parp_fairseq import criterions, models, optim, tasks  # noqa: F401
 
 __all__ = ["__version__"]

@@ -19,7 +19,7 @@ def inspect(
     ],
     against: Annotated[
         Optional[Path],
-        typer.Option(help="A mask file or another checkpoint to hold its zeros against."),
+        typer.Option(help="A mask file or another checkpoint to compare its zeros with."),
     ] = None,
     png: Annotated[
         Optional[Path], typer.Option(help="Draw maps of layers and matrices into this file.")

@@ -61,6 +61,8 @@ def build_model(
     """
     from fairseq import checkpoint_utils
 
+    from parp_fairseq import models  # noqa: F401 (registers parp_whisper)
+
     path = finetuned.path
     task = build_task(finetuned, path.parent) if task is None else task
     config = _config(finetuned, task, w2v_path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,11 @@ def manifests_into(
     earlier record is never replaced. With `force` the recorded ones are, and those that are not
     built any more are removed.
 
-    Args:
-        out: the output folder.
-        builder: the command, for the record: "parp manifest table".
-        folders: where below `out` manifests will be.
-        inputs: files and folders that are read.
-        options: what the builder was asked for, for the record; those that are None are left out.
-        force: replace manifests of an earlier build.
+    `builder` and `options` (without those that are None) are for the record; `folders` are where
+    below `out` manifests will be; `inputs` are files and folders that are read.
 
-    Raises:
-        UserError: `out` cannot be written, holds manifests (without `force`), or holds a file of
-            another kind or an input in the place of one to write.
+    Raises UserError where `out` cannot be written, holds manifests (without `force`), or holds
+    another file or an input in the place of one to write.
     """
     out = Path(out)
     check_not_input(out, [path for path in inputs if Path(path).is_dir()])
@@ -73,7 +67,7 @@ def manifests_into(
                 "version": __version__,
                 "options": {name: v for name, v in (options or {}).items() if v is not None},
                 "splits": _sizes(stage / folder),
-                "files": {name: _digest(stage / folder / name) for name in names},
+                "files": {n: sha256((stage / folder / n).read_bytes()).hexdigest() for n in names},
             }
             write_json(stage / folder / RECORD_FILE, record)
     for path in stale:
@@ -86,8 +80,7 @@ def _check_ours(places: Sequence[Path], before: Sequence[str], inputs: Sequence[
         check_not_input(place, inputs)
         if place.exists() and place.name not in before:
             raise UserError(
-                f"{place} already exists and no builder of this program recorded it; move it away "
-                "or choose another folder"
+                f"{place} already exists and no builder recorded it; choose another folder"
             )
 
 
@@ -105,25 +98,18 @@ def _replaceable(folder: Path, force: bool) -> list[str]:
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file} is not a record of manifests (damaged, or of another program); move it away "
-            "or choose another folder"
+            f"{file} is not a record of manifests; move it away, or choose another folder"
         ) from error
     if not force:
         raise UserError(
-            f"{folder} already holds manifests (see {RECORD_FILE}); choose another folder, or "
-            "--force to replace them"
+            f"{folder} already holds manifests; choose another folder, or replace them with --force"
         )
     return [*names, RECORD_FILE]
 
 
 def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
-    splits = {}
-    for path in sorted(folder.glob("*.tsv")):
-        manifest = read_tsv(path)
-        hours = round(manifest.frames / SAMPLE_RATE / 3600, 4)
-        splits[path.stem] = {"utterances": len(manifest.rows), "hours": hours}
-    return splits
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    splits = {path.stem: read_tsv(path) for path in sorted(folder.glob("*.tsv"))}
+    return {
+        split: {"utterances": len(m.rows), "hours": round(m.frames / SAMPLE_RATE / 3600, 4)}
+        for split, m in splits.items()
+    }

@@ -15,12 +15,7 @@ from typing import Any
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
-from parp_fairseq.manifests.audio.headers import (
-    SAMPLE_RATE,
-    AudioError,
-    count_samples,
-    in_threads,
-)
+from parp_fairseq.manifests.audio.headers import AudioError, count_samples, in_threads
 from parp_fairseq.manifests.check.split import training_warnings
 from parp_fairseq.manifests.labels.ctc import WINDOW
 from parp_fairseq.manifests.labels.labelling import Units, write_labels
@@ -90,9 +85,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.valid_share is not None and not 0 < self.valid_share < 1:
-            raise UserError(
-                f"--valid-share is {self.valid_share}, expected more than 0 and less than 1"
-            )
+            raise UserError(f"--valid-share is {self.valid_share}, expected between 0 and 1")
         check_hours(self.hours, "--hours")
 
 
@@ -113,29 +106,22 @@ def build(
     """Write all splits of all folders below `out`, or nothing.
 
     Args:
-        out: folder to write into.
         folders: path below `out` → its splits.
-        units: what the labels are.
         builder: the command, for `manifest.json`, as are its `options`.
         inputs: what was read; it is never overwritten.
         sampling: what to draw, where each folder has one root.
         convert: make 16 kHz mono FLAC in `out`/audio of other audio, which is refused otherwise.
         jobs: threads that read headers and convert.
         force: replace the manifests of an earlier build there.
-        summary: more of the summary.
 
     Raises:
-        UserError: naming where an utterance is listed: audio that cannot be used, a text that
-            cannot be labelled; or too little for what shall be drawn.
+        UserError: audio that cannot be used or a text that cannot be labelled, naming where it is
+            listed; or too little for what shall be drawn.
     """
     out = Path(out)
     # Folders may share utterances, whose audio is then read once.
-    unique = {
-        one.audio: (one, split.root)
-        for splits in folders.values()
-        for split in splits
-        for one in split.utterances
-    }
+    all_splits = [split for splits in folders.values() for split in splits]
+    unique = {one.audio: (one, split.root) for split in all_splits for one in split.utterances}
     for one, _ in unique.values():
         objection = units.objection(one.source(units))
         if objection:
@@ -234,10 +220,8 @@ def _audio(
     given = {os.path.realpath(one.audio) for one, _ in utterances}
     for one, target, _ in unfit:
         if os.path.realpath(target) in given:
-            raise UserError(
-                f"{one.where}: it would be converted into {target}, which is also an input; give "
-                "another --out"
-            )
+            told = f"it would be converted into {target}, which is also an input"
+            raise UserError(f"{one.where}: {told}; give another --out")
     pairs = [(Path(one.audio), target) for one, target, _ in unfit]
     converted = convert_all(pairs, jobs=jobs) if pairs else []
     for (one, target, _), samples in zip(unfit, converted):
@@ -275,15 +259,12 @@ def _sampled(splits: Sequence[Split], audio: Mapping[str, Row], sampling: Sampli
         train = by_name.get(TRAIN, [])
         groups = [one.drawn_with for one in train]
         if len(set(groups)) < 2:
-            raise UserError(
-                f"{TRAIN} has only one speaker or row, so nothing is left for validation; give it "
-                "more, or name its splits"
-            )
+            raise UserError("train has only one speaker or row, so nothing is left for validation")
         samples = [audio[one.audio].frames for one in train]
-        valid = groups_for_share(groups, samples, sampling.valid_share, seed)
-        chosen = [one for one in train if one.drawn_with in valid]
-        by_name[VALID] = sorted([*by_name.get(VALID, []), *chosen], key=lambda one: one.audio)
-        by_name[TRAIN] = [one for one in train if one.drawn_with not in valid]
+        drawn = groups_for_share(groups, samples, sampling.valid_share, seed)
+        valid = [*by_name.get(VALID, []), *(one for one in train if one.drawn_with in drawn)]
+        by_name[VALID] = sorted(valid, key=lambda one: one.audio)
+        by_name[TRAIN] = [one for one in train if one.drawn_with not in drawn]
     if sampling.hours is not None:
         for name in filter(is_training, by_name):
             by_name[name] = _up_to(by_name[name], audio, name, sampling.hours, seed)
@@ -293,18 +274,12 @@ def _sampled(splits: Sequence[Split], audio: Mapping[str, Row], sampling: Sampli
 def _up_to(
     utterances: Sequence[Utterance], audio: Mapping[str, Row], split: str, hours: float, seed: int
 ) -> list[Utterance]:
-    most = sum(audio[one.audio].frames for one in utterances)
-    if most < hours * 3600 * SAMPLE_RATE:
-        raise UserError(
-            f"{split} has only {most / 3600 / SAMPLE_RATE:.2f} hours, not {hours:g}; give fewer "
-            "--hours"
-        )
     order = by_rounds(
         utterances, seed, lambda one: Path(one.audio).name, lambda one: one.drawn_with
     )
-    chosen, _, _ = up_to_hours(
-        order, hours, lambda some: [audio[one.audio].frames for one in some], lambda *_: None
-    )
+    chosen, there, more = up_to_hours([(one, audio[one.audio].frames) for one in order], hours)
+    if not more and there < hours:
+        raise UserError(f"{split} has only {there:.2f} hours, not {hours:g}; give fewer --hours")
     if not chosen:
         raise UserError(f"--hours is {hours}, which is less than one utterance; give more")
     kept = {one.audio for one in chosen}

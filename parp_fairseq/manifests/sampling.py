@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 
 T = TypeVar("T")
-
-# Candidates whose lengths are read at a time: a choice reads few more headers than it needs.
-_CANDIDATES = 256
 
 
 def check_hours(hours: float | None, option: str) -> None:
@@ -45,29 +42,18 @@ def by_rounds(
     return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])]
 
 
-def up_to_hours(
-    order: Sequence[T],
-    hours: float,
-    measure: Callable[[Sequence[T]], Sequence[int | AudioError]],
-    pass_over: Callable[[T, AudioError], None],
-) -> tuple[list[T], float, bool]:
-    """The beginning of `order` that lasts at most `hours`.
+def up_to_hours(order: Iterable[tuple[T, int]], hours: float) -> tuple[list[T], float, bool]:
+    """The beginning of `order`, which gives each one with its samples, that lasts at most `hours`.
 
-    `measure` gives the samples of some of them, or what is wrong with their audio; those go to
-    `pass_over`. Returns the chosen, how many hours they last, and whether there was more.
+    Returns the chosen, how many hours they last, and whether there was more.
     """
     chosen: list[T] = []
-    most, total = hours * 3600 * SAMPLE_RATE, 0
-    for start in range(0, len(order), _CANDIDATES):
-        batch = order[start : start + _CANDIDATES]
-        for one, samples in zip(batch, measure(batch)):
-            if isinstance(samples, AudioError):
-                pass_over(one, samples)
-                continue
-            if total + samples > most:
-                return chosen, total / 3600 / SAMPLE_RATE, True
-            chosen.append(one)
-            total += samples
+    total = 0
+    for one, samples in order:
+        if total + samples > hours * 3600 * SAMPLE_RATE:
+            return chosen, total / 3600 / SAMPLE_RATE, True
+        chosen.append(one)
+        total += samples
     return chosen, total / 3600 / SAMPLE_RATE, False
 
 

@@ -113,25 +113,21 @@ def training_overrides(
     lines = []
     for folder in dict.fromkeys(split.folder for split in splits):
         here = [split for split in splits if split.folder == folder]
-        training = [split for split in here if is_training(split.split)]
+        training = {split.split: split.hours for split in here if is_training(split.split)}
         if not training:
             continue
-        words = [
-            override("task.data", str((out / folder).resolve())),
-            override("task.labels", labels),
-            override("criterion.post_process", post_process),
-        ]
-        names = [split.split for split in training]
-        if TRAIN not in names:
-            words.append(override("dataset.train_subset", names[0]))
+        options = {"task.data": str((out / folder).resolve()), "task.labels": labels}
+        options["criterion.post_process"] = post_process
+        if TRAIN not in training:
+            options["dataset.train_subset"] = next(iter(training))
         validation = [split.split for split in here if kind_of(split.split) == "valid"]
         if validation:
-            best = next((name for name in _BEST if name in validation), validation[0])
-            words.append(override("dataset.valid_subset", best))
-        updates = updates_for(sum(split.hours for split in training))
+            best = [name for name in _BEST if name in validation]
+            options["dataset.valid_subset"] = [*best, *validation][0]
+        updates = updates_for(sum(training.values()))
         if updates:
-            words.append(override("optimization.max_update", str(updates)))
-        lines.append(" ".join(words))
+            options["optimization.max_update"] = str(updates)
+        lines.append(" ".join(override(key, value) for key, value in options.items()))
     return tuple(lines)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
@@ -98,8 +97,7 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
                 if any("," in line for line in cell.split("\n")[1:]):
                     raise UserError(
                         f"{path} row {number}: a quoted cell goes on to row {reader.line_num}, "
-                        "over lines that look like rows; close its quotation mark, or take the "
-                        "line end out of the text"
+                        "over lines that look like rows; close its quotation mark"
                     )
             if cells:
                 yield number, cells
@@ -116,9 +114,7 @@ def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
             # An id may be of 128 bits.
             record: Any = strict_json(line, digits=40)
         except ValueError as error:
-            raise UserError(
-                f"{path} row {number} cannot be read as JSON ({error}); fix the row"
-            ) from error
+            raise UserError(f"{path} row {number} cannot be read as JSON: {error}") from error
         if not isinstance(record, dict):
             raise UserError(f'{path} row {number}: expected {{"path": …, "text": …}}')
         for name in columns:
@@ -128,8 +124,7 @@ def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
         yield number, {name: str(record[name]) for name in columns if name in record}
 
 
-@dataclass(frozen=True)
-class Transcript:
+class Transcript(NamedTuple):
     """A text and the row of its file, for messages."""
 
     text: str
@@ -146,13 +141,10 @@ def read_transcripts(path: Path) -> dict[str, Transcript]:
         words = line.split()
         if not words:
             continue
-        utterance = words[0]
-        if len(words) == 1:
-            raise UserError(f"{path} row {row}: {utterance} has no text")
-        if utterance in transcripts:
-            raise UserError(
-                f"{path} row {row}: {utterance} was already transcribed in row "
-                f"{transcripts[utterance].row}"
-            )
-        transcripts[utterance] = Transcript(" ".join(words[1:]), row)
+        name, text = words[0], " ".join(words[1:])
+        if not text:
+            raise UserError(f"{path} row {row}: {name} has no text")
+        if transcripts.setdefault(name, Transcript(text, row)).row != row:
+            first = transcripts[name].row
+            raise UserError(f"{path} row {row}: {name} is a duplicate of row {first}; remove one")
     return transcripts

@@ -1,4 +1,4 @@
-"""Which runs are one experiment under several seeds, and what tells experiments apart."""
+"""Which runs are one experiment under several seeds, and what distinguishes experiments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.runs.reading import Run, read_run, source_record
+from parp_fairseq.runs.reading import SOURCES, Run, sources_of
 from parp_fairseq.runs.settings import flat, is_path
 
 # What may differ between two runs of one setting: the seed, where things lie, what is shown.
@@ -32,105 +32,91 @@ _NOT_COMPARED = (
     "task.prune.seed",
     "task.seed",
 )
-ALWAYS_SHOWN = ("task.prune.method", "task.prune.sparsity")
 # Paths of what a run's record has the digest of → that digest's name there.
 _BY_CONTENT = {
     "task.data": "the training set's audio",
     "model.w2v_path": "model.w2v_path",
 }
-# Files that other runs may have left → what to call them.
-_SOURCES = {
-    "task.prune.mask": "mask",
-    "task.prune.initial": "mask",
-    "checkpoint.finetune_from_model": "weights",
-}
 
 
-class Source(NamedTuple):
-    """Where a file that a run builds on comes from.
+class Setting(NamedTuple):
+    """What a run was set to.
 
     Attributes:
-        experiment: of a file that another run left that run's experiment, whatever its seed; of
-            any other its path, numbers behind "seed" apart. Empty where there is no file.
-        name: a short name.
+        value: what distinguishes experiments, as JSON. Of a path, the digest of its content where
+            it is known; of a file that another run left, that run's settings; of any other such
+            file its path, except for numbers after "seed".
+        shown: in titles; None where a title cannot say it.
     """
 
-    experiment: str
-    name: str
+    value: str
+    shown: Any
 
 
-def settings_of(run: Run) -> dict[str, Any]:
-    """The settings that tell experiments apart, by full key."""
-    return {
-        key: value
-        for key, value in flat(run.record["config"]).items()
-        if not key.startswith(_NOT_COMPARED) and not _names_file(key, value)
-    }
+def settings_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Setting]:
+    """The settings that distinguish experiments: runs that share all are one under several seeds.
 
-
-def experiment_of(run: Run, sources: Mapping[str, Source]) -> tuple[Any, ...]:
-    """What runs must share to be one experiment under several seeds.
-
-    That is their settings but for the seed, what their data and pre-trained model held, and the
-    experiments that their masks and first weights come from.
+    Args:
+        run: a run.
+        above: folders of the runs that build on it.
     """
-    contents = _contents(run)
-    settings = {k: v for k, v in settings_of(run).items() if _BY_CONTENT.get(k) not in contents}
-    if run.method == "dense":
-        settings = {k: v for k, v in settings.items() if not k.startswith("task.prune.")}
-    described = (settings, contents, [source.experiment for source in sources.values()])
-    return (run.method, *(json.dumps(part, sort_keys=True, default=str) for part in described))
-
-
-def _names_file(key: str, value: Any) -> bool:
-    return key == "task.prune.initial" and is_path(value)
-
-
-def _contents(run: Run) -> dict[str, str]:
-    """Digests of the data that a run was trained and validated on, and of the pre-trained model."""
     digests = run.record.get("contents") or {}
-    files = _BY_CONTENT.values()
-    return {
-        key: digest for key, digest in digests.items() if key.startswith("the ") or key in files
-    }
+    config = flat(run.record["config"])
+    found = {"task.prune.method": Setting(run.method, run.method)}
+    for key, value in config.items():
+        section, _, name = key.partition(".")
+        # A scheduler's setting may repeat the optimization's of that name.
+        repeats = section == "lr_scheduler" and config.get(f"optimization.{name}", ...) == value
+        is_source = key == "task.prune.initial" and is_path(value)
+        unused = run.method == "dense" and key.startswith("task.prune.")
+        if not (key.startswith(_NOT_COMPARED) or repeats or is_source or unused):
+            content = digests.get(_BY_CONTENT.get(key), value)
+            found[key] = Setting(json.dumps(content, default=str), value)
+    for key, digest in digests.items():
+        if key.startswith("the "):
+            found[key] = Setting(digest, None)
+    here = (*above, run.folder.resolve())
+    for key, source in sources_of(run).items():
+        if source.run is not None and source.run.folder.resolve() not in here:
+            data = Path(str(source.run.option("task.data"))).name
+            value = json.dumps(settings_of(source.run, here), sort_keys=True, default=str)
+            shown = f"{source.run.method} on {data}"
+        else:
+            value, shown = re.sub(r"(?<=seed)\d+", "*", str(source.path)), source.path.name
+        found[f"{SOURCES[key]} of"] = Setting(value, shown)
+    return found
 
 
-def sources_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Source]:
-    """Where the files that each of _SOURCES names come from; `above`: the runs that build on it."""
-    return {key: _source(run, key, above) for key in _SOURCES}
+def differing(experiments: Sequence[Mapping[str, Setting]]) -> list[str]:
+    """Keys of the settings that differ between experiments, and that a title can say."""
+    keys = dict.fromkeys(key for settings in experiments for key in settings)
+    absent = Setting("", None)
+
+    def differs(key: str) -> bool:
+        values, shown = zip(*(settings.get(key, absent) for settings in experiments))
+        return len(set(values)) > 1 and len(set(map(str, shown))) > 1
+
+    return list(filter(differs, keys))
 
 
-def _source(run: Run, key: str, above: tuple[Path, ...]) -> Source:
-    path = run.option(key)
-    if not path or (key == "task.prune.initial" and not is_path(path)):
-        return Source("", "")
-    record = source_record(run, Path(path))
-    here = run.folder.resolve()
-    if record is not None and record.resolve().parent.parent not in (*above, here):
-        source = read_run(record)
-        name = f"{source.method} on {Path(str(source.option('task.data'))).name}"
-        return Source(json.dumps(experiment_of(source, sources_of(source, (*above, here)))), name)
-    return Source(re.sub(r"(?<=seed)\d+", "*", str(path)), Path(str(path)).name)
+def title_of(
+    run: Run, settings: Mapping[str, Setting], alike: Sequence[Mapping[str, Setting]]
+) -> str:
+    """The method as people call it, with what distinguishes a run from others.
 
-
-def differing_keys(runs: Sequence[Run]) -> list[str]:
-    """Keys whose values are not the same in all of these runs, in the config's order."""
-    settings = [settings_of(run) for run in runs]
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [
-        key
-        for key in keys
-        if len({json.dumps(one.get(key), default=str) for one in settings}) > 1
-        and not all(_is_follower(one, key) for one in settings)
-    ]
-
-
-def _is_follower(settings: Mapping[str, Any], key: str) -> bool:
-    """Whether a scheduler's setting says what the optimization's of that name says."""
-    section, _, name = key.partition(".")
-    leader = f"optimization.{name}"
-    both = leader in settings and key in settings
-    return section == "lr_scheduler" and both and settings[leader] == settings[key]
+    Args:
+        run: a run.
+        settings: its settings.
+        alike: those of all experiments with its method and sparsity, its own included.
+    """
+    title = METHODS[run.method].title if run.method in METHODS else run.method
+    parts = []
+    for key in differing(alike):
+        if key in settings and key != "task.prune.sparsity":
+            shown = _short(settings[key].shown, [s[key].shown for s in alike if key in s])
+            is_source = key.endswith(" of")
+            parts.append(f"{key} {shown}" if is_source else f"{key.rsplit('.', 1)[-1]}={shown}")
+    return f"{title} ({', '.join(parts)})" if parts else title
 
 
 def _short(value: Any, values: Sequence[Any]) -> Any:
@@ -139,27 +125,3 @@ def _short(value: Any, values: Sequence[Any]) -> Any:
         return value
     folder = os.path.commonpath(values)
     return os.path.relpath(value, os.path.dirname(folder) if folder in values else folder)
-
-
-def title_of(run: Run, groups: Sequence[Run], sources: Mapping[int, Mapping[str, Source]]) -> str:
-    """The method as people call it, with what tells a run from others of its sparsity.
-
-    Args:
-        run: a run.
-        groups: one run of each experiment.
-        sources: `sources_of` each of these, by the run's id().
-    """
-    title = METHODS[run.method].title if run.method in METHODS else run.method
-    alike = [g for g in groups if (g.method, g.sparsity) == (run.method, run.sparsity)]
-    varied = [key for key in differing_keys(alike) if key not in ALWAYS_SHOWN]
-    values = [
-        f"{key.rsplit('.', 1)[-1]}={_short(run.option(key), [one.option(key) for one in alike])}"
-        for key in varied
-    ]
-    for key, kind in _SOURCES.items():
-        source = sources[id(run)][key]
-        if source.experiment and len({sources[id(o)][key].experiment for o in alike}) > 1:
-            values.append(f"{kind} of {source.name}")
-    if not values:
-        return title
-    return f"{title} ({', '.join(values)})"

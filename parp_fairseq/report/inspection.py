@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,12 +25,12 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.pruning import Scope, iou
 from parp_fairseq.pruning.mask import difference, kept_by_both
 from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.report.layer_grid import Grid, short_kind
-from parp_fairseq.report.mask_overlap import read_masks, save_figure
+from parp_fairseq.report.layer_grid import Grid
+from parp_fairseq.report.mask_overlap import read_masks
+from parp_fairseq.report.style import HeatMap, heat_maps, save
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
-_MOST_LABELLED_LAYERS = 12
 _MOST_NAMED = 3
 
 
@@ -65,18 +67,15 @@ class Magnitudes:
     def over(cls, parts: Iterable[Magnitudes]) -> Magnitudes:
         """Several together."""
         parts = list(parts)
+        kept = [part for part in parts if part.zeros < part.entries]
+        # numpy's minimum of numbers with NaN among them is NaN.
         return cls(
             sum(part.entries for part in parts),
             sum(part.zeros for part in parts),
             math.fsum(part.total for part in parts),
-            _of(min, [part.smallest for part in parts if part.zeros < part.entries]),
-            _of(max, [part.largest for part in parts]),
+            float(np.min([part.smallest for part in kept])) if kept else 0.0,
+            float(np.max([part.largest for part in kept])) if kept else 0.0,
         )
-
-    @property
-    def finite(self) -> bool:
-        """Whether no weight is NaN or infinite."""
-        return math.isfinite(self.total)
 
     @property
     def sparsity(self) -> float:
@@ -100,19 +99,18 @@ class Magnitudes:
         }
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """A checkpoint's zeros beside what a mask, or another checkpoint, prunes.
+class Agreement(NamedTuple):
+    """A checkpoint's zeros next to what a mask, or another checkpoint, prunes.
 
     Attributes:
-        path: the other's file.
+        file: the other's.
         pruned: entries that the other prunes.
         agreed: those of them that are zero in the checkpoint.
         elsewhere: zeros of the checkpoint that the other keeps.
         iou: of what both keep (paper, equation 1).
     """
 
-    path: Path
+    file: str
     pruned: int
     agreed: int
     elsewhere: int
@@ -129,7 +127,7 @@ class Inspection:
         sizes: "file bytes", "parameters", "prunable", in that order.
         tensors: canonical name → magnitudes, for every prunable tensor.
         threshold: the largest |w| that the last pruning took, where the checkpoint keeps it.
-        agreement: with the mask or checkpoint it was held against.
+        agreement: with the mask or checkpoint it was compared with.
     """
 
     path: Path
@@ -147,46 +145,40 @@ class Inspection:
     @property
     def not_finite(self) -> list[str]:
         """Names of the tensors that hold NaN or infinity."""
-        return [name for name, part in self.tensors.items() if not part.finite]
+        return [name for name, part in self.tensors.items() if not math.isfinite(part.total)]
 
     def render(self) -> str:
         """Lines and tables for people."""
-        whole, grid = self.whole, Grid.over(self.tensors)
-        lines = [f"{title + ':':<18}{value}" for title, value in self.origin.items()]
-        lines += [
-            f"{'file:':<18}{self.sizes['file bytes'] / 1e6:.1f} MB",
-            f"{'parameters:':<18}{self.sizes['parameters']:,}, prunable "
-            f"{self.sizes['prunable']:,} in {len(self.tensors)} tensors",
-            f"{'zeros:':<18}{whole.zeros:,} of the prunable, sparsity {whole.sparsity:.6f}",
-            f"{'magnitudes:':<18}of the others mean {whole.mean:#.4g}, smallest "
-            f"{whole.smallest:#.4g}, largest {whole.largest:#.4g}",
-        ]
+        whole, grid, sizes = self.whole, Grid.over(self.tensors), self.sizes
+        facts = {
+            **self.origin,
+            "file": f"{sizes['file bytes'] / 1e6:.1f} MB",
+            "parameters": f"{sizes['parameters']:,}, prunable {sizes['prunable']:,} in "
+            f"{len(self.tensors)} tensors",
+            "zeros": f"{whole.zeros:,} of the prunable, sparsity {whole.sparsity:.6f}",
+            "magnitudes": f"of the others mean {whole.mean:#.4g}, smallest {whole.smallest:#.4g}, "
+            f"largest {whole.largest:#.4g}",
+        }
         if self.not_finite:
             rest = len(self.not_finite) - _MOST_NAMED
-            named = ", ".join(self.not_finite[:_MOST_NAMED])
             more = f" and {rest} more tensors" if rest > 0 else ""
-            lines.append(f"{'not finite:':<18}NaN or infinity in {named}{more}")
+            named = ", ".join(self.not_finite[:_MOST_NAMED])
+            facts["not finite"] = f"NaN or infinity in {named}{more}"
         if self.threshold is not None:
-            lines.append(f"{'threshold:':<18}{self.threshold:#.4g}, the largest |w| last pruned")
-        if self.agreement is not None:
-            other = self.agreement
-            lines.append(
-                f"{'against:':<18}{other.path}: {other.agreed:,} of the {other.pruned:,} entries "
-                f"it prunes are zero here, {other.elsewhere:,} zeros elsewhere, IOU "
-                f"{other.iou:.6f}"
+            facts["threshold"] = f"{self.threshold:#.4g}, the largest |w| last pruned"
+        if (other := self.agreement) is not None:
+            facts["against"] = (
+                f"{other.file}: {other.agreed:,} of the {other.pruned:,} entries it prunes are "
+                f"zero here, {other.elsewhere:,} zeros elsewhere, IOU {other.iou:.6f}"
             )
+        lines = [f"{title + ':':<18}{value}" for title, value in facts.items()]
         if grid.layers:
-            tables = (
-                ("zeros, %", lambda part: f"{100 * part.sparsity:.2f}"),
-                ("mean |w| of what is not zero", lambda part: f"{part.mean:#.4g}"),
-            )
-            for title, cell in tables:
-                lines += ["", title, grid.render(lambda names, cell=cell: cell(self._over(names)))]
-        lines += [
-            f"{name}: {100 * self.tensors[name].sparsity:.2f}% zeros, mean |w| "
-            f"{self.tensors[name].mean:#.4g}"
-            for name in grid.others
-        ]
+            zeros = grid.render(lambda names: f"{100 * self._over(names).sparsity:.2f}")
+            means = grid.render(lambda names: f"{self._over(names).mean:#.4g}")
+            lines += ["", "zeros, %", zeros, "", "mean |w| of what is not zero", means]
+        for name in grid.others:
+            part = self.tensors[name]
+            lines.append(f"{name}: {100 * part.sparsity:.2f}% zeros, mean |w| {part.mean:#.4g}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -200,15 +192,7 @@ class Inspection:
             **self.whole.to_json(),
             "not_finite": self.not_finite,
             "threshold": _finite(self.threshold),
-            "against": None
-            if other is None
-            else {
-                "file": str(other.path),
-                "pruned": other.pruned,
-                "agreed": other.agreed,
-                "elsewhere": other.elsewhere,
-                "iou": other.iou,
-            },
+            "against": None if other is None else other._asdict(),
             "layers": {str(n): self._over(grid.at(n, None)).to_json() for n in grid.layers},
             "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
             "tensors": {name: part.to_json() for name, part in self.tensors.items()},
@@ -218,44 +202,20 @@ class Inspection:
         """Draw two maps of layers and kinds (PNG): zeros, and mean magnitudes of the others.
 
         Raises:
-            UserError: matplotlib is not installed, no weight stands in a layer, or the file cannot
-                be written.
+            UserError: matplotlib is not installed, no weight is in a layer, or the file cannot be
+                written.
         """
-        from parp_fairseq.report.drawing import check_drawing
-
-        check_drawing()
-        from matplotlib.figure import Figure
-
         grid = Grid.over(self.tensors)
         if not grid.layers:
-            raise UserError(f"{self.path}: no prunable weight stands in a layer; nothing to draw")
-        tall = 0.36 if len(grid.layers) <= _MOST_LABELLED_LAYERS else 0.22
-        figure = Figure(figsize=(10, 1.8 + tall * len(grid.layers)), layout="constrained")
-        panels = figure.subplots(1, 2)
-        figure.suptitle(f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros", fontsize=12)
-        sides = (
-            ("zeros, %", "cividis", lambda part: 100 * part.sparsity, "{:.1f}"),
-            ("mean |w| of what is not zero", "viridis", lambda part: part.mean, "{:.3g}"),
-        )
-        for axes, (title, colours, value, form) in zip(panels, sides):
-            values = [
-                [value(self._over(grid.at(layer, kind))) for kind in grid.kinds]
-                for layer in grid.layers
-            ]
-            image = axes.imshow(values, cmap=colours, aspect="auto")
-            axes.set_title(title, fontsize=11)
-            axes.set_xticks(range(len(grid.kinds)), [short_kind(kind) for kind in grid.kinds])
-            axes.set_yticks(range(len(grid.layers)), [str(layer) for layer in grid.layers])
-            axes.set_ylabel("layer")
-            axes.tick_params(length=0)
-            figure.colorbar(image, ax=axes, shrink=0.8)
-            middle = (image.norm.vmin + image.norm.vmax) / 2
-            for y, line in enumerate(values):
-                for x, number in enumerate(line):
-                    colour = "black" if number > middle else "white"
-                    text = form.format(number)
-                    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=colour)
-        save_figure(figure, file)
+            raise UserError(f"{self.path}: no prunable weight is in a layer; nothing to draw")
+        zeros = grid.values(lambda names: 100 * self._over(names).sparsity)
+        means = grid.values(lambda names: self._over(names).mean)
+        maps = [
+            HeatMap("zeros, %", zeros, *grid.titles, "{:.1f}".format, {"cmap": "cividis"}),
+            HeatMap("mean |w| of what is not zero", means, *grid.titles, "{:.3g}".format),
+        ]
+        title = f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros"
+        save(heat_maps(maps, title=title, rows="layer"), file)
 
     def _over(self, names: Sequence[str]) -> Magnitudes:
         return Magnitudes.over(self.tensors[name] for name in names)
@@ -286,7 +246,7 @@ def inspect_checkpoint(
         "prunable": sum(part.entries for part in tensors.values()),
     }
     agreement = None if against is None else _agreement(path, weights, Path(against))
-    threshold = _known(state, "last_optimizer_state.parp.threshold")
+    threshold = lookup(state, "last_optimizer_state.parp.threshold")
     return Inspection(
         path,
         _origin(state, path),
@@ -311,26 +271,18 @@ def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agre
     either = own.kept + other.mask.kept - kept_by_both(own, other.mask)
     # What both prune is all that neither keeps.
     agreed = own.numel - either
-    return Agreement(other.path, pruned, agreed, zeros - agreed, iou(own, other.mask))
+    return Agreement(str(other.path), pruned, agreed, zeros - agreed, iou(own, other.mask))
 
 
 def _scope_of(state: Mapping[str, Any]) -> Scope:
-    prune = _known(state, "cfg.task.prune")
+    default, prune = Scope(), lookup(state, "cfg.task.prune")
     if not isinstance(prune, Mapping):
-        return Scope()
-    default = Scope()
+        return default
     return Scope(
         tuple(prune.get("include", default.include)),
         tuple(prune.get("exclude", default.exclude)),
         bool(prune.get("biases", default.biases)),
     )
-
-
-def _of(pick: Callable[[list[float]], float], values: list[float]) -> float:
-    """The smallest or largest; 0.0 of none, NaN where one is, wherever it stands."""
-    if any(map(math.isnan, values)):
-        return math.nan
-    return pick(values) if values else 0.0
 
 
 def _finite(value: Any) -> Any:
@@ -345,23 +297,24 @@ def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
 
 def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     info = describe_state(state, path)
-    model, task = config_section(state, "model"), config_section(state, "task")
+    model, task = _section(state, "model"), _section(state, "task")
+    history = state.get("optimizer_history") or [{}]
+    metric = lookup(state, "cfg.checkpoint.best_checkpoint_metric") or "score"
     origin: dict[str, Any] = {
         "checkpoint": str(path),
         "model": f"{'fine-tuned' if info.finetuned else 'pre-trained'} {info.kind}"
         + (f" ({info.arch})" if info.arch != info.kind else "")
         + f", {info.encoder_layers} layers"
         + ("" if state.get("cfg") is not None else ", settings as `args`"),
-        "task": _text(task, "_name") or _text(task, "task"),
-        "pre-trained file": _text(model, "w2v_path"),
+        "task": lookup(task, "_name") or lookup(task, "task"),
+        "pre-trained file": lookup(model, "w2v_path"),
         "labels": info.labels,
         "normalize": info.normalize,
-        "updates": _updates(state),
-        f"best {_known(state, 'cfg.checkpoint.best_checkpoint_metric') or 'score'}": _known(
-            state, "extra_state.best"
-        ),
+        # 0 in a file that was put together, such as one of a folder of transformers.
+        "updates": history[-1].get("num_updates") or None,
+        f"best {metric}": lookup(state, "extra_state.best"),
     }
-    prune = _known(state, "cfg.task.prune")
+    prune = lookup(state, "cfg.task.prune")
     if isinstance(prune, Mapping):
         keys = ("method", "sparsity", "initial", "interval", "interval_unit", "granularity")
         chosen = [f"{key} {prune[key]}" for key in keys if prune.get(key) is not None]
@@ -386,23 +339,6 @@ def _recorded(record: Path) -> dict[str, Any]:
     }
 
 
-def _updates(state: Mapping[str, Any]) -> int | None:
-    history = state.get("optimizer_history") or [{}]
-    # A file that was put together, such as one of a folder of transformers, has 0.
-    return history[-1].get("num_updates") or None
-
-
-def _text(section: Any, key: str) -> Any:
-    value = section.get(key) if hasattr(section, "get") else getattr(section, key, None)
-    return value if isinstance(value, str) else None
-
-
-def _known(state: Mapping[str, Any], key: str) -> Any:
-    """A value deep inside a checkpoint; None where it is not there."""
-    node: Any = state
-    for part in key.split("."):
-        try:
-            node = node.get(part)
-        except Exception:
-            return None
-    return node
+def _section(state: Mapping[str, Any], name: str) -> Any:
+    section = config_section(state, name)
+    return vars(section) if isinstance(section, argparse.Namespace) else section

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from parp_fairseq.pruning.scope import Place, place_of
-from parp_fairseq.table import aligned
+from parp_fairseq.report.rendering import TextTable
 
 _ORDER = ("k_proj", "q_proj", "v_proj", "out_proj", "fc1", "fc2")
-
-
-def short_kind(kind: str) -> str:
-    """A kind's name for a column.
-
-    >>> short_kind("self_attn.k_proj")
-    'k'
-    """
-    return kind.rsplit(".", 1)[-1].replace("_proj", "")
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class Grid:
     """Tensors grouped by layer and kind of matrix.
 
     Attributes:
-        layers: numbers of the layers, rising.
+        layers: numbers of the layers, in order.
         kinds: kinds of matrix: attention first, then feed-forward, then any other.
         names: place → the names of the tensors there: a weight, and its bias where both count.
         others: names of tensors outside the layers.
@@ -47,9 +39,20 @@ class Grid:
                 others.append(name)
             else:
                 groups.setdefault(place, []).append(name)
-        kinds = sorted({place.kind for place in groups}, key=_rank)
+
+        def rank(kind: str) -> tuple[int, str]:
+            tail = kind.rsplit(".", 1)[-1]
+            return (_ORDER.index(tail) if tail in _ORDER else len(_ORDER), kind)
+
+        kinds = sorted({place.kind for place in groups}, key=rank)
         layers = sorted({place.layer for place in groups})
         return cls(tuple(layers), tuple(kinds), groups, tuple(others))
+
+    @property
+    def titles(self) -> tuple[list[str], list[str]]:
+        """Of columns (kinds, "k" for "self_attn.k_proj") and of rows (layers)."""
+        short = (kind.rsplit(".", 1)[-1].replace("_proj", "") for kind in self.kinds)
+        return list(short), list(map(str, self.layers))
 
     def at(self, layer: int | None, kind: str | None) -> list[str]:
         """Names at a layer and kind; None stands for all layers, or all kinds."""
@@ -60,27 +63,30 @@ class Grid:
             for name in names
         ]
 
+    def values(self, of: Callable[[Sequence[str]], float]) -> list[list[float]]:
+        """A matrix of layers and kinds of what `of` says of the tensors of these names."""
+        return [[of(self.at(layer, kind)) for kind in self.kinds] for layer in self.layers]
+
     def render(self, cell: Callable[[Sequence[str]], str]) -> str:
         """A table of layers and kinds, with all of a layer, of a kind, and of both at its edges.
 
         Args:
             cell: what to write for the tensors of these names; not called where there are none.
         """
-        columns: tuple[str | None, ...] = (*self.kinds, None)
-        rows = [
-            ("all" if layer is None else str(layer), *(self._cell(cell, layer, k) for k in columns))
-            for layer in (*self.layers, None)
-        ]
-        titles = ("layer", *(short_kind(kind) for kind in self.kinds), "all")
-        return aligned(titles, rows)
-
-    def _cell(
-        self, cell: Callable[[Sequence[str]], str], layer: int | None, kind: str | None
-    ) -> str:
-        names = self.at(layer, kind)
-        return cell(names) if names else ""
+        kinds, layers = self.titles
+        rows = []
+        for title, layer in zip((*layers, "all"), (*self.layers, None)):
+            found = (self.at(layer, kind) for kind in (*self.kinds, None))
+            rows.append([title, *(cell(names) if names else "" for names in found)])
+        return TextTable("", ["layer", *kinds, "all"], rows).text()
 
 
-def _rank(kind: str) -> tuple[int, str]:
-    tail = kind.rsplit(".", 1)[-1]
-    return (_ORDER.index(tail) if tail in _ORDER else len(_ORDER), kind)
+def zeros_in(counts: Mapping[str, Mapping[str, Any]]) -> Callable[[Sequence[str]], float]:
+    """The share of zeros in tensors, by the counts of `sparsity_report`; NaN in none."""
+
+    def share(names: Sequence[str]) -> float:
+        entries = sum(counts[name]["entries"] for name in names)
+        pruned = sum(counts[name]["pruned"] for name in names)
+        return pruned / entries if entries else float("nan")
+
+    return share

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,26 +16,23 @@ from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_
 from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, replacing
+from parp_fairseq.files import PathLike
 from parp_fairseq.pruning import Mask, Scope, iou
 from parp_fairseq.pruning.mask import difference
-from parp_fairseq.pruning.scope import canonical_name
-from parp_fairseq.report.layer_grid import Grid, place_of
+from parp_fairseq.pruning.scope import canonical_name, place_of
+from parp_fairseq.report.layer_grid import Grid, zeros_in
+from parp_fairseq.report.rendering import TextTable
+from parp_fairseq.report.style import HeatMap, heat_maps, save
 from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE
 from parp_fairseq.runs.record import sparsity_report
-from parp_fairseq.table import aligned
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_MOST_WRITTEN = 12
 # Shown only where it takes seconds, on a terminal.
 _BAR = {"leave": False, "delay": 2.0, "disable": None}
 
 
 @dataclass(frozen=True)
 class NamedMask:
-    """A mask, its file, and a short name that tells it from the others."""
+    """A mask, its file, and a short name that distinguishes it."""
 
     label: str
     path: Path
@@ -53,31 +49,22 @@ class MaskReport:
     def render(self) -> str:
         """Lines on how it was made, and a table of the sparsity of each matrix, in percent."""
         mask = self.named.mask
+        share = zeros_in(sparsity_report(mask)["tensors"])
         grid = Grid.over(mask)
         lines = [
             f"{self.named.path}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned in "
             f"{len(mask)} tensors, sparsity {mask.sparsity:.6f}",
-            *(
-                f"{key}: {_shown(value)}"
-                for key, value in self.named.info.items()
-                if key != "sparsity" and value is not None
-            ),
         ]
+        info = {k: value for k, value in self.named.info.items() if k != "sparsity"}
+        lines += [f"{key}: {_shown(value)}" for key, value in info.items() if value is not None]
         if grid.layers:
-            lines += ["", "pruned, %", grid.render(lambda names: f"{100 * self._share(names):.2f}")]
-        lines += [f"{name}: {100 * self._share([name]):.2f}%" for name in grid.others]
-        return "\n".join(lines)
+            lines += ["", "pruned, %", grid.render(lambda names: f"{100 * share(names):.2f}")]
+        return "\n".join([*lines, *(f"{name}: {100 * share([name]):.2f}%" for name in grid.others)])
 
     def to_json(self) -> dict[str, Any]:
         """The file's info and `sparsity_report` of its mask."""
         info = dict(self.named.info)
         return {"file": str(self.named.path), "info": info, **sparsity_report(self.named.mask)}
-
-    def _share(self, names: Sequence[str]) -> float:
-        mask = self.named.mask
-        entries = sum(math.prod(mask.shapes[name]) for name in names)
-        kept = sum(mask.kept_in(name) for name in names)
-        return 1.0 - kept / entries if entries else 0.0
 
 
 @dataclass(frozen=True)
@@ -87,12 +74,12 @@ class Overlaps:
     Attributes:
         masks: in the order given.
         matrix: IOU in [0, 1], row and column in that order.
-        layers: number of a layer → the same matrix over that layer alone.
+        layers: number of a layer → the same matrix over that layer only.
     """
 
     masks: tuple[NamedMask, ...]
-    matrix: tuple[tuple[float, ...], ...]
-    layers: Mapping[int, tuple[tuple[float, ...], ...]]
+    matrix: list[list[float]]
+    layers: Mapping[int, list[list[float]]]
 
     def render(self, per_layer: bool = False) -> str:
         """A table; `per_layer` adds one of each mask's IOU with the first, by layer."""
@@ -101,30 +88,25 @@ class Overlaps:
             (number, named.label, f"{named.mask.sparsity:.4f}", *map(_digits, line))
             for number, named, line in zip(numbers, self.masks, self.matrix)
         ]
-        text = aligned(("", "mask", "sparsity", *numbers), rows, left=2)
+        text = TextTable("", ["", "mask", "sparsity", *numbers], rows, 2).text()
         if not per_layer:
             return text
         rows = [(str(layer), *map(_digits, matrix[0][1:])) for layer, matrix in self.layers.items()]
-        return f"{text}\n\nIOU with mask 1, by layer\n" + aligned(("layer", *numbers[1:]), rows)
+        below = TextTable("", ["layer", *numbers[1:]], rows).text()
+        return f"{text}\n\nIOU with mask 1, by layer\n{below}"
 
     def to_json(self, per_layer: bool = False) -> dict[str, Any]:
         """The same as plain values, unrounded; `per_layer` adds a matrix a layer."""
         content: dict[str, Any] = {
             "masks": [
-                {
-                    "label": named.label,
-                    "file": str(named.path),
-                    "entries": named.mask.numel,
-                    "sparsity": named.mask.sparsity,
-                }
-                for named in self.masks
+                {"label": one.label, "file": str(one.path), "entries": one.mask.numel}
+                | {"sparsity": one.mask.sparsity}
+                for one in self.masks
             ],
-            "iou": [list(line) for line in self.matrix],
+            "iou": self.matrix,
         }
         if per_layer:
-            content["layers"] = {
-                str(layer): [list(line) for line in matrix] for layer, matrix in self.layers.items()
-            }
+            content["layers"] = {str(n): matrix for n, matrix in self.layers.items()}
         return content
 
     def draw(self, file: PathLike, per_layer: bool = False) -> None:
@@ -133,27 +115,14 @@ class Overlaps:
         Raises:
             UserError: matplotlib is not installed, or the file cannot be written.
         """
-        from parp_fairseq.report.drawing import check_drawing
-
-        check_drawing()
-        from matplotlib.figure import Figure
-
         labels = [named.label for named in self.masks]
-        side = 1.6 + 0.11 * max(map(len, labels)) + 0.5 * len(labels)
-        beside = per_layer and bool(self.layers)
-        width = 2 * side if beside else side
-        figure = Figure(figsize=(max(4.6, width + 0.8), max(3.4, side)), layout="constrained")
-        panels = figure.subplots(1, 2 if beside else 1, squeeze=False)[0]
-        image = _heat(panels[0], self.matrix, labels, labels)
-        figure.colorbar(image, ax=panels[0], shrink=0.7, label="IOU of kept weights")
-        if beside:
+        maps = [HeatMap("IOU of kept weights", self.matrix, labels, labels, _short)]
+        if per_layer and self.layers:
             # The first mask's own column would be all ones.
             lines = [matrix[0][1:] for matrix in self.layers.values()]
-            image = _heat(panels[1], lines, labels[1:], [str(layer) for layer in self.layers])
-            panels[1].set_ylabel("layer")
-            panels[1].set_title(f"with {labels[0]}", fontsize=11)
-            figure.colorbar(image, ax=panels[1], shrink=0.7, label="IOU of kept weights")
-        save_figure(figure, file)
+            layers = [f"layer {number}" for number in self.layers]
+            maps.append(HeatMap(f"with {labels[0]}", lines, labels[1:], layers, _short))
+        save(heat_maps(maps), file)
 
 
 def compare(masks: Sequence[NamedMask]) -> Overlaps:
@@ -185,9 +154,8 @@ def compare(masks: Sequence[NamedMask]) -> Overlaps:
             one, other = masks[row].mask, masks[column].mask
             whole[row][column] = whole[column][row] = iou(one, other)
             for layer, names in layers.items():
-                value = iou(one, other, names)
-                parts[layer][row][column] = parts[layer][column][row] = value
-    return Overlaps(tuple(masks), _frozen(whole), {k: _frozen(v) for k, v in parts.items()})
+                parts[layer][row][column] = parts[layer][column][row] = iou(one, other, names)
+    return Overlaps(tuple(masks), whole, parts)
 
 
 def read_masks(
@@ -196,8 +164,8 @@ def read_masks(
     """Read masks from mask files, checkpoints, exports and folders of runs.
 
     A checkpoint's mask is the one that its pruning state holds; without one, as in an export, what
-    is not zero. A
-    run's folder gives its first mask and those of its checkpoints, in the order of updates.
+    is not zero. A run's folder gives its initial mask and those of its checkpoints, in the order of
+    updates.
 
     Args:
         sources: files and folders.
@@ -228,7 +196,7 @@ def read_masks(
 
 
 def short_names(paths: Sequence[PathLike]) -> list[str]:
-    """Names that tell files apart: what their paths do not share, or the bare name.
+    """Names that distinguish files: what their paths do not share, or the bare name.
 
     >>> short_names(["runs/es/mask.safetensors", "runs/fr/mask.safetensors"])
     ['es', 'fr']
@@ -243,16 +211,6 @@ def short_names(paths: Sequence[PathLike]) -> list[str]:
     while all(len(part) > 1 for part in parts) and len({part[-1] for part in parts}) == 1:
         parts = [part[:-1] for part in parts]
     return ["/".join(part) for part in parts]
-
-
-def save_figure(figure: Any, file: PathLike) -> None:
-    """Write a PNG beside its place first, then rename.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    with replacing(file) as partial:
-        figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})
 
 
 def _stem(file: Path) -> str:
@@ -279,7 +237,7 @@ def _zeros_of(path: Path, scope: Mapping[str, tuple[int, ...]] | None) -> Mask:
 
 
 def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
-    """First mask and checkpoints of a run, each with what to call it, in the order of updates."""
+    """Initial mask and checkpoints of a run, each with what to call it, in the order of updates."""
     inside = folder / CHECKPOINTS if (folder / CHECKPOINTS).is_dir() else folder
     by_update: dict[int, Path] = {}
     for file in sorted(inside.glob("*.pt")):
@@ -287,9 +245,9 @@ def _masks_of_run(folder: Path) -> list[tuple[str, Path]]:
         # "best" and "last" are copies of what was saved at the same update.
         by_update.setdefault(int(history[-1].get("num_updates", 0)), file)
     masks = [(f"update {update}", by_update[update]) for update in sorted(by_update)]
-    first = inside / INITIAL_MASK_FILE
-    if first.is_file():
-        masks.insert(0, ("first", first))
+    initial = inside / INITIAL_MASK_FILE
+    if initial.is_file():
+        masks.insert(0, ("first", initial))
     if not masks:
         raise UserError(
             f"{folder} holds no masks: a run's folder has {CHECKPOINTS}/{INITIAL_MASK_FILE} and "
@@ -304,10 +262,6 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def _frozen(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(line) for line in matrix)
-
-
 def _digits(value: float) -> str:
     # A one only where the masks are the same.
     return f"{value:.6f}" if value == 1.0 else f"{min(value, 0.999999):.6f}"
@@ -317,30 +271,3 @@ def _short(value: float) -> str:
     if value == 1.0:
         return "1"
     return _digits(value) if value > 0.9995 else f"{value:.4f}"
-
-
-def _heat(
-    axes: Axes, matrix: Sequence[Sequence[float]], columns: Sequence[str], rows: Sequence[str]
-) -> Any:
-    values = [value for line in matrix for value in line]
-    low, high = min(values), max(values)
-    image = axes.imshow(
-        matrix, cmap="cividis", vmin=low if low < high else 0.0, vmax=high, aspect="auto"
-    )
-    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
-    if len(columns) <= _MOST_WRITTEN and len(rows) <= 2 * _MOST_WRITTEN:
-        middle = (image.norm.vmin + image.norm.vmax) / 2
-        for y, line in enumerate(matrix):
-            for x, value in enumerate(line):
-                axes.text(
-                    x,
-                    y,
-                    _short(value),
-                    ha="center",
-                    va="center",
-                    fontsize=7.5,
-                    color="black" if value > middle else "white",
-                )
-    return image

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.drawing import Picture
 from parp_fairseq.report.run_table import Table
-from parp_fairseq.runs.reading import Run
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -34,7 +32,6 @@ def render_page(
     table: Table,
     pictures: Sequence[Picture],
     folder: Path,
-    *,
     title: str = "Runs",
     introduction: str = "",
     before_commands: str = "",
@@ -47,42 +44,37 @@ def render_page(
         folder: where the PNGs are.
         title: the page's heading.
         introduction: a paragraph below it, plain text.
-        before_commands: what stands before the commands that repeat the runs, such as A=1.
+        before_commands: what precedes the commands that repeat the runs, such as A=1.
     """
     parts = [f"<h1>{escape(title)}</h1>"]
     if introduction:
         parts.append(f"<p>{escape(introduction)}</p>")
     if table.rows:
-        parts += [_table(table), _list(table.notes)]
+        lines = "\n".join(_cells(cells, "td") for cells in table.cells())
+        head = f"<thead>{_cells(table.header, 'th')}</thead>"
+        parts.append(f"<table>\n{head}\n<tbody>\n{lines}\n</tbody>\n</table>")
+        parts.append(_list(table.notes))
     if table.unfinished:
-        parts.append("<h2>Unfinished</h2>")
-        parts.append(
-            _list(
-                [
-                    f"{run.folder}: {run.log.updates:,} of {run.total_updates:,} updates"
-                    for run in table.unfinished
-                ]
-            )
-        )
+        runs = table.unfinished
+        lines = [f"{r.folder}: {r.log.updates:,} of {r.total_updates:,} updates" for r in runs]
+        parts += ["<h2>Unfinished</h2>", _list(lines)]
     for picture in pictures:
         image = base64.b64encode((folder / picture.name).read_bytes()).decode("ascii")
         parts.append(
-            f"<h2>{escape(picture.title)}</h2>\n<figure><img alt={_quoted(picture.title)} "
-            f'src="data:image/png;base64,{image}">'
+            f"<h2>{escape(picture.title)}</h2>\n<figure>"
+            f'<img alt="{escape(picture.title)}" src="data:image/png;base64,{image}">'
             f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
         )
-    methods = [m for m in METHODS if any(row.method == m for row in table.rows)]
-    if methods:
-        titles = {row.method: row.title.split(" (")[0] for row in table.rows}
-        parts.append("<h2>The methods</h2>\n<dl>")
-        parts += [
-            f"<dt>{escape(titles[m])}</dt><dd>{escape(METHODS[m].about)}</dd>" for m in methods
-        ]
-        parts.append("</dl>")
+    titles = {row.method: row.title.split(" (")[0] for row in table.rows}
+    known = {method: METHODS[method] for method in METHODS if method in titles}
+    if known:
+        about = (
+            f"<dt>{escape(titles[method])}</dt><dd>{escape(one.about)}</dd>"
+            for method, one in known.items()
+        )
+        parts += ["<h2>The methods</h2>\n<dl>", *about, "</dl>"]
         parts.append("<p>Method and names: PARP (Prune, Adjust and Re-Prune), NeurIPS 2021.</p>")
-    if table.rows:
-        parts += _commands(table, before_commands)
-        parts += _versions([run for row in table.rows for run in row.runs])
+    parts += _commands(table, before_commands)
     body = "\n".join(parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -92,59 +84,35 @@ def render_page(
     )
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    lines = [
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for cells in table.cells()
-    ]
-    return (
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
-        + "\n".join(lines)
-        + ("\n</tbody>\n</table>")
-    )
+def _cells(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _list(lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def repeat_line(run: Run) -> str:
-    """The command that repeats a run, as it is typed in a shell; empty where it is not known."""
-    command = [str(part) for part in run.record.get("command") or []]
-    if not command:
-        return ""
-    return shlex.join([Path(command[0]).name, *command[1:]])
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 def _commands(table: Table, before: str) -> list[str]:
+    """The commands that repeat the runs, as they are typed in a shell, and the versions."""
+    runs = [run for row in table.rows for run in row.runs]
+    if not runs:
+        return []
     parts = ["<h2>The line that repeats each run</h2>"]
-    folders = {str(run.option("task.folder") or "") for row in table.rows for run in row.runs}
+    folders = {str(run.option("task.folder") or "") for run in runs}
     if len(folders) == 1 and "" not in folders:
-        folder = shlex.join(["cd", folders.pop()])
         parts.append(
-            f"<pre>{escape(folder)}</pre>\n<p>A run that is there is kept: give another "
-            "hydra.run.dir to train it anew.</p>"
+            f"<pre>{escape(shlex.join(['cd', folders.pop()]))}</pre>\n<p>An existing run is kept: "
+            "give another hydra.run.dir to train it again.</p>"
         )
     for row in table.rows:
-        lines = [f"{before} {line}".strip() for r in row.runs if (line := repeat_line(r))]
-        if lines:
-            text = "\n".join(lines)
-            parts.append(f"<p><b>{escape(row.label)}</b></p>\n<pre>{escape(text)}</pre>")
-    return parts
-
-
-def _versions(runs: Sequence[Run]) -> list[str]:
-    lines: dict[str, None] = {}
-    for run in runs:
-        versions: Mapping[str, Any] = run.record.get("versions") or {}
-        line = ", ".join(f"{name} {version}" for name, version in versions.items())
-        if line:
-            lines[line] = None
-    return [f'<p class="notes">Made with {escape(line)}</p>' for line in lines]
-
-
-def _quoted(text: str) -> str:
-    return f'"{escape(text, quote=True)}"'
+        found = [
+            list(map(str, run.record["command"])) for run in row.runs if run.record.get("command")
+        ]
+        lines = (shlex.join([Path(program).name, *rest]) for program, *rest in found)
+        text = escape("\n".join(f"{before} {line}".strip() for line in lines))
+        if text:
+            parts.append(f"<p><b>{escape(row.label)}</b></p>\n<pre>{text}</pre>")
+    versions = [(run.record.get("versions") or {}).items() for run in runs]
+    made = dict.fromkeys(", ".join(f"{name} {version}" for name, version in v) for v in versions)
+    return parts + [f'<p class="notes">Made with {escape(one)}</p>' for one in made if one]

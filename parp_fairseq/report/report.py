@@ -12,7 +12,6 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PARTIAL, PathLike, sha256, staged, write_json
 from parp_fairseq.report.drawing import PICTURES, Picture, check_drawing, draw
 from parp_fairseq.report.page import render_page
-from parp_fairseq.report.rendering import render, to_json
 from parp_fairseq.report.run_table import Table, build_table
 from parp_fairseq.runs.reading import find_runs
 
@@ -32,7 +31,7 @@ class Report:
 
     def render(self, form: str = "text") -> str:
         """The table as text, markdown, csv or json; UserError for another format."""
-        return render(self.table, form)
+        return self.table.render(form)
 
 
 def make_report(
@@ -51,9 +50,9 @@ def make_report(
     are looked for in its `eval/*.json`, as `parp eval --json` writes them. `out` gets
     `report.html` (one file with everything in it), `table.txt`, `table.md`, `table.csv`,
     `report.json` (with digests of the other files) and the figures, all or none. `notes` are
-    lines to stand below the table, `before_commands` stands before each command on the page.
+    lines below the table, `before_commands` precedes each command on the page.
 
-    A report that is in `out` already is made anew; one that was changed with `force` only.
+    A report that is in `out` already is made again; one that was changed with `force` only.
 
     Raises:
         UserError: no runs, damaged records, no matplotlib (with `out`), or `out` cannot be
@@ -70,19 +69,12 @@ def make_report(
     out = Path(out)
     with staged(out) as stage:
         pictures = draw(table, stage)
-        page = render_page(
-            table,
-            pictures,
-            stage,
-            title=title,
-            introduction=introduction,
-            before_commands=before_commands,
-        )
+        page = render_page(table, pictures, stage, title, introduction, before_commands)
         (stage / PAGE).write_text(page, encoding="utf-8")
         for form, name in _TABLES.items():
-            (stage / name).write_text(render(table, form) + "\n", encoding="utf-8")
-        digests = {file.name: _digest(file) for file in sorted(stage.iterdir())}
-        write_json(stage / RECORD, {**to_json(table), "files": digests})
+            (stage / name).write_text(table.render(form) + "\n", encoding="utf-8")
+        digests = {file.name: sha256(file) for file in sorted(stage.iterdir())}
+        write_json(stage / RECORD, {**table.to_json(), "files": digests})
     # Figures of other runs.
     for name in {*before} - {*digests, RECORD}:
         (out / name).unlink(missing_ok=True)
@@ -98,7 +90,11 @@ def _replaceable(out: Path, force: bool) -> list[str]:
     there = [name for name in _FILES if os.path.lexists(out / name)]
     records = [_digests(file) for file in (out / RECORD, *out.glob(f"{PARTIAL}*/{RECORD}"))]
     written = {pair for digests in records if digests for pair in digests.items()}
-    changed = [n for n in there if n != RECORD and (n, _digest(out / n)) not in written]
+    changed = [
+        name
+        for name in there
+        if name != RECORD and not ((out / name).is_file() and (name, sha256(out / name)) in written)
+    ]
     if records[0] is None and (RECORD in there or (there and changed == there)):
         raise UserError(
             f"--out {out} holds {there[0]}, and no report that it could be of; give another folder"
@@ -115,16 +111,8 @@ def _digests(record: Path) -> dict[str, str] | None:
     """What a report says of its files; None where the file is no report's."""
     try:
         content = json.loads(record.read_text("utf-8"))
-        if not {"metric", "rows", "unfinished"} <= set(content):
-            return None
-        # Reports had no digests at first.
-        return {name: str(digest) for name, digest in content.get("files", {}).items()}
+        if {"metric", "rows", "unfinished"} <= set(content):
+            return {name: str(digest) for name, digest in content.get("files", {}).items()}
     except (OSError, ValueError, TypeError, AttributeError):
-        return None
-
-
-def _digest(file: Path) -> str | None:
-    try:
-        return sha256(file)
-    except OSError:
-        return None
+        pass
+    return None

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
-from parp_fairseq.report.experiments import (
-    ALWAYS_SHOWN,
-    differing_keys,
-    experiment_of,
-    sources_of,
-    title_of,
-)
+from parp_fairseq.report.experiments import Setting, differing, settings_of, title_of
+from parp_fairseq.report.rendering import TextTable, check_format, csv_lines, percent
+from parp_fairseq.report.statistics import Spread
 from parp_fairseq.runs.reading import Run, cost
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number over seeds."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-    @classmethod
-    def over(cls, values: Iterable[float | None]) -> Spread | None:
-        """Mean, smallest and largest; None where a value is missing or there are none."""
-        numbers = list(values)
-        if not numbers or any(number is None for number in numbers):
-            return None
-        return cls(sum(numbers) / len(numbers), min(numbers), max(numbers), len(numbers))
-
-    def shown(self) -> str:
-        """With one decimal; the range in brackets where there are several."""
-        if self.count == 1:
-            return f"{self.mean:.1f}"
-        return f"{self.mean:.1f} ({self.low:.1f}–{self.high:.1f})"  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -48,7 +22,7 @@ class TableRow:
 
     Attributes:
         method: `task.prune.method`.
-        title: the method as people call it, with what else tells it from its neighbours.
+        title: the method as people call it, with what else distinguishes it.
         sparsity: in [0, 1].
         rates: split → percent errors.
         fine_tunings: how many the result takes, its own included.
@@ -112,17 +86,83 @@ class Table:
             for row in self.rows
         ]
 
+    def render(self, form: str = "text") -> str:
+        """In one of `rendering.FORMATS`, notes included.
 
-def percent(share: float) -> str:
-    """0.9 as "90%"."""
-    return f"{round(100 * share, 2):g}%"
+        CSV has numbers without rounding; columns ending in `_low` and `_high` hold the range.
+
+        Raises:
+            UserError: another format.
+        """
+        check_format(form)
+        if form == "json":
+            return json.dumps(self.to_json(), indent=1)
+        if form == "csv":
+            return self._csv()
+        lines = list(self.notes) if self.rows else []
+        for run in self.unfinished:
+            of = f" of {run.total_updates:,}" if run.total_updates else ""
+            lines.append(f"unfinished: {run.folder}: {run.log.updates:,}{of} updates")
+        if form == "markdown":
+            lines = [f"- {line}" for line in lines]
+        if self.rows:
+            table = TextTable("", self.header, self.cells())
+            lines = [table.text() if form == "text" else table.markdown(), "", *lines]
+        return "\n".join(lines)
+
+    def _csv(self) -> str:
+        metric = self.metric.lower().replace(" ", "_")
+        rates = [f"{metric}_{split}{end}" for split in self.splits for end in ("", "_low", "_high")]
+        lines: list[Sequence[Any]] = [
+            ("method", "title", "sparsity", "seeds", *rates, "fine_tunings", "minutes")
+        ]
+        for row in self.rows:
+            found = [row.rates.get(split) for split in self.splits]
+            cells = [("", "", "") if s is None else (s.mean, s.low, s.high) for s in found]
+            start = (row.method, row.title, row.sparsity, len(row.runs))
+            lines.append((*start, *chain(*cells), row.fine_tunings, row.minutes.mean))
+        return csv_lines(lines).rstrip("\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain types, every run with its own numbers."""
+        return {
+            "metric": self.metric,
+            "valid_splits": list(self.valid_splits),
+            "test_splits": list(self.test_splits),
+            "rows": [
+                {
+                    "method": row.method,
+                    "title": row.title,
+                    "sparsity": row.sparsity,
+                    "rates": {split: asdict(spread) for split, spread in row.rates.items()},
+                    "fine_tunings": row.fine_tunings,
+                    "minutes": asdict(row.minutes),
+                    "runs": [
+                        {
+                            "folder": str(run.folder),
+                            "seed": run.seed,
+                            "minutes": run.log.minutes,
+                            "command": run.record.get("command"),
+                            "scores": {name: score["rate"] for name, score in run.scores.items()},
+                        }
+                        for run in row.runs
+                    ],
+                }
+                for row in self.rows
+            ],
+            "unfinished": [
+                {"folder": str(run.folder), "updates": run.log.updates, "of": run.total_updates}
+                for run in self.unfinished
+            ],
+            "notes": list(self.notes),
+        }
 
 
 def build_table(runs: Sequence[Run]) -> Table:
     """Group runs that differ in nothing but their seed, and count their errors.
 
     Errors on a validation set are those of `parp eval` where every finished run has them, else
-    those that training logged after its last update. Runs under way are set apart.
+    those that training logged after its last update. Unfinished runs are listed separately.
     """
     finished = [run for run in runs if run.finished]
     valid = tuple(dict.fromkeys(split for run in finished for split in run.valid_splits))
@@ -140,63 +180,59 @@ def build_table(runs: Sequence[Run]) -> Table:
     for split in sorted(tests):
         rates[split] = {id(run): run.scores.get(split, {}).get("rate") for run in finished}
 
-    sources = {id(run): sources_of(run) for run in finished}
-    groups: dict[tuple[Any, ...], list[Run]] = {}
+    experiments = {id(run): settings_of(run) for run in finished}
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in finished:
-        groups.setdefault(experiment_of(run, sources[id(run)]), []).append(run)
-    shared = differing_keys([members[0] for members in groups.values()])
+        values = tuple(sorted((key, one.value) for key, one in experiments[id(run)].items()))
+        groups.setdefault(values, []).append(run)
+    alike: dict[tuple[str, float], list[Mapping[str, Setting]]] = {}
+    for first, *_ in groups.values():
+        alike.setdefault((first.method, first.sparsity), []).append(experiments[id(first)])
     rows = []
     for members in groups.values():
+        first = members[0]
+        others = alike[first.method, first.sparsity]
         members = sorted(members, key=lambda run: (run.seed, str(run.folder)))
         costs = [cost(run) for run in members]
-        first = members[0]
         spreads = {
             split: Spread.over(by_run[id(r)] for r in members) for split, by_run in rates.items()
         }
-        rows.append(
-            TableRow(
-                method=first.method,
-                title=title_of(first, [g[0] for g in groups.values()], sources),
-                sparsity=first.sparsity,
-                rates={split: spread for split, spread in spreads.items() if spread is not None},
-                fine_tunings=max(c.fine_tunings for c in costs),
-                minutes=Spread.over(c.minutes for c in costs),
-                runs=tuple(members),
-            )
+        row = TableRow(
+            method=first.method,
+            title=title_of(first, experiments[id(first)], others),
+            sparsity=first.sparsity,
+            rates={split: spread for split, spread in spreads.items() if spread is not None},
+            fine_tunings=max(c.fine_tunings for c in costs),
+            minutes=Spread.over(c.minutes for c in costs),
+            runs=tuple(members),
         )
+        rows.append(row)
         if not all(c.complete for c in costs):
             notes.append(
-                f"{rows[-1].label}: the run that its mask comes from is not there, so its minutes "
-                "are not counted"
+                f"{row.label}: the run that its mask comes from is missing, so its minutes are not "
+                "counted"
             )
+    places = {method: place for place, method in enumerate(METHODS)}
     rows = _with_distinct_titles(rows)
-    methods = list(METHODS)
-    rows.sort(
-        key=lambda row: (
-            row.sparsity,
-            methods.index(row.method) if row.method in methods else len(methods),
-            row.title,
-        )
-    )
+    rows.sort(key=lambda row: (row.sparsity, places.get(row.method, len(places)), row.title))
     metrics = {run.metric for run in finished}
-    notes += _notes(finished, rows, valid, sorted(tests), shared)
-    return Table(
+    table = Table(
         rows=tuple(rows),
         metric=metrics.pop() if len(metrics) == 1 else "error rate",
         valid_splits=valid,
         test_splits=tuple(sorted(tests)),
         unfinished=tuple(run for run in runs if not run.finished),
-        notes=tuple(notes),
+        notes=(),
     )
+    different = differing([experiments[id(members[0])] for members in groups.values()])
+    return replace(table, notes=(*notes, *_notes(table, different)))
 
 
 def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
     """Name the folder of the first run where rows would have the same title and sparsity."""
     distinct = []
     for row in rows:
-        alike = [
-            other for other in rows if (other.title, other.sparsity) == (row.title, row.sparsity)
-        ]
+        alike = [one for one in rows if (one.title, one.sparsity) == (row.title, row.sparsity)]
         if len(alike) > 1:
             # Absolute: what a report is made of may be named in both ways.
             folders = [os.path.abspath(other.runs[0].folder) for other in alike]
@@ -206,28 +242,20 @@ def _with_distinct_titles(rows: Sequence[TableRow]) -> list[TableRow]:
     return distinct
 
 
-def _notes(
-    runs: Sequence[Run],
-    rows: Sequence[TableRow],
-    valid: Sequence[str],
-    tests: Sequence[str],
-    differing: Sequence[str],
-) -> list[str]:
-    notes = []
-    for name, splits in (("valid", valid), ("test", tests)):
-        if len(splits) == 1:
-            notes.append(f"{name} is {splits[0]}")
-    scored = {
-        str(score["checkpoint"]).rsplit("/", 1)[-1] for run in runs for score in run.scores.values()
-    }
-    if scored:
-        notes.append(f"decoded: {', '.join(sorted(scored))}")
-    if any(len(row.runs) > 1 for row in rows):
+def _notes(table: Table, different: Sequence[str]) -> list[str]:
+    """What the reader of the numbers must know."""
+    splits = {"valid": table.valid_splits, "test": table.test_splits}
+    notes = [f"{name} is {names[0]}" for name, names in splits.items() if len(names) == 1]
+    scores = [score for row in table.rows for run in row.runs for score in run.scores.values()]
+    decoded = {str(score["checkpoint"]).rsplit("/", 1)[-1] for score in scores}
+    if decoded:
+        notes.append(f"decoded: {', '.join(sorted(decoded))}")
+    if any(len(row.runs) > 1 for row in table.rows):
         notes.append("mean over seeds, the smallest and the largest in brackets")
-    if any(row.fine_tunings > 1 for row in rows):
+    if any(row.fine_tunings > 1 for row in table.rows):
         notes.append("minutes: training time of all fine-tunings that a row takes")
     other = [
-        key for key in differing if key not in ALWAYS_SHOWN and not key.startswith("task.prune.")
+        key for key in different if not key.startswith("task.prune.") and not key.endswith(" of")
     ]
     if other:
         notes.append(f"rows also differ in {', '.join(other)}")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike, replacing
+from parp_fairseq.report.statistics import Estimate, Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
-    from parp_fairseq.report.run_table import Spread
 
+Interval = Union[Spread, Estimate]
+"""A mean between two ends: over seeds, lowest to highest or a confidence interval."""
 DASHES = ("-", "--", ":", "-.")
 """Lines of one method; they say again what colours and markers say."""
 HATCHES = (None, "//", "..", "xx")
@@ -22,16 +29,14 @@ WIDTH = 8.4
 """Inches."""
 SPARSITY_AXIS = "sparsity (%)"
 _GRID = "#dddddd"
+_MOST_MARKED = 24
 
 
 class Look(NamedTuple):
-    """How a method is drawn."""
+    """How a method is drawn: a colour of Okabe and Ito's palette, and a marker to match."""
 
     colour: str
     marker: str
-
-
-_UNKNOWN = Look("#666666", "*")
 
 
 LOOKS = {
@@ -41,11 +46,17 @@ LOOKS = {
     "omp": Look("#CC79A7", "P"),
     "mask": Look("#56B4E9", "X"),
     "gmp": Look("#999999", "h"),
+    "imp": Look("#B8A800", "<"),
     "parp": Look("#0072B2", "o"),
     "parp_p": Look("#009E73", "^"),
 }
-"""Okabe and Ito's palette, which differs for every kind of colour vision, and markers for black and
-white."""
+_UNKNOWN = Look("#666666", "*")
+
+
+def check_drawing() -> None:
+    """Raise UserError where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("figures need matplotlib: pip install matplotlib")
 
 
 def look_of(method: str) -> Look:
@@ -53,21 +64,17 @@ def look_of(method: str) -> Look:
     return LOOKS.get(method, _UNKNOWN)
 
 
-def errors_axis(metric: str) -> str:
-    """Label of an axis with error rates in percent; `metric` is "WER" or "PER"."""
-    return f"{metric} (%), lower is better"
-
-
-def one_panel(height: float) -> tuple[Figure, Axes]:
-    """A figure of the usual width with one panel, `height` inches."""
+def panels(count: int = 1, height: float = 4.6) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with panels side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.set_axisbelow(True)
-    return figure, axes
+    figure = Figure(figsize=(max(WIDTH, 4.4 * count), height), layout="constrained")
+    found = figure.subplots(1, count, squeeze=False)[0]
+    for axes in found:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.set_axisbelow(True)
+    return figure, found
 
 
 def grid(axes: Axes, axis: str = "both") -> None:
@@ -81,45 +88,112 @@ def baseline(axes: Axes, value: float, look: Look, label: str) -> None:
     axes.axhline(value, color=look.colour, linestyle="--", label=label)
 
 
-def curve(axes: Axes, points: Sequence[tuple[float, Spread]], look: Look, label: str) -> None:
-    """Means over x, with whiskers from the lowest to the highest."""
-    spreads = [spread for _, spread in points]
-    axes.errorbar(
-        [x for x, _ in points],
-        [spread.mean for spread in spreads],
-        yerr=_reach(spreads),
-        color=look.colour,
-        marker=look.marker,
-        label=label,
-        capsize=3,
-    )
+def curve(
+    axes: Axes, points: Sequence[tuple[float, Interval]], look: Look, label: str, dash: str = "-"
+) -> None:
+    """Means over x, with lines from the lowest to the highest; in long curves a pale area."""
+    x, spreads = zip(*points)
+    low, high = [spread.low for spread in spreads], [spread.high for spread in spreads]
+    short = len(points) <= _MOST_MARKED
+    marker = {"marker": look.marker, "markersize": 5} if short else {}
+    means = [spread.mean for spread in spreads]
+    axes.plot(x, means, color=look.colour, linestyle=dash, label=label, **marker)
+    if short:
+        axes.vlines(x, low, high, color=look.colour, linewidth=1.2)
+    else:
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
-def band(axes: Axes, points: Sequence[tuple[float, Spread]], look: Look) -> None:
-    """A pale area from the lowest to the highest, for curves too dense for whiskers."""
-    axes.fill_between(
-        [x for x, _ in points],
-        [spread.low for _, spread in points],
-        [spread.high for _, spread in points],
-        color=look.colour,
-        alpha=0.15,
-        linewidth=0,
-    )
-
-
-def whisker(axes: Axes, y: float, spread: Spread) -> None:
+def whisker(axes: Axes, y: float, spread: Interval) -> None:
     """A line from the lowest to the highest, on a horizontal bar at `y`."""
-    axes.errorbar(spread.mean, y, xerr=_reach([spread]), color="black", capsize=3, linewidth=1.2)
+    reach = [[spread.mean - spread.low], [spread.high - spread.mean]]
+    axes.errorbar(spread.mean, y, xerr=reach, color="black", capsize=3, linewidth=1.2)
 
 
-def _reach(spreads: Sequence[Spread]) -> list[list[float]]:
-    """How far down and up, as matplotlib takes them."""
-    return [
-        [spread.mean - spread.low for spread in spreads],
-        [spread.high - spread.mean for spread in spreads],
-    ]
+class HeatMap(NamedTuple):
+    """A matrix to draw as colours.
+
+    Attributes:
+        title: above it.
+        values: rows of numbers; NaN is left empty.
+        columns: their titles.
+        rows: their titles.
+        form: a number as text; not written into large matrices.
+        look: of matplotlib's `imshow`.
+    """
+
+    title: str
+    values: Sequence[Sequence[float]]
+    columns: Sequence[str]
+    rows: Sequence[str]
+    form: Callable[[float], str]
+    look: Mapping[str, Any] = {}
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG that is a function of the figure alone."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+_MOST_WRITTEN = 12
+
+
+def heat_maps(
+    maps: Sequence[HeatMap], *, title: str = "", rows: str = "", bar: str | None = None
+) -> Figure:
+    """A figure of matrices, three in a line.
+
+    Args:
+        maps: the matrices.
+        title: above all.
+        rows: what the rows are.
+        bar: title of one bar of colours for all; None: one for each.
+    """
+    check_drawing()
+    from matplotlib.figure import Figure
+
+    across = min(3, len(maps))
+    down = -(-len(maps) // across)
+    most_rows, most_columns = max(len(m.rows) for m in maps), max(len(m.columns) for m in maps)
+    longest = max(len(name) for m in maps for name in (*m.rows, *m.columns))
+    wide = 1.5 + 0.11 * longest + 0.5 * most_columns
+    tall = 1.0 + 0.11 * longest + (0.36 if most_rows <= _MOST_WRITTEN else 0.22) * most_rows
+    figure = Figure(figsize=(max(4.6, wide * across), max(3.0, tall * down)), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=12)
+    panels = figure.subplots(down, across, squeeze=False)
+    for axes, one in zip(panels.flat, maps):
+        image = axes.imshow(one.values, aspect="auto", **one.look)
+        columns, lines = range(len(one.columns)), range(len(one.rows))
+        axes.set_xticks(columns, one.columns, rotation=90 if max(map(len, one.columns)) > 4 else 0)
+        axes.set_yticks(lines, one.rows)
+        axes.set_xticks([x + 0.5 for x in columns[:-1]], minor=True)
+        axes.set_yticks([y + 0.5 for y in lines[:-1]], minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.0)
+        axes.tick_params(which="both", length=0)
+        axes.set_title(one.title, fontsize=11)
+        axes.set_ylabel(rows)
+        if len(columns) <= _MOST_WRITTEN and len(lines) <= 2 * _MOST_WRITTEN:
+            _write_numbers(axes, image, one)
+        if bar is None:
+            figure.colorbar(image, ax=axes, shrink=0.8)
+    for axes in list(panels.flat)[len(maps) :]:
+        axes.set_visible(False)
+    if bar is not None:
+        figure.colorbar(image, ax=panels, shrink=0.7, aspect=30, pad=0.015, label=bar)
+    return figure
+
+
+def _write_numbers(axes: Axes, image: AxesImage, one: HeatMap) -> None:
+    for y, line in enumerate(one.values):
+        for x, value in enumerate(line):
+            if not math.isnan(value):
+                red, green, blue, _ = image.cmap(image.norm(value))
+                bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
+                place = {"ha": "center", "va": "center", "fontsize": 7.5}
+                axes.text(x, y, one.form(value), color="black" if bright else "white", **place)
+
+
+def save(figure: Figure, path: PathLike) -> None:
+    """Write a PNG that is a function of the figure only, all or nothing.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150, format="png", metadata={"Software": None})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_bytes
+from parp_fairseq.report.rendering import csv_lines
 
 SUBNETWORK, THETA = "subnetwork", "theta"
 """What was scored: m⊙θ, or the θ that moves freely between two prunings."""
@@ -21,65 +21,37 @@ SUBNETWORK, THETA = "subnetwork", "theta"
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of one checkpoint of one run on one split.
+    """Errors of one checkpoint of one run on one split."""
 
-    Attributes:
-        run: name of the run: setup, method, sparsity, options, source and seed.
-        setup: name of the pre-trained model and data.
-        method: `task.prune.method`, or "imp".
-        sparsity: target, in [0, 1].
-        options: further keys of `task.prune`, as "key=value key=value".
-        source: setup whose OMP mask the run starts from, with "-seedN" if of another seed.
-        seed: `common.seed`.
-        split: the set that was decoded.
-        checkpoint: "last", "best", "kept" (what the paper's scripts keep), or "update N".
-        update: of the checkpoint.
-        weights: `SUBNETWORK` or `THETA`.
-        zeros: share of zeros in the weights that were scored.
-        metric: "WER" or "PER".
-        rate: errors in percent, with its 95% bootstrap interval over utterances.
-        errors: number of wrong words or phones, of `length` in `utterances`.
-        trainings: fine-tunings that the run itself took (IMP takes several).
-        minutes: training time.
-        machine: where it was trained.
-        trained_by: the program that trained it.
-        versions: of the packages, as "name version, name version".
-        commit: of this repository when it was scored.
-        command: the command that trained it.
-        model: file of the pre-trained model.
-        model_sha256: its digest.
-        data: how the data was made, as JSON.
-    """
-
-    run: str
-    setup: str
-    method: str
-    sparsity: float
-    options: str
-    source: str
-    seed: int
-    split: str
-    checkpoint: str
-    update: int
-    weights: str
-    zeros: float | None
-    metric: str
-    rate: float
-    rate_low: float | None
+    run: str  # its name: setup, method, sparsity, options, source and seed
+    setup: str  # name of the pre-trained model and data
+    method: str  # task.prune.method, or "imp"
+    sparsity: float  # target, in [0, 1]
+    options: str  # further keys of task.prune, as "key=value key=value"
+    source: str  # setup whose OMP mask it starts from, with "-seedN" if of another seed
+    seed: int  # common.seed
+    split: str  # the set that was decoded
+    checkpoint: str  # "last", "best", "kept" (by the paper's scripts), or "update N"
+    update: int  # of the checkpoint
+    weights: str  # SUBNETWORK or THETA
+    zeros: float | None  # share of zeros in the weights that were scored
+    metric: str  # "WER" or "PER"
+    rate: float  # errors in percent
+    rate_low: float | None  # ends of its 95% bootstrap interval over utterances
     rate_high: float | None
-    errors: int | None
-    length: int | None
+    errors: int | None  # wrong words or phones
+    length: int | None  # of all references, in words or phones
     utterances: int | None
-    trainings: int
-    minutes: float
-    machine: str
-    trained_by: str
-    versions: str
-    commit: str
-    command: str
-    model: str
+    trainings: int  # fine-tunings that the run itself took; IMP takes several
+    minutes: float  # of training
+    machine: str  # where it was trained
+    trained_by: str  # the program that trained it
+    versions: str  # of the packages, as "name version, name version"
+    commit: str  # of this repository when it was scored
+    command: str  # that trained it
+    model: str  # file of the pre-trained model
     model_sha256: str
-    data: str
+    data: str  # how the data was made, as JSON
 
     @cached_property
     def option_values(self) -> dict[str, Any]:
@@ -88,50 +60,38 @@ class Score:
 
     @property
     def setting(self) -> str:
-        """What runs of several seeds share, such as "parp_p 0.7 initial_sparsity=0.4"."""
+        """What runs of several seeds share, such as "parp_p 0.7 initial_sparsity=0.4".
+
+        A run that kept checkpoints on its way to be scored ends in "trail".
+        """
         parts = [self.method] if self.method == "dense" else [self.method, f"{self.sparsity:g}"]
         parts += [self.options] if self.options else []
         if self.source:
             another = self.source.rpartition("-seed")[0] == self.setup
             parts.append("from another seed" if another else f"from {self.source}")
+        if self.run.endswith("_trail"):
+            parts.append("trail")
         return " ".join(parts)
 
 
 @dataclass(frozen=True)
 class MaskPair:
-    """Intersection over union of the weights that two masks keep.
+    """Intersection over union of the weights that two masks keep."""
 
-    Attributes:
-        comparison: name of the set of masks that were compared with each other.
-        model: the pre-trained model's file, without its ending.
-        sparsity: target of both masks, in [0, 1].
-        entries: number of prunable weights.
-        one: run that gives the first mask.
-        other: run that gives the second mask.
-        one_sparsity: of the first mask, as measured.
-        other_sparsity: of the second.
-        iou: in [0, 1].
-        commit: of this repository when they were compared.
-    """
-
-    comparison: str
-    model: str
-    sparsity: float
-    entries: int
-    one: str
-    other: str
-    one_sparsity: float
+    comparison: str  # name of the set of masks that were compared with each other
+    model: str  # the pre-trained model's file, without its ending
+    sparsity: float  # target of both masks, in [0, 1]
+    entries: int  # number of prunable weights
+    one: str  # run that gives the one mask
+    other: str  # run that gives the other mask
+    one_sparsity: float  # as measured
     other_sparsity: float
-    iou: float
-    commit: str
+    iou: float  # in [0, 1]
+    commit: str  # of this repository when they were compared
 
 
 Row = TypeVar("Row", Score, MaskPair)
 
-COLUMNS = tuple(field.name for field in fields(Score))
-"""Of scores.csv."""
-MASK_COLUMNS = tuple(field.name for field in fields(MaskPair))
-"""Of masks.csv."""
 _KEYS: dict[type, tuple[str, ...]] = {
     Score: ("run", "split", "checkpoint", "weights"),
     MaskPair: ("comparison", "sparsity", "one", "other"),
@@ -142,8 +102,8 @@ def read_scores(file: PathLike) -> list[Score]:
     """Read scores.csv.
 
     Raises:
-        UserError: the file is missing, lacks a column, or a row (named) has a bad value or is
-            there twice.
+        UserError: the file is missing, has other columns, or a row (named) has a bad value or is a
+            duplicate.
     """
     return _read(Path(file), Score)
 
@@ -191,19 +151,16 @@ def parse_options(text: str) -> dict[str, Any]:
 def _read(file: Path, kind: type[Row]) -> list[Row]:
     try:
         with file.open(encoding="utf-8", newline="") as stream:
-            lines = list(csv.reader(stream, strict=True))
+            header, *lines = csv.reader(stream, strict=True)
     except FileNotFoundError:
         raise UserError(f"{file}: no such table") from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as a table ({error}); restore it") from error
     types = {field.name: str(field.type) for field in fields(kind)}
-    header = lines[0] if lines else []
     if header != list(types):
-        missing = [name for name in types if name not in header]
-        what = f"lacks the column {missing[0]}" if missing else "has other columns"
-        raise UserError(f"{file} {what}; the columns must be {','.join(types)}")
+        raise UserError(f"{file}: the columns must be {','.join(types)}")
     rows = []
-    for number, cells in enumerate(lines[1:], start=2):
+    for number, cells in enumerate(lines, start=2):
         if len(cells) != len(header):
             raise UserError(f"{file}, row {number}: {len(cells)} cells instead of {len(header)}")
         values = {}
@@ -213,7 +170,7 @@ def _read(file: Path, kind: type[Row]) -> list[Row]:
             except ValueError:
                 raise UserError(f"{file}, row {number}: {name} cannot be {text!r}") from None
         rows.append(kind(**values))
-    _check_unique(file, rows)
+    _check(file, rows)
     return rows
 
 
@@ -222,34 +179,24 @@ def _value(text: str, kind: str) -> Any:
         return text
     if not text and kind.endswith("| None"):
         return None
-    if kind.startswith("int"):
-        return int(text)
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
+    return int(text) if kind.startswith("int") else float(text)
 
 
 def _write(file: Path, kind: type[Row], rows: Sequence[Row]) -> None:
-    _check_unique(file, rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(kind))
-    for row in rows:
-        cells = astuple(row)
-        if any(isinstance(cell, float) and not math.isfinite(cell) for cell in cells):
-            raise UserError(f"{file} cannot hold {_key(row)}: a number is not finite")
-        writer.writerow("" if cell is None else cell for cell in cells)
-    write_bytes(file, text.getvalue().encode("utf-8"))
+    _check(file, rows)
+    header = [field.name for field in fields(kind)]
+    cells = (["" if cell is None else cell for cell in astuple(row)] for row in rows)
+    write_bytes(file, csv_lines([header, *cells]).encode("utf-8"))
 
 
-def _check_unique(file: Path, rows: Sequence[Row]) -> None:
+def _check(file: Path, rows: Sequence[Row]) -> None:
+    """Raise UserError for a duplicate, or a number that is not finite."""
     seen = set()
     for row in rows:
-        if (key := _key(row)) in seen:
-            raise UserError(f"{file}: duplicate row {', '.join(map(str, key))}; remove one")
+        key = tuple(getattr(row, name) for name in _KEYS[type(row)])
+        named = f"row {', '.join(map(str, key))}"
+        if key in seen:
+            raise UserError(f"{file}: duplicate {named}; remove one")
+        if any(isinstance(cell, float) and not math.isfinite(cell) for cell in astuple(row)):
+            raise UserError(f"{file}, {named}: a number is not finite")
         seen.add(key)
-
-
-def _key(row: Score | MaskPair) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in _KEYS[type(row)])

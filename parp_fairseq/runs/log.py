@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,27 +55,24 @@ def _read(file: Path) -> TrainingLog:
     seconds = [0.0]
     ended = False
     for line in _lines(file):
-        if "done training in" in line:
-            ended = True
+        ended = ended or "done training in" in line
         row = _row(line)
-        if row is None:
+        # Within an epoch meters have plain names; an epoch's begin with "train_", a validation
+        # set's with its name.
+        names = (key[: -len(_UPDATES)] for key in row if key.endswith(_UPDATES))
+        prefix = next(names, None)
+        if prefix is None:
             continue
-        name = _set_name(row)
-        clocks: dict[str | None, str] = {"": "wall", "train": "train_wall"}
-        wall = row.get(clocks.get(name, ""))
-        if wall is not None:
-            # fairseq's clock starts anew when a run is resumed.
-            if wall < seconds[-1]:
-                seconds.append(wall)
-            seconds[-1] = wall
-        if name == "":
-            training[int(row[_UPDATES])] = row
-        elif name is not None and name != "train":
-            plain = {
-                key[len(name) + 1 :] if key.startswith(f"{name}_") else key: value
-                for key, value in row.items()
-            }
-            validation.setdefault(name, {})[int(plain[_UPDATES])] = plain
+        plain = {key[len(prefix) * key.startswith(prefix) :]: row[key] for key in row}
+        # fairseq's clock starts anew when a run is resumed.
+        if prefix in ("", "train_") and "wall" in plain:
+            if plain["wall"] < seconds[-1]:
+                seconds.append(0.0)
+            seconds[-1] = plain["wall"]
+        if prefix == "":
+            training[int(plain[_UPDATES])] = plain
+        elif prefix != "train_":
+            validation.setdefault(prefix[:-1], {})[int(plain[_UPDATES])] = plain
     return TrainingLog(
         tuple(training[update] for update in sorted(training)),
         {name: tuple(rows[update] for update in sorted(rows)) for name, rows in validation.items()},
@@ -96,26 +94,15 @@ def _lines(file: Path) -> Iterator[str]:
         return
 
 
-def _row(line: str) -> Row | None:
+def _row(line: str) -> Row:
+    """The meters in a line; none where it has none, or was cut off."""
     start = line.find('{"epoch"')
-    if start < 0:
-        return None
     try:
-        meters = json.loads(line[start:])
+        meters = json.loads(line[start:]) if start >= 0 else {}
     except ValueError:
-        return None
+        return {}
     row = {}
     for key, value in meters.items():
-        try:
+        with suppress(TypeError, ValueError):
             row[key] = float(value)
-        except (TypeError, ValueError):
-            continue
     return row
-
-
-def _set_name(row: Row) -> str | None:
-    """ "" for meters within an epoch, "train" for an epoch's, else the validation set's name."""
-    if _UPDATES in row:
-        return ""
-    names = [key[: -len(_UPDATES) - 1] for key in row if key.endswith(f"_{_UPDATES}")]
-    return names[0] if names else None

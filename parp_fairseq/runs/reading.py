@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
@@ -107,10 +107,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
         UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
     """
     runs: dict[Path, Run] = {}
-    searched = []
-    for folder in folders:
-        folder = Path(folder)
-        searched.append(str(folder))
+    roots = list(map(Path, folders))
+    for folder in roots:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give one that holds runs")
         for record in sorted(folder.rglob(RUN_FILE)):
@@ -119,8 +117,8 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
                 runs[place] = read_run(record)
     if not runs:
         raise UserError(
-            f"no run in {', '.join(searched)}: a run's folder holds {CHECKPOINTS}/{RUN_FILE}, "
-            "which task=parp writes when training begins"
+            f"no run in {', '.join(map(str, roots))}: a run's folder holds "
+            f"{CHECKPOINTS}/{RUN_FILE}, which task=parp writes when training begins"
         )
     return list(runs.values())
 
@@ -131,22 +129,15 @@ def read_run(record_file: PathLike) -> Run:
     Raises:
         UserError: that file, the sparsity report or a score is damaged.
     """
-    record_file = Path(record_file)
-    checkpoints = record_file.parent
-    folder = checkpoints.parent
-    record = _json(record_file)
+    checkpoints = Path(record_file).parent
+    folder, report = checkpoints.parent, checkpoints / SPARSITY_FILE
+    record = _json(Path(record_file))
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise UserError(f"{record_file} is not a record of a run: it has no config; remove it")
     log_file = lookup(record["config"], "common.log_file")
     logs = [folder / LOG_FILE, *([folder / log_file] if log_file else [])]
-    report = checkpoints / SPARSITY_FILE
-    return Run(
-        folder=folder,
-        record=record,
-        log=read_log(logs),
-        sparsity_report=_json(report) if report.is_file() else None,
-        scores=_scores(folder / SCORES_FOLDER),
-    )
+    sparsity_report = _json(report) if report.is_file() else None
+    return Run(folder, record, read_log(logs), sparsity_report, _scores(folder / SCORES_FOLDER))
 
 
 def _scores(folder: Path) -> dict[str, Mapping[str, Any]]:
@@ -176,55 +167,60 @@ def _json(file: Path) -> Any:
         raise UserError(f"{file} is damaged (not JSON); remove it or run again") from error
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a result took: its own fine-tuning and those that it builds on."""
+SOURCES = {
+    "task.prune.mask": "mask",
+    "task.prune.initial": "mask",
+    "checkpoint.finetune_from_model": "weights",
+}
+"""Options that may name a file that another run left, and what to call it."""
+
+
+class Source(NamedTuple):
+    """A file that a run builds on, and the run that left it, if that is there."""
+
+    path: Path
+    run: Run | None
+
+
+def sources_of(run: Run) -> dict[str, Source]:
+    """The files that the options in `SOURCES` name, by option."""
+    found = {}
+    for key in SOURCES:
+        path = run.option(key)
+        if path and (key != "task.prune.initial" or is_path(path)):
+            # Relative paths are resolved against the folder of the command; the runs may have
+            # moved together since.
+            folders = [Path(run.option("task.folder") or "."), *run.folder.resolve().parents]
+            records = ((folder / path).parent / RUN_FILE for folder in folders)
+            record = next((record for record in records if record.is_file()), None)
+            found[key] = Source(Path(path), read_run(record) if record else None)
+    return found
+
+
+class Cost(NamedTuple):
+    """What a result took: its own fine-tuning and those that it builds on.
+
+    `complete` is False where the run that left a mask is no longer there: OMP still counts 2, but
+    the minutes are its own.
+    """
 
     fine_tunings: int
     minutes: float
     complete: bool
 
 
-def cost(run: Run) -> Cost:
-    """Count the fine-tunings behind a run, following its mask and its first weights.
-
-    A run builds on another through `task.prune.mask` or `task.prune.initial` (OMP's mask comes
-    from a fine-tuned model) and through `checkpoint.finetune_from_model`. `complete` is False
-    where one of those runs is no longer there: OMP still counts 2, but the minutes are its own.
-    """
-    return _cost(run, frozenset())
-
-
-def source_record(run: Run, path: Path) -> Path | None:
-    """The record of the run that left a file, where there is one."""
-    # A relative path means the folder that the command was given in; the runs may have moved
-    # together since.
-    folders = [Path(run.option("task.folder") or "."), *run.folder.resolve().parents]
-    for folder in folders:
-        record = (folder / path).parent / RUN_FILE
-        if record.is_file():
-            return record
-    return None
-
-
-def _cost(run: Run, above: frozenset[Path]) -> Cost:
+def cost(run: Run, above: frozenset[Path] = frozenset()) -> Cost:
+    """Count the fine-tunings behind a run, which the runs in the folders `above` build on."""
     fine_tunings, minutes, complete = 1, run.log.minutes, True
-    sources: dict[Path, None] = {}
-    for key in ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model"):
-        path = run.option(key)
-        if not path or (key == "task.prune.initial" and not is_path(path)):
-            continue
-        record = source_record(run, Path(path))
-        if record is not None:
-            sources[record.resolve()] = None
+    seen = above | {run.folder.resolve()}
+    behind: dict[Path, Run] = {}
+    for key, source in sources_of(run).items():
+        if source.run is not None:
+            behind[source.run.folder.resolve()] = source.run
         elif key == "task.prune.mask" and run.method in METHODS:
             known = METHODS[run.method].fine_tunings or 1
             fine_tunings, complete = max(fine_tunings, known), complete and known == 1
-    seen = above | {run.folder.resolve()}
-    for record in sources:
-        if record.parent.parent in seen:
-            continue
-        below = _cost(read_run(record), seen)
+    for below in (cost(behind[folder], seen) for folder in behind if folder not in seen):
         fine_tunings += below.fine_tunings
         minutes += below.minutes
         complete = complete and below.complete

@@ -308,7 +308,7 @@ eval good.pt --split valid --data {}
     bad/none                    :: valid\.tsv lists no audio
     bad/ragged                  :: valid\.tsv row 2: expected
     bad/unparallel              :: valid\.ltr has 2 lines but .*valid\.tsv lists 1 audio
-    bad/gone                    :: valid\.tsv row 2: .*gone\.flac: no such audio file
+    bad/gone                    :: valid\.tsv row 2: .*gone\.flac: no such file
     bad/cut                     :: ~ valid\.tsv: audio below .*cannot be read.*cut\.flac
     bad/nan                     :: valid\.tsv row 2: .*nan\.wav holds NaN
 transcribe good.pt {}
@@ -391,7 +391,7 @@ manifest joint {} --out new
     data                        :: ~ two languages or more
     data none                   :: no such folder; give a language's folder
     a=data a=data               :: two folders.* called a|duplicate
-    a=data b=bad/nosplit        :: has no train\.tsv, which a has
+    a=data b=bad/nosplit        :: has no train\.tsv
     a=data b=bad/nodict         :: holds no dict
     a=data b=data --temperature 0 :: {from1}
     a=data b=data --labels phn  :: train\.phn: no such label file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_folders import write_mboshi
+from small_corpora import write_mboshi
 
 from parp_fairseq.checkpoints.mask_files import load_mask
 from parp_fairseq.checkpoints.safe_load import load_checkpoint

@@ -51,14 +51,9 @@ def convert(source: Path, target: Path) -> int:
     soxr = load_soxr()
     header = read_header(source)
     made_of = _SOURCE + hashlib.sha256(source.read_bytes()).hexdigest()
-    done = _finished(target, made_of)
+    done = _samples_there(source, target, made_of)
     if done:
         return done
-    if target.is_file() and not _is_ours(target):
-        raise UserError(
-            f"{target} already exists and was not made from {source.name}; move it away, or choose "
-            "another folder for the audio"
-        )
     blocks = list(decoded(source, header.frames))
     samples = np.concatenate(blocks) if blocks else np.zeros((0, 1), dtype=np.float32)
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
@@ -76,15 +71,11 @@ def convert(source: Path, target: Path) -> int:
 
 
 def convert_all(
-    pairs: Sequence[tuple[Path, Path]], *, jobs: int | None = None, progress: bool | None = None
+    pairs: Sequence[tuple[Path, Path]], *, jobs: int | None = None
 ) -> list[int | AudioError]:
     """`convert` of many (source, target) pairs on `jobs` threads; see `in_threads`."""
     load_soxr()
-
-    def one(pair: tuple[Path, Path]) -> int:
-        return convert(*pair)
-
-    return in_threads(one, pairs, jobs=jobs, title="16 kHz FLAC", progress=progress)
+    return in_threads(lambda pair: convert(*pair), pairs, jobs=jobs, title="16 kHz FLAC")
 
 
 def load_soxr() -> Any:
@@ -93,8 +84,7 @@ def load_soxr() -> Any:
         import soxr
     except ImportError as error:
         raise UserError(
-            "soxr, which resamples audio, is missing; in the clone of parp-fairseq: "
-            "pip install '.[audio]'"
+            "soxr is missing; in the clone of parp-fairseq: pip install '.[audio]'"
         ) from error
     return soxr
 
@@ -103,21 +93,19 @@ def _too_short(source: Path) -> AudioError:
     return AudioError("shorter than 25 ms", f"{source} is shorter than 25 ms; remove it")
 
 
-def _finished(target: Path, made_of: str) -> int:
-    """Samples of an earlier conversion of the same content, or 0."""
-    try:
-        with opened(target) as file:
-            whole = (file.samplerate, file.channels) == (SAMPLE_RATE, 1) and file.frames >= WINDOW
-            return int(file.frames) if whole and file.comment == made_of else 0
-    except AudioError:
+def _samples_there(source: Path, target: Path, made_of: str) -> int:
+    """Samples of a finished conversion of the same content; 0 where it is to be made (again)."""
+    if not target.is_file():
         return 0
-
-
-def _is_ours(target: Path) -> bool:
-    """Whether a file may be an earlier conversion, old or damaged; never another's file."""
     try:
         with opened(target) as file:
-            return (file.format, file.samplerate, file.channels) == ("FLAC", SAMPLE_RATE, 1)
+            ours = (file.format, file.samplerate, file.channels) == ("FLAC", SAMPLE_RATE, 1)
+            samples = int(file.frames) if file.comment == made_of and file.frames >= WINDOW else 0
     except AudioError:
         with target.open("rb") as handle:
-            return handle.read(4) in (b"", b"fLaC")
+            ours, samples = handle.read(4) in (b"", b"fLaC"), 0
+    if not ours:
+        raise UserError(
+            f"{target} already exists and was not made from {source.name}; move it away"
+        )
+    return samples

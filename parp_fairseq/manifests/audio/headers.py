@@ -81,16 +81,18 @@ class Header:
 
     def check_fits(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Raise AudioError unless fairseq can read the file as it is."""
-        path = self.path
         if self.rate != sample_rate:
-            told = f"has {self.rate} samples a second, expected {sample_rate}; resample it"
-            raise AudioError("other sample rate", f"{path} {told}")
+            told = (
+                f"{self.path} has {self.rate} samples a second, expected {sample_rate}; resample it"
+            )
+            raise AudioError("other sample rate", told)
         if self.channels != 1:
-            told = f"has {self.channels} channels, expected 1; mix it down to mono"
-            raise AudioError("not mono", f"{path} {told}")
+            told = f"{self.path} has {self.channels} channels, expected 1; mix it down to mono"
+            raise AudioError("not mono", told)
         if self.frames <= 0:
-            told = "holds no sound; remove it together with its transcript"
-            raise AudioError("no sound", f"{path} {told}")
+            raise AudioError(
+                "no sound", f"{self.path} holds no sound; remove it and its transcript"
+            )
 
 
 @contextlib.contextmanager
@@ -141,21 +143,16 @@ def read_header(path: PathLike) -> Header:
         missing = missing_share(file.extra_info)
         header = Header(os.fspath(path), *size, file.format, file.subtype, missing)
     if header.frames > _MOST_FRAMES:
-        raise AudioError(
-            "unknown length",
-            f"{path} does not say how long it is, as FLAC does not that was written into a pipe; "
-            "write it again into a file",
-        )
+        told = f"{path} does not say how long it is; write it again, into a file and not a pipe"
+        raise AudioError("unknown length", told)
     if missing > TOLERANCE:
         amount = "its end" if missing == 1 else f"{missing:.0%} of what its header tells of"
-        raise AudioError(
-            "audio ends early", f"{path} is cut off: {amount} is not there; copy it again"
-        )
+        told = f"{path} is cut off: {amount} is not there; copy it again"
+        raise AudioError("audio ends early", told)
     if header.format == "MP3":
         enough, cut = mp3_frames(path)
         if cut:
-            told = "is cut off: inside a frame, or before its first one says; copy it again"
-            raise AudioError("audio ends early", f"{path} {told}")
+            raise AudioError("audio ends early", f"{path} is cut off; copy it again")
         if header.samples < (1 - TOLERANCE) * enough:
             raise AudioError(
                 "audio goes on",
@@ -191,17 +188,12 @@ def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[n
             if not len(block):
                 break
             if not np.isfinite(block).all():
-                raise AudioError(
-                    "NaN or infinity",
-                    f"{path} holds NaN or infinity; make it again from its source, or remove it",
-                )
+                told = f"{path} holds NaN or infinity; make it again from its source, or remove it"
+                raise AudioError("NaN or infinity", told)
             peak = float(np.abs(block).max())
             if peak > loudest:
-                raise AudioError(
-                    "other scale",
-                    f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1; make it "
-                    "again from its source",
-                )
+                told = f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1"
+                raise AudioError("other scale", told)
             there += len(block)
             yield block
     if there < (1 - TOLERANCE) * frames:
@@ -257,19 +249,16 @@ def in_threads(
         except AudioError as error:
             return error
 
-    def attempt_all(some: Sequence[T]) -> list[R | AudioError]:
-        return [attempt(item) for item in some]
-
     # A header is read faster than a task is handed over.
     size = max(1, min(64, len(items) // (8 * jobs)))
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
-    show = sys.stderr.isatty() if progress is None else progress
+    hidden = None if progress is None else not progress
     results: list[R | AudioError] = []
     with muted() as terminal:
         pool = ThreadPoolExecutor(jobs)
-        bar = tqdm(total=len(items), desc=title, unit="file", disable=not show, file=terminal)
+        bar = tqdm(total=len(items), desc=title, unit="file", disable=hidden, file=terminal)
         try:
-            for some in pool.map(attempt_all, chunks):
+            for some in pool.map(lambda some: [*map(attempt, some)], chunks):
                 results += some
                 bar.update(len(some))
         finally:

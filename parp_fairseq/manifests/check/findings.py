@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,16 @@ class FolderReport:
 
     def render(self) -> str:
         """An aligned table: a row for each problem, or one for a split that has none."""
-        rows = []
-        read = {(s.split, s.labels): s for s in self.splits}
-        for key in dict.fromkeys([*read, *((f.split, f.labels) for f in self.findings)]):
-            size = read.get(key)
-            start = (
-                *key,
-                f"{size.utterances:,}" if size else "",
-                f"{size.hours:.2f}" if size else "",
-            )
-            here = [f for f in self.findings if (f.split, f.labels) == key]
-            rows += [(*start, f"{f.level}: {f.problem}", f"{f.count:,}", f.first) for f in here]
-            if not here:
-                rows.append((*start, "ok", "", ""))
+        sizes = {(s.split, s.labels): (f"{s.utterances:,}", f"{s.hours:.2f}") for s in self.splits}
+        found: dict[tuple[str, str], list[tuple[str, str, str]]] = {key: [] for key in sizes}
+        for f in self.findings:
+            row = (f"{f.level}: {f.problem}", f"{f.count:,}", f.first)
+            found.setdefault((f.split, f.labels), []).append(row)
+        rows = [
+            (*key, *sizes.get(key, ("", "")), *row)
+            for key, here in found.items()
+            for row in here or [("ok", "", "")]
+        ]
         header = ("split", "labels", "utterances", "hours", "result", "times", "first")
         return aligned(header, rows, left=len(header))
 
@@ -129,8 +126,9 @@ def check_folder(
         raise UserError(f"{data} holds no dict.*.txt; put the dictionary there, or name --labels")
     counts: dict[tuple[str, str, str, str], list[Any]] = {}
 
-    def add(split: str, ending: str, level: str, fault: Fault) -> None:
-        counts.setdefault((split, ending, level, fault.kind), [0, fault.message])[0] += 1
+    def add(split: str, ending: str, level: str, *faults: Fault) -> None:
+        for fault in faults:
+            counts.setdefault((split, ending, level, fault.kind), [0, fault.message])[0] += 1
 
     sizes = []
     read_well: dict[str, tuple[str, CheckedManifest]] = {}
@@ -140,20 +138,17 @@ def check_folder(
                 read = read_split(data, split, ending)
                 read_well.setdefault(split, (ending, read))
                 sizes.append(SplitSize(split, ending, len(read.labels), read.hours))
-                for fault in label_faults(read, *own_symbols(read), is_training(split)):
-                    add(split, ending, ERROR, fault)
+                faults = label_faults(read, *own_symbols(read), is_training(split))
+                add(split, ending, ERROR, *faults)
             except UserError as error:
                 add(split, ending, ERROR, Fault("unusable", str(error)))
                 continue
-            for fault in _warnings(read, is_training(split)):
-                add(split, ending, WARNING, fault)
+            add(split, ending, WARNING, *_warnings(read, is_training(split)))
         if split in read_well:
             ending, read = read_well[split]
             short: list[str] = []
-            for fault in audio_faults(read, jobs=jobs, progress=None, short=short):
-                add(split, ending, ERROR, fault)
-            for fault in _decoding_faults(read, jobs) if decode else ():
-                add(split, ending, ERROR, fault)
+            add(split, ending, ERROR, *audio_faults(read, jobs=jobs, progress=None, short=short))
+            add(split, ending, ERROR, *(_decoding_faults(read, jobs) if decode else ()))
             for path in short:
                 told = f"{read.tsv}: {path} ends before its header says; it is used as it is"
                 add(split, ending, WARNING, Fault("audio a little short", told))
@@ -170,10 +165,10 @@ def _warnings(read: CheckedManifest, training: bool) -> Iterator[Fault]:
     for number, (row, line) in enumerate(zip(read.manifest.rows, read.labels)):
         where = f"{read.tsv} row {number + 2}: {row.path}"
         if row.frames > _LONG:
-            yield Fault(
-                "longer than 37.5 s",
-                f"{where} has {row.frames} samples; fairseq stops where dataset.max_tokens is less",
+            told = (
+                f"{where} has {row.frames} samples; fairseq stops where dataset.max_tokens is less"
             )
+            yield Fault("longer than 37.5 s", told)
         if training:
             # Repeated rows of a training split are upsampling.
             continue
@@ -194,11 +189,8 @@ def _decoding_faults(read: CheckedManifest, jobs: int | None) -> Iterator[Fault]
         if isinstance(frames, AudioError):
             yield Fault(frames.problem, f"{where}: {frames}")
         elif frames is not None and frames != stated:
-            yield Fault(
-                "audio ends early",
-                f"{where}: {path} holds {frames} samples that can be decoded, not {stated}; copy "
-                "it again",
-            )
+            told = f"{path} holds {frames} samples that can be decoded, not {stated}; copy it again"
+            yield Fault("audio ends early", f"{where}: {told}")
 
 
 def _decoded(path: str) -> int | None:
@@ -212,23 +204,17 @@ def _decoded(path: str) -> int | None:
 
 def _in_two_kinds(splits: Mapping[str, CheckedManifest]) -> Iterator[tuple[str, Fault]]:
     """Audio and speakers that are in splits of two kinds: train, valid, test."""
-    subjects: dict[str, Callable[[CheckedManifest, int], str | None]] = {
-        "audio": lambda read, row: os.path.realpath(read.audio(row)),
-        "speakers": lambda read, row: _speaker(read.manifest.rows[row].path),
-    }
-    for what, of in subjects.items():
-        homes: dict[str, dict[str, str]] = defaultdict(dict)
-        for split, read in splits.items():
-            for row in range(len(read.labels)):
-                subject = of(read, row)
-                if subject is not None:
-                    homes[subject].setdefault(kind_of(split), split)
+    audio: dict[str, dict[str, str]] = defaultdict(dict)
+    speakers: dict[str, dict[str, str]] = defaultdict(dict)
+    for split, read in splits.items():
+        kind = kind_of(split)
+        for number, row in enumerate(read.manifest.rows):
+            audio[os.path.realpath(read.audio(number))].setdefault(kind, split)
+            match = _LIBRISPEECH.search(row.path)
+            if match:
+                speakers[match[1]].setdefault(kind, split)
+    for what, homes in (("audio", audio), ("speakers", speakers)):
         for subject, kinds in homes.items():
             first, *others = sorted(kinds.values(), key=lambda split: not is_training(split))
             for other in others:
                 yield other, Fault(f"{what} also in {first}", subject)
-
-
-def _speaker(path: str) -> str | None:
-    match = _LIBRISPEECH.search(path)
-    return match.group(1) if match else None

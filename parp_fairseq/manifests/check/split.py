@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -80,9 +81,8 @@ def check_manifest(
     read = read_split(data, split, labels)
     if symbols is None:
         symbols, symbols_from = own_symbols(read)
-    for fault in label_faults(read, symbols, symbols_from, training, mask_length):
-        raise UserError(fault.message)
-    for fault in audio_faults(read, sample_rate=sample_rate):
+    of_labels = label_faults(read, symbols, symbols_from, training, mask_length)
+    for fault in itertools.chain(of_labels, audio_faults(read, sample_rate=sample_rate)):
         raise UserError(fault.message)
     return read
 
@@ -96,7 +96,7 @@ def check_lengths(checked: CheckedManifest, limit: int | None, option: str) -> N
         if limit is not None and row.frames > limit:
             raise UserError(
                 f"{checked.split}.tsv row {number}: {row.path} has {row.frames} samples, more than "
-                f"a batch may hold ({option} is {limit}); raise {option}, or remove the row"
+                f"a batch may hold; raise {option} from {limit}, or remove the row"
             )
 
 
@@ -124,8 +124,7 @@ def read_split(data: PathLike, split: str, labels: str) -> CheckedManifest:
     lines = read_lines(text, "label file")
     if len(lines) != len(manifest.rows):
         raise UserError(
-            f"{text} has {len(lines)} lines but {tsv} lists {len(manifest.rows)} audio files; "
-            "build both again"
+            f"{text} has {len(lines)} lines but {tsv} lists {len(manifest.rows)} audio files"
         )
     return CheckedManifest(split, manifest, lines, tsv, text)
 
@@ -157,11 +156,8 @@ def label_faults(
     least = least_samples(mask_length if training else 0)
     for number, (row, line) in enumerate(zip(read.manifest.rows, read.labels)):
         if row.frames < least:
-            why = (
-                "a frame of wav2vec 2.0"
-                if row.frames < least_samples(0)
-                else f"span masks of {mask_length} frames, which would cover all of it"
-            )
+            masks = f"span masks of {mask_length} frames"
+            why = masks if row.frames >= least_samples(0) else "a frame of wav2vec 2.0"
             yield Fault(
                 "audio too short",
                 f"{read.tsv} row {number + 2}: {row.path} has {row.frames} samples, too few for "
@@ -171,8 +167,7 @@ def label_faults(
             yield Fault(
                 "label longer than its audio",
                 f"{read.text} row {number + 1} needs {needed_frames(line.split())} frames, and "
-                f"{row.path} has {ctc_frames(row.frames)}: CTC cannot align them; correct the "
-                "label, or remove the row here and in the .tsv",
+                f"{row.path} has {ctc_frames(row.frames)}: CTC cannot align them",
             )
 
 
@@ -210,11 +205,8 @@ def audio_faults(
     tsv, manifest = read.tsv, read.manifest
     rows = list(range(len(manifest.rows)))
     if not os.path.isdir(manifest.root) and not all(os.path.isabs(r.path) for r in manifest.rows):
-        yield Fault(
-            "missing root",
-            f"{tsv} row 1: {manifest.root}: no such folder; the audio was moved, so build the "
-            "manifest again or put its new place in row 1",
-        )
+        told = f"{tsv} row 1: {manifest.root}: no such folder; write there where the audio is now"
+        yield Fault("missing root", told)
         rows = [row for row in rows if os.path.isabs(manifest.rows[row].path)]
     archives = {row: _IN_ARCHIVE.match(read.audio(row)) for row in rows}
     # Audio of repeated rows is read once.
@@ -223,26 +215,20 @@ def audio_faults(
     for row in rows:
         path, stated, archive = read.audio(row), manifest.rows[row].frames, archives[row]
         where = f"{tsv} row {row + 2}"
-        header = headers.get(path)
         try:
-            if archive and not os.path.isfile(archive.group(1)):
-                raise AudioError("missing audio", "")
-            if archive or header is None:
+            if archive:
+                if not os.path.isfile(archive.group(1)):
+                    raise AudioError("missing audio", f"{path}: no such file; check its name")
                 continue
+            header = headers[path]
             if isinstance(header, AudioError):
                 raise header
             header.check_fits(sample_rate)
             if header.frames != stated:
-                raise AudioError(
-                    "other length",
-                    f"{path} has {header.frames} samples, not {stated}; the audio changed, so "
-                    "build the manifest again",
-                )
+                told = f"{path} has {header.frames} samples, not {stated}; build the manifest again"
+                raise AudioError("other length", told)
         except AudioError as error:
-            told = str(error)
-            if error.problem == "missing audio":
-                told = f"{path}: no such audio file; build the manifest again"
-            yield Fault(error.problem, f"{where}: {told}")
+            yield Fault(error.problem, f"{where}: {error}")
     if short is not None:
         sound = (header for header in headers.values() if not isinstance(header, AudioError))
         short += sorted(header.path for header in sound if header.missing)

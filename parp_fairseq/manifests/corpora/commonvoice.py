@@ -8,11 +8,9 @@ paper used (`commonvoice_published`), or any release's own tables, with phones b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.convert import convert_all
@@ -86,10 +84,11 @@ def build_commonvoice(
         raise UserError(f"{lang!r} is no language code; give one such as nl or zh-TW")
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs must be at least 1 (got {jobs})")
-    chosen = {"--dev-hours": dev_hours, "--test-hours": test_hours}
-    for option, value in {"--hours": hours, **chosen}.items():
+    chosen = {"hours": hours, "dev_hours": dev_hours, "test_hours": test_hours}
+    of_option = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
+    for option, value in of_option.items():
         check_hours(value, option)
-    given = [option for option, value in chosen.items() if value is not None]
+    given = [option for option in ("--dev-hours", "--test-hours") if of_option[option] is not None]
     if splits is not None and (given or voice is not None):
         raise UserError(f"{[*given, '--voice'][0]} is not supported by --splits; leave it out")
     if hours is None and given:
@@ -110,9 +109,7 @@ def build_commonvoice(
             "release": str(folder),
             "lang": lang,
             "splits": None if splits is None else str(Path(splits).resolve()),
-            "hours": hours,
-            "dev_hours": dev_hours,
-            "test_hours": test_hours,
+            **chosen,
             "seed": seed,
             "voice": voice,
         },
@@ -129,14 +126,14 @@ def build_commonvoice(
             for those in clips.values():
                 those[:] = [replace(c, text=texts.get(c.id, c).text) for c in those]
         else:
-            phonemizer = Phonemizer(lang, voice, "--voice")
+            phonemizer = Phonemizer(lang, voice)
             notes.append(f"phones of {phonemizer.source}")
             if hours is None:
                 clips, note = own_splits(folder, lang, left)
             else:
-                wanted = {"test": test_hours or TEST_HOURS, "dev": dev_hours or DEV_HOURS}
-                wanted["train"] = hours
-                clips, note = choose_splits(folder, lang, wanted, seed, left, jobs)
+                wanted = (hours, dev_hours or DEV_HOURS, test_hours or TEST_HOURS)
+                hours_of = dict(zip(SPLITS, wanted))
+                clips, note = choose_splits(folder, lang, hours_of, seed, left, jobs)
             notes += note
             for those in clips.values():
                 spoken = phonemizer([clip.text for clip in those])
@@ -144,49 +141,32 @@ def build_commonvoice(
                     if not phones:
                         left.add("no phones in the sentence", clip.id)
                 those[:] = [replace(c, phones=phones) for c, phones in zip(those, spoken) if phones]
-        _check_symbols(clips, inventory)
         names = sorted(clip.id for those in clips.values() for clip in those)
         pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
-        samples = {}
-        for name, result in zip(names, convert_all(pairs, jobs=jobs)):
-            if isinstance(result, AudioError):
-                left.add(result.problem, name)
+        rows: dict[str, Row] = {}
+        for name, (_, flac), samples in zip(names, pairs, convert_all(pairs, jobs=jobs)):
+            if isinstance(samples, AudioError):
+                left.add(samples.problem, name)
             else:
-                samples[name] = result
+                rows[name] = Row(str(flac), samples)
+        written = []
         for split in SPLITS:
-            by_name = sorted(clips[split], key=lambda clip: clip.id)
-            usable = [clip for clip in by_name if clip.id in samples]
+            usable = [clip for clip in sorted(clips[split], key=lambda c: c.id) if clip.id in rows]
             if split == "train":
-                usable = [clip for clip in usable if _trains(clip, samples[clip.id], left)]
+                usable = [clip for clip in usable if _trains(clip, rows[clip.id].frames, left)]
             if not usable:
                 why = "; ".join(left.lines()) or "the release has none"
                 raise UserError(f"{split} would be empty, so nothing was written ({why})")
-            clips[split] = usable
             without = sum(not clip.text for clip in usable)
             if without:
                 notes.append(f"no {split}.wrd: validated.tsv lacks the text of {without:,} clips")
-        rows = {name: Row(f"{flacs}/{name}.flac", count) for name, count in samples.items()}
-        written = [
-            Split(
-                split,
-                str(flacs),
-                [
-                    Utterance(clip.id, rows[clip.id].path, clip.text, symbols=clip.phones)
-                    for clip in clips[split]
-                ],
-            )
-            for split in SPLITS
-        ]
-        by_path = {row.path: row for row in rows.values()}
+            utterances = [
+                Utterance(c.id, rows[c.id].path, c.text, symbols=c.phones) for c in usable
+            ]
+            written.append(Split(split, str(flacs), utterances))
+        audio_rows = {row.path: row for row in rows.values()}
         more = {"left": left, "notes": tuple(notes)}
-        return write_folders(stage, out, {"": written}, by_path, Symbols(inventory), **more)
-
-
-def _check_symbols(clips: Mapping[str, Sequence[Clip]], inventory: list[str] | None) -> None:
-    heard = {phone for those in clips.values() for clip in those for phone in clip.phones.split()}
-    for phone in inventory or sorted(heard):
-        if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
-            raise UserError(f"the phone {phone!r} cannot be in a fairseq dictionary; rename it")
+        return write_folders(stage, out, {"": written}, audio_rows, Symbols(inventory), **more)
 
 
 def _trains(clip: Clip, samples: int, left: LeftOut) -> bool:

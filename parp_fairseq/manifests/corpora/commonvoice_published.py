@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
+from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice_release import Clip, plain_name
 from parp_fairseq.manifests.summary import LeftOut
@@ -91,7 +92,7 @@ def read_published(
                 left.add(f"{split} clip that the list of {homes[name]} holds too", name)
             else:
                 homes[name] = split
-    symbols = read_inventory(folder / INVENTORY)
+    symbols = _read_inventory(folder / INVENTORY)
     phones = _read_phones(folder / PHONES, symbols, homes)
     splits: dict[str, list[Clip]] = {"train": [], "dev": [], "test": []}
     for name, split in homes.items():
@@ -104,21 +105,20 @@ def read_published(
     return splits, [symbols[number] for number in sorted(symbols)]
 
 
-def read_inventory(path: Path) -> dict[int, str]:
-    """Integer → phone. Raises UserError where the file does not say so one to one."""
-    text = "\n".join(_lines(path))
+def _read_inventory(path: Path) -> dict[int, str]:
+    """Integer → phone."""
     try:
-        numbers = json.loads(text)
+        numbers = json.loads("\n".join(_lines(path)))
     except ValueError as error:
         raise UserError(f"{path} is no sound JSON ({error}); unpack the splits again") from error
     if not isinstance(numbers, dict) or not numbers:
         raise UserError(f"{path}: expected an object of phone to integer; unpack the splits again")
     symbols: dict[int, str] = {}
     for phone, number in numbers.items():
-        if type(number) is not int:
-            raise UserError(f"{path}: the phone {phone!r} has {number!r}, expected an integer")
-        if number in symbols:
-            raise UserError(f"{path}: {symbols[number]!r} and {phone!r} both have {number}")
+        if type(number) is not int or number in symbols:
+            raise UserError(f"{path}: {phone!r} has {number!r}, expected an integer of its own")
+        if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
+            raise UserError(f"{path}: {phone!r} cannot be in a fairseq dictionary; rename it")
         symbols[number] = phone
     return symbols
 
@@ -129,24 +129,22 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _lists(folder: Path, hours: float) -> dict[str, Path]:
-    train = _by_hours(folder, "train")
-    if hours not in train:
-        there = ", ".join(f"{known:g}" for known in sorted(train)) or "none"
-        raise UserError(f"{folder}: no list for {hours:g} hours of training; it has: {there}")
-    dev = _by_hours(folder, "val")
-    return {
-        "train": train[hours],
-        "dev": dev.get(hours) or dev.get(1.0) or folder / f"valSeqs_1.0_{_ENDING}",
-        "test": folder / f"testSeqs_{_ENDING}",
-    }
-
-
-def _by_hours(folder: Path, split: str) -> dict[float, Path]:
-    lists = {}
-    for path in folder.glob(f"{split}Seqs_*_{_ENDING}"):
-        with contextlib.suppress(ValueError):
-            lists[float(path.name.split("_")[1])] = path
-    return lists
+    """The lists of train, dev and test; where dev has none for `hours`, that for one hour."""
+    train, dev, one_hour, test = (
+        folder / f"{name}_{_ENDING}"
+        for name in (
+            f"trainSeqs_{float(hours)}",
+            f"valSeqs_{float(hours)}",
+            "valSeqs_1.0",
+            "testSeqs",
+        )
+    )
+    if not train.is_file():
+        there = sorted(path.name.split("_")[1] for path in folder.glob(f"trainSeqs_*_{_ENDING}"))
+        raise UserError(
+            f"{folder}: no list for {hours:g} hours of training; it has: {', '.join(there) or None}"
+        )
+    return {"train": train, "dev": dev if dev.is_file() else one_hour, "test": test}
 
 
 def _read_list(path: Path, left: LeftOut) -> list[str]:
@@ -171,8 +169,7 @@ def _read_phones(path: Path, symbols: dict[int, str], wanted: Collection[str]) -
             spoken = " ".join(symbols[int(number)] for number in numbers)
         except (ValueError, KeyError) as error:
             raise UserError(
-                f"{path} row {row}: {error.args[0]} is no integer of {INVENTORY}; unpack the "
-                "splits again"
+                f"{path} row {row}: {error.args[0]} is no integer of {INVENTORY}"
             ) from error
         if phones.setdefault(name, spoken) != spoken:
             raise UserError(f"{path} row {row}: {name} has other phones in an earlier row")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,9 @@ def build_corpus(
     seed: int = 1,
     **run: Any,
 ) -> BuildSummary:
-    """Write the manifests of a corpus: `{split}.tsv`, `.wrd`, labels and dictionary.
+    """Write the manifests of a corpus in `folder`: `{split}.tsv`, `.wrd`, labels and dictionary.
 
     Args:
-        corpus: which.
-        folder: where it is.
-        out: folder to write into.
         units: one of `corpus.units` (default: the first).
         vocab_size: of the units spm.
         valid_share: how much of the training split becomes `valid`, drawn by speaker (or what
@@ -80,6 +77,7 @@ def build_corpus(
     splits = named_splits(corpus.read(root, units), os.fspath(root))
     if valid_share is None and all(kind_of(split.name) != "valid" for split in splits):
         valid_share = VALID_SHARE
+    sampling = Sampling(valid_share, hours, seed)
     return build(
         out,
         {"": splits},
@@ -90,11 +88,9 @@ def build_corpus(
             "corpus": os.fspath(root),
             "units": units,
             "vocab_size": vocab_size,
-            "valid_share": valid_share,
-            "hours": hours,
-            "seed": seed,
+            **asdict(sampling),
         },
-        sampling=Sampling(valid_share, hours, seed),
+        sampling=sampling,
         **run,
     )
 

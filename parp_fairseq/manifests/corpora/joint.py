@@ -66,8 +66,7 @@ def build_joint(
     labels = labels or _common_labels(languages)
     if labels == Pieces.ending:
         raise UserError(
-            f"labels {labels}: each folder has pieces of a model of its own; build the languages "
-            "with letters or phones"
+            "each language has pieces of a model of its own; build them with letters or phones"
         )
     audio: dict[str, Row] = {}
     splits: dict[str, list[Utterance]] = {TRAIN: []}
@@ -77,12 +76,11 @@ def build_joint(
             trained = parts
             continue
         joined = [one for part in parts.values() for one in part]
-        apart = {f"{split}-{name}": part for name, part in parts.items()}
-        for name, rows in {**({split: joined} if kind_of(split) == VALID else {}), **apart}.items():
+        named = [(split, joined)] if kind_of(split) == VALID else []
+        for name, rows in [*named, *((f"{split}-{name}", part) for name, part in parts.items())]:
             if name in splits:
                 raise UserError(
-                    f"the split {name} would be written twice; give the language another name "
-                    "(--in NAME=PATH)"
+                    f"the split {name} would be written twice; name languages with --in NAME=PATH"
                 )
             splits[name] = rows
     samples = {name: sum(audio[one.audio].frames for one in trained[name]) for name in trained}
@@ -99,11 +97,8 @@ def build_joint(
     if subsets:
         # fairseq chooses "best" by the first.
         notes.append(f"to see each language: {override('dataset.valid_subset', subsets)}")
-    options = {
-        "languages": {name: str(folder.resolve()) for name, folder in languages.items()},
-        "temperature": temperature,
-        "labels": labels,
-    }
+    resolved = {name: str(folder.resolve()) for name, folder in languages.items()}
+    options = {"languages": resolved, "temperature": temperature, "labels": labels}
     inputs = list(languages.values())
     into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
     with into as stage:
@@ -158,17 +153,13 @@ def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[
     words = folder / f"{split}.wrd"
     texts = read_lines(words) if words.is_file() else [""] * count
     if len(texts) != count:
-        raise UserError(
-            f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files; build both "
-            "again"
-        )
-    utterances = []
-    for number, (label, text) in enumerate(zip(read.labels, texts)):
-        path = os.path.abspath(read.audio(number))
-        audio[path] = Row(path, read.manifest.rows[number].frames)
-        where = f"{read.tsv} row {number + 2}"
-        utterances.append(Utterance(where, path, text, symbols=label))
-    return utterances
+        raise UserError(f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files")
+    paths = [os.path.abspath(read.audio(number)) for number in range(count)]
+    audio.update((path, Row(path, row.frames)) for path, row in zip(paths, read.manifest.rows))
+    rows = enumerate(zip(paths, texts, read.labels), start=2)
+    return [
+        Utterance(f"{read.tsv} row {n}", p, text, symbols=label) for n, (p, text, label) in rows
+    ]
 
 
 def _named(folders: Sequence[str]) -> dict[str, Path]:
@@ -181,14 +172,11 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
             name = Path(path).resolve().name
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"{name!r} is no name for a language: only letters, digits, - and _; name it "
-                "with --in NAME=PATH"
+                f"{name!r} is not only letters, digits, - and _; name it with --in NAME=PATH"
             )
         if name in languages:
-            raise UserError(
-                f"two folders are called {name}: {languages[name]} and {path}; name them with "
-                "--in NAME=PATH"
-            )
+            told = f"two folders are called {name}: {languages[name]} and {path}"
+            raise UserError(f"{told}; name them with --in NAME=PATH")
         if not Path(path).is_dir():
             raise UserError(f"{path}: no such folder; give a language's folder of manifests")
         languages[name] = Path(path)
@@ -202,7 +190,7 @@ def _common_labels(languages: dict[str, Path]) -> str:
     for name, endings in labels.items():
         if not endings:
             raise UserError(f"{languages[name]} holds no dict.*.txt; build its manifests again")
-    common = [e for e in next(iter(labels.values())) if all(e in each for each in labels.values())]
+    common = sorted(set.intersection(*map(set, labels.values())))
     if not common:
         kinds = ", ".join(f"{name} has {' and '.join(each)}" for name, each in labels.items())
         raise UserError(f"the languages differ in their labels: {kinds}; build them with the same")
@@ -213,15 +201,9 @@ def _common_labels(languages: dict[str, Path]) -> str:
 
 def _common_splits(languages: dict[str, Path]) -> list[str]:
     """train and the others; every language must have all of them."""
-    available = {name: set(available_splits(folder)) for name, folder in languages.items()}
-    wanted = sorted(set().union(*available.values()) | {TRAIN})
-    for name, splits in available.items():
-        for split in wanted:
-            if split not in splits:
-                others = ", ".join(other for other in available if split in available[other])
-                has = f", which {others} has" if others else ""
-                raise UserError(
-                    f"{languages[name]} has no {split}.tsv{has}; build it there, or take it out "
-                    "of the others"
-                )
-    return wanted
+    available = {folder: set(available_splits(folder)) for folder in languages.values()}
+    wanted = {TRAIN}.union(*available.values())
+    for folder, splits in available.items():
+        for split in sorted(wanted - splits):
+            raise UserError(f"{folder} has no {split}.tsv; all languages need it")
+    return sorted(wanted)

@@ -28,11 +28,7 @@ from parp_fairseq.manifests.summary import BuildSummary
 SETS = ("10min", "1h", "10h")
 FOLDS = (0, 1, 2, 3, 4, 5)
 EVALUATION_PARTS = ("dev-clean", "dev-other", "test-clean", "test-other")
-REQUIRED_PART = "dev-other"
-TREE = (
-    "librispeech_finetuning/1h/{0..5}/{clean,other}/<speaker>/<chapter>/*.flac and "
-    "librispeech_finetuning/9h/{clean,other}/<speaker>/<chapter>/*.flac"
-)
+TREE = "librispeech_finetuning/{1h/{0..5},9h}/{clean,other}/<speaker>/<chapter>/*.flac"
 
 
 def build_librilight(
@@ -58,47 +54,36 @@ def build_librilight(
     training set. Nothing is written unless everything was read. `run`, and what raises UserError,
     is as for `build_librispeech`.
     """
-    if not sets:
-        raise UserError(f"no sets given; choose from {', '.join(SETS)}")
-    if not folds:
-        raise UserError("no folds given; 1h has the folds 0 to 5")
-    for name in {*sets} - {*SETS}:
-        raise UserError(f"no set {name!r}; choose from {', '.join(SETS)}")
-    for fold in {*folds} - {*FOLDS}:
-        raise UserError(f"no fold {fold}; 1h has the folds 0 to 5")
-    labels = english_units(units, vocab_size)
+    if not sets or {*sets} - {*SETS}:
+        raise UserError(f"no set {', '.join(sets)!r}; choose from {', '.join(SETS)}")
+    if not folds or {*folds} - {*FOLDS}:
+        raise UserError(f"no fold {', '.join(map(str, folds))}; 1h has the folds 0 to 5")
+    kind: dict[str, Any] = {"units": units, "vocab_size": vocab_size}
+    labels = english_units(**kind)
     root = find_below(librilight, "librispeech_finetuning", (), TREE)
     if not (root / "1h").is_dir() and not (root / "9h").is_dir():
         raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
     speech = find_below(librispeech, "LibriSpeech", (), "LibriSpeech/{dev-clean,dev-other,…}")
 
     missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
-    if REQUIRED_PART in missing:
-        raise UserError(
-            f"{speech / REQUIRED_PART}: no such folder; training validates on it, so unpack "
-            "LibriSpeech's dev-other there"
-        )
+    if "dev-other" in missing:
+        raise UserError(f"{speech / 'dev-other'}: no such folder; training validates on it")
     absent: list[str] | None = [] if allow_missing_audio else None
     evaluation = [
         read_tree(part, speech / part, [speech / part], absent)
         for part in EVALUATION_PARTS
         if part not in missing
     ]
-    training = _training_sets(root, sets, folds)
+    training = _training_sets(root, sets, folds).items()
+    folders = {
+        name: [read_tree(TRAIN, root, parts, absent), *evaluation] for name, parts in training
+    }
     return build(
         out,
-        {
-            name: [read_tree(TRAIN, root, parts, absent), *evaluation]
-            for name, parts in training.items()
-        },
+        folders,
         labels,
         builder="parp manifest librilight",
-        options={
-            "librilight": str(root),
-            "librispeech": str(speech),
-            "units": units,
-            "vocab_size": vocab_size,
-        },
+        options={"librilight": str(root), "librispeech": str(speech), **kind},
         missing_parts=tuple(str(speech / part) for part in missing),
         transcripts_without_audio=len(absent or ()),
         **run,
@@ -108,20 +93,15 @@ def build_librilight(
 def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dict[str, list[Path]]:
     """Folder name → the folders of `root` that its training set is made of."""
     every_fold = [root / "1h" / str(fold) for fold in FOLDS]
-    chosen: dict[str, list[Path]] = {}
-    if "10min" in sets:
-        for fold in folds:
-            name = "10min" if fold == 0 else f"10min-fold{fold}"
-            chosen[name] = [root / "1h" / str(fold)]
-    if "1h" in sets:
-        chosen["1h"] = every_fold
-    if "10h" in sets:
-        chosen["10h"] = [*every_fold, root / "9h"]
+    names = {fold: f"10min-fold{fold}" if fold else "10min" for fold in folds}
+    parts_of = {
+        "10min": {name: [every_fold[fold]] for fold, name in names.items()},
+        "1h": {"1h": every_fold},
+        "10h": {"10h": [*every_fold, root / "9h"]},
+    }
+    chosen = {name: parts for key in SETS if key in sets for name, parts in parts_of[key].items()}
     for name, parts in chosen.items():
         for part in parts:
             if not part.is_dir():
-                raise UserError(
-                    f"{part}: no such folder, and {name} needs it; expected {TREE}, or choose "
-                    "other sets"
-                )
+                raise UserError(f"{part}: no such folder, and {name} needs it; expected {TREE}")
     return chosen

@@ -50,7 +50,8 @@ def build_librispeech(
     transcript, transcripts without audio, a duplicate id, or a character outside the English
     letter dictionary.
     """
-    labels = english_units(units, vocab_size)
+    kind: dict[str, Any] = {"units": units, "vocab_size": vocab_size}
+    labels = english_units(**kind)
     root = find_below(librispeech, "LibriSpeech", (), f"LibriSpeech/{TREE}")
     if not splits:
         raise UserError("no splits given; name parts such as train-clean-100 or dev-other")
@@ -69,21 +70,16 @@ def build_librispeech(
         {"": list(read.values())},
         labels,
         builder="parp manifest librispeech",
-        options={
-            "librispeech": str(root),
-            "splits": list(splits),
-            "units": units,
-            "vocab_size": vocab_size,
-        },
+        options={"librispeech": str(root), "splits": list(splits), **kind},
         transcripts_without_audio=len(missing or ()),
         **run,
     )
 
 
-def english_units(name: str, vocab_size: int | None) -> Units:
-    """Units of English texts by their name. Raises UserError."""
-    lang = "en" if name == "phones" else None
-    return make_units(name, vocab_size=vocab_size, lang=lang, english=True)
+def english_units(units: str, vocab_size: int | None) -> Units:
+    """As `make_units`, of English texts."""
+    lang = "en" if units == "phones" else None
+    return make_units(units, vocab_size=vocab_size, lang=lang, english=True)
 
 
 def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str] | None) -> Split:
@@ -91,24 +87,19 @@ def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str]
 
     `missing` gets the ids of transcripts without audio; None: they are an error.
     """
-    utterances: list[Utterance] = []
-    found: dict[str, Path] = {}
+    found: dict[str, Utterance] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; expected {TREE}")
-        before = len(utterances)
+        before = len(found)
         for chapter, files in _chapters(folder):
-            for id_, utterance in _utterances(chapter, files, missing):
-                if id_ in found:
-                    raise UserError(
-                        f"{utterance.audio}: the utterance {id_} is also in {found[id_]}; remove "
-                        "one of them"
-                    )
-                found[id_] = chapter
-                utterances.append(utterance)
-        if len(utterances) == before:
+            for id_, one in _utterances(chapter, files, missing):
+                if found.setdefault(id_, one) is not one:
+                    told = f"the utterance {id_} is also in {os.path.dirname(found[id_].audio)}"
+                    raise UserError(f"{one.audio}: {told}; remove one")
+        if len(found) == before:
             raise UserError(f"{folder} holds no .flac files; expected {TREE}")
-    return Split(name, str(root), sorted(utterances, key=lambda one: one.audio))
+    return Split(name, str(root), sorted(found.values(), key=lambda one: one.audio))
 
 
 def _utterances(
@@ -125,16 +116,13 @@ def _utterances(
         raise UserError(f"{chapter} holds two .flac files of one utterance; remove one of them")
     for id_ in sorted({*transcripts, *ids}):
         if id_ not in transcripts:
-            raise UserError(
-                f"{chapter / ids[id_]} has no transcript in {name}; unpack the corpus again"
-            )
+            raise UserError(f"{chapter / ids[id_]} has no transcript in {name}; add it")
         where = f"{path} row {transcripts[id_].row}"
         if id_ in ids:
             yield id_, Utterance(where, os.path.join(chapter, ids[id_]), transcripts[id_].text)
         elif missing is None:
             raise UserError(
-                f"{where}: {id_}.flac is missing; unpack the corpus again, or pass "
-                "--allow-missing-audio to leave such transcripts out"
+                f"{where}: {id_}.flac is missing; pass --allow-missing-audio to leave it out"
             )
         else:
             missing.append(id_)
@@ -145,10 +133,7 @@ def _parse_split(entry: str) -> tuple[str, list[str]]:
     chosen = [part.strip() for part in (parts if equals else name).split("+")]
     name = name.strip()
     if not name or not all(chosen) or os.sep in name or name.startswith("."):
-        raise UserError(
-            f"the split {entry!r} is not understood; write a part (dev-other) or "
-            "NAME=PART+PART (train=train-clean-100+train-clean-360)"
-        )
+        raise UserError(f"the split {entry!r} is not understood; write PART or NAME=PART+PART")
     return name, chosen
 
 
@@ -163,7 +148,6 @@ def _chapters(folder: Path) -> Iterator[tuple[Path, list[str]]]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        wanted = [name for name in files if name.endswith((".flac", ".trans.txt"))]
-        visible = sorted(name for name in wanted if not name.startswith("."))
-        if visible:
-            yield Path(here), visible
+        ours = [name for name in files if name.endswith((".flac", ".trans.txt")) and name[0] != "."]
+        if ours:
+            yield Path(here), sorted(ours)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,30 +63,19 @@ def build_table(
     if valid_share is not None and split_given:
         raise UserError(f"{table} has a column split; leave --valid-share out")
     if not split_given:
-        groups = {one.drawn_with for one in utterances}
-        if len(groups) < 2:
-            raise UserError(
-                f"{table} has only one {'speaker' if utterances[0].group else 'row'} and no column "
-                "split, so nothing is left for validation; add the column split"
-            )
         valid_share = VALID_SHARE if valid_share is None else valid_share
     root = os.path.dirname(os.path.realpath(table))
+    labels: dict[str, Any] = {"units": units, "vocab_size": vocab_size, "lang": lang}
+    sampling = Sampling(valid_share, seed=seed)
+    given = {"table": str(table.resolve()), **labels, **asdict(sampling), "convert": convert}
     return build(
         out,
         {"": named_splits(utterances, root)},
-        make_units(units, vocab_size=vocab_size, lang=lang),
+        make_units(**labels),
         builder="parp manifest table",
         inputs=[table],
-        options={
-            "table": str(table.resolve()),
-            "units": units,
-            "vocab_size": vocab_size,
-            "lang": lang,
-            "valid_share": valid_share,
-            "seed": seed,
-            "convert": convert,
-        },
-        sampling=Sampling(valid_share, seed=seed),
+        options=given,
+        sampling=sampling,
         convert=convert,
         **run,
     )
@@ -109,31 +99,26 @@ def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
             if name in record:
                 raise UserError(
                     f"{path} has a column {name!r}: texts of parts of files are not supported; cut "
-                    "the audio, or rename the column where it means something else"
+                    "the audio, or rename the column"
                 )
+        where = f"{path} row {number}"
         columns = columns or {"path", "text", *record}
         if not columns.issuperset(record):
             extra = sorted(set(record) - columns)[0]
-            raise UserError(f"{path} row {number} has a {extra}, the rows before have none")
+            raise UserError(f"{where} has a {extra}, the rows before have none")
         for name in sorted(columns):
             if not record.get(name, "").strip():
-                raise UserError(f"{path} row {number} has no {name}; fill it or remove the row")
+                raise UserError(f"{where} has no {name}; fill it or remove the row")
             if "\0" in record[name]:
-                raise UserError(f"{path} row {number}: there is a NUL in its {name}; take it out")
+                raise UserError(f"{where}: there is a NUL in its {name}; take it out")
         cells = {name: " ".join(cell.split()) for name, cell in record.items()}
         split = cells.get("split", TRAIN)
         if not _SPLIT.fullmatch(split):
-            raise UserError(
-                f"{path} row {number}: the split {split!r} is no name for a file: only letters, "
-                "digits, - and _"
-            )
+            raise UserError(f"{where}: the split {split!r} is not only letters, digits, - and _")
         audio = os.path.normpath(os.path.join(folder, record["path"]))
         if audio in seen:
-            raise UserError(
-                f"{path} row {number}: {audio} is a duplicate of row {seen[audio]}; remove one"
-            )
+            raise UserError(f"{where}: {audio} is a duplicate of row {seen[audio]}; remove one")
         seen[audio] = number
-        where = f"{path} row {number}"
         utterances.append(Utterance(where, audio, cells["text"], split, cells.get("speaker", "")))
     if not utterances:
         raise UserError(f"{path} has no rows; {_HINT}")

@@ -60,8 +60,7 @@ def _read_phones(path: Path) -> Mapping[str, Mapping[int, str]]:
         symbols = [_PHONE.fullmatch(symbol) for symbol in entry.text.split()]
         if not number.isdigit() or not all(symbols):
             raise UserError(
-                f"{path} row {entry.row}: expected ID.WORD and phones such as AH0_B, found "
-                f"{key} {entry.text}"
+                f"{path} row {entry.row}: expected ID.WORD and phones, found {key} {entry.text}"
             )
         phones[name][int(number)] = " ".join(symbol[1] for symbol in symbols)
     return phones
@@ -74,8 +73,7 @@ def _phones_of(
     count = len(text.text.split())
     if sorted(words) != list(range(count)):
         raise UserError(
-            f"{where}: {name} has {count} words, and {PHONES} has phones of {len(words)}; clone "
-            "the corpus again"
+            f"{where}: {name} has {count} words, and {PHONES} has phones of {len(words)}"
         )
     return " ".join(words[number] for number in range(count))
 

@@ -35,13 +35,13 @@ class Units:
     of_words = True
 
     def objection(self, text: str) -> str:
-        """Why a text cannot be labelled; empty where it can."""
+        """Why a text cannot be labelled, such as a symbol that is kept; empty where it can."""
         if WORD_BOUNDARY in text:
             return f"the text holds {WORD_BOUNDARY!r}, which marks the ends of words; take it out"
         return ""
 
     def learn(self, texts: Sequence[str]) -> None:
-        """Learn from the texts of the training splits."""
+        """Learn from the texts of the training splits. Raises UserError where that fails."""
 
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
         """A line of symbols with spaces between for each text, to none of which is an objection.
@@ -65,19 +65,15 @@ class EnglishLetters(Units):
     """The letters, and the fixed dictionary, of fairseq's published models."""
 
     def objection(self, text: str) -> str:
-        """The first character that the dictionary lacks."""
         for character in text:
             if character not in ENGLISH_CHARACTERS:
-                hint = (
-                    "the dictionary holds capitals, so write the text in capitals"
-                    if character.upper() in ENGLISH_CHARACTERS
-                    else "normalise the text or use a dictionary that holds it"
+                return (
+                    f"the character {character!r} is not in the letter dictionary, which holds "
+                    "capitals from A to Z and '; rewrite the text"
                 )
-                return f"the character {character!r} is not in the letter dictionary; {hint}"
         return ""
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        """fairseq's, whatever the counts."""
         return [f"{symbol} {count}" for symbol, count in ENGLISH_LETTERS]
 
 
@@ -96,18 +92,15 @@ class Symbols(Units):
         self._inventory = inventory
 
     def objection(self, text: str) -> str:
-        """A symbol that fairseq keeps for itself."""
         for symbol in text.split():
             if symbol in SPECIAL_SYMBOLS:
                 return f"the symbol {symbol!r} is fairseq's own; write another"
         return ""
 
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
-        """The symbols as they are."""
         return iter(texts)
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        """In the order of the inventory, where there is one."""
         if self._inventory is None:
             return super().dictionary(trained, others)
         return [f"{symbol} {trained[symbol]}" for symbol in self._inventory]
@@ -125,25 +118,23 @@ class Phones(Units):
         self._phonemizer = Phonemizer(lang)
 
     def objection(self, text: str) -> str:
-        """None: what espeak-ng does not say is found when it speaks."""
+        # What espeak-ng does not say is found when it speaks.
         return ""
 
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
-        """What espeak-ng says."""
         for text, phones in zip(texts, self._phonemizer(texts)):
             if not phones:
-                shown = text if len(text) <= 60 else f"{text[:60]}…"
-                raise UserError(f"espeak-ng says nothing for the text {shown!r}; remove it")
+                raise UserError(f"espeak-ng says nothing for the text {text[:60]!r}; remove it")
             yield phones
 
 
 def make_units(
-    name: str, *, vocab_size: int | None = None, lang: str | None = None, english: bool = False
+    units: str, *, vocab_size: int | None = None, lang: str | None = None, english: bool = False
 ) -> Units:
     """Units by their name in `NAMES`.
 
     Args:
-        name: letters, phones or spm.
+        units: letters, phones or spm.
         vocab_size: number of pieces; only for spm, which needs it.
         lang: language of phones; without it the texts are phones already.
         english: letters are those of fairseq's dictionary.
@@ -152,19 +143,17 @@ def make_units(
         UserError: no such units, an option that they lack or do not have, espeak-ng does not
             speak the language.
     """
-    if name not in NAMES:
-        raise UserError(f"no units {name!r}; choose from {', '.join(NAMES)}")
-    if (name == "spm") != (vocab_size is not None):
-        raise UserError(
-            "--units spm needs --vocab-size, such as 100 for ten minutes or 1000 for ten hours"
-            if name == "spm"
-            else f"--vocab-size goes with --units spm, not {name}"
-        )
-    if lang is not None and name != "phones":
-        raise UserError(f"--lang goes with --units phones, not {name}")
-    if name == "phones":
+    if units not in NAMES:
+        raise UserError(f"no units {units!r}; choose from {', '.join(NAMES)}")
+    if units == "spm" and vocab_size is None:
+        raise UserError("--units spm needs --vocab-size, such as 100 for ten minutes")
+    if units != "spm" and vocab_size is not None:
+        raise UserError(f"--vocab-size goes with --units spm, not {units}")
+    if lang is not None and units != "phones":
+        raise UserError(f"--lang goes with --units phones, not {units}")
+    if units == "phones":
         return Symbols() if lang is None else Phones(lang)
-    if name == "spm":
+    if units == "spm":
         from parp_fairseq.manifests.labels.pieces import Pieces
 
         return Pieces(vocab_size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Collection, Sequence
 
 from parp_fairseq.errors import UserError
@@ -27,14 +26,14 @@ class Phonemizer:
     Words that espeak-ng reads as another language's keep their phones, without the flags.
 
     `lang` is Common Voice's code of the language, such as nl or zh-TW; `voice` is espeak-ng's name
-    for it, where the code does not tell; `option`, in errors, can name another. Raises UserError
-    where phonemizer is missing, or espeak-ng does not speak the language.
+    for it, where the code does not tell. Raises UserError where phonemizer is missing, or espeak-ng
+    does not speak the language.
 
     Attributes:
         source: versions of what makes the phones, for whoever wants the same again.
     """
 
-    def __init__(self, lang: str, voice: str | None = None, option: str = "--lang") -> None:
+    def __init__(self, lang: str, voice: str | None = None) -> None:
         try:
             import espeakng_loader
             from phonemizer import __version__ as version
@@ -42,8 +41,7 @@ class Phonemizer:
             from phonemizer.backend.espeak.wrapper import EspeakWrapper
         except ImportError as error:
             raise UserError(
-                "phonemizer, which turns text into phones, is missing; in the clone of "
-                "parp-fairseq: pip install '.[phones]'"
+                "phonemizer is missing; in the clone of parp-fairseq: pip install '.[phones]'"
             ) from error
         EspeakWrapper.set_library(espeakng_loader.get_library_path())
         EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
@@ -51,7 +49,7 @@ class Phonemizer:
         logger = logging.getLogger(__name__)
         logger.setLevel(logging.ERROR)
         try:
-            self.voice = voice_of(lang, EspeakBackend.supported_languages(), voice, option)
+            self.voice = voice_of(lang, EspeakBackend.supported_languages(), voice)
             self._backend = EspeakBackend(
                 self.voice, language_switch="remove-flags", with_stress=False, logger=logger
             )
@@ -68,33 +66,21 @@ class Phonemizer:
         # Not stripped, so that the phones of two words stay apart without a mark between words.
         separator = Separator(phone=" ", word="", syllable="")
         phones: list[str] = []
-        with tqdm(
-            total=len(texts), desc="phones", unit="sentence", disable=not sys.stderr.isatty()
-        ) as bar:
-            for start in range(0, len(texts), _BATCH):
-                batch = list(texts[start : start + _BATCH])
-                for line in self._backend.phonemize(batch, separator=separator, strip=False):
-                    phones.append(" ".join(line.split()))
-                bar.update(len(batch))
+        for start in tqdm(range(0, len(texts), _BATCH), desc="phones", disable=None):
+            batch = list(texts[start : start + _BATCH])
+            lines = self._backend.phonemize(batch, separator=separator, strip=False)
+            phones += [" ".join(line.split()) for line in lines]
         return phones
 
 
-def voice_of(
-    lang: str, voices: Collection[str], voice: str | None = None, option: str = "--lang"
-) -> str:
-    """espeak-ng's voice, among `voices`, for Common Voice's language code `lang`.
+def voice_of(lang: str, voices: Collection[str], voice: str | None = None) -> str:
+    """espeak-ng's voice, among `voices`: `voice`, or that of Common Voice's language code `lang`.
 
-    Raises UserError where there is none; `option` is the one that can name another.
+    Raises UserError where there is none.
     """
-    if voice is not None:
-        if voice not in voices:
-            raise UserError(f"espeak-ng has no voice {voice!r}; it has {', '.join(sorted(voices))}")
-        return voice
     code = lang.lower()
-    for name in (_VOICES.get(code), code, code.split("-")[0]):
+    for name in [voice] if voice else [_VOICES.get(code), code, code.split("-")[0]]:
         if name in voices:
             return name
-    raise UserError(
-        f"espeak-ng does not speak {lang!r}; name a voice with {option}, among "
-        f"{', '.join(sorted(voices))}"
-    )
+    there = ", ".join(sorted(voices))
+    raise UserError(f"espeak-ng does not speak {voice or lang!r}; choose from {there}")

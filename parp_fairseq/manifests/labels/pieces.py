@@ -12,9 +12,6 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.labels.labelling import Units
 from parp_fairseq.manifests.labels.units import dictionary_lines
 
-MODEL = "spm.model"
-"""Name of the model's file next to the manifests."""
-
 MOST_PIECES = 1_000_000
 """Far above what is of use; near 2^31 sentencepiece finds no end."""
 
@@ -40,7 +37,7 @@ class Pieces(Units):
             import sentencepiece
         except ImportError as error:
             raise UserError(
-                "sentencepiece is missing; pip install sentencepiece, or use --units letters"
+                "sentencepiece is missing: pip install sentencepiece, or use --units letters"
             ) from error
         if not 2 <= vocab_size <= MOST_PIECES:
             raise UserError(f"--vocab-size is {vocab_size}, expected 2 to {MOST_PIECES}")
@@ -50,17 +47,13 @@ class Pieces(Units):
         self._processor: sentencepiece.SentencePieceProcessor | None = None
 
     def objection(self, text: str) -> str:
-        """The mark that sentencepiece keeps for itself."""
         if _SPACE in text:
             return f"the text holds {_SPACE!r}, which marks the starts of words; take it out"
         return ""
 
     def learn(self, texts: Sequence[str]) -> None:
-        """As `Units.learn`. Raises UserError where the texts do not hold so many pieces."""
         if not texts:
-            raise UserError(
-                "pieces are learnt from a training split, and there is none; name one train"
-            )
+            raise UserError("pieces are learnt from training splits; name one train")
         model = io.BytesIO()
         try:
             self._library.SentencePieceTrainer.train(
@@ -91,7 +84,7 @@ class Pieces(Units):
         self._processor = self._library.SentencePieceProcessor(model_proto=self._model)
 
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
-        """As `Units.labels`; a character that the model lacks is a symbol of its own."""
+        # A character that the model lacks is a symbol of its own.
         for text in texts:
             pieces: list[str] = []
             for piece in self._processor.encode(text, out_type=str):
@@ -100,12 +93,10 @@ class Pieces(Units):
             yield " ".join(pieces)
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        """As `Units.dictionary`, with every piece of the model."""
-        size = self._processor.get_piece_size()
-        pieces = [self._processor.id_to_piece(i) for i in range(size)]
-        known = {p: 0 for i, p in enumerate(pieces) if not self._processor.is_unknown(i)}
+        model = self._processor
+        numbers = [n for n in range(model.get_piece_size()) if not model.is_unknown(n)]
+        known = {model.id_to_piece(n): 0 for n in numbers}
         return dictionary_lines({**dict.fromkeys(others, 0), **known, **trained})
 
     def save(self, folder: Path) -> None:
-        """Write the model."""
-        (folder / MODEL).write_bytes(self._model)
+        (folder / "spm.model").write_bytes(self._model)

@@ -98,7 +98,7 @@ def test_damage_is_named(tmp_path):
     (tmp_path / "results").mkdir()
     write_scores(tmp_path / "results/scores.csv", [])
     (tmp_path / "results/masks.csv").write_text("comparison\n")
-    with pytest.raises(UserError, match=r"masks\.csv lacks the column model"):
+    with pytest.raises(UserError, match=r"masks\.csv: the columns must be"):
         Tables(grid_of(DENSE), tmp_path, tmp_path / "results")
 
 

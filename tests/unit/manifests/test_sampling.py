@@ -5,7 +5,6 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.manifests.audio.headers import AudioError
 from parp_fairseq.manifests.sampling import by_rounds, up_to_hours
 
 SPEAKERS = st.sampled_from([f"s{n}" for n in range(5)])
@@ -25,7 +24,7 @@ def test_a_sample_is_even_full_and_independent_of_the_order(speakers, lengths, w
 
     def pick(rows, hours=wanted):
         order = by_rounds(rows, seed, lambda one: one[0], lambda one: one[1])
-        return up_to_hours(order, hours, lambda some: [length[n] * HOUR for n, _ in some], None)
+        return up_to_hours([(one, length[one[0]] * HOUR) for one in order], hours)
 
     chosen, hours, more = pick(candidates)
     assert hours == sum(length[name] for name, _ in chosen) <= wanted
@@ -39,14 +38,3 @@ def test_a_sample_is_even_full_and_independent_of_the_order(speakers, lengths, w
     for who, count in Counter(speakers).items():
         if taken[who] < count:
             assert max(taken.values(), default=0) <= taken[who] + 1
-
-
-def test_what_cannot_be_used_is_passed_over():
-    passed = []
-    lengths = {0: HOUR, 1: AudioError("empty file", "1 is empty"), 2: HOUR, 3: HOUR}
-
-    def over(one, error):
-        passed.append((one, error.problem))
-
-    found = up_to_hours([0, 1, 2, 3], 2.5, lambda some: [lengths[n] for n in some], over)
-    assert found == ([0, 2], 2.0, True) and passed == [(1, "empty file")]

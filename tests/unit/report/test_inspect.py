@@ -10,7 +10,7 @@ import torch
 
 from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
-from parp_fairseq.pruning import iou, magnitude_mask
+from parp_fairseq.pruning import magnitude_mask
 from parp_fairseq.report.inspection import Magnitudes, inspect_checkpoint
 
 KINDS = [f"self_attn.{kind}_proj" for kind in ("k", "v", "q", "out")] + ["fc1", "fc2"]
@@ -105,33 +105,32 @@ def test_weights_that_are_not_finite_are_named(tmp_path, bad):
     # Whatever stands first: the smallest of numbers with NaN among them is none.
     assert (content["smallest_kept"] is None) == (bad != bad)
     found.draw(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     sound = inspect_checkpoint(save(tmp_path / "sound.pt", weights_of()))
     assert sound.not_finite == [] and "finite" not in sound.render()
 
 
 def test_against_a_mask_and_against_a_checkpoint(tmp_path):
-    tensors = weights_of()
+    tensors, others = weights_of(), weights_of(seed=5)
     path = save(tmp_path / "c.pt", tensors)
-    mask = magnitude_mask(weights_of(seed=5), 0.4)
+    mask = magnitude_mask(others, 0.4)
     save_mask(mask, tmp_path / "m.safetensors")
-    other = save(tmp_path / "other.pt", weights_of(seed=5), finetuned=False)
+    save(tmp_path / "other.pt", others, finetuned=False)
     for against, kept in (
         ("m.safetensors", dict(mask.items())),
-        ("other.pt", {name: tensor != 0 for name, tensor in weights_of(seed=5).items()}),
+        ("other.pt", {name: tensor != 0 for name, tensor in others.items()}),
+        ("c.pt", {name: tensor != 0 for name, tensor in tensors.items()}),
     ):
-        found = inspect_checkpoint(path, tmp_path / against).agreement
-        zeros = {name: tensor == 0 for name, tensor in tensors.items()}
-        assert found.pruned == sum(int((~keep).sum()) for keep in kept.values())
-        assert found.agreed == sum(int((zeros[name] & ~kept[name]).sum()) for name in zeros)
-        assert found.elsewhere == sum(int((zeros[name] & kept[name]).sum()) for name in zeros)
-    assert inspect_checkpoint(path, path).agreement.iou == 1.0
-    own = magnitude_mask(tensors, 66 / 288)
-    save_mask(own, tmp_path / "own.safetensors")
-    found = inspect_checkpoint(path, tmp_path / "own.safetensors")
-    assert (found.agreement.agreed, found.agreement.elsewhere) == (66, 0)
-    assert found.agreement.iou == iou(own, own)
+        found = inspect_checkpoint(path, tmp_path / against)
+        zero = torch.cat([tensors[name].view(-1) == 0 for name in tensors])
+        keep = torch.cat([kept[name].view(-1) for name in tensors])
+        assert found.agreement[1:4] == (
+            int((~keep).sum()),
+            int((zero & ~keep).sum()),
+            int((zero & keep).sum()),
+        )
+        assert found.agreement.iou == int((~zero & keep).sum()) / int((~zero | keep).sum())
     assert "66 of the 66 entries it prunes are zero here" in found.render()
-    assert other.is_file()
 
 
 def test_what_its_own_run_says(tmp_path):
@@ -165,23 +164,23 @@ def test_what_its_own_run_says(tmp_path):
     assert found.origin["pruning"] == "method parp, sparsity 0.5"
 
 
-def test_drawing_and_bad_input(tmp_path):
-    path = save(tmp_path / "c.pt", weights_of())
-    inspect_checkpoint(path).draw(tmp_path / "a.png")
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    small = magnitude_mask(weights_of(layers=1), 0.5)
-    save_mask(small, tmp_path / "small.safetensors")
-    with pytest.raises(UserError, match=r"small.safetensors has no mask for encoder.layers.1"):
-        inspect_checkpoint(path, tmp_path / "small.safetensors")
-    with pytest.raises(UserError, match="no such mask"):
-        inspect_checkpoint(path, tmp_path / "none")
-    with pytest.raises(UserError, match="no such checkpoint"):
-        inspect_checkpoint(tmp_path / "none.pt")
-    with pytest.raises(UserError, match="is a mask file, which holds no weights"):
-        inspect_checkpoint(tmp_path / "small.safetensors")
+@pytest.mark.parametrize(
+    ("checkpoint", "against", "message"),
+    [
+        ("c.pt", "small.safetensors", "small.safetensors has no mask for encoder.layers.1"),
+        ("c.pt", "none", "no such mask"),
+        ("none.pt", None, "no such checkpoint"),
+        ("small.safetensors", None, "is a mask file, which holds no weights"),
+        ("lm.pt", None, "lm.pt: include 'wav2vec2' matches no weight"),
+        ("damaged/c.pt", None, "run.json is damaged"),
+    ],
+)
+def test_bad_input(tmp_path, checkpoint, against, message):
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("[]")
+    for name in ("c.pt", "damaged/c.pt"):
+        save(tmp_path / name, weights_of())
+    save_mask(magnitude_mask(weights_of(layers=1), 0.5), tmp_path / "small.safetensors")
     torch.save({"model": {"decoder.weight": torch.ones(2)}, "cfg": {}}, tmp_path / "lm.pt")
-    with pytest.raises(UserError, match=r"lm.pt: include 'wav2vec2' matches no weight"):
-        inspect_checkpoint(tmp_path / "lm.pt")
-    (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(UserError, match=r"run.json is damaged"):
-        inspect_checkpoint(path)
+    with pytest.raises(UserError, match=message):
+        inspect_checkpoint(tmp_path / checkpoint, against and tmp_path / against)

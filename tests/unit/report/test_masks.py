@@ -10,8 +10,8 @@ import torch
 from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Mask, random_mask
-from parp_fairseq.report import mask_overlap as masks
-from parp_fairseq.report.layer_grid import Grid, place_of, short_kind
+from parp_fairseq.pruning.scope import place_of
+from parp_fairseq.report.layer_grid import Grid
 from parp_fairseq.report.mask_overlap import NamedMask, compare, read_masks, short_names
 
 SHAPES = {
@@ -74,7 +74,7 @@ def test_drawing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
 
 
-def test_names_tell_files_apart(tmp_path):
+def test_short_names_distinguish_files(tmp_path):
     assert short_names(["a/x.pt", "b/y.safetensors"]) == ["x", "y"]
     assert short_names(["r/es/checkpoints/m.pt", "r/fr/checkpoints/m.pt"]) == ["es", "fr"]
     assert short_names(["r/es/1/m.pt", "r/fr/2/m.pt"]) == ["es/1", "fr/2"]
@@ -135,18 +135,11 @@ def test_layers_and_kinds():
     assert place_of("encoder.layers.11.self_attn.k_proj.bias") == (11, "self_attn.k_proj")
     assert place_of("bert.encoder.layer.3.attention.self.query.weight").layer == 3
     assert place_of("post_extract_proj.weight") is None
-    assert short_kind("self_attn.out_proj") == "out"
     grid = Grid.over([*SHAPES, "encoder.layers.2.self_attn.k_proj.weight"])
     assert grid.layers == (0, 2, 10)
     assert grid.kinds == ("self_attn.k_proj", "fc1")
+    assert grid.titles == (["k", "fc1"], ["0", "2", "10"])
     assert grid.others == ("post_extract_proj.weight",)
     assert len(grid.at(None, None)) == 4
     table = grid.render(lambda names: str(len(names))).splitlines()
     assert table[1].split() == ["0", "1", "1"] and table[-1].split() == ["all", "1", "3", "4"]
-
-
-def test_no_bar_where_nobody_watches(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(masks._BAR, "delay", 0)
-    save_mask(random_mask({"w": torch.rand(4, 4)}, 0.5, 1), tmp_path / "m.safetensors")
-    read_masks([tmp_path / "m.safetensors"] * 2)
-    assert capsys.readouterr().err == ""

@@ -11,8 +11,8 @@ from made_runs import write_run
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.report import make_report
-from parp_fairseq.report.rendering import render
-from parp_fairseq.report.run_table import Spread, build_table
+from parp_fairseq.report.run_table import build_table
+from parp_fairseq.report.statistics import Spread
 from parp_fairseq.runs.reading import find_runs
 
 
@@ -58,82 +58,134 @@ def test_seeds_make_one_row_and_settings_another(runs):
     assert [run.folder.name for run in table.unfinished] == ["new"]
 
 
-def test_text(runs):
-    lines = render(table_of(runs)).splitlines()
+def test_the_forms_of_a_table(runs):
+    table = table_of(runs)
+    lines = table.render().splitlines()
     header = ["method", "sparsity", "WER valid", "WER test", "fine-tunings", "minutes"]
     assert re.split(r"  +", lines[0]) == header
     # Right-aligned columns end together.
     assert {len(line) for line in lines[:5]} == {len(lines[0])}
     dense = ["dense", "0%", "21.5 (21.0–22.0)", "23.5 (23.0–24.0)", "1", "2.0"]  # noqa: RUF001
     assert re.split(r"  +", lines[1]) == dense
-    assert "valid is dev-other" in lines
-    assert "decoded: checkpoint_last.pt" in lines
+    assert {"valid is dev-other", "decoded: checkpoint_last.pt"} <= set(lines)
     assert lines[-1].endswith("new: 10 of 40 updates")
 
+    lines = table.render("markdown").splitlines()
+    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[2] == f"| {' | '.join(dense)} |"
 
-def test_markdown(runs):
-    lines = render(table_of(runs), "markdown").splitlines()
-    assert lines[1].count("---:") == 5
-    assert {line.count("|") for line in lines[:6]} == {7}
-    assert lines[2].startswith("| dense | 0% | 21.5")
-
-
-def test_csv(runs):
-    rows = list(csv.DictReader(io.StringIO(render(table_of(runs), "csv"))))
+    rows = list(csv.DictReader(io.StringIO(table.render("csv"))))
     assert [row["method"] for row in rows] == ["dense", "parp", "omp", "parp"]
     assert (float(rows[3]["wer_test-other"]), float(rows[3]["wer_test-other_high"])) == (45.0, 50.0)
     assert (rows[3]["seeds"], rows[2]["fine_tunings"]) == ("3", "2")
 
-
-def test_json(runs):
-    found = json.loads(render(table_of(runs), "json"))
+    found = json.loads(table.render("json"))
     assert found["rows"][3]["rates"]["test-other"]["mean"] == 45.0
     assert [run["seed"] for run in found["rows"][3]["runs"]] == [1, 2, 3]
     assert found["rows"][3]["runs"][1]["scores"] == {"dev-other": 46, "test-other": 50}
     assert found["unfinished"][0]["updates"] == 10
 
-
-def test_runs_of_other_settings_are_never_averaged(tmp_path):
-    write_run(tmp_path / "a", seed=1, wers=(40.0,))
-    write_run(tmp_path / "b", seed=2, wers=(50.0,), lr=0.001)
-    table = table_of(tmp_path)
-    assert [row.title for row in table.rows] == ["PARP (lr=[0.0005])", "PARP (lr=[0.001])"]
-    assert "rows also differ in optimization.lr" in table.notes
+    with pytest.raises(UserError, match="no format 'html'; choose from text, markdown"):
+        table.render("html")
 
 
-def test_titles_name_what_differs_once_and_paths_from_where_they_part(tmp_path):
-    for name, updates in (("nl", 400), ("fr", 800)):
-        write_run(tmp_path / name, updates=updates, data=f"/corpora/phones/{name}")
-    titles = [row.title for row in table_of(tmp_path).rows]
-    assert titles == ["PARP (max_update=400, data=nl)", "PARP (max_update=800, data=fr)"]
+AUDIO = "the training set's audio"
 
 
-def test_a_run_may_lack_a_setting_that_others_have(tmp_path):
+@pytest.mark.parametrize(
+    ("runs", "titles"),
+    [
+        # Other settings are never averaged, and named once.
+        ([{}, {"lr": 0.001}], {"PARP (lr=[0.0005])": 1, "PARP (lr=[0.001])": 1}),
+        (
+            [
+                {"updates": 400, "data": "/corpora/phones/nl"},
+                {"updates": 800, "data": "/corpora/phones/fr"},
+            ],
+            {"PARP (max_update=400, data=nl)": 1, "PARP (max_update=800, data=fr)": 1},
+        ),
+        # Pruning options do not matter to dense runs.
+        ([{"method": "dense"}, {"method": "dense", "sparsity": 0.0}], {"dense": 2}),
+        # Masks that no run left count by their files, a seed aside.
+        (
+            [
+                {"method": "mask", "mask": f"masks/{name}.safetensors"}
+                for name in ("es_seed1", "es_seed2", "fr_seed1")
+            ],
+            {
+                "given mask (mask of es_seed1.safetensors)": 2,
+                "given mask (mask of fr_seed1.safetensors)": 1,
+            },
+        ),
+        (
+            [{"method": "mask", "mask": f"masks/{one}/m.safetensors"} for one in ("es", "fr")],
+            {"given mask [run0]": 1, "given mask [run1]": 1},
+        ),
+        # Data count by their content: another under the same path, the same under other paths.
+        (
+            [{"contents": {AUDIO: digest, "model.w2v_path": "c"}} for digest in "aab"],
+            {"PARP [run0]": 2, "PARP [run2]": 1},
+        ),
+        (
+            [
+                {"contents": {AUDIO: digest}, "data": f"data{place}/nl"}
+                for place, digest in enumerate("aab")
+            ],
+            {"PARP (data=data0/nl)": 2, "PARP (data=data2/nl)": 1},
+        ),
+        ([{"contents": {"the dictionary": digest}} for digest in "aa"], {"PARP": 2}),
+        (
+            [{"contents": {"the dictionary": digest}} for digest in "ab"],
+            {"PARP [run0]": 1, "PARP [run1]": 1},
+        ),
+    ],
+)
+def test_runs_of_one_experiment_make_a_row_with_a_title_of_its_own(tmp_path, runs, titles):
+    for seed, options in enumerate(runs):
+        write_run(tmp_path / f"run{seed}", seed=seed, **options)
+    assert {row.title: len(row.runs) for row in table_of(tmp_path).rows} == titles
+
+
+def test_notes_and_titles_of_a_run_that_lacks_a_setting(tmp_path):
     for name, updates in (("a", 400), ("b", 800)):
         write_run(tmp_path / name, updates=updates)
     file = tmp_path / "b" / "checkpoints" / "run.json"
     record = json.loads(file.read_text(encoding="utf-8"))
     del record["config"]["lr_scheduler"]
     file.write_text(json.dumps(record), encoding="utf-8")
-    titles = [row.title for row in table_of(tmp_path).rows]
+    table = table_of(tmp_path)
+    titles = [row.title for row in table.rows]
     assert len(set(titles)) == 2 and all("max_update=" in title for title in titles)
+    assert table.notes[-1].startswith("rows also differ in optimization.max_update")
 
 
-def test_a_report_replaces_nothing_but_a_report(runs, tmp_path):
-    out = tmp_path / "mine"
+def test_a_report_replaces_nothing_but_an_unchanged_report(runs, tmp_path):
+    out = tmp_path / "out"
     out.mkdir()
     (out / "table.csv").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=r"--out .*mine holds table\.csv, and no report that"):
-        make_report([runs], out)
+    for force in (False, True):
+        with pytest.raises(UserError, match=r"--out .*out holds table\.csv, and no report that"):
+            make_report([runs], out, force=force)
     assert [file.name for file in out.iterdir()] == ["table.csv"]
     (out / "table.csv").unlink()
     (out / "notes.txt").touch()
     for _ in range(2):
         make_report([runs], out)
-    assert (out / "table.csv").read_text(encoding="utf-8").startswith("method,")
+    made = (out / "table.csv").read_text(encoding="utf-8")
+    (out / "table.csv").write_text(f"{made}mine\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"holds table\.csv, which may have been changed.*--force"):
+        make_report([runs], out)
+    assert (out / "table.csv").read_text(encoding="utf-8") == f"{made}mine\n"
+    make_report([runs], out, force=True)
+    assert (out / "table.csv").read_text(encoding="utf-8") == made
+    # No figure of other runs stays.
+    assert (out / "layers.png").is_file()
+    write_run(tmp_path / "other" / "begun", done=10)
+    make_report([tmp_path / "other"], out)
+    assert not list(out.glob("*.png")) and (out / "notes.txt").is_file()
 
 
-def test_a_report_that_was_cut_off_while_it_was_moved_goes_on(runs, tmp_path):
+def test_a_report_that_was_cut_off_while_it_was_moved_is_resumed(runs, tmp_path):
     out, partial = tmp_path / "out", tmp_path / "out" / ".partial-x"
     make_report([runs], out)
     whole = {file.name: file.read_bytes() for file in out.iterdir()}
@@ -145,52 +197,15 @@ def test_a_report_that_was_cut_off_while_it_was_moved_goes_on(runs, tmp_path):
             ((out if number < moved else partial) / name).write_bytes(content)
         make_report([runs], out)
         assert {name: (out / name).read_bytes() for name in whole} == whole
-    # What another command left half written tells nothing, nor what was not moved yet.
+    # A file that is not of the report that was cut off is not replaced.
     shutil.rmtree(out)
     partial.mkdir(parents=True)
+    for name, content in whole.items():
+        (partial / name).write_bytes(content)
     (out / "table.csv").write_text("mine", encoding="utf-8")
-    for name in ("model.safetensors", *sorted(whole)):
-        (partial / name).write_bytes(whole.get(name, b"x"))
-        for force in (False, True):
-            with pytest.raises(UserError, match=r"holds table\.csv, and no report that"):
-                make_report([runs], out, force=force)
+    with pytest.raises(UserError, match="and no report that"):
+        make_report([runs], out, force=True)
     assert (out / "table.csv").read_text(encoding="utf-8") == "mine"
-
-
-def test_a_report_that_was_changed_needs_force(runs, tmp_path):
-    out = tmp_path / "out"
-    make_report([runs], out)
-    made = (out / "table.csv").read_text(encoding="utf-8")
-    (out / "table.csv").write_text(f"{made}mine\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"holds table\.csv, which may have been changed.*--force"):
-        make_report([runs], out)
-    assert (out / "table.csv").read_text(encoding="utf-8") == f"{made}mine\n"
-    make_report([runs], out, force=True)
-    assert (out / "table.csv").read_text(encoding="utf-8") == made
-    # One of before there were digests cannot tell.
-    record = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    del record["files"]
-    (out / "report.json").write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(UserError, match="may have been changed"):
-        make_report([runs], out)
-    make_report([runs], out, force=True)
-    make_report([runs], out)
-
-
-def test_no_figure_of_other_runs_stays_beside_a_report(runs, tmp_path):
-    out = tmp_path / "out"
-    make_report([runs], out)
-    assert (out / "layers.png").is_file()
-    write_run(tmp_path / "other" / "begun", done=10)
-    for _ in range(2):
-        make_report([tmp_path / "other"], out)
-        assert not list(out.glob("*.png"))
-
-
-def test_dense_runs_do_not_care_for_pruning_options(tmp_path):
-    write_run(tmp_path / "a", "dense", 0.9, seed=1)
-    write_run(tmp_path / "b", "dense", 0.0, seed=2)
-    assert len(table_of(tmp_path).rows) == 1
 
 
 def test_without_decoding_the_log_gives_the_errors(tmp_path):
@@ -224,50 +239,19 @@ def test_only_unfinished_runs(tmp_path):
     assert "10 of 40 updates" in report.page.read_text()
 
 
-def test_an_unknown_format_is_refused(runs):
-    with pytest.raises(UserError, match="no format 'html'; choose from text, markdown"):
-        make_report([runs]).render("html")
-
-
-def test_masks_of_other_languages_are_no_seeds(tmp_path):
-    """es → nl and fr → nl are two experiments; seeds of es → nl are one."""
-    for language in ("es", "fr"):
-        for seed in (1, 2):
-            folder = tmp_path / f"{language}_seed{seed}"
-            write_run(folder, "dense", 0.0, seed, data=f"data/{language}")
-            mask = folder / "checkpoints" / "checkpoint_last.pt"
-            write_run(
-                tmp_path / f"{language}_to_nl_seed{seed}",
-                "omp",
-                0.9,
-                seed,
-                data="data/nl",
-                mask=str(mask),
-            )
-    table = table_of(tmp_path)
-    omp = [row for row in table.rows if row.method == "omp"]
-    assert [len(row.runs) for row in omp] == [2, 2]
-    assert {row.title for row in omp} == {"OMP (mask of dense on es)", "OMP (mask of dense on fr)"}
-
-
-def test_masks_that_no_run_left_are_told_by_their_files(tmp_path):
-    for name in ("es_seed1", "es_seed2", "fr_seed1"):
-        mask = f"masks/{name}.safetensors"
-        write_run(tmp_path / name, "mask", 0.9, int(name[-1]), mask=mask)
-    assert sorted(len(row.runs) for row in table_of(tmp_path).rows) == [1, 2]
-
-
 @pytest.mark.parametrize(
-    ("method", "option", "name"),
+    ("method", "option", "name", "kind"),
     [
-        ("parp", "finetune_from", "checkpoint_last.pt"),
-        ("parp", "initial", "mask.safetensors"),
-        ("mask", "mask", "mask.safetensors"),
+        ("omp", "mask", "checkpoint_last.pt", "mask"),
+        ("mask", "mask", "mask.safetensors", "mask"),
+        ("parp", "initial", "mask.safetensors", "mask"),
+        ("parp", "finetune_from", "checkpoint_last.pt", "weights"),
     ],
 )
-def test_first_weights_and_masks_count_by_the_experiment_they_come_from(
-    tmp_path, method, option, name
+def test_masks_and_first_weights_count_by_the_experiment_they_come_from(
+    tmp_path, method, option, name, kind
 ):
+    """es → nl and fr → nl are two experiments; seeds of es → nl are one."""
     for language in ("es", "fr"):
         for seed in (1, 2):
             source = tmp_path / f"{language}_{seed}"
@@ -277,29 +261,8 @@ def test_first_weights_and_masks_count_by_the_experiment_they_come_from(
             write_run(to, method, 0.9, seed, data="data/nl", **{option: file})
     rows = [row for row in table_of(tmp_path).rows if row.sparsity == 0.9]
     assert [[run.seed for run in row.runs] for row in rows] == [[1, 2], [1, 2]]
-    assert [row.title.split(" (")[1].split(" of ")[1] for row in rows] == [
-        "parp on es)",
-        "parp on fr)",
-    ]
-
-
-def test_other_data_under_the_same_path_is_another_experiment_with_a_title_of_its_own(tmp_path):
-    for seed, digest in ((1, "a"), (2, "a"), (3, "b")):
-        contents = {"the training set's audio": digest, "model.w2v_path": "c"}
-        write_run(tmp_path / f"run{seed}", seed=seed, contents=contents)
-    rows = table_of(tmp_path).rows
-    assert [(row.title, len(row.runs)) for row in rows] == [("PARP [run1]", 2), ("PARP [run3]", 1)]
-
-
-def test_data_that_was_moved_is_the_same_data(tmp_path):
-    for seed, digest in ((1, "a"), (2, "a"), (3, "b")):
-        contents = {"the training set's audio": digest}
-        write_run(tmp_path / f"run{seed}", seed=seed, contents=contents, data=f"data{seed}/nl")
-    rows = table_of(tmp_path).rows
-    assert [(row.title, [run.seed for run in row.runs]) for row in rows] == [
-        ("PARP (data=data1/nl)", [1, 2]),
-        ("PARP (data=data3/nl)", [3]),
-    ]
+    titles = [row.title.split(" (")[1] for row in rows]
+    assert titles == [f"{kind} of parp on es)", f"{kind} of parp on fr)"]
 
 
 def test_runs_named_by_relative_and_absolute_paths(tmp_path, monkeypatch):
@@ -308,12 +271,3 @@ def test_runs_named_by_relative_and_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = build_table(find_runs(["here", tmp_path / "there"]))
     assert [row.title for row in table.rows] == ["PARP [here]", "PARP [there]"]
-
-
-def test_masks_of_one_name_in_other_folders_are_told_apart(tmp_path):
-    for language in ("es", "fr"):
-        mask = f"masks/{language}/mask.safetensors"
-        write_run(tmp_path / language, "mask", 0.9, mask=mask)
-    titles = [row.title for row in table_of(tmp_path).rows]
-    assert len(set(titles)) == 2
-    assert titles[0] == "given mask (mask of mask.safetensors) [es]"

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 import numpy as np
 import pytest
 import soundfile
-from small_commonvoice import write_mp3
-from small_manifests import snapshot
+from small_corpora import snapshot, write_audio, write_mp3
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.audio.convert import convert, convert_all, measure
-from parp_fairseq.manifests.audio.headers import AudioError
 
 pytest.importorskip("soxr")
 
@@ -59,15 +56,13 @@ def test_faults_are_told_quietly_and_leave_nothing(tmp_path, capfd):
     write_mp3(tmp_path / "in" / "good.mp3", 2.0)
     good = (tmp_path / "in" / "good.mp3").read_bytes()
     random = np.random.default_rng(0).integers(0, 256, 4_000, dtype=np.uint8).tobytes()
-    soundfile.write(tmp_path / "short.flac", np.ones(399) * 0.1, RATE)
+    write_audio(tmp_path / "in" / "short.flac", 399)
     faults = {
         "nothing.mp3": (b"", "empty file"),
         "junk.mp3": (random, "damaged audio"),
-        "page.mp3": (b"<html>not found</html>" * 99, "damaged audio"),
         "hole.mp3": (good[:6_000] + random + good[10_000:], "audio ends early"),
         "cut.mp3": (good[: len(good) // 2], "audio ends early"),
-        "joined.mp3": (good + good, "audio goes on"),
-        "short.flac": ((tmp_path / "short.flac").read_bytes(), "shorter than 25 ms"),
+        "short.flac": (None, "shorter than 25 ms"),
         "gone.mp3": (None, "missing audio"),
     }
     for name, (content, _) in faults.items():
@@ -75,11 +70,9 @@ def test_faults_are_told_quietly_and_leave_nothing(tmp_path, capfd):
             (tmp_path / "in" / name).write_bytes(content)
     names = [*faults, "good.mp3"]
     pairs = [(tmp_path / "in" / name, tmp_path / "out" / f"{name}.flac") for name in names]
-    results = convert_all(pairs, jobs=2, progress=False)
+    results = convert_all(pairs, jobs=2)
     problems = [getattr(result, "problem", "") for result in results]
-    assert dict(zip(names, problems)) == {n: said for n, (_, said) in faults.items()} | {
-        "good.mp3": ""
-    }
+    assert problems == [*(said for _, said in faults.values()), ""]
     assert os.listdir(tmp_path / "out") == ["good.mp3.flac"]
     # libmpg123 writes to the descriptor; it must be back afterwards.
     assert capfd.readouterr().err == ""
@@ -109,27 +102,16 @@ def test_finished_files_stay_and_others_are_made_again(tmp_path):
     assert again.pop("3.flac") != content.pop("3.flac") and again == content
 
 
-def test_audio_of_another_corpus_under_the_same_name_is_not_taken(tmp_path):
-    target = tmp_path / "out" / "a.flac"
-    for corpus, seconds in (("A", 0.3), ("B", 0.5)):
-        write_mp3(tmp_path / corpus / "a.mp3", seconds)
-        assert convert(tmp_path / corpus / "a.mp3", target) == seconds * RATE
-    shutil.move(tmp_path / "B", tmp_path / "moved")
-    before = target.stat().st_ino
-    assert convert(tmp_path / "moved" / "a.mp3", target) == 0.5 * RATE
-    assert target.stat().st_ino == before
-
-
-@pytest.mark.parametrize("kind", ["8 kHz", "stereo", "WAV", "text"])
-def test_a_file_of_somebody_elses_is_not_replaced(tmp_path, kind):
+@pytest.mark.parametrize(
+    "options", [{"samplerate": 8_000}, {"channels": 2}, {"format": "WAV"}, None], ids=str
+)
+def test_a_file_of_somebody_elses_is_not_replaced(tmp_path, options):
     write_mp3(tmp_path / "a.mp3", 0.3)
     target = tmp_path / "a.flac"
-    if kind == "text":
-        target.write_text("mine", encoding="utf-8")
-    else:
-        wave = np.zeros((9_000, 2)) if kind == "stereo" else np.zeros(9_000)
-        rate, form = 8_000 if kind == "8 kHz" else RATE, "WAV" if kind == "WAV" else "FLAC"
-        soundfile.write(target, wave, rate, format=form)
+    target.write_text("mine", encoding="utf-8")
+    if options:
+        channels, rate = options.pop("channels", 1), options.pop("samplerate", RATE)
+        soundfile.write(target, np.zeros((9_000, channels)), rate, **{"format": "FLAC", **options})
     before = target.read_bytes()
     with pytest.raises(UserError, match=r"a\.flac already exists and was not made from a\.mp3"):
         convert(tmp_path / "a.mp3", target)
@@ -137,10 +119,8 @@ def test_a_file_of_somebody_elses_is_not_replaced(tmp_path, kind):
 
 
 def test_an_interrupt_leaves_whole_files_only(tmp_path, monkeypatch):
-    pairs = []
-    for index in range(8):
-        write_mp3(tmp_path / "in" / f"{index}.mp3", 0.3)
-        pairs.append((tmp_path / "in" / f"{index}.mp3", tmp_path / "out" / f"{index}.flac"))
+    write_mp3(tmp_path / "a.mp3", 0.3)
+    pairs = [(tmp_path / "a.mp3", tmp_path / "out" / f"{index}.flac") for index in range(8)]
     replace = os.replace
 
     def interrupted(source, target):
@@ -155,15 +135,12 @@ def test_an_interrupt_leaves_whole_files_only(tmp_path, monkeypatch):
     assert "3.flac" not in names and not any(name.startswith(".") for name in names)
 
 
-def test_without_soxr_and_without_room(tmp_path, monkeypatch, capfd):
+def test_without_soxr_and_without_room(tmp_path, monkeypatch):
     write_mp3(tmp_path / "a.mp3", 0.3)
     (tmp_path / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(UserError, match=r"out/a\.flac cannot be written"):
-        convert_all([(tmp_path / "a.mp3", tmp_path / "out" / "a.flac")], jobs=2, progress=True)
-    assert "16 kHz FLAC" in capfd.readouterr().err
+        convert_all([(tmp_path / "a.mp3", tmp_path / "out" / "a.flac")], jobs=2)
     assert sorted(os.listdir(tmp_path)) == ["a.mp3", "out"]
-    with pytest.raises(AudioError):
-        convert(tmp_path / "gone.mp3", tmp_path / "a.flac")
     monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(UserError, match=r"soxr.*pip install '\.\[audio\]'"):
         convert_all([], jobs=1)

@@ -6,10 +6,15 @@ import json
 import shutil
 
 import pytest
-from small_folders import SPEECHOCEAN, write, write_mboshi, write_speechocean
-from small_manifests import lines_of, snapshot
+from small_corpora import (
+    SPEECHOCEAN,
+    lines_of,
+    snapshot,
+    write_lines,
+    write_mboshi,
+    write_speechocean,
+)
 
-from parp_fairseq import cli
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.check.findings import check_folder
 from parp_fairseq.manifests.corpora import mboshi, speechocean762
@@ -29,20 +34,14 @@ def bantu(tmp_path):
 def test_speechocean_letters(ocean, tmp_path):
     out = tmp_path / "out"
     summary = build_corpus(speechocean762.CORPUS, ocean, out, valid_share=0.4)
-    assert [split.split for split in summary.splits] == ["test", "train", "valid"]
     assert lines_of(out / "test.tsv") == [str(ocean), "WAVE/SPEAKER0003/000030012.WAV\t10005"]
     assert lines_of(out / "test.wrd") == ["IT'S ME"]
     assert lines_of(out / "test.ltr") == ["I T ' S | M E |"]
     assert len(lines_of(out / "dict.ltr.txt")) == 28
-    assert check_folder(out).ok
     # No speaker is in two splits, and nothing is lost.
-    names = {
-        split: {line.split("/")[1] for line in lines_of(out / f"{split}.tsv")[1:]}
-        for split in ("train", "valid")
-    }
-    assert not names["train"] & names["valid"]
-    rows = lines_of(out / "train.tsv")[1:] + lines_of(out / "valid.tsv")[1:]
-    assert len(rows) == 5 and len(names["valid"]) >= 1
+    train, valid = (lines_of(out / f"{split}.tsv")[1:] for split in ("train", "valid"))
+    assert len(train) + len(valid) == 5 and valid
+    assert not {row.split("/")[1] for row in train} & {row.split("/")[1] for row in valid}
     assert "dataset.valid_subset=valid" in summary.overrides[0]
 
 
@@ -54,8 +53,7 @@ def test_speechocean_phones(ocean, tmp_path):
         names = [line.split("/")[2].split(".")[0] for line in lines_of(out / f"{split}.tsv")[1:]]
         phones.update(zip(names, lines_of(out / f"{split}.phn")))
         words.update(zip(names, lines_of(out / f"{split}.wrd")))
-    assert phones["000010011"] == "W IY K AO L"
-    assert phones["000020035"] == "B EH R"
+    assert (phones["000010011"], phones["000020035"]) == ("W IY K AO L", "B EH R")
     assert words == {name: entry[2] for name, entry in SPEECHOCEAN.items()}
     assert check_folder(out).ok
 
@@ -79,9 +77,8 @@ def test_mboshi_letters_without_tones(bantu, tmp_path):
 @pytest.mark.parametrize("seed", range(6))
 def test_a_sentence_of_mboshi_is_not_in_train_and_valid(bantu, tmp_path, seed):
     out = tmp_path / "out"
-    summary = build_corpus(mboshi.CORPUS, bantu, out, valid_share=0.3, seed=seed)
+    build_corpus(mboshi.CORPUS, bantu, out, valid_share=0.3, seed=seed)
     assert not {*lines_of(out / "train.wrd")} & {*lines_of(out / "valid.wrd")}
-    assert "dataset.valid_subset=valid" in summary.overrides[0]
 
 
 def test_hours_are_drawn_so_that_less_is_a_part_of_more(ocean, tmp_path):
@@ -102,10 +99,8 @@ def test_hours_are_drawn_so_that_less_is_a_part_of_more(ocean, tmp_path):
     [
         ({"hours": 1.0}, r"train has only 0\.00 hours, not 1; give fewer --hours"),
         ({"hours": 1e-7}, "less than one utterance"),
-        ({"hours": float("nan")}, "--hours is nan"),
         ({"valid_share": 1.0}, "--valid-share is 1.0"),
         ({"units": "words"}, "speechocean762 has no units 'words'; choose letters or phones"),
-        ({"units": "spm"}, "needs --vocab-size"),
     ],
 )
 def test_options_that_cannot_be(ocean, tmp_path, options, told):
@@ -117,6 +112,7 @@ def test_options_that_cannot_be(ocean, tmp_path, options, told):
 
 CORPORA = {"ocean": speechocean762.CORPUS, "bantu": mboshi.CORPUS}
 MBOSHI = "full_corpus_newsplit/"
+PHONES = "resource/text-phone"
 
 
 @pytest.mark.parametrize(
@@ -124,11 +120,11 @@ MBOSHI = "full_corpus_newsplit/"
     [
         (
             "ocean",
-            "resource/text-phone",
-            ["000010011.0\tW_B IY0_E"],
-            r"train/text row \d: 0000\d+ has \d words?, and resource/text-phone has",
+            PHONES,
+            ["000010011.0\tW_B"],
+            r"train/text row \d: 0000\d+ has \d words?, and res",
         ),
-        ("ocean", "resource/text-phone", ["000010011.0\tw_B"], "row 1: expected ID.WORD"),
+        ("ocean", PHONES, ["000010011.0\tw_B"], "row 1: expected ID.WORD"),
         ("ocean", "test/utt2spk", ["other 1"], r"test/text row 1: 000030012 is not in .*utt2spk"),
         ("ocean", "WAVE/SPEAKER0003/000030012.WAV", None, r"test/text row 1: .*012\.WAV: no such"),
         ("ocean", "test", None, "holds no test; expected speechocean762/"),
@@ -141,7 +137,7 @@ MBOSHI = "full_corpus_newsplit/"
 def test_damaged_corpora(request, tmp_path, corpus, path, lines, told):
     folder = request.getfixturevalue(corpus)
     if lines is not None:
-        write(folder / path, lines)
+        write_lines(folder / path, lines)
     elif (folder / path).is_dir():
         shutil.rmtree(folder / path)
     else:
@@ -151,22 +147,15 @@ def test_damaged_corpora(request, tmp_path, corpus, path, lines, told):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_corpus_itself_is_no_place_to_write(ocean):
-    with pytest.raises(UserError, match="is also an input"):
-        build_corpus(speechocean762.CORPUS, ocean, ocean, force=True)
-
-
 @pytest.mark.parametrize("name", ["speechocean762", "mboshi"])
-def test_the_commands(name, ocean, bantu, tmp_path, capsys, monkeypatch):
-    folder = {"speechocean762": ocean, "mboshi": bantu}[name]
-    line = ["parp", "manifest", name, str(folder), "--out", str(tmp_path / "out"), "--json"]
-    monkeypatch.setattr("sys.argv", line)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
-    assert json.loads(capsys.readouterr().out)["overrides"]
+def test_the_commands(parp, name, ocean, bantu, tmp_path):
+    folder = {"speechocean762": ocean, "mboshi": bantu / "full_corpus_newsplit"}[name]
+    line = ["manifest", name, folder, "--out", tmp_path / "out", "--json"]
+    code, printed, _ = parp(*line)
+    assert code == 0 and json.loads(printed)["overrides"]
     record = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert record["builder"] == f"parp manifest {name}"
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2 and "--force" in capsys.readouterr().err
+    code, _, error = parp(*line)
+    assert code == 2 and "--force" in error
+    code, _, error = parp("manifest", name, folder, "--out", folder, "--force")
+    assert code == 2 and "is also an input" in error

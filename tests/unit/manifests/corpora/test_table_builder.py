@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import sys
 from collections import Counter
 
 import numpy as np
@@ -12,10 +11,8 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_corpora import write_audio
-from small_manifests import lines_of, snapshot, write_text
+from small_corpora import lines_of, snapshot, write_audio, write_lines
 
-from parp_fairseq import cli
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.check.findings import check_folder
 from parp_fairseq.manifests.corpora.own_table import build_table
@@ -132,7 +129,7 @@ def test_validation_is_a_seeded_sample_of_speakers(tmp_path):
         for number in range(3):
             write_audio(folder / f"{speaker}-{number}.flac", 8000 + speaker)
             lines.append(f"{speaker}-{number}.flac\tab\tspeaker {speaker}")
-    write_text(folder / "t.tsv", lines)
+    write_lines(folder / "t.tsv", lines)
 
     def chosen(out, **options):
         build_table(folder / "t.tsv", tmp_path / out, **options)
@@ -147,7 +144,7 @@ def test_validation_is_a_seeded_sample_of_speakers(tmp_path):
     first = chosen("a", valid_share=0.31)
     assert len(first) == 3 and len(chosen("e")) == 1
     assert len({frozenset(chosen(f"s{s}", valid_share=0.31, seed=s)) for s in range(5)}) > 1
-    write_text(folder / "t.tsv", [lines[0], *reversed(lines[1:])])
+    write_lines(folder / "t.tsv", [lines[0], *reversed(lines[1:])])
     assert chosen("c", valid_share=0.31) == first
     assert snapshot(tmp_path / "a") == snapshot(tmp_path / "c")
     # Less than one speaker: the shortest.
@@ -220,25 +217,15 @@ def cell(row, column, value):
 HEAD = b"path\ttext\n"
 BAD_TABLES = {
     # Name → a changed cell, or a whole file with its ending; and what is said.
-    "no audio": (cell(1, "path", "gone.flac"), r"tsv row 3: .*gone\.flac: no such file"),
     "no path": (cell(1, "path", ""), r"tsv row 3 has no path"),
-    "no text": (cell(1, "text", "  "), r"tsv row 3 has no text"),
     "twice": (cell(2, "path", "./a.flac"), r"tsv row 4: .*a\.flac is a duplicate of row 2"),
-    "boundary": (cell(1, "text", "a|b"), r"tsv row 3: the text holds '\|'"),
-    "split": (cell(1, "split", "../x"), r"row 3: the split '\.\./x' is no name for a file"),
-    "no split": (cell(1, "split", ""), r"row 3 has no split"),
+    "split": (cell(1, "split", "../x"), r"row 3: the split '\.\./x' is not only letters"),
     "nul": (cell(1, "path", "a\0.flac"), r"row 3: there is a NUL in its path; take it out"),
     "tab": (cell(1, "text", "a\tb"), r"row 3 has 4 columns, expected 3"),
-    "line end": (cell(1, "text", "a\nb"), r"row 3 has 2 columns, expected 3"),
-    "latin 1": ({"tsv": HEAD + b"a.flac\t\xe9\n"}, r"tsv row 2 is not UTF-8"),
-    "header": ({"tsv": b"path\tsentence\na\tb\n"}, r"tsv row 1: no column 'text'"),
     "other name": ({"tsv": b"path\tsentence\na\tb\n"}, r"'text' .*; rename sentence to text"),
     "segments": ({"tsv": b"path\ttext\tstart\na\tb\t1\n"}, r"tsv has a column 'start': texts of"),
     "json segments": ({"jsonl": b'{"path": "a", "text": "b", "end": 1}'}, "has a column 'end'"),
     "columns twice": ({"tsv": b"path\ttext\ttext\na\tb\tc\n"}, r"the column 'text' is there twice"),
-    "empty": ({"tsv": b""}, r"table\.tsv has no rows"),
-    "head only": ({"tsv": HEAD}, r"table\.tsv has no rows"),
-    "format": ({"txt": HEAD}, r"table\.txt: .*ends in \.tsv, \.csv, \.jsonl"),
     "csv columns": ({"csv": b'path,text\na.flac,"one\ntwo"\nb.wav,x,y\n'}, "csv row 4 has 3 col"),
     "csv open": ({"csv": b'path,text\na.flac,"one\nb.wav,x\n'}, r"csv row 2: .*quotation marks"),
     "csv swallows": (
@@ -246,12 +233,9 @@ BAD_TABLES = {
         r"table\.csv row 3: a quoted cell goes on to row 5, over lines that look like rows",
     ),
     "json object": ({"jsonl": b'{"path": "a.flac", "text": "a"}\n[1]'}, r"row 2: expected \{"),
-    "json cut": ({"jsonl": b'{"path": "a.flac"'}, r"row 1 cannot be read as JSON"),
     "json type": ({"jsonl": b'{"path": "a.flac", "text": ["a"]}'}, r"row 1: text is \['a'\]"),
     "json no text": ({"jsonl": b'{"path": "a.flac"}'}, r"row 1 has no text"),
     "json nul": ({"jsonl": b'{"path": "a.flac", "text": "a\\u0000"}'}, "row 1: .* NUL in its text"),
-    "json surrogate": ({"jsonl": b'{"path": "a", "text": "\\ud800"}'}, "row 1 cannot .*surrogate"),
-    "json twice": ({"jsonl": b'{"path": "a", "text": "a", "text": "b"}'}, "row 1 cannot .*'text'"),
     "json deep": ({"jsonl": b'{"path": ' + b"[" * 9999 + b"]" * 9999 + b"}"}, "row 1 .*too deep"),
     "json more": (
         {"jsonl": b'{"path": "a.flac", "text": "a"}\n\n{"path": "b", "text": "b", "split": "x"}'},
@@ -280,42 +264,19 @@ def test_bad_tables(corpus, tmp_path, name):
     assert snapshot(tmp_path / "out") == before
 
 
-def test_bad_audio_names_the_row(corpus, tmp_path):
-    table = save(corpus, rows_of(split=SPLITS))
-    for content, message in (
-        (b"", r"row 5: .*c\.flac is empty"),
-        (b"fLaC" + bytes(60), r"row 5: .*c\.flac .*header is damaged"),
-    ):
-        (corpus / "c.flac").write_bytes(content)
-        for convert in (False, True):
-            with pytest.raises(UserError, match=message):
-                build_table(table, tmp_path / "out", convert=convert)
-    write_audio(corpus / "c.flac", 399)
-    with pytest.raises(UserError, match=r"row 5: .*c\.flac is shorter than 25 ms"):
-        build_table(table, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        ({"split": SPLITS}, {"valid_share": 0.5}, "has a column split; leave --valid-share out"),
         ({}, {"valid_share": 1}, "--valid-share is 1, expected"),
-        ({"speaker": "xxxxxx"}, {}, "only one speaker and no column split"),
+        ({"speaker": "xxxxxx"}, {}, "only one speaker or row"),
     ],
 )
 def test_options_that_cannot_be(corpus, tmp_path, columns, options, message):
     with pytest.raises(UserError, match=message):
         build_table(save(corpus, rows_of(**columns)), tmp_path / "out", **options)
-    with pytest.raises(UserError, match=r"gone\.tsv: no such table"):
-        build_table(corpus / "gone.tsv", tmp_path / "out")
 
 
-def test_command(corpus, tmp_path, monkeypatch, capsys):
+def test_command(parp, corpus, tmp_path):
     table = save(corpus, rows_of(split=SPLITS))
-    line = ["parp", "manifest", "table", str(table), "--out", str(tmp_path / "o"), "--json"]
-    monkeypatch.setattr(sys, "argv", line)
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == 0
-    assert len(json.loads(capsys.readouterr().out)["splits"]) == 3
+    code, printed, _ = parp("manifest", "table", table, "--out", tmp_path / "o", "--json")
+    assert code == 0 and len(json.loads(printed)["splits"]) == 3

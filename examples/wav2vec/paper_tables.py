@@ -1,0 +1,510 @@
+"""The tables of the paper's results: the runs of the grid's targets, as results/*.csv have them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from parp_fairseq.errors import UserError
+from parp_fairseq.grid.setups import read_grid
+from parp_fairseq.pruning.methods import METHODS
+from parp_fairseq.report.rendering import TextTable, percent
+from parp_fairseq.report.statistics import DESIGN, Effects, Estimate, design_effects, mean
+from parp_fairseq.report.tidy import (
+    SUBNETWORK,
+    THETA,
+    MaskPair,
+    Score,
+    read_mask_pairs,
+    read_scores,
+)
+
+HERE = Path(__file__).resolve().parent
+INTERVAL = 25  # task.prune.interval where a run does not name one
+WAYS = {"static": "static mask", "parp": "PARP"}
+OWN, ANOTHER_SEED, RANDOM = "own", "own, another seed", "random (RP)"
+OTHERS = "mean of the others'"
+MASKS_OF = {
+    "own": OWN,
+    "another_seed": ANOTHER_SEED,
+    "other_languages": OTHERS,
+    "random": RANDOM,
+}
+"""What claims call moved masks → their rows."""
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that differ in their seed only: seed → (split, checkpoint) → score."""
+
+    setup: str
+    setting: str
+    by_seed: Mapping[int, Mapping[tuple[str, str], Score]]
+
+    @cached_property
+    def first(self) -> Score:
+        """One of its scores, for what all have in common."""
+        return next(iter(next(iter(self.by_seed.values())).values()))
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The validation set, then the test sets."""
+        scores = next(iter(self.by_seed.values()))
+        return [split for split, checkpoint in scores if checkpoint == "last"]
+
+    @cached_property
+    def updates(self) -> int:
+        """Of a training."""
+        return max(score.update for scores in self.by_seed.values() for score in scores.values())
+
+    @property
+    def metric(self) -> str:
+        """WER or PER."""
+        return self.first.metric
+
+    @property
+    def n(self) -> int:
+        """Updates between two prunings, at most all; 0 where the mask is static."""
+        method = METHODS.get(self.first.method)
+        if self.first.method in ("dense", "imp") or (method.static and not method.ramps):
+            return 0
+        return min(int(self.first.option_values.get("interval", INTERVAL)), self.updates)
+
+    @property
+    def interval(self) -> str:
+        """n as text; "-" where the mask is static."""
+        return "-" if self.n == 0 else "never" if self.n == self.updates else str(self.n)
+
+    @property
+    def design(self) -> str | None:
+        """Its part of the two by two design; None for GMP's own cubic ramp."""
+        method = METHODS[self.first.method]
+        if method.ramps and self.first.option_values.get("schedule", method.schedule) != "linear":
+            return None
+        return DESIGN[2 * method.ramps + (not method.static)]
+
+    @property
+    def start(self) -> list[str]:
+        """Method with the source of the mask and options, and sparsity."""
+        title = method_title(self.first.method)
+        if self.first.source:
+            title += f" {self.setting[self.setting.index('from ') :].replace(' trail', '')}"
+        options = (f"{key} {value}" for key, value in self.first.option_values.items())
+        return [", ".join([title, *options]), percent(self.first.sparsity)]
+
+    def scores(self, split: str | None = None, checkpoint: str = "last") -> dict[int, Score]:
+        """Seed → score; of the first test set without `split`."""
+        key = (split or self.splits[1], checkpoint)
+        return {seed: scores[key] for seed, scores in sorted(self.by_seed.items())}
+
+    def rates(self, split: str | None = None, checkpoint: str = "last") -> dict[int, float]:
+        """Seed → errors in percent."""
+        return {seed: score.rate for seed, score in self.scores(split, checkpoint).items()}
+
+    def estimate(self, split: str | None = None, checkpoint: str = "last") -> Estimate:
+        """Mean errors over seeds with their interval."""
+        return Estimate.of(list(self.rates(split, checkpoint).values()))
+
+
+class Results:
+    """The tidy tables, the targets of claims.yaml, and the runs that the grid gives them.
+
+    Raises:
+        UserError: a file is missing or damaged, or a target has a run that scores.csv lacks.
+    """
+
+    def __init__(self, home: Path = HERE) -> None:
+        """Read everything below `home`."""
+        text = (home / "claims.yaml").read_text(encoding="utf-8")
+        self.targets: dict[str, dict[str, Any]] = yaml.safe_load(text)
+        self.grid = read_grid(home / "grids" / "small.yaml").targets
+        self.masks = read_mask_pairs(home / "results" / "masks.csv")
+        self.by_run: dict[str, dict[tuple[str, str], Score]] = {}
+        for score in read_scores(home / "results" / "scores.csv"):
+            on_the_way = score.checkpoint.startswith("update")
+            key = (score.weights if on_the_way else score.split, score.checkpoint)
+            self.by_run.setdefault(score.run, {})[key] = score
+
+    def groups(self, names: Iterable[str] | None = None) -> list[RunGroup]:
+        """Runs of these names (default: all) without their seeds."""
+        found: dict[tuple[str, str], dict[int, Mapping[tuple[str, str], Score]]] = {}
+        for name in self.by_run if names is None else names:
+            if name not in self.by_run:
+                raise UserError(f"results/scores.csv has no run {name!r}; train it first")
+            scores = self.by_run[name]
+            first = next(iter(scores.values()))
+            found.setdefault((first.setup, first.setting), {})[first.seed] = scores
+        return [RunGroup(*key, seeds) for key, seeds in found.items()]
+
+    def target(self, name: str) -> dict[str, Any]:
+        """What claims.yaml says of a target."""
+        if name not in self.targets:
+            raise UserError(f"no target {name!r}; choose from {', '.join(self.targets)}")
+        return self.targets[name]
+
+    def run_groups(self, name: str) -> dict[str, list[RunGroup]]:
+        """Setup → its runs, in the order of the grid."""
+        found: dict[str, list[RunGroup]] = {}
+        self.target(name)
+        for runs in self.groups(run.name for run in self.grid[name].runs):
+            found.setdefault(runs.setup, []).append(runs)
+        return found
+
+
+def method_title(method: str) -> str:
+    """What a method is called, IMP included."""
+    return METHODS[method].title if method in METHODS else method.upper()
+
+
+def words(setting: str) -> str:
+    """A setting in words: "parp 0.7 interval=5" as "PARP 70%, interval 5"."""
+    setting, _, source = setting.partition(" from ")
+    method, *rest = setting.split()
+    text = " ".join([method_title(method), *(percent(float(sparsity)) for sparsity in rest[:1])])
+    if source:
+        text = text.replace("given mask", "OMP") + f" with the mask of {source}"
+    return ", ".join([text, *(option.replace("=", " ") for option in rest[1:])])
+
+
+# --- what is compared -----------------------------------------------------------------------
+
+
+class Sample(NamedTuple):
+    """Errors to compare.
+
+    Attributes:
+        metric: WER or PER.
+        rates: by seed; or by language or by target of a moved mask, the mean over seeds.
+        intervals: bootstrap intervals over utterances, one a seed; of single runs only.
+    """
+
+    metric: str
+    rates: Mapping[Hashable, float]
+    intervals: Sequence[tuple[float, float]] = ((-math.inf, math.inf),)
+
+
+def samples(results: Results, name: str) -> dict[str, dict[str, Sample]]:
+    """Setup (or group of languages, or model) → what is compared there → its errors."""
+    kind = results.target(name)["kind"]
+    if kind == "transfer":
+        metric = next(iter(results.run_groups(name).values()))[0].metric
+        return {
+            model: {
+                f"{whose} {way}": Sample(metric, rates[way, mask])
+                for way in WAYS
+                for whose, mask in MASKS_OF.items()
+            }
+            for model, rates in transfers(results, name).items()
+        }
+    found: dict[str, dict[str, Sample]] = {}
+    for setup, groups in results.run_groups(name).items():
+        for runs in groups:
+            metric = runs.metric
+            if kind != "languages":
+                bounds = [(one.rate_low, one.rate_high) for one in runs.scores().values()]
+                found.setdefault(setup, {})[runs.setting] = Sample(metric, runs.rates(), bounds)
+                continue
+            # One model for several languages has a test set for each.
+            tests = runs.splits[1:]
+            group = setup if len(tests) > 1 else setup.rpartition("-")[0]
+            row = found.setdefault(group, {}).setdefault(runs.setting, Sample(metric, {}))
+            for split in tests:
+                language = split.partition("-")[2] or setup.rpartition("-")[2]
+                row.rates[language] = mean(runs.rates(split).values())
+    return found
+
+
+def effects(results: Results, name: str) -> dict[float, Effects]:
+    """The effects of a design at each sparsity that has all of its parts."""
+    ((_, groups),) = results.run_groups(name).items()
+    found: dict[float, dict[str, dict[int, float]]] = {}
+    for runs in groups:
+        if runs.design is not None:
+            found.setdefault(runs.first.sparsity, {})[runs.design] = runs.rates()
+    effects = {sparsity: design_effects(rates) for sparsity, rates in sorted(found.items())}
+    return {sparsity: one for sparsity, one in effects.items() if one is not None}
+
+
+def transfers(results: Results, name: str) -> dict[str, dict[tuple[str, str], dict[str, float]]]:
+    """Pre-trained model → (way, whose mask) → setup that it is moved to → errors, over seeds."""
+    found: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
+    for setup, groups in results.run_groups(name).items():
+        for runs in groups:
+            first = runs.first
+            if first.method == "omp":
+                source = setup
+            elif first.source:
+                source = ANOTHER_SEED if "another seed" in runs.setting else first.source
+            elif first.method == "rp" or first.option_values.get("initial") == "random":
+                source = RANDOM
+            else:
+                continue
+            way = "static" if METHODS[first.method].static else "parp"
+            rates = found.setdefault(Path(first.model).stem, {})
+            rates.setdefault((way, source), {})[setup] = runs.estimate().mean
+    for rates in found.values():
+        setups = list(rates["static", RANDOM])
+        for way in WAYS:
+            rates[way, OWN] = {to: rates[way, to][to] for to in setups}
+            rates[way, OTHERS] = {
+                to: mean(rates[way, one][to] for one in setups if one != to) for to in setups
+            }
+    return found
+
+
+# --- tables ---------------------------------------------------------------------------------
+
+
+def _fine_tunings(runs: RunGroup) -> int:
+    """From the pre-trained model on, the one that OMP's mask comes from included."""
+    return runs.first.trainings + (runs.first.method == "omp" or bool(runs.first.source))
+
+
+def _prunings(runs: RunGroup) -> int:
+    static = int(runs.first.method != "dense")
+    return 1 + -(-runs.updates // runs.n) if runs.n else static
+
+
+def _minutes(runs: RunGroup, results: Results) -> list[float]:
+    """Of training, each seed's; OMP's with those of the dense run that its mask comes from."""
+    minutes = {seed: score.minutes for seed, score in runs.scores().items()}
+    if runs.first.method == "omp":
+        (dense,) = results.groups(f"{runs.setup}_dense_seed{seed}" for seed in minutes)
+        return [minutes[seed] + score.minutes for seed, score in dense.scores().items()]
+    return list(minutes.values())
+
+
+def _load(runs: RunGroup) -> str:
+    found = (re.search(r"load ([\d.]+)", score.machine) for score in runs.scores().values())
+    loads = [float(load[1]) for load in found if load]
+    return f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-"
+
+
+def _zeros(runs: RunGroup) -> str:
+    return percent(mean(score.zeros or 0.0 for score in runs.scores(None, "kept").values()))
+
+
+_MINUTES = ("minutes, quickest seed", "slowest", "load of the machine")
+_KEPT = ("m⊙θ, last", "m⊙θ, best", "θ, kept", "kept at update", "zeros in θ kept")
+COLUMNS: dict[str, Callable[[RunGroup, Results], Any]] = {
+    "setting": lambda runs, _: runs.start[0],
+    "method": lambda runs, _: method_title(runs.first.method),
+    "sparsity": lambda runs, _: runs.start[1],
+    "seeds": lambda runs, _: len(runs.by_seed),
+    "fine-tunings": lambda runs, _: _fine_tunings(runs),
+    "design": lambda runs, _: runs.design or "ramp (cubic), static",
+    "n": lambda runs, _: runs.interval,
+    "prunings": lambda runs, _: _prunings(runs),
+    "minutes, quickest seed": lambda runs, results: f"{min(_minutes(runs, results)):.1f}",
+    "slowest": lambda runs, results: f"{max(_minutes(runs, results)):.1f}",
+    "load of the machine": lambda runs, _: _load(runs),
+    "m⊙θ, last": lambda runs, _: runs.estimate().shown(),
+    "m⊙θ, best": lambda runs, _: runs.estimate(None, "best").shown(),
+    "θ, kept": lambda runs, _: runs.estimate(None, "kept").shown(),
+    "kept at update": lambda runs, _: ", ".join(
+        str(score.update) for score in runs.scores(None, "kept").values()
+    ),
+    "zeros in θ kept": lambda runs, _: _zeros(runs),
+}
+_RATES, _TEST = "errors on every split", "errors on the first test set"
+PIVOTS = {
+    "rates": ("setting", "sparsity", _RATES, "seeds", "fine-tunings"),
+    "intervals": ("method", "sparsity", "n", "prunings", _RATES, "seeds"),
+    "effort": ("setting", "sparsity", "fine-tunings", *_MINUTES, _TEST, "seeds"),
+    "effects": ("setting", "sparsity", "design", _TEST, "seeds"),
+    "theta": ("method", "sparsity", "n", *_KEPT, "seeds"),
+}
+"""Kind of a target → the columns of its table of settings."""
+
+
+def tables_of(results: Results, name: str) -> list[TextTable]:
+    """The tables of a target, by its kind."""
+    kind = results.target(name)["kind"]
+    tables = [] if kind not in PIVOTS else pivot(results, name, PIVOTS[kind])
+    return [*tables, *_FURTHER[kind](results, name)] if kind in _FURTHER else tables
+
+
+def pivot(results: Results, name: str, columns: Sequence[str]) -> list[TextTable]:
+    """A table for each setup of a target: a row for each setting, and these COLUMNS."""
+    tables = []
+    for setup, groups in results.run_groups(name).items():
+        cells: dict[str, list[str]] = {}
+        if "n" in columns:
+            methods = [runs.first.method for runs in groups]
+            groups.sort(key=lambda r: (methods.index(r.first.method), r.first.sparsity, r.n))
+        for column in columns:
+            if column in COLUMNS:
+                values = [str(COLUMNS[column](runs, results)) for runs in groups]
+                cells[column] = values
+                continue
+            splits = groups[0].splits
+            for split in splits if column == _RATES else splits[1:2]:
+                values = [runs.estimate(split).shown() for runs in groups]
+                cells[f"{groups[0].metric} {split}"] = values
+        about = setup if {_RATES, _TEST} & {*columns} else f"{setup}, {groups[0].metric}"
+        tables.append(TextTable(about, list(cells), list(zip(*cells.values()))))
+    return tables
+
+
+def _effects_tables(results: Results, name: str) -> list[TextTable]:
+    header = ["sparsity", "regrowth (dynamic - static)", "schedule (ramp - constant)"]
+    body = [
+        [percent(sparsity), *(one.shown(signed=True) for one in found), str(found[0].count)]
+        for sparsity, found in effects(results, name).items()
+    ]
+    return [TextTable("effects, points", [*header, "interaction", "seeds"], body)]
+
+
+def _course_tables(results: Results, name: str) -> list[TextTable]:
+    """Errors of m⊙θ and θ over the updates."""
+    ((_, groups),) = results.run_groups(name).items()
+    body = []
+    for runs in groups:
+        for seed, scores in runs.by_seed.items():
+            for (weights, checkpoint), score in scores.items():
+                if checkpoint.startswith("update") and weights == THETA:
+                    rates = (scores[SUBNETWORK, checkpoint].rate, score.rate)
+                    start = [words(runs.setting), str(seed), str(score.update)]
+                    body.append([*start, *(f"{rate:.1f}" for rate in rates)])
+    title = f"{groups[0].metric} on {groups[0].splits[0]} in training"
+    return [TextTable(title, ["run", "seed", "update", "m⊙θ", "θ"], body)]
+
+
+def _language_tables(results: Results, name: str) -> list[TextTable]:
+    """Errors of each language and their average, a table for each group of setups."""
+    groups = results.run_groups(name).values()
+    runs = {one.setting: one for members in groups for one in members}
+    tables = []
+    for group, sides in samples(results, name).items():
+        body = []
+        for setting, sample in sides.items():
+            start, rates = runs[setting].start, [*sample.rates.values()]
+            shown = (f"{rate:.1f}" for rate in (*rates, mean(rates)))
+            body.append([*start, *shown, str(len(runs[setting].by_seed))])
+        header = ["setting", "sparsity", *sample.rates, "average", "seeds"]
+        tables.append(TextTable(f"{sample.metric} on the test sets, {group}", header, body))
+    return tables
+
+
+def _transfer_tables(results: Results, name: str) -> list[TextTable]:
+    """Errors, and their change against the target's own mask in percent; positive is worse."""
+    first = next(iter(results.run_groups(name).values()))[0].first
+    tables = []
+    for model, found in transfers(results, name).items():
+        for way, title in WAYS.items():
+            about = f"{title}, {model}, {percent(first.sparsity)}"
+            own, rates, changes = found[way, OWN], [], []
+            for mask in (*own, ANOTHER_SEED, RANDOM, OTHERS):
+                row = found[way, mask]
+                rates.append([mask, *(f"{row[to]:.1f}" for to in own)])
+                change = (round(100 * (row[to] / own[to] - 1), 1) for to in own)
+                changes.append([mask, *(f"{value + 0.0:+.1f}" for value in change)])
+            header, change = ["mask of", *own], f"change against the own mask, %, {about}"
+            tables.append(TextTable(f"{first.metric} on the test set, {about}", header, rates))
+            tables.append(TextTable(change, header, changes))
+    return tables
+
+
+# --- masks ----------------------------------------------------------------------------------
+
+
+class MaskOf(NamedTuple):
+    """What the name of a run says of its mask."""
+
+    setup: str
+    method: str
+    sparsity: str
+    options: str | None
+    seed: str
+
+    @classmethod
+    def of(cls, run: str) -> MaskOf:
+        """Parse "english_parp_p_0.9_seed1"."""
+        found = re.fullmatch(r"([^_]+)_([a-z_]+)_([\d.]+)_(?:(.+)_)?seed(\d+)", run)
+        if found is None:
+            raise UserError(f"results/masks.csv: no run can be called {run!r}")
+        return cls(*found.groups())
+
+    @property
+    def setting(self) -> str:
+        """As claims name it."""
+        return " ".join(filter(None, self[1:4]))
+
+    @property
+    def title(self) -> str:
+        """The method, and options."""
+        options = re.sub(r"([a-z])([\d.]+|linear)$", r"\1 \2", self.options or "")
+        return ", ".join(filter(None, [method_title(self.method), options.replace("-", "_")]))
+
+    @property
+    def label(self) -> str:
+        """In a matrix; MPI's mask is the same in all setups of a model."""
+        return self.title if self.method == "mpi" else f"{self.setup} {self.title} seed {self.seed}"
+
+
+def comparisons(results: Results, name: str) -> dict[tuple[str, float], list[MaskPair]]:
+    """(model, sparsity) → the pairs of masks that a target compares."""
+    found: dict[tuple[str, float], list[MaskPair]] = {}
+    for pair in results.masks:
+        if pair.comparison == name:
+            found.setdefault((pair.model, pair.sparsity), []).append(pair)
+    # Sparsity by sparsity; the tiny English model before the others.
+    return dict(sorted(found.items(), key=lambda item: (item[0][1], item[0][0] != "tiny")))
+
+
+def _digits(value: float) -> str:
+    """Four digits; a one only where the masks are the same."""
+    return "1" if value == 1 else f"{min(value, 0.9999):.4f}"
+
+
+def _overlap_tables(results: Results, name: str) -> list[TextTable]:
+    """The matrix of each comparison, and the pairs summed up."""
+    tables, summary = [], []
+    for (model, sparsity), pairs in comparisons(results, name).items():
+        about = [model, percent(sparsity)]
+        iou = {(pair.one, pair.other): pair.iou for pair in pairs}
+        iou.update({(other, one): value for (one, other), value in iou.items()})
+        labels = {run: MaskOf.of(run).label for pair in pairs for run in (pair.one, pair.other)}
+        body = [
+            [label, *(_digits(iou.get((run, other), 1.0)) for other in labels)]
+            for run, label in labels.items()
+        ]
+        title = f"IOU, {', '.join(about)}"
+        tables.append(TextTable(title, ["mask", *labels.values()], body))
+        groups: dict[str, list[float]] = {}
+        for pair in pairs:
+            between = _relation(MaskOf.of(pair.one), MaskOf.of(pair.other))
+            groups.setdefault(between, []).append(pair.iou)
+        for between, values in groups.items():
+            row = [*about, between, str(len(values)), _digits(mean(values)), _digits(min(values))]
+            summary.append(row)
+        # Expected of two independent random masks: (1 - s)² of 1 - s².
+        chance = _digits((1 - sparsity) / (1 + sparsity))
+        summary.append([*about, "independent random masks", "-", chance, "-"])
+    header = ["model", "sparsity", "between", "pairs", "mean IOU", "lowest IOU"]
+    return [*tables, TextTable("pairs", header, summary, 3)]
+
+
+def _relation(one: MaskOf, other: MaskOf) -> str:
+    """How two masks are related, for summing up."""
+    if {one.method, other.method} & {"mpi", "rp"}:
+        return f"{one.title} and {other.title}"
+    differ = [key for key in ("setup", "seed") if getattr(one, key) != getattr(other, key)]
+    where = f"another {' and '.join(differ)}" if differ else "the same seed"
+    return f"{' and '.join(dict.fromkeys([one.title, other.title]))}, {where}"
+
+
+_FURTHER: dict[str, Callable[[Results, str], list[TextTable]]] = {
+    "effects": _effects_tables,
+    "theta": _course_tables,
+    "languages": _language_tables,
+    "transfer": _transfer_tables,
+    "overlap": _overlap_tables,
+}

@@ -1,0 +1,144 @@
+"""The committed results: RESULTS.md and every table follow from the tidy tables."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+
+import analysis
+import pytest
+import yaml
+from paper_tables import HERE, Results, tables_of, words
+
+from parp_fairseq.report.statistics import CONTRADICTED, INCONCLUSIVE, SUPPORTED, Estimate
+
+
+@pytest.fixture(scope="module")
+def results():
+    return Results()
+
+
+@pytest.fixture(scope="module")
+def page():
+    return yaml.safe_load((HERE / "questions.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A copy of what the analysis reads."""
+    for name in ("claims.yaml", "grids/small.yaml", "results/scores.csv", "results/masks.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(HERE / name, tmp_path / name)
+    return tmp_path
+
+
+def test_results_md_follows_from_the_tables_byte_for_byte(results, page):
+    committed = (HERE / "RESULTS.md").read_text(encoding="utf-8")
+    assert analysis.results_page(results, page) == committed
+    assert len(committed.encode()) <= 25_000
+    for question in page["questions"]:
+        assert (HERE / "figures" / f"{question['figure']['file']}.png").is_file()
+
+
+def test_every_target_has_its_tables(results):
+    for name in results.targets:
+        tables = tables_of(results, name)
+        assert tables and all(table.rows for table in tables), name
+        for table in tables:
+            assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_a_table_by_hand(results, capsys):
+    """Mean, t-interval and count of three runs, from scores.csv read with csv only."""
+    with (HERE / "results" / "scores.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [f"english_omp_0.9_seed{seed}" for seed in (1, 2, 3)]
+    rates = [
+        float(row["rate"]) for row in rows if row["run"] in names and row["split"] == "test-clean"
+    ]
+    assert analysis.main(["--table", "figure3", "--csv"]) == 0
+    table = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    (omp,) = [row for row in table if (row["setting"], row["sparsity"]) == ("OMP", "90%")]
+    assert omp["WER test-clean"] == Estimate.of(rates).shown()
+    assert (omp["seeds"], omp["fine-tunings"]) == ("3", "2")
+
+
+def test_a_run_that_a_target_has_and_no_table(home, capsys):
+    file = home / "results" / "scores.csv"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("english_rp_0.9_seed2,")]
+    file.write_text("".join(kept), encoding="utf-8")
+    assert analysis.main(["--table", "sanity_check"], home) == 2
+    assert "scores.csv has no run 'english_rp_0.9_seed2'" in capsys.readouterr().err
+    assert analysis.main(["--table", "figure9"], home) == 2
+    assert "no target 'figure9'; choose from sanity_check" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "claim", "verdict", "count", "one_seed"),
+    [
+        ("figure3", {"better": "omp 0.9", "worse": "mpi 0.9"}, SUPPORTED, 3, False),
+        ("figure3", {"better": "mpi 0.9", "worse": "omp 0.9"}, CONTRADICTED, 3, False),
+        ("figure3", {"better": "dense", "worse": "omp 0.3"}, INCONCLUSIVE, 1, True),
+        ("table3", {"better": "omp 0.9", "worse": "parp 0.9"}, SUPPORTED, 4, False),
+        ("figure7", {"better": "own static", "worse": "random static"}, SUPPORTED, 4, False),
+    ],
+)
+def test_claims_are_judged_within_seeds_languages_and_targets(
+    results, target, claim, verdict, count, one_seed
+):
+    first = analysis.judge(results, target, claim)[0]
+    assert (first.verdict, first.count, first.one_seed) == (verdict, count, one_seed)
+
+
+def test_a_claim_on_masks_is_about_the_lowest_iou(results):
+    claim = {"masks": ["omp 0.5", "mpi 0.5"], "paper": "holds"}
+    lowest = min(
+        pair.iou
+        for pair in results.masks
+        if pair.comparison == "figure5" and "_mpi_0.5_" in pair.one and "_omp_0.5_" in pair.other
+    )
+    for bound, verdict in ((lowest - 0.01, SUPPORTED), (lowest + 0.01, CONTRADICTED)):
+        (found,) = analysis.judge(results, "figure5", {**claim, "above": bound})
+        assert (found.verdict, found.shown) == (verdict, f"lowest {lowest:.4f}")
+
+
+def test_one_seed_never_survives_the_correction(results):
+    claims = analysis.paper_claims(results)
+    assert not any(claim.survives for claim in claims if claim.one_seed)
+    assert all(claim.survives for claim in claims if claim.difference is None)
+    kept = [claim for claim in claims if claim.survives and claim.difference]
+    assert kept and all(claim.difference.p < 0.05 for claim in kept)
+    # Fewer claims survive than hold by themselves.
+    for verdict in (SUPPORTED, CONTRADICTED):
+        raw = analysis.counted(claims)[verdict]
+        assert raw > analysis.counted(claims, corrected=True)[verdict]
+
+
+@pytest.mark.parametrize(
+    ("counts", "answer"),
+    [
+        ((4, 0, 4), "Yes"),
+        ((0, 4, 4), "No"),
+        ((6, 2, 0), "Mostly yes"),
+        ((1, 9, 6), "Mostly no"),
+        ((5, 2, 3), "Mixed"),
+        ((3, 0, 4), "Mostly inconclusive"),
+    ],
+)
+def test_answers(counts, answer):
+    assert analysis.answer(dict(zip(analysis.VERDICTS, counts))) == answer
+
+
+def test_settings_in_words():
+    assert words("dense") == "dense"
+    assert words("parp_p 0.7 initial_sparsity=0.4") == "PARP-P 70%, initial_sparsity 0.4"
+    assert words("mask 0.9 from another seed") == "OMP 90% with the mask of another seed"
+
+
+def test_figures_are_drawn(results, page, tmp_path):
+    pytest.importorskip("matplotlib")
+    analysis.draw_figures(results, page["questions"], tmp_path)
+    files = {f"{question['figure']['file']}.png" for question in page["questions"]}
+    assert {file.name for file in tmp_path.iterdir()} == files
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
