@@ -40,12 +40,7 @@ class ParpOptimizer(FairseqOptimizer):
     """
 
     def __init__(self, cfg: ParpOptimizerConfig, params: list[torch.nn.Parameter]) -> None:
-        """Build the base optimizer over `params`.
-
-        Args:
-            cfg: options; `cfg.base` is the base optimizer's own config.
-            params: parameters to optimise, as the Trainer gives them.
-        """
+        """Build the base optimizer over `params`, as the Trainer gives them."""
         super().__init__(cfg)
         self.base: FairseqOptimizer = _build_optimizer(cfg.base, params)
         # fairseq's AMPOptimizer goes past this class to the torch optimizer for its state.
@@ -63,8 +58,8 @@ class ParpOptimizer(FairseqOptimizer):
 
         Args:
             pruner: the run's Pruner.
-            masters: the parameters here are fp32 masters of a half-precision model; save them,
-                and take over those that the checkpoint brought.
+            masters: the parameters here are fp32 masters of a half-precision model: save them, and
+                restore those of the checkpoint.
 
         Raises:
             UserError: the checkpoint was written in another precision.

@@ -100,11 +100,7 @@ def is_of_validation(key: str) -> bool:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Compare the settings of a run with those of the command that resumes it.
-
-    Args:
-        old: the resolved fairseq config as nested mappings, when the run began.
-        new: the same of the command.
+    """Compare the resolved config of a run, when it began, with that of the command that resumes it.
 
     Returns:
         What differs, the settings of pruning and optimization first. A setting that fairseq
@@ -130,10 +126,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
 def refusal(differing: list[Difference], method: str, allowed: bool) -> str | None:
     """Say why a run must not be resumed with what differs; None where it may.
 
-    Args:
-        differing: what `differences` found.
-        method: `task.prune.method`.
-        allowed: `task.resume_with_changes`.
+    `method` and `allowed` are `task.prune.method` and `task.resume_with_changes`.
     """
     fixed = FIXED + (FIXED_WHILE_RAMPED if method in RAMPED else "")
     never = [difference for difference in differing if _matches(difference.key, fixed)]

@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path, PurePath
+from pathlib import Path
 from unittest import mock
 
 import pytest
-import yaml
 from typer.main import get_command
 
 from parp_fairseq import __version__, cli
@@ -126,13 +125,6 @@ def test_the_list_of_commands_is_whole_and_loads_none_of_them():
         assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.M)
     own = [name for name in done.stderr.split() if name.startswith("parp_fairseq.cli.")]
     assert own == ["parp_fairseq.cli.entry_point", "parp_fairseq.cli.commands"]
-
-
-@pytest.mark.parametrize("page", ["parp_fairseq/cli/evaluation.py", "docs/evaluation.md"])
-def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
-    (pattern,) = re.findall(r"parp eval (\S+checkpoint_best\.pt)", (ROOT / page).read_text())
-    hydra = yaml.safe_load(shipped.path_of("parp_10min").read_text())["hydra"]
-    assert PurePath(hydra["run"]["dir"], "checkpoints", "checkpoint_best.pt").match(pattern)
 
 
 @pytest.mark.parametrize("module", ["parp_fairseq.cli.entry_point", "parp_fairseq.pruning"])
