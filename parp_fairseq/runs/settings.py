@@ -100,7 +100,7 @@ def is_of_validation(key: str) -> bool:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Compare the resolved config of a run, when it began, with that of the command that resumes it.
+    """Compare the resolved config that a run began with and that of the command that resumes it.
 
     Returns:
         What differs, the settings of pruning and optimization first. A setting that fairseq
