@@ -30,7 +30,6 @@ while [ $# -gt 0 ]; do
             python=$2
             shift
             ;;
-        --python=*) python=${1#--python=} ;;
         -h | --help)
             usage
             exit 0
@@ -307,25 +306,8 @@ site=$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("pur
 rm -rf "${site:?}/parp_fairseq" "$site/hydra_plugins/parp_searchpath"
 pip install --no-deps --no-build-isolation --force-reinstall -e .
 link_folders "$site" >>"$log"
-(
-    # From elsewhere, so that what is found is what was installed.
-    cd "$venv"
-    "$venv/bin/python" - "${locks[@]/#/$root/}" <<'EOF'
-import sys
-from importlib.metadata import version
-
-wrong = []
-for lock in sys.argv[1:]:
-    with open(lock) as lines:
-        for name, _, pin in (line.strip().partition("==") for line in lines if "==" in line):
-            if version(name).split("+")[0] != pin:
-                wrong.append(f"{name} is {version(name)}, not {pin}")
-if wrong:
-    sys.exit("not as the lock pins it: " + "; ".join(wrong))
-import parp_fairseq
-import fairseq
-EOF
-) >>"$log" 2>&1
+# From elsewhere, so that what is found is what was installed.
+(cd "$venv" && bin/python -c 'import parp_fairseq, fairseq') >>"$log" 2>&1
 
 fingerprint >"$stamp.part"
 mv "$stamp.part" "$stamp"

@@ -60,9 +60,9 @@ def dictionary_file(
         UserError: there is no such file or it is damaged, it is not what the checkpoint was
             exported with, or nothing says which of two is.
     """
-    beside = Path(path).parent / f"dict.{labels}.txt"
-    there = Path(data, beside.name)
-    file = beside if beside.is_file() else there
+    own = Path(path).parent / f"dict.{labels}.txt"
+    of_data = Path(data, own.name)
+    file = own if own.is_file() else of_data
     if not file.is_file():
         raise UserError(
             f"{path} holds no dictionary and {file} does not exist; put the dictionary that the "
@@ -77,11 +77,11 @@ def dictionary_file(
                 f"{file} is not the dictionary that {path} was exported with (other symbols, or "
                 "another order); put that one in its place, or export the model again"
             )
-    elif given and file is beside and there.is_file():
-        others = read_dictionary(there)
+    elif given and file is own and of_data.is_file():
+        others = read_dictionary(of_data)
         if len(others) == len(symbols) and others != symbols:
             raise UserError(
-                f"{beside} and {there} number the symbols differently, and {path} does not say "
+                f"{own} and {of_data} number the symbols differently, and {path} does not say "
                 "which is its own; move the wrong one away"
             )
     return file

@@ -15,10 +15,7 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from parp_fairseq.files import PathLike
 
 _FINETUNED_KINDS = ("wav2vec_ctc", "wav2vec_seq2seq", "hubert_ctc", "hubert_seq2seq")
 _KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2vec"}
@@ -41,7 +38,6 @@ class PretrainedInfo:
     say. `shapes` maps every parameter to its shape.
     """
 
-    path: Path
     kind: str
     arch: str
     finetuned: bool
@@ -51,8 +47,8 @@ class PretrainedInfo:
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
 
 
-def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
-    """Say what model a state holds that `load_checkpoint` read from `path`."""
+def describe_state(state: Mapping[str, Any]) -> PretrainedInfo:
+    """Say what model a state holds that `load_checkpoint` returned."""
     shapes = {
         name: tuple(tensor.shape)
         for name, tensor in state["model"].items()
@@ -69,11 +65,9 @@ def describe_state(state: Mapping[str, Any], path: PathLike) -> PretrainedInfo:
         w2v_args = _get(config, "w2v_args")
         w2v_model = w2v_args if _get(w2v_args, "arch") else _get(w2v_args, "model")
         inner = str(_get(w2v_model, "_name") or _get(w2v_model, "arch") or "wav2vec2")
-
     normalize, labels = _get(task, "normalize"), _get(task, "labels")
     layers = map(re.compile(r"encoder\.layers\.(\d+)\.").search, shapes)
     return PretrainedInfo(
-        path=Path(path),
         kind=_KINDS.get(inner, inner),
         arch=arch,
         finetuned=finetuned,
@@ -151,7 +145,7 @@ def drop_unknown(section: Any, registry: Mapping[str, Any], prefix: str) -> list
     """
     if not isinstance(section, MutableMapping) or section.get("_name") not in registry:
         return []
-    return _drop_unknown(section, registry[section["_name"]](), prefix)
+    return _drop_keys(section, registry[section["_name"]](), prefix)
 
 
 def keep_audio_keys(section: Any, *more: str) -> None:
@@ -161,7 +155,7 @@ def keep_audio_keys(section: Any, *more: str) -> None:
             del section[key]
 
 
-def _drop_unknown(section: MutableMapping[str, Any], known: Any, prefix: str) -> list[str]:
+def _drop_keys(section: MutableMapping[str, Any], known: Any, prefix: str) -> list[str]:
     fields = {entry.name for entry in dataclasses.fields(known)} | {"_name"}
     dropped = []
     for key in list(section):
@@ -170,7 +164,7 @@ def _drop_unknown(section: MutableMapping[str, Any], known: Any, prefix: str) ->
             del section[key]
             dropped.append(prefix + str(key))
         elif dataclasses.is_dataclass(nested) and isinstance(section[key], MutableMapping):
-            dropped += _drop_unknown(section[key], nested, f"{prefix}{key}.")
+            dropped += _drop_keys(section[key], nested, f"{prefix}{key}.")
     return dropped
 
 

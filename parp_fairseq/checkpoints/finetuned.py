@@ -94,11 +94,7 @@ class FineTuned:
             return plain_settings(self.state)
 
     def complete_settings(self) -> dict[str, Any]:
-        """`settings`, with the architecture of its network among them.
-
-        Raises:
-            UserError: the checkpoint does not hold its architecture.
-        """
+        """`settings`. Raises UserError where the architecture of its network is not in them."""
         settings = self.settings()
         network_settings(settings["model"], self.path)
         return settings
@@ -130,11 +126,9 @@ def open_finetuned(
         symbols = list(saved[SYMBOLS_KEY]["symbols"])
     else:
         ending = _labels(labels or info.labels, path)
-        if data is None:
-            data_of_training = (plain_settings(state).get("task") or {}).get("data") or ""
-            file = dictionary_file(state, path, ending, data_of_training)
-        else:
-            file = dictionary_file(state, path, ending, data, given=True)
+        trained_on = (plain_settings(state).get("task") or {}).get("data") or ""
+        folder = trained_on if data is None else data
+        file = dictionary_file(state, path, ending, folder, given=data is not None)
         symbols, name = read_dictionary(file), f"the dictionary {file}"
     rows, named = info.shapes[f"{HEAD}weight"][0], len(symbols) + len(SPECIAL_SYMBOLS)
     if named != rows:
@@ -156,30 +150,24 @@ def _labels(labels: str | None, path: Path) -> str:
 
 def _check_finetuned(state: Mapping[str, Any], path: Path) -> PretrainedInfo:
     """What the file says about itself; a UserError unless it is a sound CTC model."""
-    info = describe_state(state, path)
+    info = describe_state(state)
+    problem = None
     if not info.finetuned and info.kind not in _SPEECH:
-        raise UserError(
-            f"{path} holds a model of another kind ({info.kind}); give a fine-tuned one of "
-            f"{', '.join(_SPEECH)}"
+        problem = f"holds a model of another kind ({info.kind}); give a fine-tuned one of " + (
+            ", ".join(_SPEECH)
         )
-    if not info.finetuned:
-        raise UserError(
-            f"{path} is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give "
-            "the checkpoint_best.pt of a fine-tuning"
+    elif not info.finetuned:
+        problem = (
+            f"is a pre-trained {info.kind} without a CTC head; fine-tune it first, or give the "
+            "checkpoint_best.pt of a fine-tuning"
         )
-    if f"{HEAD}weight" not in info.shapes:
-        raise UserError(
-            f"{path} is a {info.arch} without a CTC head; give a model fine-tuned with CTC"
-        )
-    check_finite(state["model"], path)
-    return info
-
-
-def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise UserError where a weight is NaN or infinite, naming the first such tensor."""
+    elif f"{HEAD}weight" not in info.shapes:
+        problem = f"is a {info.arch} without a CTC head; give a model fine-tuned with CTC"
+    if problem:
+        raise UserError(f"{path} {problem}")
     from torch import Tensor
 
-    for name, tensor in weights.items():
+    for name, tensor in state["model"].items():
         # Only the sum costs less; it may overflow where every value is finite.
         if (
             isinstance(tensor, Tensor)
@@ -191,3 +179,4 @@ def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
             raise UserError(
                 f"{path}: {name} holds {what}: its training went wrong; give an earlier checkpoint"
             )
+    return info

@@ -8,6 +8,7 @@ never chosen.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 AUDIO_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
 SAMPLE_RATE = 16_000
 
-# Logit of a row that stands for nothing.
+# Logit of a row without a symbol.
 _NEVER = -1e4
 
 
@@ -42,13 +44,10 @@ def is_hf_folder(path: PathLike) -> bool:
 
 
 def check_hf_folder(folder: PathLike) -> dict[str, Any]:
-    """Check, without torch, that a folder holds the files of a Wav2Vec2ForCTC.
-
-    Returns:
-        The content of its config.json.
+    """Check, without torch, that a folder holds a Wav2Vec2ForCTC; return its config.json.
 
     Raises:
-        UserError: it lacks one, holds another model, or does not say how audio is read.
+        UserError: it lacks a file, holds another model, or does not say how audio is read.
     """
     _check_files(folder, CONFIG_FILE, WEIGHTS_FILE)
     config = read_object(Path(folder, CONFIG_FILE))
@@ -73,15 +72,7 @@ def _check_files(folder: PathLike, *names: str) -> None:
 
 
 def read_hf_folder(folder: PathLike) -> dict[str, Any]:
-    """Read a folder of `transformers` into the form that `load_checkpoint` gives.
-
-    Args:
-        folder: with config.json, model.safetensors, vocab.json, and preprocessor_config.json or
-            processor_config.json.
-
-    Returns:
-        {"args": None, "cfg", "model": name → fp32 tensor under fairseq's names, "task_state": the
-        dictionary as the task `parp` saves it, "optimizer_history"}.
+    """Read a folder of `transformers` into the form that `load_checkpoint` gives, in fp32.
 
     Raises:
         UserError: a file is missing or damaged, or it is a model of another kind, with other
@@ -96,8 +87,8 @@ def read_hf_folder(folder: PathLike) -> dict[str, Any]:
     }
     if f"{HEAD}weight" not in weights or f"{HEAD}bias" not in weights:
         raise UserError(f"{folder} has no CTC head (lm_head); give a Wav2Vec2ForCTC")
-    symbols = read_symbols(folder, config, int(weights[f"{HEAD}weight"].shape[0]))
-    _order_head(weights, symbols.rows)
+    symbols, rows, labels = read_symbols(folder, config, len(weights[f"{HEAD}weight"]))
+    _order_head(weights, rows)
     _complete(weights, architecture.width, folder)
     audio = {"data": "", "normalize": read_normalize(folder)}
     training = {ours: config[theirs] for ours, theirs, _ in TRAINING_KEYS if theirs in config}
@@ -116,57 +107,67 @@ def read_hf_folder(folder: PathLike) -> dict[str, Any]:
                     "task": {"_name": "audio_pretraining", **audio},
                 },
             },
-            "task": {"_name": "audio_finetuning", "labels": symbols.labels, **audio},
+            "task": {"_name": "audio_finetuning", "labels": labels, **audio},
             "criterion": {
                 "_name": "ctc",
                 "zero_infinity": bool(config.get("ctc_zero_infinity", False)),
             },
         },
         "model": weights,
-        "task_state": {
-            SYMBOLS_KEY: {"symbols": list(symbols.names), "counts": [1] * len(symbols.names)}
-        },
+        "task_state": {SYMBOLS_KEY: {"symbols": symbols, "counts": [1] * len(symbols)}},
         "optimizer_history": [{"num_updates": 0}],
     }
 
 
 def read_hf_weights(folder: PathLike, *, strict: bool = False) -> dict[str, Tensor]:
-    """Read the weights of a Wav2Vec2ForCTC under fairseq's names; other tensors are left out.
-
-    Args:
-        folder: the folder.
-        strict: refuse other tensors.
+    """Read a Wav2Vec2ForCTC's weights under fairseq's names; others are left out, or refused.
 
     Raises:
         UserError: a file is damaged, or holds another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     layer_norm = read_object(Path(folder, CONFIG_FILE)).get("feat_extract_norm") == "layer"
-    file = Path(folder, WEIGHTS_FILE)
-    try:
-        tensors = load_file(str(file))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file}: not a readable model; copy it again") from error
     weights = {}
-    for name, tensor in tensors.items():
+    for name, tensor in read_tensors(folder).items():
         ours = from_transformers(name, layer_norm)
         if ours is not None:
             weights[ours] = tensor
         elif strict:
-            raise UserError(f"{file} holds {name}, which fairseq's wav2vec 2.0 lacks")
+            raise UserError(f"{folder} holds {name}, which fairseq's wav2vec 2.0 lacks")
     if not weights:
         raise UserError(f"{folder} holds no Wav2Vec2ForCTC; give an export of --format hf")
     return weights
 
 
-def read_normalize(folder: PathLike) -> bool:
-    """Say whether a folder's waveforms are normalised, from either file that a processor writes.
+def read_tensors(folder: PathLike) -> dict[str, Tensor]:
+    """Read all tensors that `save_pretrained` wrote, in one or several files, onto the CPU.
 
     Raises:
-        UserError: neither exists, or it is damaged, does not say, or is of another rate.
+        UserError: there is no such folder, it holds no safetensors weights, or they are damaged.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    path, names = folder / INDEX_FILE, [WEIGHTS_FILE]
+    tensors: dict[str, Tensor] = {}
+    try:
+        if not (folder / WEIGHTS_FILE).is_file() and path.is_file():
+            weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted({Path(name).name for name in weight_map.values()})
+        for name in names:
+            path = folder / name
+            tensors.update(load_file(str(path)))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no such file; give a folder that save_pretrained wrote, whole"
+        ) from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable model; copy it again") from error
+    return tensors
+
+
+def read_normalize(folder: PathLike) -> bool:
+    """Whether a folder's waveforms are normalised, from either file that a processor writes."""
     folder = Path(folder)
     if (folder / AUDIO_FILE).is_file():
         name, about = AUDIO_FILE, read_object(folder / AUDIO_FILE)

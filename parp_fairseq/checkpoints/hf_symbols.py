@@ -1,9 +1,8 @@
-"""What the rows of a Wav2Vec2ForCTC's head stand for, in the order of a fairseq dictionary."""
+"""The symbols of a Wav2Vec2ForCTC's head, in the order of a fairseq dictionary."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,15 @@ _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 _PIECE = "\u2581"
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The head's rows as fairseq orders them.
+def read_symbols(
+    folder: Path, config: Mapping[str, Any], rows: int
+) -> tuple[list[str], list[int | None], str]:
+    """Read the vocabulary of a folder of `transformers` whose head has so many rows.
 
-    Attributes:
-        names: the dictionary's own symbols, its four special ones left out.
-        rows: for each symbol, special ones first, its row in transformers' head; None where it
-            has none.
-        labels: ending of label files of such symbols.
-    """
-
-    names: tuple[str, ...]
-    rows: tuple[int | None, ...]
-    labels: str
-
-
-def read_symbols(folder: Path, config: Mapping[str, Any], rows: int) -> Rows:
-    """Read the vocabulary of a folder of `transformers`.
-
-    Args:
-        folder: with vocab.json, and what else the tokenizer saved.
-        config: the model's config.
-        rows: of its head.
+    Returns:
+        The dictionary's own symbols, its four special ones left out; for each symbol, special ones
+        first, its row in transformers' head (None where it has none); the ending of label files of
+        such symbols.
 
     Raises:
         UserError: a file is missing or damaged, or does not name the head's rows, each once.
@@ -72,7 +57,7 @@ def read_symbols(folder: Path, config: Mapping[str, Any], rows: int) -> Rows:
         own.append(name)
     phones = about.get("tokenizer_class") == "Wav2Vec2PhonemeCTCTokenizer"
     labels = "phn" if phones else "spm" if delimiter == " " else "ltr"
-    return Rows(tuple(own), (*first, *others), labels)
+    return own, [*first, *others], labels
 
 
 def _names(folder: Path, about: Mapping[str, Any], rows: int) -> list[str]:
@@ -84,8 +69,8 @@ def _names(folder: Path, about: Mapping[str, Any], rows: int) -> list[str]:
     for symbol, row in numbered.items():
         if type(row) is not int or row < 0 or not symbol:
             raise UserError(
-                f"{file}: {symbol[:40]!r} stands for {str(row)[:40]}, which is no row of a head; "
-                "give a model of one language"
+                f"{file}: {symbol[:40]!r} has the number {str(row)[:40]}, which is no row of a "
+                "head; give a model of one language"
             )
         if names.setdefault(row, symbol) != symbol:
             raise UserError(f"{file}: {symbol[:40]!r} and {names[row][:40]!r} share the row {row}")

@@ -40,10 +40,10 @@ class InitialMask:
 
         Args:
             spec: how to prune; its `initial_mask_kind` says where the mask comes from.
-            sparsity: the mask's sparsity, in [0, 1].
+            sparsity: the mask's, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
             random_weights: returns these for the same network without any training.
-            prefix: what the caller's options begin with, for the errors.
+            prefix: of the caller's options, for the errors.
 
         Raises:
             UserError: a mask file or model is unreadable, of another model or of another sparsity.
@@ -139,20 +139,17 @@ def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
 
 def _folder(path: Path, scope: set[str]) -> dict[str, Any]:
     """The tensors of a folder of transformers: under its own names, or fairseq's if these fit."""
-    from parp_fairseq.checkpoints.hf_folder import read_hf_weights
-    from parp_fairseq.checkpoints.hf_weights import read_tensors
+    from parp_fairseq.checkpoints.hf_folder import read_hf_weights, read_tensors
 
     tensors = read_tensors(path)
     return {"model": tensors if scope & set(tensors) else read_hf_weights(path)}
 
 
 def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, Any]]:
-    """Make the initial mask of a run that starts from `checkpoint`, without the run.
+    """Make the initial mask of a run that starts from a fairseq checkpoint, without the run.
 
-    Args:
-        checkpoint: a fairseq checkpoint, pre-trained or fine-tuned.
-        spec: how to prune. The initial mask "magnitude" is MPI's (of a fine-tuned checkpoint:
-            OMP's), "random" RP's; for "random_init" fairseq is imported and builds the network.
+    The initial mask "magnitude" is MPI's (of a fine-tuned checkpoint: OMP's), "random" RP's; for
+    "random_init" fairseq is imported and builds the network.
 
     Returns:
         The mask, under canonical names, and the info to save with it.
@@ -191,7 +188,7 @@ def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, 
 
 def _finetuned(path: str, weights: Mapping[str, Tensor], option: str) -> dict[str, Tensor]:
     """The weights of a fine-tuned model, for OMP (paper, section 2.3)."""
-    from parp_fairseq.checkpoints.hf_weights import read_tensors
+    from parp_fairseq.checkpoints.hf_folder import read_tensors
     from parp_fairseq.checkpoints.prunable_weights import weights_named
 
     tensors = read_tensors(path) if Path(path).is_dir() else load_checkpoint(path)["model"]

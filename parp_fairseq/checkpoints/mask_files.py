@@ -22,27 +22,16 @@ VERSION = 1
 
 # What a file may raise whose header is JSON, but not of a mask.
 _UNREADABLE = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
+    *(SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
 )
 
 
 def save_mask(mask: Mask, path: PathLike, info: Mapping[str, Any] | None = None) -> None:
     """Write a bit-packed safetensors file, atomically and under canonical names.
 
-    Args:
-        mask: the mask.
-        path: the file to write.
-        info: what else to say about the mask (method, scope, source…), JSON values.
-
-    Raises:
-        UserError: it cannot be written.
+    `info` is what else is known about the mask (method, scope, source…), JSON values. Raises
+    UserError where the file cannot be written.
     """
     mask = mask.canonical()
     about = {

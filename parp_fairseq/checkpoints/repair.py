@@ -21,10 +21,7 @@ from parp_fairseq.files import PathLike, check_output
 def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[str]:
     """Write a checkpoint whose settings the installed fairseq takes; its weights stay as they are.
 
-    Args:
-        checkpoint: a pre-trained or fine-tuned fairseq checkpoint.
-        out: the file to write.
-        force: replace a checkpoint that already exists.
+    `force` replaces a checkpoint that already exists at `out`.
 
     Returns:
         What was changed, a line each. Empty: nothing had to be, and nothing was written.

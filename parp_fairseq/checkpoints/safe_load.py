@@ -28,24 +28,26 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
 _BUILTINS = ("bool", "dict", "float", "int", "list", "str", "tuple")
-_NODES = ("Any", "Boolean", "Bytes", "Enum", "Float", "Integer", "InterpolationResult", "Path")
+_NODES = (
+    *("Any", "Boolean", "Bytes", "Enum", "Float", "Integer", "InterpolationResult", "Path"),
+    "String",
+)
 _METERS = ("AverageMeter", "SumMeter", "TimeMeter", "StopwatchMeter", "MetersDict")
 
 # Name as pickled → where the class or function is now. Classes that hold data, nothing else.
+_SAME = (
+    *("argparse.Namespace", "typing.Any", "numpy.dtype", "numpy.core.multiarray.scalar"),
+    *(f"builtins.{builtin}" for builtin in _BUILTINS),
+    *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig"),
+    *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata"),
+    *(f"omegaconf.nodes.{node}Node" for node in _NODES),
+    "fairseq.data.dictionary.Dictionary",
+    *(f"fairseq.logging.meters.{name}" for name in _METERS),
+)
 _ALLOWED: dict[str, str] = {
-    **{name: name for name in ("argparse.Namespace", "typing.Any")},
+    **{name: name for name in _SAME},
     "collections.defaultdict": "parp_fairseq.checkpoints.safe_load._plain_dict",
-    **{name: name for name in (f"builtins.{builtin}" for builtin in _BUILTINS)},
-    "fairseq.data.dictionary.Dictionary": "fairseq.data.dictionary.Dictionary",
-    "omegaconf.dictconfig.DictConfig": "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig": "omegaconf.listconfig.ListConfig",
-    "omegaconf.base.ContainerMetadata": "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata": "omegaconf.base.Metadata",
-    **{name: name for name in (f"omegaconf.nodes.{node}Node" for node in (*_NODES, "String"))},
-    "numpy.dtype": "numpy.dtype",
-    "numpy.core.multiarray.scalar": "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar": "numpy.core.multiarray.scalar",
-    **{f"fairseq.logging.meters.{name}": f"fairseq.logging.meters.{name}" for name in _METERS},
     **{f"fairseq.meters.{name}": f"fairseq.logging.meters.{name}" for name in _METERS},
 }
 # Importing these costs nothing, so they are always on the list; fairseq's, omegaconf's and
@@ -60,6 +62,10 @@ _EVALUATED = frozenset(
 )
 _CONTAINERS = (ast.Expression, ast.List, ast.Tuple, ast.Constant, ast.Load)
 _LITERAL = (*_CONTAINERS, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Mult)
+
+
+_TRUNCATED = "{} is truncated or damaged; copy or download it again"
+_FOREIGN = "{} is not a checkpoint that torch wrote; give a fairseq .pt file"
 
 
 class DamagedCheckpoint(UserError):
@@ -80,18 +86,18 @@ def allow_fairseq_classes() -> None:
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
 
 
-def load_checkpoint(path: PathLike, *, mmap: bool = True) -> dict[str, Any]:
+def load_checkpoint(path: PathLike) -> dict[str, Any]:
     """Read a fairseq checkpoint onto the CPU without running anything that it holds.
 
-    With `mmap` the tensors of a zip checkpoint are mapped from the file and read when they are
-    first used; files of torch 1.5 and older are read whole.
+    The tensors of a zip checkpoint are mapped from the file and read when they are first used;
+    files of torch 1.5 and older are read whole.
 
     Returns fairseq's state dictionary: `model`, and `cfg` (dict or DictConfig) or `args`
     (Namespace). Raises UserError when the file is missing, truncated, of another kind, or holds
     something that could run code.
     """
     path = Path(path)
-    state = _unpickle(path, mmap=check_readable(path) and mmap)
+    state = _unpickle(path, mmap=check_readable(path))
     problem = None
     if not isinstance(state, dict):
         problem = f"holds a {type(state).__name__} and no fairseq checkpoint"
@@ -132,9 +138,9 @@ def check_readable(path: PathLike) -> bool:
         raise DamagedCheckpoint(f"{path} is empty; copy or download it again")
     is_zip = magic == b"PK\x03\x04"
     if is_zip and not zipfile.is_zipfile(path):
-        raise DamagedCheckpoint(_truncated(path))
+        raise DamagedCheckpoint(_TRUNCATED.format(path))
     if not is_zip and magic[:1] != b"\x80":
-        raise UserError(_foreign(path))
+        raise UserError(_FOREIGN.format(path))
     return is_zip
 
 
@@ -177,23 +183,15 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
                 "checkpoint that holds only tensors and settings"
             ) from error
         except (EOFError, OSError) as error:
-            raise DamagedCheckpoint(_truncated(path)) from error
+            raise DamagedCheckpoint(_TRUNCATED.format(path)) from error
         except Exception as error:
             # Bytes that are no checkpoint make the restricted reader fail in many ways.
-            raise UserError(_foreign(path)) from error
-
-
-def _truncated(path: Path) -> str:
-    return f"{path} is truncated or damaged; copy or download it again"
-
-
-def _foreign(path: Path) -> str:
-    return f"{path} is not a checkpoint that torch wrote; give a fairseq .pt file"
+            raise UserError(_FOREIGN.format(path)) from error
 
 
 def _global_in(message: str) -> str | None:
     match = re.search(r"GLOBAL ([\w.]+)", message)
-    # torch leaves the module away for built-ins.
+    # torch leaves out the module of built-ins.
     return match and (match[1] if "." in match[1] else f"builtins.{match[1]}")
 
 

@@ -15,7 +15,6 @@ import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +44,6 @@ _INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 _ENTRY_BYTES = 256
 
 
-class NewerVersion(Exception):
-    """A version that this program does not read; its argument is the version."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor of a safetensors file, as its header has it."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
 def is_sparse(path: PathLike) -> bool:
     """Whether a file begins as a safetensors file does; `read_sparse` checks that it is ours."""
     try:
@@ -65,7 +52,7 @@ def is_sparse(path: PathLike) -> bool:
     except OSError:
         return False
     # The length of the header, then its JSON.
-    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32
 
 
 def read_sparse(path: PathLike) -> dict[str, Any]:
@@ -84,17 +71,14 @@ def read_sparse(path: PathLike) -> dict[str, Any]:
     from safetensors import SafetensorError
 
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give one that `parp export --format sparse` wrote")
     try:
         about, weights = _read(path)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no such file; give one that `parp export --format sparse` wrote"
+        ) from error
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its rights") from error
-    except NewerVersion as error:
-        raise UserError(
-            f"{path}: sparse format version {error}, this program reads version {VERSION}; update "
-            "parp-fairseq"
-        ) from error
     except (SafetensorError, ValueError, OSError) as error:
         reason = "".join(c if c.isprintable() else " " for c in str(error))
         reason = " ".join(reason.split())[:160]
@@ -152,27 +136,28 @@ def unpack(mask: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
     count = math.prod(shape) if all(side >= 0 for side in shape) else -1
     bits.check(mask, count)
     found = bits.count(mask)
-    if kept.dim() != 1 or found != kept.numel():
-        raise ValueError(f"{kept.numel()} values for {found} entries kept")
+    _must(kept.shape == (found,), f"{kept.numel()} values for {found} entries kept")
     # Faster than by an index of booleans, which is made one of integers first.
     keep = bits.unpack(mask, (count,))
-    tensor = torch.zeros(count, dtype=kept.dtype).masked_scatter_(keep, kept)
-    return tensor.view(shape)
+    return torch.zeros(count, dtype=kept.dtype).masked_scatter_(keep, kept).view(shape)
 
 
-def read_about(text: str) -> dict[str, Any]:
+def read_about(text: str, path: PathLike) -> dict[str, Any]:
     """Parse the metadata of a sparse file of this version, and check its fields' types.
 
     Raises:
         ValueError: a field is missing or not what it should be.
-        NewerVersion: the version is not VERSION.
+        UserError: another version wrote the file `path`.
     """
     about = strict_json(text)
     _must(isinstance(about, dict), f"its {FORMAT} is no object")
     version = about.get("version")
     _must(type(version) is int, f"its version is {version!r} and no integer")
     if version != VERSION:
-        raise NewerVersion(version)
+        raise UserError(
+            f"{path}: sparse format version {version}, this program reads version {VERSION}; "
+            "update parp-fairseq"
+        )
     _must(about.get("dtype") in DTYPES, f"its dtype is {about.get('dtype')!r}")
     _must(_is_count(about.get("updates")), f"its updates are {about.get('updates')!r}")
     cfg = about.get("cfg")
@@ -187,7 +172,17 @@ def read_about(text: str) -> dict[str, Any]:
         labels is None or (isinstance(labels, str) and not set(labels) & set("/\\\0\n")),
         f"its cfg.task.labels are {str(labels)[:60]!r}",
     )
-    _check_symbols(about.get(SYMBOLS_KEY))
+    lists = about.get(SYMBOLS_KEY)
+    lists = lists if isinstance(lists, dict) else {}
+    symbols: Any = lists.get("symbols")
+    counts: Any = lists.get("counts")
+    named = isinstance(symbols, list) and all(isinstance(s, str) and s for s in symbols)
+    _must(named, "its dictionary has no list of symbols")
+    counted = isinstance(counts, list) and all(type(count) is int for count in counts)
+    _must(
+        counted and len(symbols) == len(counts),
+        "its dictionary has no list of counts, one a symbol",
+    )
     _must(isinstance(about.get("packed"), dict), "its packed is no object")
     for name, shape in about["packed"].items():
         _must(
@@ -203,7 +198,13 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """What a file says about itself, and its tensors."""
     from safetensors import safe_open
 
-    _check_header(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        rest = os.fstat(file.fileno()).st_size - 8
+        _must(length <= rest, f"a header of {length:,} bytes where {max(rest, 0):,} are left")
+        _must(length <= MAX_HEADER, f"a header of {length:,} bytes, over {MAX_HEADER:,}")
+        # safetensors itself takes a name that is in the header twice.
+        strict_json(file.read(length))
     with safe_open(str(path), framework="pt") as handle:
         metadata = handle.metadata() or {}
         if FORMAT not in metadata:
@@ -211,11 +212,11 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
                 f"{path}: a safetensors file, but no sparse model; write one with "
                 "`parp export CKPT --format sparse`"
             )
-        about = read_about(metadata[FORMAT])
+        about = read_about(metadata[FORMAT], path)
         tensors = {}
         for name in handle.keys():  # noqa: SIM118
             view = handle.get_slice(name)
-            tensors[name] = Stored(view.get_dtype(), tuple(view.get_shape()))
+            tensors[name] = (view.get_dtype(), tuple(view.get_shape()))
         plain = _check_tensors(about, tensors)
         packed = {
             name: (*(handle.get_tensor(name + part) for part in (MASK, KEPT)), tuple(shape))
@@ -235,68 +236,41 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     return about, weights
 
 
-def _check_header(path: Path) -> None:
-    """Check what safetensors does not: that no name or key is in the header twice."""
-    with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        rest = os.fstat(handle.fileno()).st_size - 8
-        if length > rest:
-            raise ValueError(f"a header of {length:,} bytes where {max(rest, 0):,} are left")
-        if length > MAX_HEADER:
-            raise ValueError(f"a header of {length:,} bytes, over {MAX_HEADER:,}")
-        strict_json(handle.read(length))
-
-
-def _check_tensors(about: Mapping[str, Any], tensors: Mapping[str, Stored]) -> list[str]:
-    """Check that the tensors are those that `about` names, of the sizes that it claims.
+def _check_tensors(
+    about: Mapping[str, Any], tensors: Mapping[str, tuple[str, tuple[int, ...]]]
+) -> list[str]:
+    """Check that the tensors (type and shape) are those that `about` names, as large as it claims.
 
     Returns:
         The names of those that are stored as they are.
     """
     rest = dict(tensors)
+    values = []
     for name, shape in about["packed"].items():
         _must(name not in tensors, f"{name!r} is a duplicate, packed and not")
         for part in (MASK, KEPT):
             _must(name + part in rest, f"{name + part!r} is missing")
-        mask, kept = rest.pop(name + MASK), rest.pop(name + KEPT)
+        mask, (_, kept) = rest.pop(name + MASK), rest.pop(name + KEPT)
         entries = math.prod(shape)  # Python's integers do not overflow.
         _must(
-            mask.dtype == "U8" and mask.shape == ((entries + 7) // 8,),
-            f"{name + MASK!r} is {mask.dtype}{list(mask.shape)}, which does not hold a mask of "
-            f"{shape}",
+            mask == ("U8", ((entries + 7) // 8,)),
+            f"{name + MASK!r} is {mask[0]}{list(mask[1])}, which does not hold a mask of {shape}",
         )
         _must(
-            len(kept.shape) == 1 and kept.shape[0] <= entries,
-            f"{name + KEPT!r} has the shape {list(kept.shape)} for {shape}",
+            len(kept) == 1 and kept[0] <= entries,
+            f"{name + KEPT!r} has the shape {list(kept)} for {shape}",
         )
-        _check_type(name + KEPT, kept, about["dtype"])
-    for name, stored in rest.items():
+        values.append(name + KEPT)
+    for name in rest:
         _must(
             not name.endswith((MASK, KEPT)), f"{name!r} belongs to no tensor that its packed names"
         )
-        _check_type(name, stored, about["dtype"])
+    for name in (*values, *rest):
+        dtype = tensors[name][0]
+        _must(dtype in _TYPES, f"{name!r} is of the type {dtype}")
+        fits = about["dtype"] == "fp32" or dtype not in _FLOATS or dtype == "F16"
+        _must(fits, f"{name!r} is {dtype} in a file of {about['dtype']}")
     return list(rest)
-
-
-def _check_type(name: str, stored: Stored, dtype: str) -> None:
-    _must(stored.dtype in _TYPES, f"{name!r} is of the type {stored.dtype}")
-    _must(
-        dtype == "fp32" or stored.dtype not in _FLOATS or stored.dtype == "F16",
-        f"{name!r} is {stored.dtype} in a file of {dtype}",
-    )
-
-
-def _check_symbols(lists: Any) -> None:
-    lists = lists if isinstance(lists, dict) else {}
-    symbols, counts = lists.get("symbols"), lists.get("counts")
-    if not isinstance(symbols, list) or not all(isinstance(s, str) and s for s in symbols):
-        raise ValueError("its dictionary has no list of symbols")
-    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
-        raise ValueError("its dictionary has no list of counts")
-    _must(
-        len(symbols) == len(counts),
-        f"its dictionary has {len(symbols)} symbols and {len(counts)} counts",
-    )
 
 
 def _is_count(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""JSON of unknown origin: what Python's reader lets pass, or fails on, is refused."""
+"""JSON of unknown origin: what Python's reader accepts wrongly, or fails on, is refused."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
         digits: of the longest integer taken.
 
     Raises:
-        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, a key is in one object
-            twice, an integer has more digits, a number is infinite, half a surrogate pair is in a
-            text, or lists and objects are nested deeper than MAX_DEPTH.
+        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, an object has a
+            duplicate key, an integer has more digits, a number is infinite, half a surrogate pair
+            is in a text, or lists and objects are nested deeper than MAX_DEPTH.
     """
     try:
         value = json.loads(

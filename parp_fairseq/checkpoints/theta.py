@@ -21,14 +21,7 @@ def dense_weights(state: Mapping[str, Any], path: PathLike) -> dict[str, Tensor]
     state. Right after a pruning, and under a static mask, there are none and θ is m⊙θ.
 
     Of a run in half precision these are the model's own weights, rounded from the fp32 masters.
-
-    Args:
-        state: what `load_checkpoint` returned; it is not changed.
-        path: its file, for the errors.
-
-    Returns:
-        name → tensor, all that `state["model"]` holds; tensors with pruned values are new, the
-        others the same.
+    `state` is what `load_checkpoint` returned of the file `path`; it is not changed.
 
     Raises:
         UserError: the checkpoint keeps no pruning state (a dense run, an export, another task), or

@@ -25,22 +25,21 @@ NETWORK, HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
 KINDS = ("wav2vec2", "hubert", "data2vec_audio")
 """Networks of fairseq that differ only in how they are trained."""
 
-# Field of Architecture, fairseq's key, transformers' key, and the default of both.
-_KEYS: tuple[tuple[str, str, str, Any], ...] = (
-    ("layers", "encoder_layers", "num_hidden_layers", 12),
-    ("width", "encoder_embed_dim", "hidden_size", 768),
-    ("hidden", "encoder_ffn_embed_dim", "intermediate_size", 3072),
-    ("heads", "encoder_attention_heads", "num_attention_heads", 12),
-    ("position_kernel", "conv_pos", "num_conv_pos_embeddings", 128),
-    ("position_groups", "conv_pos_groups", "num_conv_pos_embedding_groups", 16),
-    ("norm", "extractor_mode", "feat_extract_norm", "group"),
-    ("activation", "activation_fn", "hidden_act", "gelu"),
-    ("conv_bias", "conv_bias", "conv_bias", False),
-    ("layer_norm_first", "layer_norm_first", "do_stable_layer_norm", False),
+# Field of Architecture, fairseq's key, transformers' key, the default of both, and what else it may
+# be; without choices it is a size.
+_KEYS: tuple[tuple[str, str, str, Any, tuple[Any, ...]], ...] = (
+    ("layers", "encoder_layers", "num_hidden_layers", 12, ()),
+    ("width", "encoder_embed_dim", "hidden_size", 768, ()),
+    ("hidden", "encoder_ffn_embed_dim", "intermediate_size", 3072, ()),
+    ("heads", "encoder_attention_heads", "num_attention_heads", 12, ()),
+    ("position_kernel", "conv_pos", "num_conv_pos_embeddings", 128, ()),
+    ("position_groups", "conv_pos_groups", "num_conv_pos_embedding_groups", 16, ()),
+    ("norm", "extractor_mode", "feat_extract_norm", "group", ("layer",)),
+    ("activation", "activation_fn", "hidden_act", "gelu", ("relu",)),
+    ("conv_bias", "conv_bias", "conv_bias", False, (True,)),
+    ("layer_norm_first", "layer_norm_first", "do_stable_layer_norm", False, (True,)),
 )
 _FAIRSEQ, _TRANSFORMERS = 1, 2  # Columns of _KEYS.
-_CHOICES = {"norm": ("group", "layer"), "activation": ("gelu", "relu")}
-_FLAGS = ("conv_bias", "layer_norm_first")
 _NORMS = {"default": "group", "layer_norm": "layer"}  # fairseq's names of them.
 _CONVOLUTIONS = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
 
@@ -158,9 +157,9 @@ class Architecture:
             step *= stride
         return field
 
-    def frames(self, samples: int) -> int:
-        """Frames that so many samples become."""
-        return max(0, (samples - self.receptive_field) // self.stride + 1)
+    def frames(self, samples: Any) -> Any:
+        """Frames that so many samples (an int or a tensor) become, if at least one."""
+        return (samples - self.receptive_field) // self.stride + 1
 
     @classmethod
     def from_fairseq(
@@ -186,13 +185,10 @@ class Architecture:
         # As in fairseq, the settings of the fine-tuning choose the kind of layers.
         if model.get("layer_type") is not None:
             settings["layer_type"] = model["layer_type"]
-        _check_only(settings, _FAIRSEQ, path)
-        values = {field: inner.get(key, default) for field, key, _, default in _KEYS}
         mode = inner.get("extractor_mode", "default")
-        if mode not in _NORMS:
-            raise _unsupported("extractor_mode", mode, path)
-        values["norm"] = _NORMS[mode]
-        values.update((flag, bool(values[flag])) for flag in _FLAGS)
+        settings["extractor_mode"] = _NORMS.get(mode, mode)
+        for flag in ("conv_bias", "layer_norm_first"):
+            settings[flag] = bool(settings.get(flag))
         if f"{HEAD}weight" not in weights:
             raise UserError(f"{path} has no CTC head; give a model fine-tuned with CTC")
         blank_mode = model.get("blank_mode") or "add"
@@ -200,17 +196,15 @@ class Architecture:
             raise UserError(f"{path}: its model.blank_mode is {blank_mode}, not add or set")
         layers = convolutions(str(inner.get("conv_feature_layers") or _CONVOLUTIONS), path)
         return _checked(
-            {
-                **values,
-                "convolutions": tuple(layers),
-                "projected": f"{NETWORK}post_extract_proj.weight" in weights,
-                "position_depth": inner.get("pos_conv_depth", 1),
-                "symbols": int(weights[f"{HEAD}weight"].shape[0]),
-                "blank_weight": float(model.get("blank_weight") or 0.0),
-                "blank_mode": blank_mode,
-            },
+            settings,
             _FAIRSEQ,
             path,
+            convolutions=tuple(layers),
+            projected=f"{NETWORK}post_extract_proj.weight" in weights,
+            position_depth=inner.get("pos_conv_depth", 1),
+            symbols=int(weights[f"{HEAD}weight"].shape[0]),
+            blank_weight=float(model.get("blank_weight") or 0.0),
+            blank_mode=blank_mode,
         )
 
     @classmethod
@@ -220,8 +214,6 @@ class Architecture:
         Raises:
             UserError: a setting is damaged or not supported.
         """
-        _check_only(config, _TRANSFORMERS, path)
-        values = {field: config.get(key, default) for field, _, key, default in _KEYS}
         shapes = [
             config.get(f"conv_{part}", default)
             for part, default in zip(
@@ -231,12 +223,12 @@ class Architecture:
         layers = all(isinstance(shape, (list, tuple)) for shape in shapes)
         if not layers or len({len(shape) for shape in shapes}) != 1:
             raise UserError(f"{path}: the conv_dim, conv_kernel and conv_stride are no layers")
-        values.update(convolutions=tuple(zip(*shapes)), projected=True)
-        return _checked(values, _TRANSFORMERS, path)
+        sides = {"convolutions": tuple(zip(*shapes)), "projected": True}
+        return _checked(config, _TRANSFORMERS, path, **sides)
 
     def to_fairseq(self) -> dict[str, Any]:
         """Settings of fairseq's wav2vec 2.0, for `cfg.model.w2v_args.model`."""
-        named = {key: getattr(self, field) for field, key, _, _ in _KEYS}
+        named = {key: getattr(self, field) for field, key, *_ in _KEYS}
         named["extractor_mode"] = next(ours for ours, norm in _NORMS.items() if norm == self.norm)
         layers = str(list(self.convolutions))
         return {"_name": "wav2vec2", **named, "conv_feature_layers": layers, "final_dim": 0}
@@ -246,7 +238,7 @@ class Architecture:
         dims, kernels, strides = (list(sides) for sides in zip(*self.convolutions))
         return {
             "vocab_size": self.symbols,
-            **{key: getattr(self, field) for field, _, key, _ in _KEYS},
+            **{key: getattr(self, field) for field, _, key, *_ in _KEYS},
             "layer_norm_eps": 1e-5,
             "feat_extract_activation": "gelu",
             "conv_dim": dims,
@@ -274,14 +266,12 @@ def network_settings(model: Mapping[str, Any], path: PathLike) -> Mapping[str, A
 
 
 def convolutions(text: str, path: PathLike) -> list[tuple[int, int, int]]:
-    """Convolutions as (width, kernel, stride), from lists of tuples, added and multiplied.
+    """Convolutions as (width, kernel, stride), from `conv_feature_layers` of the file `path`.
 
     >>> convolutions("[(512,10,5)] + [(512,3,2)] * 2", "model.pt")
     [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
 
-    Args:
-        text: `conv_feature_layers`; nothing in it is executed.
-        path: the checkpoint, for the error.
+    Lists of tuples may be added and multiplied; nothing is executed.
 
     Raises:
         UserError: the text is something else.
@@ -344,25 +334,28 @@ def _renamed(
     return None
 
 
-def _check_only(settings: Mapping[str, Any], column: int, path: PathLike) -> None:
-    for key, only in _ONLY[column].items():
-        value = settings.get(key, only)
-        # To Python, 1 == True.
-        if value != only or isinstance(value, bool) != isinstance(only, bool):
-            raise _unsupported(key, value, path)
-
-
-def _checked(values: dict[str, Any], column: int, path: PathLike) -> Architecture:
-    for row in _KEYS:
-        field, key = row[0], row[column]
-        value = values[field]
-        if field in _CHOICES or field in _FLAGS:
-            if value not in _CHOICES.get(field, (False, True)) or (
-                field in _FLAGS and type(value) is not bool
-            ):
-                raise _unsupported(key, value, path)
-        elif not _is_size(value):
+def _checked(
+    settings: Mapping[str, Any], column: int, path: PathLike, **values: Any
+) -> Architecture:
+    """The architecture of `values` and what `settings` have under the keys of a column of _KEYS."""
+    choices: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        key: (only, (only,)) for key, only in _ONLY[column].items()
+    }
+    for field, *keys, default, others in _KEYS:
+        key = keys[column - 1]
+        values[field] = settings.get(key, default)
+        choices[key] = (default, (default, *others) if others else ())
+    for key, (default, allowed) in choices.items():
+        value = settings.get(key, default)
+        if not allowed and not _is_size(value):
             raise UserError(f"{path}: its network has {key}={str(value)[:40]}, which is no size")
+        # To Python, 1 == True.
+        same = value in allowed and isinstance(value, bool) == isinstance(default, bool)
+        if allowed and not same:
+            raise UserError(
+                f"{path}: its network has {key}={str(value)[:40]}, which is not supported here; "
+                "parp eval runs every fairseq checkpoint whose network fairseq can build"
+            )
     if not _is_size(values.get("position_depth", 1)):
         raise UserError(f"{path}: its pos_conv_depth is {values['position_depth']}, no size")
     layers = values["convolutions"]
@@ -375,13 +368,6 @@ def _checked(values: dict[str, Any], column: int, path: PathLike) -> Architectur
                 f"{parts} {values[parts]}); copy it again"
             )
     return Architecture(**values)
-
-
-def _unsupported(key: str, value: Any, path: PathLike) -> UserError:
-    return UserError(
-        f"{path}: its network has {key}={str(value)[:40]}, which is not supported here; parp eval "
-        "runs every fairseq checkpoint whose network fairseq can build"
-    )
 
 
 def _is_size(value: Any) -> bool:

@@ -93,11 +93,9 @@ def evaluate(
         raise UserError("--json and --csv cannot both be standard output; name a file for one")
     heard = score_files.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
     written = {name: [path] for name, (path, _) in outputs.items() if path not in (None, stdout)}
-    score_files.check_outputs(
-        {**written, "--transcripts": list(heard.values())},
-        score_files.files_read(checkpoints, data, splits, w2v_path),
-        force,
-    )
+    models = [path for path in (*checkpoints, w2v_path) if path is not None]
+    written["--transcripts"] = list(heard.values())
+    score_files.check_outputs(written, models, data, splits, force)
     scores: list[Score] = []
     try:
         for score in evaluate_all(

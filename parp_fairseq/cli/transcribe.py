@@ -1,7 +1,6 @@
-"""`parp transcribe`: what a subnetwork hears."""
+"""`parp transcribe`: transcripts of audio files."""
 
 # No `from __future__ import annotations`: typer reads the annotations themselves.
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -82,7 +81,7 @@ def transcribe(
     """
     from parp_fairseq.inference.transcribing import transcribe_all
 
-    outcome = transcribe_all(
+    failed = transcribe_all(
         model,
         audio,
         form=form and form.value,
@@ -91,7 +90,5 @@ def transcribe(
         window=window,
         force=force,
     )
-    if outcome.transcribed:
-        print(f"parp: {outcome}", file=sys.stderr)
-    if outcome.failed:
+    if failed:
         raise typer.Exit(EXIT_CODE)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -75,15 +74,6 @@ class Acceleration:
     def choice(self) -> dict[str, bool]:
         """Group → whether it runs sparse."""
         return {decision.name: decision.sparse for decision in self.decisions}
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; its "choice" can be given to `accelerate`."""
-        return {
-            "level": self.level,
-            "threads": self.threads,
-            "choice": self.choice,
-            "decisions": [asdict(decision) for decision in self.decisions],
-        }
 
     def render(self) -> str:
         """An aligned table of all groups."""

@@ -38,10 +38,6 @@ class SparseLinear(nn.Module):
         """The dense weight (out, in), computed when a model reads it."""
         return self.matrix.dense()
 
-    def extra_repr(self) -> str:
-        """Shown where the model is printed."""
-        return f"{self.in_features} to {self.out_features}, sparsity {self.matrix.sparsity:.4f}"
-
 
 class SharedInput:
     """Linears that a model calls in turn with the same tensor: q, k and v.

@@ -4,9 +4,9 @@
 symbol of every frame, merges repetitions and drops blanks. A base model's logits depend a little
 on what an utterance is batched with (its feature extractor normalises over the padded batch), so
 the batches are built by the same fairseq functions from the same options. Their defaults are
-infer's but for `required_batch_size_multiple`, 1 here and 8 there: where a last batch does not
-hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not). Here
-every utterance is decoded and counted, whatever that option says.
+infer's but for `required_batch_size_multiple`, 8 there and always 1 here: where a last batch does
+not hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not).
+Here every utterance is decoded and counted.
 """
 
 from __future__ import annotations
@@ -41,11 +41,7 @@ MAX_TOKENS = 3_000_000
 """Samples in a batch by default, as in infer's own configuration."""
 
 SUBNETWORK, THETA = "subnetwork", "theta"
-VIEWS = (SUBNETWORK, THETA)
 """What is scored of a checkpoint: m⊙θ, which every checkpoint holds; or θ, before masking."""
-
-# fairseq counts in 64 bits.
-_MOST = 2**63 - 1
 
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
@@ -62,13 +58,11 @@ def evaluate_all(
     labels: str | None = None,
     max_tokens: int | None = MAX_TOKENS,
     batch_size: int | None = None,
-    required_batch_size_multiple: int = 1,
     num_workers: int = 1,
     device: str | None = None,
     engine: str = "dense",
     weights: str = SUBNETWORK,
     w2v_path: PathLike | None = None,
-    progress: bool | None = None,
 ) -> Iterator[Score]:
     """Decode `{split}.tsv` of the folder `data` with fine-tuned checkpoints and score them.
 
@@ -82,14 +76,12 @@ def evaluate_all(
         labels: ending of the label files; by default what each checkpoint was trained on.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
-        required_batch_size_multiple: larger batches hold a multiple of this many utterances.
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
         engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
         weights: `subnetwork`, or `theta` for the weights before masking, with which training
             resumes.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
-        progress: show a bar on stderr; by default where that is a terminal.
 
     Raises:
         UserError: a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
@@ -99,17 +91,22 @@ def evaluate_all(
     for name, value, least in (
         ("--max-tokens", max_tokens, 1),
         ("--batch-size", batch_size, 1),
-        ("required_batch_size_multiple", required_batch_size_multiple, 1),
         ("--workers", num_workers, 0),
     ):
-        if value is not None and not least <= value <= _MOST:
-            bound = f"at least {least}" if value < least else f"at most {_MOST}"
-            raise UserError(f"{name} must be {bound} (got {value})")
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least} (got {value})")
+    for name, word, choices in (
+        ("--engine", engine, ENGINES),
+        ("--weights", weights, (SUBNETWORK, THETA)),
+    ):
+        if word not in choices:
+            raise UserError(f"{name} {word}: use one of {', '.join(choices)}")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
-    _check_device(device, engine)
-    if weights not in VIEWS:
-        raise UserError(f"--weights {weights}: use one of {', '.join(VIEWS)}")
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise UserError(f"--device {device}: use cpu, cuda, or cuda:N for the GPU of that number")
+    if engine == "sparse" and device not in (None, "cpu"):
+        raise UserError(f"--engine sparse works on the CPU, not on {device}; use --device cpu")
     for checkpoint in checkpoints:
         check_format(checkpoint)
     if w2v_path is not None:
@@ -122,7 +119,11 @@ def evaluate_all(
     def opened(checkpoint: PathLike) -> tuple[FineTuned, list[CheckedManifest]]:
         """The checkpoint, and the splits as they fit it; each is checked once per dictionary."""
         finetuned = open_finetuned(checkpoint, data, labels)
-        finetuned = replace(finetuned, state=_viewed(finetuned.state, finetuned.path, weights))
+        if weights == THETA:
+            from parp_fairseq.checkpoints.theta import dense_weights
+
+            model = dense_weights(finetuned.state, finetuned.path)
+            finetuned = replace(finetuned, state={**finetuned.state, "model": model})
         manifests = []
         for split in splits:
             key = (split, finetuned.labels, tuple(finetuned.symbols))
@@ -149,10 +150,10 @@ def evaluate_all(
                     num_workers,
                     max_tokens=max_tokens,
                     max_sentences=batch_size,
-                    required_batch_size_multiple=required_batch_size_multiple,
+                    required_batch_size_multiple=1,
                     seed=1,
                 )
-                utterances = transcribe(model, symbols, batches, manifest, progress)
+                utterances = transcribe(model, symbols, batches, manifest)
             yield Score(
                 checkpoint=os.fspath(checkpoint),
                 data=os.fspath(data),
@@ -188,16 +189,9 @@ def make_batches(task: Any, checked: CheckedManifest, num_workers: int, **planni
 
 
 def transcribe(
-    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest, progress: bool | None
+    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest
 ) -> list[Utterance]:
-    """What is said and heard in each utterance of `batches`, in their order.
-
-    Args:
-        model: a CTC model in evaluation mode.
-        symbols: what the rows of its head stand for.
-        batches: what `make_batches` returned.
-        checked: the split, for the audio files' names.
-        progress: show a bar on stderr; by default where that is a terminal.
+    """Reference and hypothesis of each utterance of `batches`, in their order.
 
     Raises:
         UserError: audio cannot be read.
@@ -207,9 +201,9 @@ def transcribe(
     from tqdm import tqdm
 
     device = next(model.parameters()).device
-    show = sys.stderr.isatty() if progress is None else progress
     rows = checked.manifest.rows
-    bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=not show)
+    # None: shown on a terminal.
+    bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=None)
     utterances: list[Utterance] = []
     with torch.no_grad(), bar:
         for sample in _readable(batches, checked):
@@ -219,10 +213,10 @@ def transcribe(
             paths = logits.float().cpu().argmax(dim=-1).numpy()
             targets = sample["target"].cpu().numpy()
             for row, path, target in zip(sample["id"].tolist(), paths, targets):
-                said = symbols.units(target[target != symbols.padding])
-                heard = symbols.units(symbols.best(path))
-                texts = (symbols.joined(said), symbols.joined(heard))
-                utterances.append(Utterance(row, rows[row].path, *texts, said, heard))
+                reference = symbols.units(target[target != symbols.padding])
+                hypothesis = symbols.units(symbols.best(path))
+                texts = (symbols.joined(reference), symbols.joined(hypothesis))
+                utterances.append(Utterance(row, rows[row].path, *texts, reference, hypothesis))
             bar.update(len(sample["id"]))
     return utterances
 
@@ -249,15 +243,6 @@ def share_of_zeros(state: Mapping[str, Any]) -> float | None:
     return 1.0 - kept / entries if entries else None
 
 
-def _viewed(state: Mapping[str, Any], path: Path, weights: str) -> Mapping[str, Any]:
-    """The state, with θ as its model where that is asked for."""
-    if weights == SUBNETWORK:
-        return state
-    from parp_fairseq.checkpoints.theta import dense_weights
-
-    return {**state, "model": dense_weights(state, path)}
-
-
 def _checked_split(
     finetuned: FineTuned, data: PathLike, split: str, max_tokens: int | None
 ) -> CheckedManifest:
@@ -277,7 +262,7 @@ def _checked_split(
     )
     check_lengths(manifest, max_tokens, "--max-tokens")
     symbols = Symbols.of_dictionary(finetuned.symbols)
-    # An utterance may have no word (what is heard is inserted), a split may not.
+    # An utterance may have no word (its hypothesis is inserted), a split may not.
     if not any(symbols.joined(line).split() for line in manifest.labels):
         raise UserError(
             f"{name}: no row has a word, so there is no error rate; build the labels again"
@@ -286,7 +271,7 @@ def _checked_split(
 
 
 def _readable(batches: Any, checked: CheckedManifest) -> Iterator[dict[str, Any]]:
-    """The batches; audio that cannot be read becomes a UserError."""
+    """The batches, and a UserError for audio that cannot be read."""
     iterator = iter(batches)
     while True:
         try:
@@ -306,9 +291,9 @@ def _readable(batches: Any, checked: CheckedManifest) -> Iterator[dict[str, Any]
 def _check_distinct(what: str, values: Sequence[str]) -> None:
     if not values:
         raise UserError(f"no {what} was given; name at least one")
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise UserError(f"the {what} {twice} is given twice; name it once")
+    for value in values:
+        if values.count(value) > 1:
+            raise UserError(f"the {what} {value} is a duplicate; give it once")
 
 
 @contextlib.contextmanager
@@ -327,18 +312,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check_device(wanted: str | None, engine: str) -> None:
-    """Check, without torch, what the words mean."""
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: use one of {', '.join(ENGINES)}")
-    if wanted is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
-        raise UserError(f"--device {wanted}: use cpu, cuda, or cuda:N for the GPU of that number")
-    if engine == "sparse" and wanted not in (None, "cpu"):
-        raise UserError(f"--engine sparse works on the CPU, not on {wanted}; say --device cpu")
-
-
 def _device(wanted: str | None, engine: str) -> str:
-    """The device to decode on, where there is one."""
+    """The device to decode on."""
     import torch
 
     if engine == "sparse" or wanted == "cpu":
@@ -347,7 +322,7 @@ def _device(wanted: str | None, engine: str) -> str:
     if wanted is None:
         return "cuda" if gpus else "cpu"
     if not gpus:
-        raise UserError(f"--device {wanted}: no GPU is available; leave it out or say cpu")
+        raise UserError(f"--device {wanted}: no GPU is available; leave it out or use cpu")
     if int(wanted.partition(":")[2] or 0) >= gpus:
         raise UserError(f"--device {wanted}: the GPUs here are 0 to {gpus - 1}; give one of them")
     return wanted

@@ -100,7 +100,7 @@ class Utterance:
     def id(self) -> str:
         """The audio file's name without its ending."""
         name = os.path.basename(self.path)
-        # fairseq's "archive.zip:offset:length" has nothing else to tell utterances apart.
+        # In fairseq's "archive.zip:offset:length" only the numbers differ.
         return name if ":" in name else os.path.splitext(name)[0]
 
     @cached_property
@@ -129,7 +129,7 @@ class ErrorRate:
 
     @cached_property
     def total(self) -> EditCounts:
-        """The edits of all utterances; where a reference is empty, all that was heard is added."""
+        """The edits of all utterances; one with an empty reference has only insertions."""
         kinds = ("substitutions", "insertions", "deletions")
         return EditCounts(*(sum(getattr(each, kind) for each in self.counts) for kind in kinds))
 

@@ -84,12 +84,7 @@ def transcript_files(
 
 
 def write_transcripts(score: Score, file: PathLike) -> None:
-    """Write a TSV with a header: a row an utterance, in the manifest's order.
-
-    Columns: id, reference, hypothesis (what is scored), substitutions, insertions, deletions (of
-    words or phones), reference_units, hypothesis_units (the dictionary's symbols). Raises
-    UserError when the file cannot be written.
-    """
+    """Write a TSV with a header (`docs/evaluation.md`): a row an utterance, in their order."""
     counts = ("substitutions", "insertions", "deletions")
     texts, units = ("reference", "hypothesis"), ("reference_units", "hypothesis_units")
     lines = ["\t".join(("id", *texts, *counts, *units))]
@@ -101,19 +96,27 @@ def write_transcripts(score: Score, file: PathLike) -> None:
 
 
 def check_outputs(
-    outputs: Mapping[str, Iterable[PathLike]], inputs: Sequence[PathLike], force: bool
+    outputs: Mapping[str, Iterable[PathLike]],
+    models: Iterable[PathLike],
+    data: PathLike,
+    splits: Sequence[str],
+    force: bool,
 ) -> None:
     """Check, before the work begins, that scores and transcripts may be written.
 
     Args:
         outputs: option of KINDS → the files that it names.
-        inputs: files that are read; none of them is ever replaced.
+        models: the files of weights that are read.
+        data: the folder of the `splits`, which are read too.
         force: replace files of the same kinds.
 
     Raises:
-        UserError: a file is an input, already exists (without `force`), is of another kind, is
-            given twice, or cannot be written.
+        UserError: a file is an input, already exists (without `force`), is of another kind, is a
+            duplicate, or cannot be written.
     """
+    inputs = list(map(Path, models))
+    for pattern in ("dict.*.txt", *(f"{glob.escape(split)}.*" for split in splits)):
+        inputs += Path(data).glob(pattern)
     written: dict[str, str] = {}
     for option, files in outputs.items():
         for file in files:
@@ -121,16 +124,3 @@ def check_outputs(
             other = written.setdefault(os.path.realpath(file), option)
             if other != option:
                 raise UserError(f"{option} {file} is also what {other} writes; choose another path")
-
-
-def files_read(
-    checkpoints: Sequence[PathLike],
-    data: PathLike,
-    splits: Sequence[str],
-    w2v_path: PathLike | None = None,
-) -> list[Path]:
-    """The files that scoring may read, for `check_outputs`: audio is left out."""
-    files = [Path(path) for path in (*checkpoints, w2v_path) if path is not None]
-    for pattern in ("dict.*.txt", *(f"{glob.escape(split)}.*" for split in splits)):
-        files += Path(data).glob(pattern)
-    return files

@@ -26,18 +26,15 @@ def check_folder(
     inputs: Iterable[PathLike] = (),
     force: bool = False,
 ) -> Path:
-    """Check, before any work, that an export may be written into a folder.
+    """Check, before any work, that an export may be written into a folder; return it as a Path.
 
     Args:
         folder: the folder to write.
         files: names of the files that will be written, without the record.
         form: the export's format.
         inputs: files and folders that are read.
-        force: replace the files of an earlier export of this format; others there stay. A file
-            that was changed since is not replaced.
-
-    Returns:
-        `folder` as a Path.
+        force: replace the files of an earlier export of this format, unless one was changed since.
+            Other files there stay.
 
     Raises:
         UserError: it is an input, holds anything but an export of this format as it was written,

@@ -30,9 +30,9 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
     Keys of the tasks that some version of fairseq does not know are left to its defaults.
 
     Args:
-        checkpoint: a fine-tuned CTC checkpoint.
-        out: the file to write; `dict.LABELS.txt` is written next to it.
-        force: replace a checkpoint that already exists.
+        checkpoint: what `open_finetuned` reads.
+        out: the file to write; `dict.LABELS.txt` is written next to it. `force` replaces a
+            checkpoint that already exists.
 
     Returns:
         {"format", "out", "dictionary", "bytes"}.
@@ -43,12 +43,12 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
-    beside = out.parent / f"dict.{source.labels}.txt"
+    own = out.parent / f"dict.{source.labels}.txt"
     # The same symbols with other counts stay: the file may be the data's own.
-    keep = beside.exists()
-    if keep and read_dictionary(beside) != source.symbols:
+    keep = own.exists()
+    if keep and read_dictionary(own) != source.symbols:
         raise UserError(
-            f"{beside} is another dictionary than the one of {source.path}; write {out.name} into "
+            f"{own} is another dictionary than the one of {source.path}; write {out.name} into "
             "a folder of its own"
         )
     import torch
@@ -76,12 +76,12 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
         "last_optimizer_state": None,
     }
     with output(out) as stage:
-        written = stage / beside.name
+        written = stage / own.name
         source.dictionary.save(str(written))
         read = Dictionary.load(str(written))
         if read.symbols != source.dictionary.symbols:
             raise UserError(
-                f"{source.path}: its dictionary cannot be written as {beside.name} and read back "
+                f"{source.path}: its dictionary cannot be written as {own.name} and read back "
                 "the same (it has a duplicate symbol); use the format sparse"
             )
         if keep:
@@ -90,7 +90,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
     return {
         "format": "fairseq",
         "out": str(out),
-        "dictionary": str(beside),
+        "dictionary": str(own),
         "bytes": out.stat().st_size,
     }
 

@@ -35,20 +35,18 @@ _PIECE = "\u2581"
 
 
 def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
-    """Write a fine-tuned wav2vec 2.0 as a folder that `transformers` opens.
+    """Write a fine-tuned wav2vec 2.0 as a folder `out` that `transformers` opens.
 
     Args:
-        checkpoint: a fine-tuned CTC checkpoint, or a sparse file.
-        out: the folder to write.
-        force: replace what an export of this program wrote into `out`; other files there stay.
+        checkpoint: what `open_finetuned` reads.
+        out: the folder to write; `check_folder` says what `force` replaces.
 
     Returns:
         {"format", "out", "files", "bytes"}.
 
     Raises:
         UserError: the checkpoint cannot be exported (another kind of model, a layer that
-            Wav2Vec2ForCTC lacks), or the folder already exists (without `force`), holds something
-            else or cannot be written.
+            Wav2Vec2ForCTC lacks), or the folder cannot be written.
     """
     out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
@@ -62,12 +60,10 @@ def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> di
             "Wav2Vec2ForCTC"
         )
     architecture = Architecture.from_fairseq(settings["model"], source.weights, source.path)
-    for key, lacks in (
-        (f"pos_conv_depth={architecture.position_depth}", architecture.position_depth != 1),
-        ("model.blank_weight", bool(architecture.blank_weight)),
-    ):
-        if lacks:
-            raise UserError(f"{source.path}: its network has {key}, which Wav2Vec2ForCTC lacks")
+    depth, weight = architecture.position_depth, architecture.blank_weight
+    if depth != 1 or weight:
+        has = f"pos_conv_depth={depth}" if depth != 1 else f"model.blank_weight={weight:g}"
+        raise UserError(f"{source.path}: its network has {has}, which Wav2Vec2ForCTC lacks")
     texts = {
         CONFIG_FILE: _config(architecture, settings),
         AUDIO_FILE: {

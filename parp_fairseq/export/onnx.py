@@ -23,7 +23,7 @@ FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE)
 FORM, MODEL_TYPE = "onnx", "wav2vec2-ctc"
 
 CLOSE = 1e-4
-"""How far log probabilities may lie from torch's."""
+"""How much log probabilities may differ from torch's."""
 
 _PACKAGES = ("onnx", "onnxruntime")
 _BLANK, _SPACE = "<blk>", "\u2581"
@@ -31,23 +31,12 @@ _BLANK, _SPACE = "<blk>", "\u2581"
 _LARGEST = 2**31 - 2**24
 
 
-def check_packages() -> None:
-    """Raise UserError where a package that the export needs is not installed."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"--format onnx needs {' and '.join(missing)}; in the clone of parp-fairseq: "
-            "pip install '.[onnx]'"
-        )
-
-
 def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
     """Write a fine-tuned model as a folder of ONNX, and run it once to see that it is the same.
 
     Args:
-        checkpoint: a fine-tuned CTC checkpoint, or a sparse file.
-        out: the folder to write.
-        force: replace what an export of this kind wrote into `out`; other files there stay.
+        checkpoint: what `open_finetuned` reads.
+        out: the folder to write; `check_folder` says what `force` replaces.
 
     Returns:
         {"format", "out", "files", "bytes", "difference"}: the last is the largest difference of
@@ -56,10 +45,14 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
     Raises:
         UserError: a package is missing; the checkpoint cannot be exported (another kind of
             network, a symbol that vocab.txt cannot hold, weights of 2 GB or more); the graph does
-            not compute what torch does; or the folder exists, holds something else or cannot be
-            written.
+            not compute what torch does; or the folder cannot be written.
     """
-    check_packages()
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--format onnx needs {' and '.join(missing)}; in the clone of parp-fairseq: "
+            "pip install '.[onnx]'"
+        )
     out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
 

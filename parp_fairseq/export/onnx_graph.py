@@ -54,9 +54,7 @@ class Graph(nn.Module):
             x = torch.where(real, x - x.sum(1, keepdim=True) / count, 0.0)
             x = x / torch.sqrt((x * x).sum(1, keepdim=True) / count + _EPS)
         logprobs = torch.log_softmax(self.network(x, ~real), -1)
-        frames = input_lengths
-        for _, kernel, stride in self.network.architecture.convolutions:
-            frames = torch.div(frames - kernel, stride, rounding_mode="floor") + 1
+        frames = self.network.architecture.frames(input_lengths)
         seen = torch.arange(logprobs.shape[1])[None, :] < frames[:, None]
         return torch.where(seen[..., None], logprobs, self.after)
 

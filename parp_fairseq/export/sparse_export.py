@@ -12,7 +12,6 @@ from parp_fairseq.checkpoints.file_types import SPARSE_MODEL
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import output
 from parp_fairseq.checkpoints.sparse_file import (
-    DTYPES,
     FORMAT,
     KEPT,
     MASK,
@@ -33,10 +32,9 @@ def export_sparse(
     """Write a fine-tuned checkpoint as a sparse file.
 
     Args:
-        checkpoint: a fine-tuned CTC checkpoint.
-        out: the file to write; it appears whole or not at all.
+        checkpoint: what `open_finetuned` reads.
+        out: the file to write; `force` replaces a sparse model that already exists.
         dtype: "fp32" keeps every value as the checkpoint has it; "fp16" rounds all of them.
-        force: replace a sparse model that already exists.
 
     Returns:
         {"format", "out", "bytes", "entries", "zeros"}: the file's size, and the entries of the
@@ -46,8 +44,6 @@ def export_sparse(
         UserError: the checkpoint cannot be exported, a value does not fit fp16, or `out` cannot
             be written.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"dtype is {dtype!r}; use one of {', '.join(DTYPES)}")
     out = check_output(out, SPARSE_MODEL, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint)
 
@@ -101,7 +97,7 @@ def export_sparse(
 def _as_text(about: dict[str, Any], path: Path) -> str:
     try:
         text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        read_about(text)
+        read_about(text, path)
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(

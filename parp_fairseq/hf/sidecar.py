@@ -49,7 +49,7 @@ def state_of(
 ) -> dict[str, Any]:
     """Return the Pruner's state of the checkpoint from which a model was loaded.
 
-    A Trainer does not tell its callbacks which folder that was; the weights do.
+    Callbacks do not get the name of that folder, so its checksum of the weights identifies it.
 
     Args:
         folders: where to look.
@@ -69,7 +69,7 @@ def state_of(
     raise UserError(
         f"training resumes at update {update}, but no {FILE} belongs to its weights "
         f"({'; '.join(looked)}): resume from a checkpoint that was saved whole by a Trainer with "
-        "this callback, and name its folder with resume_from=… where it lies outside output_dir"
+        "this callback, and name its folder with resume_from=… where it is outside output_dir"
     )
 
 

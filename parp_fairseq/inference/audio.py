@@ -36,7 +36,7 @@ _LOUDEST = 2.0**31
 
 @dataclass(frozen=True)
 class Recording:
-    """An audio file, as its header tells it.
+    """An audio file, as its header describes it.
 
     Attributes:
         path: the file.
@@ -62,7 +62,7 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
     Hidden files and folders inside of a folder are left out.
 
     Raises:
-        UserError: a path is not there or not UTF-8, or a folder holds no audio file.
+        UserError: a path does not exist or is not UTF-8, or a folder holds no audio file.
     """
     unique: dict[str, Path] = {}
     for path in map(Path, given):
@@ -74,18 +74,14 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
                 f"{path} holds no audio file ({', '.join(ENDINGS)}); name another folder, or a file"
             )
         for file in files:
-            _check_utf8(file)
+            try:
+                str(file).encode("utf-8")
+            except UnicodeEncodeError as error:
+                # No library and no transcript can name it.
+                name = os.fsencode(file).decode("utf-8", "backslashreplace")
+                raise UserError(f"{name}: its name is not UTF-8; rename it") from error
             unique.setdefault(os.path.realpath(file), file)
     return list(unique.values())
-
-
-def _check_utf8(path: Path) -> None:
-    """Raise UserError for a path that no library and no transcript can name."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError as error:
-        name = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise UserError(f"{name}: its name is not UTF-8; rename it") from error
 
 
 def count_unread(given: Iterable[PathLike]) -> Counter[str]:

@@ -107,7 +107,7 @@ class Network(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         channels = architecture.convolutions[-1][0]
-        self.convolutions = architecture.convolutions
+        self.frames = architecture.frames
         self.feature_extractor = FeatureExtractor(architecture)
         self.layer_norm = nn.LayerNorm(channels, eps=_EPS)
         self.post_extract_proj = (
@@ -122,9 +122,7 @@ class Network(nn.Module):
             x = self.post_extract_proj(x)
         padded = None
         if padding is not None:
-            lengths = (~padding).sum(-1)
-            for _, kernel, stride in self.convolutions:
-                lengths = (lengths - kernel) // stride + 1
+            lengths = self.frames((~padding).sum(-1))
             padded = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
         return self.encoder(x, padded)
 

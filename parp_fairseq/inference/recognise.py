@@ -22,7 +22,7 @@ SECONDS = 20.0
 """A window's length by default."""
 
 CONTEXT_SECONDS = 2.0
-"""What is seen at least on either side of a frame, unless the recording begins or ends there."""
+"""Context on either side of a frame at least, unless the recording begins or ends there."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def transcribe(
     """Transcribe a recording.
 
     Args:
-        subnetwork: what hears.
+        subnetwork: the model.
         recording: what `read_recording` returned.
         window: seconds that are run at a time; a shorter recording is run whole, exactly as
             `parp eval` runs it in a batch of its own.
-        context: seconds that a window sees at least on either side of what it gives.
+        context: seconds on either side of a frame that its window has at least.
 
     Raises:
         UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.
@@ -66,8 +66,8 @@ def transcribe(
         round(seconds * SAMPLE_RATE / made.stride) * made.stride for seconds in (window, context)
     )
     parts = [
-        (cut.start // made.stride, _path(subnetwork, cut, recording))
-        for cut in windows(counted(blocks(recording)), length, margin, made.stride)
+        (start // made.stride, _path(subnetwork, cut, recording))
+        for start, cut in windows(counted(blocks(recording)), length, margin, made.stride)
     ]
     path = stitched(parts)
     frame = made.stride / SAMPLE_RATE
@@ -78,42 +78,31 @@ def transcribe(
     return Transcript(recording, samples / SAMPLE_RATE, subnetwork.symbols.text(path), words)
 
 
-def _path(subnetwork: Subnetwork, window: Window, recording: Recording) -> np.ndarray:
-    """The likeliest symbol of every frame of a window."""
+def _path(subnetwork: Subnetwork, window: np.ndarray, recording: Recording) -> np.ndarray:
+    """The likeliest symbol of every frame of a window's samples."""
     import torch
     from torch.nn import functional
 
     fewest = subnetwork.model.architecture.receptive_field
-    if len(window.samples) < fewest:
+    if len(window) < fewest:
         raise UserError(
-            f"{recording.path} has {len(window.samples)} samples at 16 kHz, too few for one frame "
+            f"{recording.path} has {len(window)} samples at 16 kHz, too few for one frame "
             f"({fewest})"
         )
     with torch.inference_mode():
-        source = torch.from_numpy(np.ascontiguousarray(window.samples))
+        source = torch.from_numpy(np.ascontiguousarray(window))
         if subnetwork.normalize:
             source = functional.layer_norm(source, source.shape)
         path = subnetwork.model(source[None])[0].argmax(-1)
     return path.numpy().astype(np.int32)
 
 
-@dataclass(frozen=True)
-class Window:
-    """Samples of a recording.
-
-    Attributes:
-        start: the first one's number; a multiple of the model's stride.
-        samples: (samples,).
-    """
-
-    start: int
-    samples: np.ndarray
-
-
 def windows(
     blocks: Iterable[np.ndarray], length: int, context: int, stride: int
-) -> Iterator[Window]:
+) -> Iterator[tuple[int, np.ndarray]]:
     """Cut a recording into windows as it is read; at most two windows' samples are in memory.
+
+    Yields the number of a window's first sample, a multiple of `stride`, and its samples.
 
     Args:
         blocks: the recording's samples, in order.
@@ -133,23 +122,23 @@ def windows(
             whole = np.concatenate(pending)
             if given:
                 whole, start = whole[step:], start + step
-            yield Window(start, whole[:length])
+            yield start, whole[:length]
             given, pending, count = True, [whole], len(whole)
     whole = np.concatenate(pending)
     if not given:
-        yield Window(start, whole)
+        yield start, whole
     elif count > length:
         # Rounded up, so that it is no longer than the others.
         late = -(-(count - length) // stride) * stride
-        yield Window(start + late, whole[late:])
+        yield start + late, whole[late:]
 
 
 def stitched(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
     """One path from those of windows.
 
     Args:
-        parts: each window's first frame, counted from the recording's, and what was found for each
-            of its frames; in order, overlapping or touching.
+        parts: each window's first frame in the recording, and the symbol of each of its frames; in
+            order, overlapping or touching.
     """
     kept = []
     begin = 0

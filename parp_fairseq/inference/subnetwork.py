@@ -35,14 +35,12 @@ class Subnetwork:
     """A fine-tuned CTC model, dense or sparse, ready to transcribe.
 
     Attributes:
-        path: the file or folder.
         model: its network, in evaluation mode.
-        symbols: what the rows of its head stand for.
+        symbols: of the rows of its head.
         normalize: whether a waveform is brought to mean 0 and variance 1, as fairseq does it.
         dictionary: the text file that names the symbols, where the model does not hold them.
     """
 
-    path: Path
     model: Wav2Vec2Ctc = field(repr=False)
     symbols: Symbols = field(repr=False)
     normalize: bool
@@ -66,7 +64,7 @@ def open_subnetwork(path: PathLike) -> Subnetwork:
     model = Wav2Vec2Ctc.from_finetuned(source.settings()["model"], source.weights, source.path)
     symbols = Symbols.of_dictionary(source.symbols)
     normalize = bool(source.info.normalize)
-    return Subnetwork(source.path, model, symbols, normalize, source.dictionary_path)
+    return Subnetwork(model, symbols, normalize, source.dictionary_path)
 
 
 def run_sparse(model: nn.Module, engine: str) -> int:

@@ -1,4 +1,4 @@
-"""What a CTC head's rows stand for, and how its best path becomes text: as fairseq's infer does."""
+"""The symbols of a CTC head, and how its best path becomes text: as fairseq's infer does it."""
 
 from __future__ import annotations
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+
+from tqdm import tqdm
 
 from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
@@ -20,37 +19,11 @@ from parp_fairseq.inference.audio import (
     read_recording,
 )
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
-from parp_fairseq.inference.subnetwork import AUTO, ENGINES, open_subnetwork, run_sparse
-from parp_fairseq.inference.transcript_files import choose_format, make_output
+from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
+from parp_fairseq.inference.transcript_files import Output, choose_format
 from parp_fairseq.manifests.audio.convert import load_soxr
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
-
-
-@dataclass
-class Outcome:
-    """What came of the recordings; `seconds` of audio, `computed` and `loading` of time."""
-
-    transcribed: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    computed: float = 0.0
-    loading: float = 0.0
-    sparse: int = 0
-
-    def __str__(self) -> str:
-        """A line for people."""
-        what = "recording" if self.transcribed == 1 else "recordings"
-        parts = [f"{self.transcribed:,} {what}, {self.seconds:,.1f} s of audio"]
-        if self.seconds:
-            factor = self.computed / self.seconds
-            parts.append(f"computed in {self.computed:,.2f} s (real-time factor {factor:.3f})")
-        parts.append(f"model opened in {self.loading:.2f} s")
-        if self.sparse:
-            parts.append(f"{self.sparse} groups of layers ran sparse")
-        if self.failed:
-            parts.append(f"{self.failed:,} FAILED, see above")
-        return "; ".join(parts)
 
 
 def transcribe_all(
@@ -62,32 +35,21 @@ def transcribe_all(
     engine: str = AUTO,
     window: float = SECONDS,
     force: bool = False,
-    progress: bool | None = None,
-) -> Outcome:
+) -> int:
     """Transcribe files and folders of audio, and write what is said.
 
     Every file's header is checked before the model is opened. A file that turns out to be damaged
-    later is reported on standard error, and the others are transcribed.
+    later is reported on standard error, and the others are transcribed. The arguments are the
+    options of `parp transcribe`.
 
-    Args:
-        model: a fine-tuned checkpoint, sparse file, or folder of transformers.
-        audio: files and folders.
-        form: one of `transcript_files.FORMATS`; None: by the output's ending, or text. Text is
-            bare for one file, and after its path for several or a folder's.
-        output: file to write, for `srt` of several recordings a folder; standard output if None.
-        engine: one of ENGINES.
-        window: seconds that are run at a time.
-        force: replace output that already exists.
-        progress: show a bar on stderr; None means where stderr is a terminal and text does not
-            come between.
+    Returns:
+        How many recordings failed.
 
     Raises:
         UserError: a wrong option, model, output, or audio file; nothing was written then.
     """
     started = time.perf_counter()
     form = choose_format(form, output)
-    if engine not in ENGINES:
-        raise UserError(f"--engine is {engine!r}; use one of {', '.join(ENGINES)}")
     if not SHORTEST_WINDOW <= window < float("inf"):
         raise UserError(
             f"--window must be at least {SHORTEST_WINDOW:g} seconds (got {window:g}): "
@@ -96,49 +58,45 @@ def transcribe_all(
     model = named_checkpoint(model)
     check_format(model)
     paths = find_recordings(audio)
-    written = make_output(form, output, audio, paths)
+    written = Output(form, output, audio, paths)
     written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
-    recordings = _headers(paths)
-
-    subnetwork = open_subnetwork(model)
-    # Which file it is, only an opened model tells.
-    written.check_not(subnetwork.dictionary)
-    outcome = Outcome(sparse=run_sparse(subnetwork.model, engine))
-    _report(recordings, audio)
-    opened = time.perf_counter()
-    outcome.loading = opened - started
-    # On a terminal, lines of text would come between those of the bar.
-    quiet = output is not None or not sys.stdout.isatty()
-    show = sys.stderr.isatty() and quiet if progress is None else progress
-    for recording in _with_bar(recordings, show):
-        try:
-            transcript = transcribe(subnetwork, recording, window)
-        except UserError as error:
-            outcome.failed += 1
-            print(f"parp: error: {error}", file=sys.stderr, flush=True)
-        else:
-            written.take(transcript)
-            outcome.transcribed += 1
-            outcome.seconds += transcript.seconds
-    written.finish(outcome.transcribed)
-    outcome.computed = time.perf_counter() - opened
-    return outcome
-
-
-def _headers(paths: Sequence[Path]) -> list[Recording]:
-    """Every file's header; also that soxr is installed if it is needed."""
-    recordings, faults = [], []
-    for path in paths:
-        try:
-            recordings.append(read_recording(path))
-        except UserError as error:
-            faults.append(error)
-    if faults:
-        others = f" ({len(faults) - 1:,} other files cannot be used either)"
-        raise UserError(f"{faults[0]}{others if len(faults) > 1 else ''}") from faults[0]
+    recordings = [read_recording(path) for path in paths]
     if any(recording.rate != SAMPLE_RATE for recording in recordings):
         load_soxr()
-    return recordings
+
+    subnetwork = open_subnetwork(model)
+    # Only an opened model says which file it is.
+    written.check_not(subnetwork.dictionary)
+    groups = run_sparse(subnetwork.model, engine)
+    _report(recordings, audio)
+    opened = time.perf_counter()
+    done: list[float] = []
+    # On a terminal, lines of text would come between those of the bar.
+    hidden = True if output is None and sys.stdout.isatty() else None
+    total = round(sum(recording.seconds for recording in recordings), 1)
+    with tqdm(total=total, desc="transcribing", unit="s of audio", disable=hidden) as bar:
+        for recording in recordings:
+            try:
+                transcript = transcribe(subnetwork, recording, window)
+            except UserError as error:
+                print(f"parp: error: {error}", file=sys.stderr, flush=True)
+            else:
+                written.take(transcript)
+                done.append(transcript.seconds)
+            bar.update(round(recording.seconds, 1))
+    written.finish(len(done))
+    failed = len(recordings) - len(done)
+    if done:
+        seconds, computed = sum(done), time.perf_counter() - opened
+        print(
+            f"parp: {len(done):,} recording{'s' * (len(done) > 1)}, {seconds:,.1f} s of audio; "
+            f"computed in {computed:,.2f} s (real-time factor {computed / seconds:.3f}); model "
+            f"opened in {opened - started:.2f} s"
+            + (f"; {groups} groups of layers ran sparse" if groups else "")
+            + (f"; {failed:,} FAILED, see above" if failed else ""),
+            file=sys.stderr,
+        )
+    return failed
 
 
 def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:
@@ -156,17 +114,3 @@ def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:
             "them to FLAC",
             file=sys.stderr,
         )
-
-
-def _with_bar(recordings: Sequence[Recording], show: bool) -> Iterator[Recording]:
-    if not show:
-        yield from recordings
-        return
-    from tqdm import tqdm
-
-    total = round(sum(recording.seconds for recording in recordings), 1)
-    bar: Any = tqdm(total=total, desc="transcribing", unit="s of audio", file=sys.stderr)
-    with bar:
-        for recording in recordings:
-            yield recording
-            bar.update(round(recording.seconds, 1))

@@ -7,7 +7,6 @@ import json
 import os
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
@@ -16,7 +15,6 @@ from parp_fairseq.inference.recognise import Transcript
 from parp_fairseq.inference.symbols import Word
 
 TEXT, JSONL, CTM, SRT = "text", "jsonl", "ctm", "srt"
-FORMATS = (TEXT, JSONL, CTM, SRT)
 
 # What is usual for subtitles: two lines of 42 characters, one second to seven.
 _LINE, _LINES = 42, 2
@@ -25,25 +23,35 @@ PAUSE = 0.8
 """Seconds of silence that end a caption."""
 
 
-@dataclass
 class Output:
-    """Where transcripts go: standard output, one file, or a folder with an SRT file each.
+    """Where transcripts go: standard output, one file, or a folder with an SRT file each."""
 
-    Attributes:
-        form: one of FORMATS.
-        path: the file or folder; None for standard output.
-        paths: the recordings.
-        named: whether text is preceded by its recording's path.
-        names: what CTM and SRT call each recording.
-        lines: what waits to be written into one file.
-    """
+    def __init__(
+        self,
+        form: str,
+        output: PathLike | None,
+        given: Sequence[PathLike],
+        paths: Sequence[Path],
+    ) -> None:
+        """For transcripts of `paths`, found in what was `given`; `output` None: standard output.
 
-    form: str
-    path: Path | None
-    paths: Sequence[Path]
-    named: bool
-    names: dict[Path, str]
-    lines: list[str] = field(default_factory=list)
+        Raises:
+            UserError: an SRT file cannot hold several recordings, or two would have the same name.
+        """
+        several = len(paths) > 1
+        if form == SRT and several and output is None:
+            raise UserError(
+                f"--format srt holds one recording, and {len(paths)} were given; give a folder for "
+                "one file each with --output"
+            )
+        self.form = form
+        self.path = None if output is None else Path(output)
+        self.paths = paths
+        self._is_folder = form == SRT and several
+        # Whether text is preceded by its recording's path.
+        self._named = several or any(Path(path).is_dir() for path in given)
+        self._names = dict(zip(paths, names_of(paths))) if form in (CTM, SRT) else {}
+        self._lines: list[str] = []
 
     def check(self, inputs: Iterable[PathLike], force: bool) -> None:
         """Raise UserError, before any work, where a file may not be written."""
@@ -57,27 +65,23 @@ class Output:
 
     def take(self, transcript: Transcript) -> None:
         """Print a transcript, write it, or keep it for the one file."""
-        lines = lines_of(transcript, self.form, self.named, self.names)
+        lines = lines_of(transcript, self.form, self._named, self._names)
         if self.path is None:
             for line in lines:
                 print(line, flush=True)
         elif self._is_folder:
             write_lines(self._file(transcript.recording.path), lines)
         else:
-            self.lines += lines
+            self._lines += lines
 
     def finish(self, transcribed: int) -> None:
         """Write the one file, if anything was transcribed."""
         if self.path is not None and not self._is_folder and transcribed:
-            write_lines(self.path, self.lines)
-
-    @property
-    def _is_folder(self) -> bool:
-        return self.form == SRT and len(self.paths) > 1
+            write_lines(self.path, self._lines)
 
     def _file(self, recording: Path) -> Path:
         assert self.path is not None
-        return self.path / f"{self.names[recording]}.srt"
+        return self.path / f"{self._names[recording]}.srt"
 
     def _files(self) -> list[Path]:
         if self.path is None:
@@ -86,13 +90,11 @@ class Output:
 
 
 def choose_format(form: str | None, output: PathLike | None) -> str:
-    """The format that was asked for, or else the one that the output's ending stands for.
+    """The format that was asked for, or else that of the output's ending, or else text.
 
     Raises:
-        UserError: an unknown format, or one that the ending contradicts.
+        UserError: the ending contradicts the format.
     """
-    if form is not None and form not in FORMATS:
-        raise UserError(f"--format is {form!r}; use one of {', '.join(FORMATS)}")
     ending = "" if output is None else Path(output).suffix.lower()[1:]
     by_ending = ending if ending in (JSONL, CTM, SRT) else None
     if form is not None and by_ending not in (None, form):
@@ -100,25 +102,6 @@ def choose_format(form: str | None, output: PathLike | None) -> str:
             f"--output {output} ends in .{ending}, but --format is {form}; change one of them"
         )
     return form or by_ending or TEXT
-
-
-def make_output(
-    form: str, output: PathLike | None, given: Sequence[PathLike], paths: Sequence[Path]
-) -> Output:
-    """Where transcripts of `paths`, found in what was `given`, go.
-
-    Raises:
-        UserError: an SRT file cannot hold several recordings, or two would have the same name.
-    """
-    several = len(paths) > 1
-    if form == SRT and several and output is None:
-        raise UserError(
-            f"--format srt holds one recording, and there are {len(paths)}; give a folder for one "
-            "file each with --output"
-        )
-    named = several or any(Path(path).is_dir() for path in given)
-    names = dict(zip(paths, names_of(paths))) if form in (CTM, SRT) else {}
-    return Output(form, None if output is None else Path(output), paths, named, names)
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -129,16 +112,11 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     Raises:
         UserError: two are still the same.
     """
-
-    def spaceless(name: str) -> str:
-        return "_".join(name.split())
-
-    whole = [Path(os.path.abspath(path)).with_suffix("") for path in paths]
+    whole = [Path("_".join(os.path.abspath(path).split())).with_suffix("") for path in paths]
     names = [path.name for path in whole]
-    if len(set(map(spaceless, names))) < len(names):
+    if len(set(names)) < len(names):
         common = os.path.commonpath([path.parent for path in whole])
         names = [path.relative_to(common).as_posix() for path in whole]
-    names = list(map(spaceless, names))
     first: dict[str, Path] = {}
     for name, path in zip(names, paths):
         if first.setdefault(name, path) is not path:
@@ -156,11 +134,8 @@ def lines_of(
 
     Args:
         transcript: what `transcribe` returned.
-        form: one of FORMATS. `text`: the text, after its path and a tab where it is `named`.
-            `jsonl`: an object with path, seconds, text, and words with start and end in seconds.
-            `ctm`: recording, channel, start, length and word. `srt`: captions of one or two lines,
-            cut at pauses and where they would get too long.
-        named: whether text is preceded by the path.
+        form: TEXT, JSONL, CTM or SRT, as `docs/transcribe.md` describes them.
+        named: whether text is preceded by the path and a tab.
         names: what CTM calls the recording.
     """
     path, words = transcript.recording.path, transcript.words

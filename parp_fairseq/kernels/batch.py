@@ -47,7 +47,7 @@ def split(tensors: Sequence[Tensor], name: str) -> tuple[Kernel | None, list[int
 
 
 def is_remote(tensor: Tensor) -> bool:
-    """Whether a tensor lies where kernels do not reach: on a GPU."""
+    """Whether a tensor is where kernels do not reach: on a GPU."""
     return tensor.device.type != "cpu"
 
 

@@ -50,7 +50,7 @@ def cut(
     pack: bool = False,
     others: Sequence[Sequence[Tensor]] = (),
 ) -> Cuts:
-    """Tell what `bounds` keep of `tensors`, and set the rest to zero if asked.
+    """Return what `bounds` keep of `tensors`, and set the rest to zero if asked.
 
     Args:
         tensors: floating-point tensors of any shapes and types, contiguous or not.

@@ -1,4 +1,4 @@
-"""Kernels that rank magnitudes: what lies in a bracket, and how digits are distributed."""
+"""The kernel that ranks magnitudes: it counts and collects what is inside a bracket."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from parp_fairseq.kernels.batch import Batch, split
 from parp_fairseq.kernels.native import threads
 from parp_fairseq.kernels.words import infinity, words
-
-DIGITS = 1 << 16
 
 
 @dataclass
@@ -36,7 +33,7 @@ class Bracketed:
 
     @property
     def complete(self) -> bool:
-        """Whether all that lies inside was collected."""
+        """Whether all that is inside was collected."""
         return self.words.size == int(self.inside.sum())
 
 
@@ -93,32 +90,3 @@ def scan_reference(array: Tensor, low: int, high: int) -> tuple[int, int, bool, 
     at = ((low <= magnitudes) & (magnitudes < high)).nonzero().view(-1)
     infinite = bool((magnitudes >= infinity(array.dtype)).any())
     return int((magnitudes < low).sum()), at.numel(), infinite, magnitudes[at], at
-
-
-def digits(arrays: Sequence[Tensor], shift: int, prefix: int) -> np.ndarray:
-    """Count, of the words whose bits from `shift` + 16 on are `prefix`, each next 16 bits.
-
-    Args:
-        arrays: contiguous floating-point tensors of one type.
-        shift: a multiple of 16.
-        prefix: what was chosen of the higher bits, 0 at the top.
-
-    Returns:
-        65,536 counts (int64).
-    """
-    run, served, left = split(arrays, "digits")
-    counts = np.zeros(DIGITS, np.int64)
-    if served:
-        batch = Batch([arrays[i] for i in served])
-        width = arrays[served[0]].element_size()
-        if run(*batch.arguments(), width, shift, prefix, counts, threads()):
-            raise MemoryError("no memory for a histogram")
-    for i in left:
-        counts += digits_reference(arrays[i], shift, prefix).cpu().numpy()
-    return counts
-
-
-def digits_reference(array: Tensor, shift: int, prefix: int) -> Tensor:
-    """The definition, for one array on any device."""
-    shifted = words(array).long() >> shift
-    return torch.bincount(shifted[shifted >> 16 == prefix] & DIGITS - 1, minlength=DIGITS)

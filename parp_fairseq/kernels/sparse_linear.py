@@ -17,7 +17,7 @@ ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2}
 # Floats of packed input that a block of the weight's columns sees: what the first cache takes.
 _BLOCK_FLOATS = 12_288
 _MOST_KEPT = 2**31 - 1
-# Frames that go through at once: what lies between two layers then takes some megabytes, however
+# Frames that go through at once: what is between two layers then takes some megabytes, however
 # long the input is.
 _PIECE = 1024
 
@@ -42,12 +42,6 @@ class SparseMatrix:
     rows: int
     inputs: int
     block: int
-
-    @property
-    def sparsity(self) -> float:
-        """Share of entries that are zero, in [0, 1]."""
-        entries = self.rows * self.inputs
-        return 1.0 - self.values.numel() / entries if entries else 0.0
 
     def dense(self) -> Tensor:
         """The weight, float32 (rows, inputs)."""
@@ -167,7 +161,7 @@ def feed_forward(
     second: SparseMatrix,
     second_bias: Tensor | None,
 ) -> Tensor:
-    """Return second(activation(first(x))); what lies between stays as the kernel packs it.
+    """Return second(activation(first(x))); what is between them stays as the kernel packs it.
 
     Args:
         x: float32 (…, inputs of `first`) on the CPU.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels.cut import Bound, cut
-from parp_fairseq.kernels.rank import Bracketed, digits, scan
+from parp_fairseq.kernels.rank import Bracketed, scan
 from parp_fairseq.kernels.words import infinity, value_of, word_of, words
 from parp_fairseq.pruning.arguments import (
     GRANULARITIES,
@@ -107,7 +108,7 @@ def select_smallest(
     """Select what `magnitude_mask` prunes; for "tensor" the threshold is the largest one.
 
     Takes one pass over the entries: the hint or a sample gives a bracket around the threshold, the
-    pass counts what lies below it and copies the little that lies inside.
+    pass counts what is below it and copies the little that is inside.
 
     Args:
         tensors: as for `magnitude_mask`.
@@ -149,22 +150,30 @@ def _select(
     total = sum(array.numel() for array in arrays)
     count = round(sparsity * total)
     last = _Cut(0, -1)
-    checked = False
-    for low, high in _brackets(arrays, count, total, hint):
+    # The `count`-th smallest word is in [least, end).
+    least, end = 0, infinity(dtype) if count else 0
+    guesses = _guesses(arrays, count, total, hint)
+    for scans in itertools.count():
+        # Where hint and sample mislead, or too many entries are alike: halves of what is left.
+        low, high = next(guesses, (least, (least + end + 1) // 2))
         near = scan(arrays, low, high, max(_FEW, int(_COPIED * total)))
-        if not checked:
+        if scans == 0:
             _check(near, named)
-            checked = True
-        rank = count - int(near.below.sum())
-        if count == 0 or (near.complete and 0 < rank <= near.words.size):
-            last = _smallest(near, rank) if count else last
+        below, inside = int(near.below.sum()), int(near.inside.sum())
+        if count == 0:
             break
-        if low == 1 and rank <= 0:
-            last = _tied(arrays, 0, near.below, count)
+        if count <= below:
+            end = min(end, low)
+        elif count > below + inside:
+            least = max(least, high)
+        elif near.complete:
+            last = _smallest(near, count - below)
             break
-    else:
-        # Hint and sample misled, or too many entries are alike.
-        last = _by_digits(arrays, count)
+        elif high - low == 1:
+            last = _tied(arrays, low, near.inside, count - below)
+            break
+        else:
+            least, end = low, high
     threshold = value_of(last.word, dtype)
     starts = np.cumsum([0, *(array.numel() for array in arrays)])
     return [
@@ -186,13 +195,13 @@ def _bound(tensor: Tensor, threshold: float, ties: int) -> Bound:
     return Bound(word, min(max(ties, 0), tensor.numel()) if exact else tensor.numel())
 
 
-def _brackets(
+def _guesses(
     arrays: Sequence[Tensor], count: int, total: int, hint: float
 ) -> Iterator[tuple[int, int]]:
-    """Words [low, high) between which the `count`-th smallest lies: surely, or most probably."""
+    """Words [low, high) between which the `count`-th smallest probably is."""
     dtype = arrays[0].dtype
     if total <= _FEW or count == 0:
-        yield (0, infinity(dtype)) if count else (0, 0)
+        yield 0, infinity(dtype) if count else 0
         return
     if hint > 0.0:
         yield word_of(hint * (1 - _NEAR), dtype) + 1, word_of(hint * (1 + _NEAR), dtype) + 1
@@ -217,21 +226,6 @@ def _smallest(near: Bracketed, rank: int) -> _Cut:
     rank -= int(np.count_nonzero(near.words < word))
     ties = near.positions[near.words == word]
     return _Cut(int(word), int(np.partition(ties, rank - 1)[rank - 1]))
-
-
-def _by_digits(arrays: Sequence[Tensor], count: int) -> _Cut:
-    """The `count`-th smallest, from the bits of its word, sixteen at a time.
-
-    Slower than a bracket, without memory, whatever the numbers are.
-    """
-    word, rank = 0, count
-    for shift in range(8 * arrays[0].element_size() - 16, -1, -16):
-        counts = digits(arrays, shift, word)
-        reached = np.cumsum(counts)
-        digit = int(np.searchsorted(reached, rank))
-        rank -= int(reached[digit] - counts[digit])
-        word = word << 16 | digit
-    return _tied(arrays, word, scan(arrays, word, word + 1, 0).inside, rank)
 
 
 def _tied(arrays: Sequence[Tensor], word: int, counts: np.ndarray, rank: int) -> _Cut:

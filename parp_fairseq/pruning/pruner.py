@@ -38,7 +38,7 @@ class Pruner:
     of the present weights θ at the scheduled sparsity and sets what it prunes to zero. Between two
     events θ moves freely; the subnetwork is then m⊙θ with a *fresh* m: the magnitude mask of the
     present θ at the present scheduled sparsity. `subnetwork` shows m⊙θ for scoring and puts θ back,
-    bit by bit; `masked` and `state_dict` give what is saved and leave the weights alone.
+    bit by bit; `masked` and `state_dict` give what is saved and do not change the weights.
 
     What a *static* mask prunes is zeroed after every update. Where the sparsity is constant it
     never changes (MPI, RP, OMP, mask transfer with regular fine-tuning); where the sparsity ramps

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
-from parp_fairseq.pruning.errors import PruningError
+from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.magnitude import select_smallest
 
 

@@ -296,7 +296,7 @@ def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    info = describe_state(state, path)
+    info = describe_state(state)
     model, task = _section(state, "model"), _section(state, "task")
     history = state.get("optimizer_history") or [{}]
     metric = lookup(state, "cfg.checkpoint.best_checkpoint_metric") or "score"

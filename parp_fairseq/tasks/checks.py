@@ -221,7 +221,7 @@ def _check_manifests(
 def _check_pretrained(path: str, normalize: bool) -> None:
     """Raise UserError where `path` is no pre-trained model that this run can start from."""
     state = load_checkpoint(path)
-    info = describe_state(state, path)
+    info = describe_state(state)
     if info.finetuned:
         raise UserError(
             f"{path}: model.w2v_path is a fine-tuned model; give the pre-trained one there. To "

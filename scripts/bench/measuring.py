@@ -56,13 +56,11 @@ class Process:
     errors: str
 
 
-def run(command: Sequence[str | Path], folder: Path | None = None) -> Process:
+def run(command: Sequence[str | Path]) -> Process:
     """Run a command to its end; exit with what it said where it fails."""
     with tempfile.TemporaryFile() as stream:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [*map(str, command)], cwd=folder, stdout=subprocess.DEVNULL, stderr=stream
-        )
+        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=stream)
         _, status, used = os.wait4(process.pid, 0)
         taken = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -4,24 +4,20 @@
     .venv/bin/python scripts/bench/sparse_inference.py
 
 Random weights, one utterance; the fastest of a few rounds in which all take turns. Every prunable
-matrix has the stated sparsity, or with `--profile` the sparsities of a real run's matrices (its
-sparsity.json), moved to base's layers by depth. On a machine that others use, `--one-thread` counts
-the processor time of one thread instead of the time that passes.
+matrix has the stated sparsity. On a machine that others use, `--one-thread` counts the processor
+time of one thread instead of the time that passes.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import machine, parser, seconds
+from measuring import in_turn, machine, parser, seconds
 from random_models import linears, pretrained
 from torch import nn
 
@@ -29,12 +25,9 @@ from parp_fairseq.engine import accelerate
 from parp_fairseq.engine.sparse_modules import ProjectedAttention
 from parp_fairseq.kernels import native
 from parp_fairseq.pruning import Scope, magnitude_mask
-from parp_fairseq.pruning.scope import place_of
 from parp_fairseq.table import aligned
 
 FIRST = "dense fp32"
-# A model this many times slower than dense fp32 is called no more in its part.
-HOPELESS = 10
 SAMPLES_A_FRAME = 320
 RECEPTIVE_FIELD = 400
 Part = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -50,41 +43,14 @@ def base_model(quick: bool) -> Any:
     return model
 
 
-def pruned(model: nn.Module, sparsity: float, profile: Mapping[str, float] | None) -> nn.Module:
-    """A copy whose prunable matrices all have this sparsity, or together, as a profile has them."""
+def pruned(model: nn.Module, sparsity: float) -> nn.Module:
+    """A copy whose prunable matrices all have this sparsity."""
     model = copy.deepcopy(model)
     weights = dict(model.named_parameters())
     prunable = {name: weights[name] for name in Scope().select(weights)}
-    wanted = dict.fromkeys(prunable, sparsity)
-    if profile is not None:
-        wanted = like_profile(prunable, sparsity, profile)
-    for name, weight in prunable.items():
-        weight.masked_fill_(~magnitude_mask({name: weight}, wanted[name])[name], 0.0)
+    for name, kept in magnitude_mask(prunable, sparsity, "tensor").items():
+        prunable[name].masked_fill_(~kept, 0.0)
     return model
-
-
-def like_profile(
-    prunable: dict[str, torch.Tensor], sparsity: float, profile: Mapping[str, float]
-) -> dict[str, float]:
-    """Sparsities that differ among matrices as in another run, and are `sparsity` together."""
-    layers = 1 + max(place_of(name).layer for name in profile)
-    depth = 1 + max(place_of(name).layer for name in prunable)
-    kept = {}
-    for name in prunable:
-        layer, kind = place_of(name)
-        (match,) = (
-            other for other in profile if place_of(other) == (layer * layers // depth, kind)
-        )
-        kept[name] = 1.0 - profile[match]
-    entries = {name: weight.numel() for name, weight in prunable.items()}
-    target = (1.0 - sparsity) * sum(entries.values())
-    low, high = 0.0, 1e6
-    for _ in range(100):
-        # By bisection: no matrix can keep more than all.
-        scale = (low + high) / 2
-        found = sum(entries[name] * min(1.0, scale * share) for name, share in kept.items())
-        low, high = (scale, high) if found < target else (low, scale)
-    return {name: 1.0 - min(1.0, high * share) for name, share in kept.items()}
 
 
 class CsrLinear(nn.Module):
@@ -154,66 +120,36 @@ def whole_model(model: Any, x: torch.Tensor) -> torch.Tensor:
     return model(x.view(1, -1)[:, :samples], mask=False, features_only=True)["x"]
 
 
-def fastest(
-    part: Part,
-    models: Mapping[str, nn.Module],
-    x: torch.Tensor,
-    rounds: int,
-    clock: Callable[[], float],
-    hopeless: set[str],
-) -> dict[str, float]:
-    """Least seconds of each model; those that turn out hopeless join the set."""
-    best = dict.fromkeys(models, math.inf)
-    for number in range(rounds + 1):
-        for name, model in models.items():
-            if name in hopeless:
-                continue
-            given = x.bfloat16() if "bf16" in name else x
-            taken = seconds(lambda model=model, given=given: part(model, given), clock)
-            if number:  # The first round warms up.
-                best[name] = min(best[name], taken)
-                if best[name] > HOPELESS * best[FIRST]:
-                    hopeless.add(name)
-    return best
-
-
 def table(part: Part, models: Mapping[str, nn.Module], width: int, given: Any, clock: Any) -> str:
-    """Milliseconds: a row a model, a column a length."""
-    hopeless: set[str] = set()
+    """Milliseconds, the fastest of all rounds: a row a model, a column a length."""
     columns = []
     with torch.inference_mode():
         for frames in given.frames:
             x = torch.randn(frames, width)
-            best = fastest(part, models, x, given.rounds, clock, hopeless)
-            columns.append(
-                [
-                    f"{1e3 * taken:,.0f} ms ({best[FIRST] / taken:.2f}x)"
-                    if math.isfinite(taken)
-                    else "-"
-                    for taken in best.values()
-                ]
-            )
+            inputs = {name: x.bfloat16() if "bf16" in name else x for name in models}
+            ways = {
+                name: lambda name=name: seconds(lambda: part(models[name], inputs[name]), clock)  # noqa: B023
+                for name in models
+            }
+            in_turn(ways, 1)  # Warms up.
+            best = {name: min(taken) for name, taken in in_turn(ways, given.rounds).items()}
+            columns.append([f"{1e3 * t:,.0f} ms ({best[FIRST] / t:.2f}x)" for t in best.values()])
     header = [part.__name__.replace("_", " "), *(f"{frames} frames" for frames in given.frames)]
     return aligned(header, [*zip(models, *columns)])
 
 
 def main() -> None:
     """Print a table a part, and the machine."""
-    options = parser(__doc__, 5, "a small model and few cells")
+    options = parser(__doc__, 5, "a small model and few settings")
     options.add_argument("--frames", type=int, nargs="+", default=[100, 500])
     options.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 0.95])
     options.add_argument("--one-thread", action="store_true", help="processor time of one thread")
-    options.add_argument("--profile", type=Path, help="sparsity.json of a run")
     given = options.parse_args()
     if given.quick:
         given.frames, given.sparsity, given.rounds = [50, 100], [0.5, 0.9], 1
     clock = time.thread_time if given.one_thread else time.perf_counter
     if given.one_thread:
         torch.set_num_threads(1)
-    profile = None
-    if given.profile:
-        tensors = json.loads(given.profile.read_text(encoding="utf-8"))["tensors"]
-        profile = {name: counts["sparsity"] for name, counts in tensors.items()}
     model = base_model(given.quick)
     width = model.cfg.encoder_embed_dim
     dense = {
@@ -224,7 +160,7 @@ def main() -> None:
     x, difference, choosing = torch.randn(120, width), 0.0, 0.0
     ours, torchs = {}, {}
     for sparsity in given.sparsity:
-        subnetwork = pruned(model, sparsity, profile)
+        subnetwork = pruned(model, sparsity)
         torchs[f"torch CSR at {sparsity:.0%}"] = csr(subnetwork)
         engine = copy.deepcopy(subnetwork)
         start = time.perf_counter()
@@ -243,7 +179,7 @@ def main() -> None:
         print(f"{table(part, {**dense, **others}, width, given, clock)}\n", flush=True)
     print(
         f"Fastest of {given.rounds} rounds ({clock.__name__}); in brackets, how many times faster "
-        f"than dense fp32; - where it took {HOPELESS} times as long.\n"
+        "than dense fp32.\n"
         f"Kernels: {native.level()}. Largest difference of the engine to dense: {difference:.1e}. "
         f"Choosing took {choosing:.1f} s for all {len(ours)} models.\n{machine()}"
     )

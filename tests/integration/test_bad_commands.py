@@ -222,7 +222,6 @@ eval good.pt --data data --split valid {}
     --engine fast               :: use one of dense, sparse
     --engine sparse --device cuda :: works on the CPU
     --max-tokens 0              :: {from1}
-    --max-tokens 9223372036854775808 :: 9223372036854775807 or less|at most
     --batch-size 0              :: {from1}
     --workers -1                :: 0 or more|at least 0
     --w2v-path none.pt          :: no such checkpoint
@@ -314,7 +313,7 @@ eval good.pt --split valid --data {}
 transcribe good.pt {}
     none.wav                    :: no such file or folder
     emptycorpus                 :: holds no audio file
-    audio                       :: cut\.wav is cut off.*\(3 other files
+    audio                       :: cut\.wav is cut off
     audio/empty.wav             :: is empty
     audio/text.wav              :: is not readable as audio
     audio/cut.wav               :: is cut off

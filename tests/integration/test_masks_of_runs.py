@@ -1,4 +1,4 @@
-"""Masks made ahead of a run are those that the run begins with; its checkpoints tell its course."""
+"""A mask made ahead of a run is the one that the run begins with; checkpoints show the rest."""
 
 import pytest
 

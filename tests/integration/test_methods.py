@@ -115,8 +115,8 @@ def test_gmp_ramps_up_and_what_it_pruned_stays_zero(train):
     assert {float(row["revived"]) for row in run.meters("train_inner")} == {0.0}
     # Of every update, though each ends an epoch: fairseq leaves these out.
     names = sorted((run.folder / "checkpoints").glob("checkpoint_*_*.pt"))
-    held = [load_checkpoint(path)["optimizer_history"][-1]["num_updates"] for path in names]
-    assert held == [int(path.stem.split("_")[2]) for path in names] == [1, 2, 3, 4, 5, 6]
+    saved = [load_checkpoint(path)["optimizer_history"][-1]["num_updates"] for path in names]
+    assert saved == [int(path.stem.split("_")[2]) for path in names] == [1, 2, 3, 4, 5, 6]
     steps = [run.prunable(path.name) for path in names]
     for one, later in zip(steps, steps[1:]):
         assert all(bool((later[name][one[name] == 0] == 0).all()) for name in one)
@@ -127,25 +127,29 @@ def drawn(seed):
     return Mask(short(random_mask(named, 0.5, seed)))
 
 
+def given():
+    return random_mask(PRETRAINED, 0.5, seed=9)
+
+
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("method", "options", "expected"),
     [
-        (("mpi",), lambda: magnitude_mask(PRETRAINED, 0.5)),
-        (("rp", "task.prune.seed=5"), lambda: drawn(5)),
+        ("mpi", (), lambda: magnitude_mask(PRETRAINED, 0.5)),
+        ("rp", ("task.prune.seed=5",), lambda: drawn(5)),
         # Independent of the pre-trained weights, so it shares about a third with their mask.
-        (("rp", "task.prune.initial=random_init"), None),
-        (("mask", "task.prune.mask=given.st"), lambda: random_mask(PRETRAINED, 0.5, seed=9)),
+        ("rp", ("task.prune.initial=random_init",), None),
+        ("mask", ("task.prune.mask=given.safetensors", "task.prune.interval=2"), given),
     ],
     ids=["mpi", "rp", "rp-random_init", "mask"],
 )
-def test_static_masks(train, options, expected):
-    save_mask(random_mask(PRETRAINED, 0.5, seed=9), train.folder / "given.st")
+def test_static_masks(train, tmp_path, method, options, expected):
+    save_mask(given(), tmp_path / "given.safetensors")
     run = train(
-        *(f"task.prune.method={options[0]}", *options[1:]),
-        *("task.prune.sparsity=0.5", "optimization.lr=[0.003]", "optimization.max_update=3"),
+        *(f"task.prune.method={method}", *options, "task.prune.sparsity=0.5"),
+        *("optimization.lr=[0.003]", "optimization.max_update=3"),
     )
     assert run.code == 0, run.tail
-    mask, initial = check_what_is_left(run, 0.5, options[0])
+    mask, initial = check_what_is_left(run, 0.5, method)
     assert mask.equal(initial)
     if expected is None:
         assert iou(mask, magnitude_mask(PRETRAINED, 0.5)) < 0.5

@@ -72,13 +72,11 @@ def same_as_tiny(weights):
 def test_a_repaired_checkpoint_is_fine_tuned(published, train, tmp_path):
     out = tmp_path / "repaired.pt"
     changes = repair(published / "xlsr.pt", out)
-    told = "\n".join(changes)
     for key in OF_ANOTHER_TASK:
         assert f"cfg.task.{key} is unknown to this fairseq and was left out" in changes
-    assert "eval_wer_config." not in told
     for key in ("criterion", "lr_scheduler"):
         assert f"cfg.{key} was missing and is now null" in changes
-    assert "became plain values" in told and len(changes) == len(OF_ANOTHER_TASK) + 3
+    assert len(changes) == len(OF_ANOTHER_TASK) + 3
     assert repair(out, tmp_path / "twice.pt") == []
     assert not (tmp_path / "twice.pt").exists()
     original = load_checkpoint(TINY_MODEL)
@@ -103,23 +101,15 @@ def test_fairseq_opens_them_as_they_are(published, data):
 
 
 @pytest.mark.legacy
-def test_a_namespace_becomes_sections(published, data, tmp_path):
+def test_a_namespace_becomes_sections(published, data, parp, tmp_path):
     out = tmp_path / "repaired.pt"
-    assert repair(published / "args.pt", out) == [
-        "args, a flat namespace, became the sections of cfg"
-    ]
+    code, said, _ = parp("repair", published / "args.pt", "-o", out)
+    changed = "args, a flat namespace, became the sections of cfg"
+    assert (code, said) == (0, f"{changed}\nwritten: {out}\n")
+    assert "nothing was written" in parp("repair", TINY_MODEL, "-o", tmp_path / "other.pt")[1]
+    assert not (tmp_path / "other.pt").exists()
     state = torch.load(out, weights_only=True)
     assert state["args"] is None
     assert state["cfg"]["model"]["encoder_layers"] == 6
     assert state["cfg"]["task"]["_name"] == "audio_pretraining"
     assert same_as_tiny(built(out, data))
-
-
-def test_the_command(published, parp, tmp_path):
-    out = tmp_path / "repaired.pt"
-    code, said, _ = parp("repair", published / "xlsr.pt", "-o", out)
-    assert code == 0 and f"written: {out}" in said
-    assert "cfg.task.eval_wer is unknown to this fairseq and was left out" in said
-    said = parp("repair", TINY_MODEL, "-o", tmp_path / "other.pt")[1]
-    assert "needs no repair; nothing was written" in said
-    assert not (tmp_path / "other.pt").exists()

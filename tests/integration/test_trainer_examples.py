@@ -43,7 +43,7 @@ def test_rounds_of_imp(tmp_path, monkeypatch):
     dense.train()
     dense.save_model("dense")
     text = (ROOT / "docs/transformers.md").read_text(encoding="utf-8")
-    loop = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "rounds" in c)
+    (loop,) = re.findall(r"```python\n([^`]*round_sparsities.*?)```", text, re.DOTALL)
     make = {"make_trainer": lambda: trainer(tmp_path / "out", tiny_bert(), max_steps=3)}
     exec(loop, {**make, "PruningCallback": PruningCallback})
     names = prunable_parameters(tiny_bert())

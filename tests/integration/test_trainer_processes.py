@@ -43,7 +43,7 @@ def test_two_processes_find_one_subnetwork_and_resume(tmp_path):
     ]
     total = sum(t.size for t in layers)
     assert sum(int((t == 0).sum()) for t in layers) == round(0.6 * total)
-    # Cut off after update 4, and gone on with.
+    # Cut off after update 4, and resumed.
     for checkpoint in (tmp_path / "a").glob("checkpoint-8*"):
         checkpoint.rename(tmp_path / "later")
     launch(tmp_path / "a", "resume")

@@ -133,7 +133,7 @@ def test_long_recordings_run_in_windows(models, heard, tmp_path, monkeypatch):
     alone = transcribing._path
 
     def counted(subnetwork, window, recording):
-        seen.append(len(window.samples))
+        seen.append(len(window))
         return alone(subnetwork, window, recording)
 
     monkeypatch.setattr(transcribing, "_path", counted)

@@ -141,8 +141,8 @@ def test_the_set_up_links_both_folders_where_fairseq_and_hydra_look() -> None:
     import hydra_plugins
 
     # Importing fairseq takes seconds.
-    beside = Path(find_spec("fairseq").origin).parents[1] / "parp_fairseq"
-    assert beside.samefile(ROOT / "parp_fairseq")
+    linked = Path(find_spec("fairseq").origin).parents[1] / "parp_fairseq"
+    assert linked.samefile(ROOT / "parp_fairseq")
     plugins = [Path(folder) / "parp_searchpath" for folder in hydra_plugins.__path__]
     assert any(p.is_dir() and p.samefile(ROOT / "hydra_plugins/parp_searchpath") for p in plugins)
     # What pip installed are no files of ours, so that removing it removes none of them.

@@ -367,10 +367,10 @@ def pretrain(
             at += 1
             recent.append(accuracy)
             if at in (end, stop) or (at - begin) % save_every == 0:
-                held = [settings.seed, number, this.updates]
+                seed = [settings.seed, number, this.updates]
                 model.eval()
                 with torch.no_grad():
-                    others = [losses_of([*held, i], held_out=True)[1] for i in range(4)]
+                    others = [losses_of([*seed, i], held_out=True)[1] for i in range(4)]
                 model.train()
                 shares = np.mean(recent), np.mean(others)
                 logger.info("update %d: masked accuracy %.3f, held-out speakers %.3f", at, *shares)

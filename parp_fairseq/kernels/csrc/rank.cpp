@@ -1,6 +1,4 @@
-// Ranking magnitudes: what lies below, inside and above a bracket, and how they are distributed.
-
-#include <stdlib.h>
+// Ranking magnitudes: what is below and inside a bracket.
 
 #include "words.h"
 
@@ -66,7 +64,7 @@ void scan_tile(Word* words, const Tile& t, int64_t offset, Word low, Word high, 
 
 // Scans magnitudes of `width` bytes each. For every array a, adds to below[a] how many words are
 // less than `low`, to inside[a] how many are at least `low` and less than `high`, and sets bad[a]
-// where one is at least `infinity`. What lies inside is collected, in any order, with its positions
+// where one is at least `infinity`. What is inside is collected, in any order, with its positions
 // counted over all arrays, as far as `capacity` goes.
 // Returns how many lie inside.
 KERNEL(scan)(void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t number,
@@ -85,34 +83,4 @@ KERNEL(scan)(void* const* arrays, const int64_t* starts, const int64_t* tiles, i
     });
   });
   return found.used;
-}
-
-// Of the magnitudes whose bits from `shift` + 16 on are `prefix`, adds to each of 65,536 counts how
-// many have this number in the 16 bits from `shift` on.
-// Returns 0, or 1 where memory ran out.
-KERNEL(digits)(void* const* arrays, const int64_t* starts, const int64_t* tiles, int64_t number,
-               int64_t size, int64_t width, int64_t shift, int64_t prefix, int64_t* counts,
-               int64_t threads) {
-  const Tiles all{arrays, starts, tiles, number, size};
-  int64_t next = 0, failed = 0;
-  parallel(threads, threads, [&](int64_t) {
-    int64_t* own = static_cast<int64_t*>(calloc(1 << 16, sizeof(int64_t)));
-    if (!own) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    for (;;) {
-      const int64_t index = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-      if (index >= all.count()) break;
-      const Tile t = all.at(index);
-      as_words(arrays[t.array], width, [&](auto* words) {
-        using Word = std::remove_pointer_t<decltype(words)>;
-        for (int64_t i = t.start; i < t.stop; ++i) {
-          const int64_t word = words[i] & kMagnitude<Word>;
-          if (word >> shift >> 16 == prefix) ++own[word >> shift & 0xffff];
-        }
-      });
-    }
-    for (int64_t i = 0; i < 1 << 16; ++i)
-      if (own[i]) add(&counts[i], own[i]);
-    free(own);
-  });
-  return failed;
 }

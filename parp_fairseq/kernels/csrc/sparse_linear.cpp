@@ -40,7 +40,7 @@ inline Vector load(const float* from) {
 
 inline void store(float* to, Vector v) { std::memcpy(to, &v, sizeof v); }
 
-// Two lines with every second run of kRun entries exchanged; kUpper tells which of the two.
+// Two lines with every second run of kRun entries exchanged; kUpper says which of the two.
 template <int kRun, bool kUpper, int... kIndices>
 inline Vector exchanged(Vector a, Vector b, std::integer_sequence<int, kIndices...>) {
 #define PARP_FROM(i)                                        \

@@ -11,10 +11,8 @@ from small_model import SYMBOLS, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation import evaluate
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.subnetwork import open_subnetwork
 
@@ -25,28 +23,6 @@ def state():
 
 
 NAME = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
-
-
-@pytest.mark.legacy
-@pytest.mark.parametrize(
-    ("value", "what"), [(float("nan"), "NaN"), (float("-inf"), "infinite values")]
-)
-@pytest.mark.parametrize("name", [NAME, "w2v_encoder.proj.bias"])
-def test_weights_that_are_no_numbers(state, tmp_path, value, what, name):
-    broken = copy.deepcopy(state)
-    broken["model"][name].view(-1)[-1] = value
-    path = save(broken, tmp_path / "c.pt")
-    (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
-    (tmp_path / "test.ltr").write_text("E |\n")
-    for call in (
-        lambda: evaluate(path, tmp_path, "test", device="cpu"),
-        lambda: export_fairseq(path, tmp_path / "out" / "model.pt"),
-        lambda: export_sparse(path, tmp_path / "out" / "model.safetensors"),
-        lambda: export_hf(path, tmp_path / "out"),
-    ):
-        with pytest.raises(UserError, match=f"c.pt: {name} holds {what}"):
-            call()
-    assert not (tmp_path / "out").exists()
 
 
 def test_large_numbers_are_numbers(state, tmp_path):
@@ -90,15 +66,6 @@ def test_the_model_built_is_a_module_like_any_other(state, tmp_path):
     assert model.train(False) is model and not model.training
     with pytest.raises(RuntimeError, match="decoding"):
         model.train()
-
-
-@pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_cut_checkpoint_ends_in_one_line(state, tmp_path, share):
-    content = save(state, tmp_path / "c.pt").read_bytes()
-    (tmp_path / "c.pt").write_bytes(content[: int(share * len(content))])
-    (tmp_path / "test.tsv").write_text("/gone\na.flac\t9\n")
-    with pytest.raises(UserError, match=r"c\.pt is truncated or damaged; copy"):
-        evaluate(tmp_path / "c.pt", tmp_path, "test", device="cpu")
 
 
 def test_dictionaries_of_checkpoints(state, tmp_path):

@@ -105,22 +105,6 @@ def test_models_that_do_not_fit_are_named(tmp_path, state, weights):
             initial_mask(path, weights, **options)
 
 
-@pytest.mark.parametrize(
-    ("options", "advice"),
-    [
-        (
-            {"method": "gmp", "mask": None, "initial": "none"},
-            r"task\.prune\.initial is 'none'.*give magnitude, random, random_init or a mask file",
-        ),
-        ({"mask": "none"}, r"task\.prune\.mask is 'none': no such file; give a mask file"),
-        ({"method": "omp", "mask": "none"}, r"task\.prune\.mask is 'none': no such file"),
-    ],
-)
-def test_a_missing_file_names_its_option(weights, options, advice):
-    with pytest.raises(UserError, match=advice):
-        initial_mask(None, weights, **options)
-
-
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"{}", b"RIFF, a sound"])
 def test_other_files_are_refused_in_one_line(tmp_path, weights, content):
     path = tmp_path / "other"

@@ -41,12 +41,6 @@ def test_file_keeps_bits_and_info(tmp_path_factory, bits, prefix):
     assert [file.name for file in path.parent.iterdir()] == ["m.safetensors"]
 
 
-def test_a_file_is_packed_eight_entries_a_byte(tmp_path):
-    path = tmp_path / "m.safetensors"
-    save_mask(Mask({"w": torch.ones(80_000).bool()}), path)
-    assert 10_000 <= path.stat().st_size < 11_000
-
-
 def about(**changes):
     """Metadata of a mask file of one tensor, x, of ten entries."""
     return {"version": 1, "shapes": {"x": [10]}, "info": {}, **changes}
@@ -61,17 +55,12 @@ UNREADABLE = "not a readable mask file"
         (None, {}, "but not a mask"),
         (about(version=7), {}, "version 7"),
         ("[]", {}, UNREADABLE),
-        ("{", {}, UNREADABLE),
         ("[" * 100_000, {}, UNREADABLE),
-        (about(info=3), {}, UNREADABLE),
         (about(shapes={"x": [-6]}), {}, "do not hold"),
-        (about(shapes={"x": ["a"]}), {}, UNREADABLE),
         (about(shapes={"x": [2**70]}), {}, "2 bytes do not hold"),
-        (about(shapes={"x": [17]}), {}, "2 bytes do not hold"),
         (about(), {"x": np.array([255, 255], np.uint8)}, "after the last entry"),
         (about(shapes={"y": [10]}), {}, "names of packed masks and of shapes differ"),
         (about(), {"x": np.zeros(2, np.int8)}, "do not hold"),
-        (about(), {"x": np.zeros((1, 2), np.uint8)}, UNREADABLE),
         (
             about(shapes={"x": [10], "module.x": [10]}),
             {"x": np.zeros(2, np.uint8), "module.x": np.zeros(2, np.uint8)},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_model import SYMBOLS, bits, random_state, save
+from small_model import bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import (
@@ -21,7 +21,6 @@ from parp_fairseq.checkpoints.sparse_file import (
     read_sparse,
     unpack,
 )
-from parp_fairseq.engine import acceleration as engine
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
@@ -122,86 +121,41 @@ def test_size_is_what_must_be_held(tmp_path, dtype, size):
             assert torch.equal(tensor, made["model"][name].half().float())
 
 
-@pytest.mark.legacy
-def test_the_model_read_back_computes_the_same(tmp_path, monkeypatch):
-    made = random_state()
-    checkpoint = save(made, tmp_path / "checkpoint.pt")
-    export_sparse(checkpoint, tmp_path / "model.safetensors")
-    loaded = open_finetuned(tmp_path / "model.safetensors")
-    plain = build_model(loaded)
-    assert not plain.training
-    assert loaded.dictionary.symbols[4:] == SYMBOLS
-    assert loaded.settings()["task"]["labels"] == "ltr"
-    weights = dict(plain.named_parameters())
-    name = "w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"
-    assert bits(weights[name]) == bits(made["model"][name])
-    monkeypatch.setattr(engine, "MARGIN", float("inf"))
-    monkeypatch.setattr(engine, "LEAST_ENTRIES", 0)
-    everywhere = build_model(loaded, engine="sparse")
-    assert len(list(plain.modules())) != len(list(everywhere.modules()))
-    source = torch.randn(2, 9000)
-    padding = torch.zeros(2, 9000, dtype=torch.bool)
-    padding[1, 6000:] = True
-    outputs = [m(source=source, padding_mask=padding) for m in (plain, everywhere)]
-    torch.testing.assert_close(
-        outputs[0]["encoder_out"], outputs[1]["encoder_out"], atol=1e-4, rtol=0
-    )
-
-
 def refused(pattern, call, *arguments, **options):
     with pytest.raises(UserError, match=pattern) as caught:
         call(*arguments, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_bad_checkpoints(state, tmp_path):
+@pytest.mark.parametrize(
+    ("cfg", "reason"),
+    [
+        ({"w2v_args": None}, "does not hold its architecture"),
+        ({"odd": float("nan")}, "cannot hold its settings .*not JSON compliant"),
+        ({"odd": {1: {2}}}, "cannot hold its settings .*set"),
+        ({"odd": 10**30}, "cannot hold its settings .*digits"),
+    ],
+)
+def test_settings_that_no_file_holds(state, tmp_path, cfg, reason):
+    changed = {**state, "cfg": {**state["cfg"], "model": {**state["cfg"]["model"], **cfg}}}
     out = tmp_path / "out" / "model.safetensors"
-
-    def check(pattern, dtype="fp32", **changes):
-        checkpoint = save({**copy.deepcopy(state), **changes}, tmp_path / "changed.pt")
-        refused(pattern, export_sparse, checkpoint, out, dtype=dtype)
-
-    def model(**changes):
-        return {**state["cfg"], "model": {**state["cfg"]["model"], **changes}}
-
-    refused("no such checkpoint", export_sparse, tmp_path / "none.pt", out)
-    check("holds no dictionary and .*dict.ltr.txt does not exist", task_state={})
-    short = {"parp_symbols": {"symbols": ["|"], "counts": [1]}}
-    check("dictionary has 5 symbols .* head has 17", task_state=short)
-    check("does not hold its architecture", cfg=model(w2v_args=None))
-    encoder = "w2v_encoder.w2v_model."
-    bare = {k[len(encoder) :]: v for k, v in state["model"].items() if k.startswith(encoder)}
-    pretrained = {"model": {"_name": "wav2vec2"}, "task": {}}
-    check("is a pre-trained wav2vec2 without a CTC head", model=bare, cfg=pretrained)
-    large = copy.deepcopy(state["model"])
-    large["w2v_encoder.proj.weight"][0, 0] = 1e6
-    check("proj.weight holds values beyond fp16", "fp16", model=large)
-    check("dtype is 'int4'", "int4")
-    for odd, reason in (
-        (float("nan"), "not JSON compliant"),
-        ({1: {2}}, "set"),
-        (10**30, "digits"),
-    ):
-        check(f"cannot hold its settings .*{reason}", cfg=model(odd=odd))
+    refused(reason, export_sparse, save(changed, tmp_path / "c.pt"), out)
     assert not out.parent.exists()
 
 
-def test_damaged_files(files, tmp_path):
-    _, path, _ = files
-    bad = tmp_path / "bad.safetensors"
-    content = path.read_bytes()
-    refused("no such file", read_sparse, tmp_path / "none.safetensors")
-    for cut in (9, 100, len(content) // 2, len(content) - 1):
-        bad.write_bytes(content[:cut])
-        refused("not a readable sparse model", read_sparse, bad)
-    save_file({"a": torch.ones(3)}, str(bad))
-    refused("a safetensors file, but no sparse model", read_sparse, bad)
-    with safe_open(str(path), framework="pt") as handle:
-        metadata = handle.metadata()
+def test_what_the_values_do_not_fit(state, files, tmp_path):
+    large = copy.deepcopy(state)
+    large["model"]["w2v_encoder.proj.weight"][0, 0] = 1e6
+    out = tmp_path / "model.safetensors"
+    checkpoint = save(large, tmp_path / "c.pt")
+    refused("proj.weight holds values beyond fp16", export_sparse, checkpoint, out, dtype="fp16")
+    refused("its dtype is 'int4'", export_sparse, checkpoint, out, dtype="int4")
+    assert not out.exists()
+    with safe_open(str(files[1]), framework="pt") as handle:
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    del tensors["w2v_encoder.proj.bias"]
-    save_file(tensors, str(bad), metadata=metadata)
-    refused("cannot build its model", build_model, open_finetuned(bad))
+        del tensors["w2v_encoder.proj.bias"]
+        save_file(tensors, str(out), metadata=handle.metadata())
+    refused("cannot build its model", build_model, open_finetuned(out))
 
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(files, tmp_path):

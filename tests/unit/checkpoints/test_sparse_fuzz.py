@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import os
@@ -110,14 +109,6 @@ def test_cut_at_every_byte_of_the_header(folder, real):
                 read_sparse(path)
 
 
-def test_cut_anywhere_and_with_a_byte_left_out(folder, real):
-    for cut in range(len(GOOD)):
-        assert check(folder, GOOD[:cut]) is None, cut
-        check(folder, GOOD[:cut] + GOOD[cut + 1 :])
-    for cut in range(0, len(real), len(real) // 50):
-        assert check(folder, real[:cut]) is None, cut
-
-
 def flipped(content, flips, within):
     changed = bytearray(content)
     for place, value in flips:
@@ -149,24 +140,6 @@ def test_values_that_are_something_else(folder, place, value):
 def test_any_bytes(folder, header, data):
     check(folder, header)
     check(folder, len(header).to_bytes(8, "little") + header + data)
-
-
-@pytest.mark.slow
-@settings(parent=MANY, max_examples=20_000)
-@given(flips, st.integers(0, 1_000), anything)
-def test_far_more_of_it(folder, real, flips, place, value):
-    for start in (rewritten(place, value), GOOD, real):
-        check(folder, flipped(start, flips, min(len(start), 4_000)))
-
-
-@settings(parent=MANY, max_examples=300)
-@given(flips, st.integers(0, 1_000), anything)
-def test_the_small_reader(folder, flips, place, value):
-    path = folder / "small.safetensors"
-    content = rewritten(place, value) if place % 2 else GOOD
-    path.write_bytes(flipped(content, flips[: 1 + place % 3], len(content)))
-    with contextlib.suppress(ValueError, SafetensorError):
-        example_reader(path)
 
 
 def test_no_memory_is_asked_for(folder):

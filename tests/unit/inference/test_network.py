@@ -184,22 +184,11 @@ def test_the_engine_knows_its_layers():
     assert (forced(sound()) - expected).abs().max() < 1e-4
 
 
-def test_it_can_be_traced():
-    _, model, weights = finetuned(NETWORKS["base"])
-    ours = Wav2Vec2Ctc.from_finetuned(model, weights)
-    traced = torch.jit.trace(ours, sound(1, 16_000))
-    source = sound(2, 9_000)
-    assert (traced(source) - ours(source)).abs().max() < 1e-5
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"layer_type": "conformer"}, "layer_type=conformer"),
-        ({"layer_type": "trf_adp"}, "layer_type=trf_adp"),
         ({"crop_seq_to_multiple": 4}, "crop_seq_to_multiple=4"),
-        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm"),
-        ({"quantize_input": True}, "quantize_input"),
         ({"activation_fn": "swish"}, "activation_fn=swish"),
         ({"extractor_mode": "other"}, "extractor_mode=other"),
         ({"_name": "data2vec_multi"}, "is a data2vec_multi"),
@@ -208,7 +197,6 @@ def test_it_can_be_traced():
         ({"encoder_layers": 4}, "lacks w2v_encoder.w2v_model.encoder.layers.3"),
         ({"encoder_layers": 2}, "holds w2v_encoder.w2v_model.encoder.layers.2"),
         ({"encoder_ffn_embed_dim": 60}, "settings say"),
-        ({"conv_feature_layers": "7"}, "conv_feature_layers"),
         ({"conv_feature_layers": "[]"}, "are no layers"),
     ],
 )

@@ -55,11 +55,6 @@ def test_folders_are_walked_in_order_and_files_come_once(tmp_path):
     assert names == ["d.ogg", "a.wav", "b/10.FLAC", "b/2.wav"]
     # A file that is named is taken whatever it is called.
     assert find_recordings([tmp_path / "c.txt"]) == [tmp_path / "c.txt"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no audio file"):
-        find_recordings([tmp_path / "empty"])
-    with pytest.raises(UserError, match="no such file or folder"):
-        find_recordings([tmp_path / "gone"])
 
 
 def test_a_name_that_is_not_utf8(tmp_path):
@@ -75,70 +70,18 @@ def test_a_name_that_is_not_utf8(tmp_path):
             find_recordings([given])
 
 
-def test_headers_that_are_refused(tmp_path):
-    good = tmp_path / "good.wav"
-    soundfile.write(good, noise(2), 16_000)
-    cases = {
-        "empty.wav": (b"", "is empty"),
-        "text.wav": (b"this is a text" * 100, "not readable as audio"),
-        "cut.wav": (good.read_bytes()[:30_000], "cut off"),
-    }
-    for name, (content, message) in cases.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name}.*{message}"):
-            read_recording(tmp_path / name)
-    # A FLAC stream whose first block does not know how many samples will follow.
-    soundfile.write(tmp_path / "piped.flac", noise(2), 16_000)
-    content = bytearray((tmp_path / "piped.flac").read_bytes())
-    content[21] &= 0xF0
-    content[22:26] = bytes(4)
-    (tmp_path / "piped.flac").write_bytes(content)
-    with pytest.raises(UserError, match=r"piped\.flac does not say how long it is"):
-        read_recording(tmp_path / "piped.flac")
+def test_what_is_refused_beyond_what_parp_manifest_refuses(tmp_path, capfd):
     soundfile.write(tmp_path / "short.wav", noise(0.0249), 16_000)
     with pytest.raises(UserError, match=r"short\.wav is shorter than 25 ms"):
         read_recording(tmp_path / "short.wav")
     soundfile.write(tmp_path / "just.wav", noise(0.025, 16_000), 16_000)
     assert len(samples(tmp_path / "just.wav")) == 400
-
-
-def test_a_wav_of_a_pipe_is_read_to_its_end(tmp_path):
-    soundfile.write(tmp_path / "a.wav", noise(2), 16_000)
-    content = bytearray((tmp_path / "a.wav").read_bytes())
-    at = content.index(b"data") + 4
-    content[4:8] = content[at : at + 4] = b"\xff" * 4
-    (tmp_path / "piped.wav").write_bytes(content)
-    assert np.array_equal(samples(tmp_path / "piped.wav"), samples(tmp_path / "a.wav"))
-
-
-def test_damage_that_only_decoding_finds(tmp_path, capfd):
-    wave = noise(3)
-    wave[20_000] = np.nan
-    soundfile.write(tmp_path / "nan.wav", wave, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "loud.wav", noise(3) * 1e38, 16_000, subtype="FLOAT")
-    soundfile.write(tmp_path / "a.flac", noise(3), 16_000)
-    content = (tmp_path / "a.flac").read_bytes()
-    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"loud\.wav.*samples of \de\+37, where"):
+        samples(tmp_path / "loud.wav")
     soundfile.write(tmp_path / "a.mp3", noise(30, 44_100), 44_100)
     content = (tmp_path / "a.mp3").read_bytes()
     (tmp_path / "cut.mp3").write_bytes(content[: len(content) // 2])
-    for name, message in (
-        ("nan.wav", "NaN or infinity"),
-        ("loud.wav", r"samples of \de\+37, where"),
-        ("cut.flac", "cut off|damaged"),
-        ("cut.mp3", "cut off|damaged"),
-    ):
-        with pytest.raises(UserError, match=f"{name}.*({message})"):
-            samples(tmp_path / name)
+    with pytest.raises(UserError, match=r"cut\.mp3.*(cut off|damaged)"):
+        samples(tmp_path / "cut.mp3")
     assert capfd.readouterr().err == ""
-
-
-def test_without_soxr(tmp_path, monkeypatch):
-    import sys
-
-    soundfile.write(tmp_path / "a.wav", noise(1, 8_000), 8_000)
-    monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(
-        UserError, match=r"is missing; in the clone of .*: pip install '\.\[audio\]'"
-    ):
-        samples(tmp_path / "a.wav")

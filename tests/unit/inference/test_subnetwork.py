@@ -13,9 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, random_state, save
 
-from parp_fairseq.checkpoints.formats import TINY_MODEL, check_format
-from parp_fairseq.checkpoints.mask_files import save_mask
-from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.audio import read_recording
@@ -23,7 +20,6 @@ from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork, run_sparse
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.kernels import native
-from parp_fairseq.pruning import Mask
 
 # Packages that cannot be imported.
 NOWHERE = """
@@ -116,15 +112,6 @@ def test_folders_of_transformers(models, tmp_path):
     opened, expected = open_subnetwork(folder), open_subnetwork(models["c.pt"])
     assert opened.symbols == expected.symbols
     assert torch.equal(opened.model(sound()), expected.model(sound()))
-
-
-def test_files_that_are_no_model(models, state, tmp_path):
-    for name in (TINY_MODEL, "tiny"):
-        with pytest.raises(UserError, match="pre-trained wav2vec2 without a CTC head"):
-            open_subnetwork(name)
-    save_mask(Mask({"a": torch.ones(3, dtype=torch.bool)}), tmp_path / "mask.safetensors")
-    with pytest.raises(UserError, match="is a mask file, which holds no weights"):
-        check_format(tmp_path / "mask.safetensors")
 
 
 def test_normalised_as_it_was_trained(models, tmp_path):

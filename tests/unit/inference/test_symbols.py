@@ -66,13 +66,3 @@ def test_an_example():
     assert symbols.words(path) == [Word("AT", 4, 9), Word("EE", 11, 15)]
     assert symbols.text(np.array([], dtype=np.int16)) == ""
     assert symbols.words(np.zeros(5, dtype=np.int16)) == []
-
-
-def test_how_symbols_are_joined():
-    assert [
-        Symbols.of_dictionary(own).joining for own in (["A", "|"], ["\u2581A"], ["a", "b"])
-    ] == [
-        "letter",
-        "sentencepiece",
-        "none",
-    ]

@@ -121,15 +121,6 @@ def test_neighbours_in_memory_stay(level):
     assert int(whole.sum()) == 6
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_ties_go_up_to_any_position(level, dtype):
-    ones = torch.ones(200, dtype=dtype)
-    word = int(words(ones)[0])
-    for ties in range(201):
-        (packed,) = cut([ones], [Bound(word, ties)], pack=True).masks
-        assert bits.unpack(packed, (200,)).tolist() == [False] * ties + [True] * (200 - ties)
-
-
 @pytest.mark.parametrize("count", [72, 144, 500])
 def test_many_tensors_as_large_models_have(count):
     """Addresses of more than 128 tensors are no longer kept by numpy's cache of small arrays."""

@@ -44,18 +44,10 @@ def package(tmp_path):
     return tmp_path
 
 
-def test_what_this_checkout_runs_on_is_built():
-    assert native.available(), "run python -m parp_fairseq.kernels.build"
-
-
-def test_a_level_can_be_forced_and_an_unknown_one_is_refused(monkeypatch):
+def test_a_level_can_be_forced(monkeypatch):
     for name in ["reference", *native.available()]:
         monkeypatch.setenv("PARP_KERNELS", name)
         assert native.level() == name
-    for name in ("fast", "AVX2"):
-        monkeypatch.setenv("PARP_KERNELS", name)
-        with pytest.raises(native.KernelsError, match=f"{name}.*use reference, portable"):
-            native.level()
 
 
 def test_an_unknown_level_ends_in_one_line(package):
@@ -139,7 +131,7 @@ def test_threads_of_any_number_agree(monkeypatch):
         assert bits.count_both(a, a) == expected
 
 
-def test_a_forked_child_goes_on():
+def test_a_forked_child_does_not_hang():
     """OpenMP's threads are not there after a fork, and waiting for them would never end."""
     code = """
 import os, torch

@@ -1,14 +1,14 @@
-"""Brackets and digits, against their definitions and those against plain floats."""
+"""Brackets, against plain floats."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from arrays import anything, several
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels.rank import digits, digits_reference, scan
+from parp_fairseq.kernels.rank import scan
 from parp_fairseq.kernels.words import infinity, value_of, words
 
 
@@ -51,19 +51,3 @@ def test_a_scan_without_room_still_counts(level, arrays, room):
     assert found.complete == (found.words.size == total)
     everything = torch.cat([words(array) for array in arrays]).numpy()
     assert np.array_equal(everything[found.positions], found.words)
-
-
-@settings(anything, max_examples=15)
-@given(several(), st.data())
-def test_digits_are_those_of_the_definition(level, arrays, data):
-    width = 8 * arrays[0].element_size()
-    shift = data.draw(st.sampled_from(range(0, width, 16)))
-    known = (words(torch.cat(arrays)).long() >> shift >> 16).tolist() or [0]
-    prefix = data.draw(st.sampled_from(known))
-    expected = sum(digits_reference(array, shift, prefix) for array in arrays)
-    counts = digits(arrays, shift, prefix)
-    assert np.array_equal(counts, expected.numpy())
-    mine = [
-        w >> shift & 0xFFFF for w in words(torch.cat(arrays)).tolist() if w >> shift >> 16 == prefix
-    ]
-    assert np.array_equal(counts, np.bincount(np.array(mine, np.int64), minlength=1 << 16))

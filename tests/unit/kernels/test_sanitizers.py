@@ -22,7 +22,7 @@ TESTS = ("test_bits.py", "test_rank.py", "test_cut.py", "test_sparse_linear.py")
 
 
 @pytest.mark.slow
-def test_nothing_is_read_or_written_beside_the_arrays(tmp_path):
+def test_nothing_is_read_or_written_outside_of_the_arrays(tmp_path):
     command = build.compiler()
     out = tmp_path / build.NAME
     build.build(out, FLAGS)

