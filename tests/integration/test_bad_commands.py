@@ -406,21 +406,21 @@ report {}
     runs2                       :: run\.json is not a record of a run
     runs --format pdf           :: text, markdown, csv, json
 demo --out {}
-    new --seeds 0               :: give 1 to 1000|{from1}
+    new --seeds 0               :: must be from 1 to 1000
     new --jobs 0                :: {from1}
     full                        :: something (else|that the demo did not make)
     notes.txt                   :: is a file; give a folder
 imp task.data=data model.w2v_path=tiny.pt --out {}
     new --sparsity 1.5          :: fraction between 0 and 1
-    new --sparsity 0            :: more than 0, less than 1
+    new --sparsity 0            :: above 0 and below 1
     new --step 0                :: 0\.001 to 1
-    new --of whole              :: use original or remaining
+    new --of whole              :: must be original or remaining
     new --round-updates 0       :: {from1}
     new --rewind-update -1      :: counts from 0|at least 0
     new --config-name parp_none :: did you mean parp_demo
-    new task.prune.method=dense :: parp imp sets itself
+    new task.prune.method=dense :: sets task\.prune\.method itself
     new nonsense                :: is no override; write key=value
-    impfolder                   :: imp\.json is no series of IMP
+    impfolder                   :: imp\.json is not a record of IMP
     full                        :: holds something else
 """
 WORDS = {
