@@ -13,12 +13,12 @@ INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Bad input, told in one line that names the file, key or row and says what to do."""
+    """Bad input: one line that names the file, key or row and says what to do."""
 
 
 @contextlib.contextmanager
 def options_named(prefix: str, before: str = "") -> Iterator[None]:
-    """Tell a bad argument of `parp_fairseq.pruning` as the option that a user gave.
+    """Name a bad argument of `parp_fairseq.pruning` as the option that a user gave.
 
     Args:
         prefix: what makes an option's name of an argument's: "task.prune." or "--".

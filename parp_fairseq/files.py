@@ -1,4 +1,4 @@
-"""Files of the user's: the one atomic write, the one lock, the one rule on what may be replaced."""
+"""Users' files: the one atomic write, the one lock, the one rule on what may be replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 LOCK_FILE = ".lock"
 PARTIAL = ".partial-"
-"""What `staged` writes into begins with it; one that is left says that its program was killed."""
+"""The names of `staged`'s folders begin with it; one that is left over was of a killed program."""
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,25 @@ def check_output(
         `path` as a Path.
 
     Raises:
-        UserError: it is a folder, an input, there already (without `force`) or of another kind,
+        UserError: it is a folder, an input, exists (without `force`) or is of another kind,
             or its folder cannot be made or written to.
     """
     path = Path(path)
     check_not_input(path, inputs, option)
+    output = f"{option} {path}"
     if path.is_dir():
-        raise UserError(f"{option} {path} is a folder; give the name of {kind.name} to write")
+        raise UserError(f"{output} is a folder; give the name of {kind.name} to write")
     if path.exists() or path.is_symlink():
         if not path.is_file() or not kind.matches(path):
-            raise UserError(f"{option} {path} is there and is not {kind.name}; give another name")
+            raise UserError(f"{output} already exists and is not {kind.name}; choose another path")
         if not force:
-            raise UserError(f"{option} {path} is there already; give another name or --force")
+            raise UserError(f"{output} already exists; choose another path or use --force")
     for folder in path.absolute().parents:
         if folder.exists():
             if not folder.is_dir():
-                raise UserError(f"{option} {path}: {folder} is a file, not a folder")
+                raise UserError(f"{output}: {folder} is a file, not a folder")
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise UserError(f"{option} {path} cannot be written: no right to write to {folder}")
+                raise UserError(f"{output} cannot be written: no permission to write to {folder}")
             break
     return path
 
@@ -106,7 +107,7 @@ def check_not_input(path: PathLike, inputs: Iterable[PathLike], option: str = "-
     """Raise UserError where `path` is one of `inputs`, under whatever name."""
     for given in inputs:
         if os.path.realpath(path) == os.path.realpath(given) or _same(path, given):
-            raise UserError(f"{option} {path} is also an input; give another name")
+            raise UserError(f"{option} {path} is also an input; choose another path")
 
 
 def _same(a: PathLike, b: PathLike) -> bool:
@@ -118,7 +119,7 @@ def _same(a: PathLike, b: PathLike) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
-    """A file to write beside `path`, with the same ending; it takes its place when all is written.
+    """A file to write next to `path`, which replaces it when all is written.
 
     Folders that are missing are made. When the block raises, `path` is as it was and nothing is
     left behind.
@@ -143,7 +144,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(path: PathLike) -> Iterator[None]:
-    """Tell an OSError in the block as what kept `path` from being written."""
+    """Turn an OSError in the block into a UserError that says why `path` was not written."""
     try:
         yield
     except OSError as error:
@@ -155,11 +156,11 @@ def cannot_write(path: PathLike, error: BaseException) -> str:
     code = getattr(error, "errno", None)
     reason = getattr(error, "strerror", None) or "it could not be finished"
     if code in (errno.ENOSPC, errno.EDQUOT):
-        todo = "make room there"
+        todo = "free some space there"
     elif code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        todo = "check its rights or choose another place"
+        todo = "check its permissions or choose another path"
     else:
-        todo = "choose another place"
+        todo = "choose another path"
     return f"{path} cannot be written ({reason}); {todo}"
 
 
@@ -186,14 +187,13 @@ def locked(
 ) -> Iterator[int]:
     """Hold the lock of a folder, which is made if need be; yield its file descriptor.
 
-    The lock goes with the last process that holds it, however that ends.
+    The last process that holds the lock releases it when it ends, however it ends.
 
     Args:
-        folder: the folder to have alone.
-        who: what works there, for the other's error: "parp imp".
-        patience: seconds to wait for the other to leave.
-        inherited: whether a child that inherits the descriptor holds the lock too. If not, only
-            other processes are kept out.
+        folder: the folder to lock.
+        who: who else would use it, for the error: "another demo".
+        patience: seconds to wait for the other to end.
+        inherited: whether a child that inherits the descriptor holds the lock too.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written.
@@ -212,8 +212,7 @@ def locked(
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
                     raise UserError(
-                        f"{folder}: {who} is at work there already; wait for it, or take another "
-                        "folder"
+                        f"{folder}: {who} is using this folder; wait for it, or choose another"
                     ) from error
                 time.sleep(0.1)
         yield descriptor

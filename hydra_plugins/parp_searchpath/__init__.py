@@ -7,8 +7,7 @@ import sys
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from .command_line import config_folder, unknown_config
-from .launching import install, leave
+from .launching import config_folder, install, leave, unknown_config
 from .naming import register
 
 

@@ -1,7 +1,8 @@
-"""Names of run folders that keep experiments apart: `${parp:changes}` in the yaml files."""
+"""Names of run folders, one for each experiment: `${parp:changes}` in the yaml files."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import re
@@ -12,7 +13,7 @@ from types import ModuleType
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-# They stand in the name already, or say how work is shared out.
+# They are in the name already, or say how work is distributed.
 _NAMED = (
     "task.prune.method",
     "task.prune.sparsity",
@@ -28,14 +29,10 @@ def register() -> None:
     """Let OmegaConf resolve `${parp:changes}`; calling it again does nothing new."""
     if hasattr(OmegaConf, "register_new_resolver"):
         OmegaConf.register_new_resolver("parp", _resolve, replace=True)
-    elif "parp" not in _known_before_omegaconf_2_1():
-        OmegaConf.register_resolver("parp", _resolve)
-
-
-def _known_before_omegaconf_2_1() -> Iterable[str]:
-    from omegaconf.basecontainer import BaseContainer
-
-    return BaseContainer._resolvers
+    else:
+        # OmegaConf 2.0 refuses a second registration.
+        with contextlib.suppress(AssertionError):
+            OmegaConf.register_resolver("parp", _resolve)
 
 
 def _resolve(what: str) -> str:

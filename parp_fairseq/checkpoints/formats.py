@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +26,30 @@ TINY_MODEL = Path(__file__).with_name("tiny.pt")
 """A wav2vec 2.0 of this project's own, small enough to ship (`demo/README.md` describes it)."""
 
 
+CHECKPOINTS = "checkpoints"
+"""The folder of checkpoints in a run's folder: fairseq's save_dir, as every yaml has it."""
+
+BEST, LAST = "checkpoint_best.pt", "checkpoint_last.pt"
+
+
 def named_checkpoint(name: PathLike) -> Path:
-    """The file that a user's `name` of a checkpoint means: itself, or for "tiny" the tiny model."""
-    return TINY_MODEL if os.fspath(name) == TINY else Path(name)
+    """The model that a user's `name` means: "tiny", a run's folder, or the file or folder itself.
+
+    Of a run, the best checkpoint is taken, or else the last; a line on standard error says which.
+
+    Raises:
+        UserError: the run has no checkpoint yet.
+    """
+    if os.fspath(name) == TINY:
+        return TINY_MODEL
+    checkpoints = Path(name, CHECKPOINTS)
+    if not checkpoints.is_dir():
+        return Path(name)
+    for file in (checkpoints / BEST, checkpoints / LAST):
+        if file.is_file():
+            print(f"parp: {name}: using {file.name}", file=sys.stderr)
+            return file
+    raise UserError(f"{checkpoints} holds neither {BEST} nor {LAST}; train the run first")
 
 
 def check_format(path: PathLike) -> None:
@@ -102,6 +124,6 @@ def output(path: PathLike) -> Iterator[Path]:
             reason = getattr(error, "strerror", None) or "it could not be finished"
             free = shutil.disk_usage(stage).free // 2**20
             raise UserError(
-                f"{path} cannot be written ({reason}; {free:,} MiB are free there); make room or "
-                "choose another place"
+                f"{path} cannot be written ({reason}; {free:,} MiB are free there); free some "
+                "space or choose another path"
             ) from error

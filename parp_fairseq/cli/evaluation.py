@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def evaluate(
     checkpoints: Annotated[
         list[Path],
-        typer.Argument(metavar="CKPT", help="Fine-tuned checkpoints, or sparse files of them."),
+        typer.Argument(
+            metavar="CKPT", help="Fine-tuned checkpoints, runs' folders, or sparse files."
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Folder with the splits' manifests.")],
     split: Annotated[
@@ -76,11 +78,13 @@ def evaluate(
     Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
     --split test-clean,test-other --json scores.json
     """
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
     from parp_fairseq.evaluation import score_files
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
 
+    checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
     splits = listed(split)
     outputs = {"--json": (as_json, score_files.scores_as_json)}
     outputs["--csv"] = (as_csv, score_files.scores_as_csv)

@@ -31,7 +31,8 @@ def export(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="A fine-tuned checkpoint, a sparse file, or a folder of a Wav2Vec2ForCTC."
+            help="A fine-tuned checkpoint, a run's folder, a sparse file, or a folder of a "
+            "Wav2Vec2ForCTC."
         ),
     ],
     out: Annotated[
@@ -55,10 +56,12 @@ def export(
 
     Example: parp export checkpoints/checkpoint_best.pt --format sparse -o model.safetensors
     """
+    from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
 
     if dtype is not Dtype.fp32 and form is not Format.sparse:
         raise UserError(f"--dtype goes with --format sparse, not {form.value}; leave it out")
+    checkpoint = named_checkpoint(checkpoint)
     summary: dict[str, Any]
     if form is Format.fairseq:
         from parp_fairseq.export.fairseq import export_fairseq

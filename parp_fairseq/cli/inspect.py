@@ -14,7 +14,7 @@ def inspect(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="A fairseq checkpoint, pre-trained or fine-tuned; a sparse file; tiny."
+            help="A checkpoint, pre-trained or fine-tuned; a run's folder; a sparse file; tiny."
         ),
     ],
     against: Annotated[

@@ -128,7 +128,8 @@ def _present(sources: list[Path]) -> list[Path]:
     from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
 
-    paths = [named_checkpoint(source) for source in sources]
+    # Of a run's folder, its masks are meant.
+    paths = [source if source.is_dir() else named_checkpoint(source) for source in sources]
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such mask, checkpoint or run folder; check the path")

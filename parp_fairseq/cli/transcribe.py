@@ -31,7 +31,10 @@ class Engine(str, Enum):
 def transcribe(
     model: Annotated[
         Path,
-        typer.Argument(help="A fine-tuned checkpoint, a sparse file, or a folder of transformers."),
+        typer.Argument(
+            help="A fine-tuned checkpoint, a run's folder, a sparse file, or an export for "
+            "transformers."
+        ),
     ],
     audio: Annotated[
         list[Path],

@@ -123,4 +123,4 @@ def check_outputs(
             check_output(file, KINDS[option], inputs=inputs, force=force, option=option)
             other = written.setdefault(os.path.realpath(file), option)
             if other != option:
-                raise UserError(f"{option} {file} is also what {other} writes; give another name")
+                raise UserError(f"{option} {file} is also what {other} writes; choose another path")

@@ -8,11 +8,11 @@ checkpoints appear whole under their names |
 below the target sparsity; no interval checkpoint is left out |
 | `fairseq.trainer.NanDetector` | `saving.end_at_nan` | one line in place of every gradient |
 | attributes of `save_checkpoint` and `should_stop_early`, `progress_bar._tensorboard_writers`, \
-`logging.raiseExceptions`, `logging.disable` | `between_runs.one_run` | nothing of one run reaches \
-the next; an error comes alone |
-| `fairseq.checkpoint_utils.load_checkpoint_to_cpu` | `loading.repaired_loading`, while a model is \
-built | pre-trained files of other versions of fairseq load |
-| `numpy.random.default_rng` and numpy's global state | `random_numbers.numpy_seeded`, during a \
+`logging.raiseExceptions` | `temporary.one_run` | nothing of one run reaches the next; a full disk \
+is one line |
+| `fairseq.checkpoint_utils.load_checkpoint_to_cpu` | `temporary.repaired_loading`, while a model \
+is built | pre-trained files of other versions of fairseq load |
+| `numpy.random.default_rng` and numpy's global state | `temporary.numpy_seeded`, during a \
 forward pass | a run is a function of its seed |
 | torch's list of safe classes, `TORCH_FORCE_WEIGHTS_ONLY_LOAD` | \
 `checkpoints.reading.allow_fairseq_classes` | fairseq's own `torch.load` runs no code |

@@ -70,7 +70,7 @@ def save_file(obj: Any, filename: str, async_write: bool = False) -> None:
                 raise error.__context__ from None
             free = shutil.disk_usage(os.path.dirname(filename)).free // 2**20
             raise UserError(
-                f"{filename} cannot be written ({free:,} MiB are free there); make room"
+                f"{filename} cannot be written ({free:,} MiB are free there); free some space"
             ) from error
 
 
@@ -116,17 +116,7 @@ def save_weights(
     """Write a model's present weights as a checkpoint for `checkpoint.finetune_from_model`.
 
     fairseq's interval checkpoints cannot be counted on for that: none is written before
-    `validate_after_updates`, nor where an update ends an epoch.
-
-    Args:
-        file: the file to write.
-        model: what is trained, in data-parallel wrappers or not.
-        run: the whole config.
-        task_state: what the task's `state_dict` returns.
-        update: the number of updates done.
-
-    Raises:
-        UserError: it cannot be written.
+    `validate_after_updates`, nor where an update ends an epoch. Raises what `save_file` raises.
     """
     while hasattr(model, "module"):
         model = model.module

@@ -1,6 +1,6 @@
 """Optimizer `parp`: any fairseq optimizer, carrying the Pruner's state in its own."""
 
-# No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+# No `from __future__ import annotations`: fairseq reads the dataclass's types themselves.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
@@ -33,19 +33,14 @@ class ParpOptimizer(FairseqOptimizer):
 
     The Trainer saves and restores the optimizer's state and no other state that a plugin could
     own, so the Pruner's travels inside it, under the key "parp". So do, in half precision, the fp32
-    masters, which fairseq would make anew from the rounded weights when a run is resumed.
+    masters, which fairseq would make again from the rounded weights when a run is resumed.
 
     Attributes:
         steps: updates made so far in this process; fairseq's loss scalers skip some.
     """
 
     def __init__(self, cfg: ParpOptimizerConfig, params: list[torch.nn.Parameter]) -> None:
-        """Build the base optimizer over `params`.
-
-        Args:
-            cfg: options; `cfg.base` is the base optimizer's own config.
-            params: parameters to optimise, as the Trainer gives them.
-        """
+        """Build the base optimizer over `params`, as the Trainer gives them."""
         super().__init__(cfg)
         self.base: FairseqOptimizer = _build_optimizer(cfg.base, params)
         # fairseq's AMPOptimizer goes past this class to the torch optimizer for its state.
@@ -63,8 +58,8 @@ class ParpOptimizer(FairseqOptimizer):
 
         Args:
             pruner: the run's Pruner.
-            masters: the parameters here are fp32 masters of a half-precision model; save them,
-                and take over those that the checkpoint brought.
+            masters: the parameters here are fp32 masters of a half-precision model: save them, and
+                restore those of the checkpoint.
 
         Raises:
             UserError: the checkpoint was written in another precision.

@@ -1,15 +1,14 @@
 """What a run's files are called. A run's folder is the one that Hydra makes for it."""
 
-from __future__ import annotations
+from parp_fairseq.checkpoints.formats import BEST as BEST
+from parp_fairseq.checkpoints.formats import CHECKPOINTS as CHECKPOINTS
+from parp_fairseq.checkpoints.formats import LAST as LAST
 
-# In the run's folder.
-CHECKPOINTS = "checkpoints"  # fairseq's save_dir, as every yaml has it
+# In the run's folder, next to that of its checkpoints.
 SCORES_FOLDER = "eval"  # what `parp eval --json` wrote
 LOG_FILE = "hydra_train.log"
 
 # In the folder of the checkpoints.
-LAST = "checkpoint_last.pt"
-BEST = "checkpoint_best.pt"
 CRASH = "crash.pt"  # fairseq's, of a run that died of an error
 RUN_FILE = "run.json"
 MASK_FILE = "mask.safetensors"

@@ -1,12 +1,14 @@
-"""What a run leaves beside its checkpoints: its settings, its mask, its sparsity by layer."""
+"""What a run leaves next to its checkpoints: its settings, its mask, its sparsity by layer."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -30,35 +32,27 @@ def sparsity_report(mask: Mask) -> dict[str, Any]:
         {"sparsity", "entries", "pruned", "tensors": {name: counts}, "layers": {number: counts},
         "kinds": {"fc1": counts…}}, where counts are {"entries", "pruned", "sparsity"}.
     """
-    tensors: dict[str, list[int]] = {}
-    layers: dict[str, list[int]] = {}
-    kinds: dict[str, list[int]] = {}
+    tensors: dict[str, Counter[str]] = {}
+    layers: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, shape in mask.shapes.items():
         entries = math.prod(shape)
-        counts = [entries, entries - mask.kept_in(name)]
-        short = canonical_name(name)
-        tensors[short] = counts
-        place = place_of(short)
+        counts = Counter(entries=entries, pruned=entries - mask.kept_in(name))
+        tensors[canonical_name(name)] = counts
+        place = place_of(canonical_name(name))
         if place:
-            _add(layers, str(place.layer), counts)
-            _add(kinds, place.kind, counts)
-    entries = mask.numel
-    pruned = entries - mask.kept
+            layers[place.layer].update(counts)
+            kinds[place.kind].update(counts)
     return {
-        **_counts([entries, pruned]),
-        "layers": {key: _counts(layers[key]) for key in sorted(layers, key=int)},
-        "kinds": {key: _counts(kinds[key]) for key in sorted(kinds)},
-        "tensors": {key: _counts(value) for key, value in tensors.items()},
+        **_with_sparsity(Counter(entries=mask.numel, pruned=mask.numel - mask.kept)),
+        "layers": {str(key): _with_sparsity(layers[key]) for key in sorted(layers)},
+        "kinds": {key: _with_sparsity(kinds[key]) for key in sorted(kinds)},
+        "tensors": {key: _with_sparsity(counts) for key, counts in tensors.items()},
     }
 
 
-def _add(table: dict[str, list[int]], key: str, counts: list[int]) -> None:
-    entries, pruned = table.get(key, (0, 0))
-    table[key] = [entries + counts[0], pruned + counts[1]]
-
-
-def _counts(counts: list[int]) -> dict[str, Any]:
-    entries, pruned = counts
+def _with_sparsity(counts: Counter[str]) -> dict[str, Any]:
+    entries, pruned = counts["entries"], counts["pruned"]
     return {"entries": entries, "pruned": pruned, "sparsity": pruned / entries if entries else 0.0}
 
 
@@ -67,46 +61,39 @@ def write_start(folder: Path, config: Mapping[str, Any], updates: int) -> None:
 
     Args:
         folder: where the checkpoints are.
-        config: the resolved config; its `task.contents` and `task.changed` are written apart.
-        updates: updates made before this start; 0 begins a record anew.
+        config: the resolved config; its `task.contents` and `task.changed` get keys of their own.
+        updates: updates made before this start; 0 replaces an earlier record.
     """
     file = folder / RUN_FILE
     task = dict(config["task"])
     contents, changed = task.pop("contents"), task.pop("changed")
-    record = run_record({**config, "task": task})
+    names = ("fairseq", "fairseq-fixed", "hydra-core", "omegaconf", "numpy", "safetensors")
+    versions = {
+        "parp-fairseq": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: found for name in names if (found := _version(name))},
+    }
     start = {
-        "command": record["command"],
+        "command": sys.argv,
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "updates": updates,
-        "versions": record["versions"],
+        "versions": versions,
         **({"changed": changed} if changed else {}),
     }
-    earlier = _starts(file) if updates else []
-    write_json(file, {**record, "contents": contents, "starts": [*earlier, start]})
-
-
-def _starts(file: Path) -> list[Any]:
-    try:
-        starts = json.loads(file.read_text(encoding="utf-8")).get("starts")
-    except (OSError, ValueError, AttributeError):
-        return []
-    return starts if isinstance(starts, list) else []
-
-
-def run_record(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what repeats a run: command, resolved config, versions and git state."""
-    names = ("fairseq", "fairseq-fixed", "hydra-core", "omegaconf", "numpy", "safetensors")
-    return {
+    earlier: list[Any] = []
+    if updates:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            earlier = json.loads(file.read_text(encoding="utf-8")).get("starts") or []
+    record = {
         "command": sys.argv,
-        "versions": {
-            "parp-fairseq": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            **{name: found for name in names if (found := _version(name))},
-        },
+        "versions": versions,
         "git": _git_state(Path(__file__).parent),
-        "config": dict(config),
+        "config": {**config, "task": task},
+        "contents": contents,
+        "starts": [*earlier, start],
     }
+    write_json(file, record)
 
 
 def _version(distribution: str) -> str | None:
@@ -127,7 +114,7 @@ def _git_state(folder: Path) -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        # A package installed inside somebody's own repository is not a checkout of ours.
+        # A package installed inside somebody's own repository is not this project's checkout.
         git("ls-files", "--error-unmatch", str(folder / Path(__file__).name))
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):

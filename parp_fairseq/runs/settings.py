@@ -100,15 +100,11 @@ def is_of_validation(key: str) -> bool:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Compare the settings of a run with those of the command that resumes it.
-
-    Args:
-        old: the resolved fairseq config as nested mappings, when the run began.
-        new: the same of the command.
+    """Compare the resolved config that a run began with and that of the command that resumes it.
 
     Returns:
         What differs, the settings of pruning and optimization first. A setting that fairseq
-        copies from another comes once.
+        copies from another is listed once.
     """
     before, after = _comparable(old), _comparable(new)
     # Sections are complete, but for these: a key that only one has is of another fairseq.
@@ -130,10 +126,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
 def refusal(differing: list[Difference], method: str, allowed: bool) -> str | None:
     """Say why a run must not be resumed with what differs; None where it may.
 
-    Args:
-        differing: what `differences` found.
-        method: `task.prune.method`.
-        allowed: `task.resume_with_changes`.
+    `method` and `allowed` are `task.prune.method` and `task.resume_with_changes`.
     """
     fixed = FIXED + (FIXED_WHILE_RAMPED if method in RAMPED else "")
     never = [difference for difference in differing if _matches(difference.key, fixed)]
@@ -141,7 +134,7 @@ def refusal(differing: list[Difference], method: str, allowed: bool) -> str | No
     if never and allowed:
         return f"{listed(never)}; no resumed run can change this, so {todo}"
     if differing and not allowed:
-        way = "" if never else ", or resume all the same with task.resume_with_changes=true"
+        way = "" if never else ", or resume nevertheless with task.resume_with_changes=true"
         return f"this folder holds a run with different settings: {listed(differing)}; {todo}{way}"
     return None
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from parp_fairseq.errors import INTERRUPTED, UserError, reported
-from parp_fairseq.fairseq_patches.between_runs import one_run
+from parp_fairseq.fairseq_patches.temporary import one_run
 from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.tasks.checks import check_run
@@ -44,14 +44,13 @@ def launch(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> Any:
     with reported():
         run = completed_config(cfg)
         folder = Path(run.checkpoint.save_dir).absolute()
-        training = run.distributed_training
-        spawns = training.distributed_init_method and not training.distributed_no_spawn
         # Of several processes that train together, the first one locks the folder.
-        lock = contextlib.nullcontext() if training.distributed_rank else alone_in(folder)
+        rank = run.distributed_training.distributed_rank
+        lock = contextlib.nullcontext() if rank else alone_in(folder)
         with one_line(folder), lock, _traces_removed():
             if not check_run(run):
                 return None
-            with one_run(own_process=not spawns):
+            with one_run():
                 return train(run)
 
 

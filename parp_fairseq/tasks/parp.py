@@ -18,10 +18,8 @@ from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import random_weights
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.fairseq_patches.between_runs import release_reports
-from parp_fairseq.fairseq_patches.loading import built_silently, repaired_loading
-from parp_fairseq.fairseq_patches.random_numbers import numpy_seeded
 from parp_fairseq.fairseq_patches.saving import save_weights
+from parp_fairseq.fairseq_patches.temporary import numpy_seeded, repaired_loading
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.scope import canonical_name
@@ -74,7 +72,7 @@ class ParpTask(AudioFinetuningTask):
         fairseq_patches.apply()
         prune = self.cfg.prune
         pruner = prune_config.make_pruner(prune, self._run.optimization.max_update)
-        with repaired_loading(), built_silently():
+        with repaired_loading():
             model = super().build_model(model_cfg, from_checkpoint)
         if pruner is not None:
             spec = prune_config.spec_of(prune)
@@ -93,7 +91,6 @@ class ParpTask(AudioFinetuningTask):
             )
             model._register_state_dict_hook(self._save_subnetwork)
             self.pruner, self._model = pruner, model
-        release_reports(self._run)
         return model
 
     def load_dataset(self, split: str, *args: Any, **kwargs: Any) -> None:
@@ -153,7 +150,7 @@ class ParpTask(AudioFinetuningTask):
         steps = parp_optimizer(optimizer).steps
         super().optimizer_step(optimizer, model, update_num)
         if parp_optimizer(optimizer).steps == steps:
-            # AMP found an overflow, left the weights alone and will come back.
+            # AMP found an overflow, left the weights as they are and will repeat the update.
             return
         if self.pruner is not None:
             self.pruner.end_update(updates)
@@ -225,7 +222,7 @@ class ParpTask(AudioFinetuningTask):
             if zeros:
                 logger.warning(
                     f"{len(zeros)} prunable tensors are all zero before any pruning, the first is "
-                    f"{canonical_name(zeros[0])}: is this the checkpoint you mean?"
+                    f"{canonical_name(zeros[0])}: is this the right checkpoint?"
                 )
             mask, threshold = self._initial.make(weights)
             self.pruner.start(weights, mask, threshold, copies)
@@ -265,7 +262,7 @@ class ParpTask(AudioFinetuningTask):
             if largest != smallest:
                 raise UserError(
                     f"the workers' masks differ after pruning {pruner.events} (checksums from "
-                    f"{smallest:08x} to {largest:08x}): their weights have drifted apart; resume "
+                    f"{smallest:08x} to {largest:08x}): their weights differ; resume "
                     "from the last checkpoint, and report it if it happens again"
                 )
 

@@ -1,4 +1,4 @@
-"""What a run resumes from: checkpoints that are there, safe to open and whole, of the same run."""
+"""What a run resumes from: checkpoints that exist, are safe to open, whole and of the same run."""
 
 from __future__ import annotations
 
@@ -104,10 +104,6 @@ def check_same_run(run: DictConfig, earlier: Iterable[Mapping[str, Any]]) -> lis
 
 def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(state.get("cfg") or {})
-    # Where earlier versions keep the digests.
-    contents = (state.get("task_state") or {}).get("parp_contents")
-    if contents:
-        settings["task"] = {**settings["task"], "contents": contents}
     # Objects of the pre-trained file; that file is compared by what it holds.
     settings["model"] = {k: v for k, v in (settings.get("model") or {}).items() if k != "w2v_args"}
     try:
@@ -166,7 +162,7 @@ def _own(folder: Path) -> dict[str, Any] | None:
         if not whole:
             raise UserError(
                 f"{last} is damaged and no other checkpoint in its folder is whole and holds an "
-                "optimizer's state; remove it to begin this run anew"
+                "optimizer's state; remove it to start this run again"
             ) from error
     newest = max(whole, key=lambda name: (updates_of(whole[name]), name))
     logger.warning(f"{last} is damaged (a save was interrupted); {newest} replaces it")

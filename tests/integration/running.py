@@ -31,6 +31,17 @@ QUICK = (
     "dataset.validate_interval_updates=0",
     "checkpoint.save_interval_updates=0",
 )
+# The command of the README, and what a test on two cores needs beyond it.
+MAIN_JOB = (
+    "fairseq-hydra-train --config-name parp_10min common.user_dir=parp_fairseq task.data=DIR "
+    "model.w2v_path=wav2vec_small.pt"
+)
+SMALL = (
+    *(option for option in QUICK if "validate" not in option),
+    *("common.cpu=true", "dataset.num_workers=0", "model.mask_channel_length=16"),
+    *("optimization.update_freq=[1]", "dataset.validate_after_updates=0"),
+    "hydra.run.dir=runs/parp_10min/parp_0.5_seed2337",
+)
 NO_CHANCE = (
     "model.apply_mask=false",
     "model.activation_dropout=0",

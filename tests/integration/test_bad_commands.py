@@ -418,15 +418,15 @@ imp task.data=data model.w2v_path=tiny.pt --out {}
     new --round-updates 0       :: {from1}
     new --rewind-update -1      :: must be at least 0
     new --config-name parp_none :: did you mean parp_demo
-    new task.prune.method=dense :: parp imp sets task
+    new task.prune.method=dense :: sets task\.prune\.method itself
     new nonsense                :: is no override; write key=value
     impfolder                   :: imp\.json is not a record of IMP
     full                        :: holds something else
 """
 WORDS = {
     "{from1}": r"(counts from 1|1 or more|at least 1)\b",
-    "{exists}": "(is there already|already exists)",
-    "{other}": "(is there|already exists) and is not",
+    "{exists}": "already exists; choose another",
+    "{other}": "already exists and is not",
 }
 
 

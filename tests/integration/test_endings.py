@@ -41,7 +41,7 @@ def disk(tmp_path):
     def mounted(size):
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(folder)]
         if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("a file system can be mounted by root alone")
+            pytest.skip("only root can mount a file system")
         return folder
 
     yield mounted
@@ -77,10 +77,9 @@ def test_a_save_that_fails_leaves_the_checkpoints_before_it(train):
     assert again.code == 0, again.tail
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c(trainer_in, tmp_path, workers):
+def test_ctrl_c(trainer_in, tmp_path):
     trainer = trainer_in(tmp_path)
-    options = ("optimization.max_update=3000", f"dataset.num_workers={workers}")
+    options = ("optimization.max_update=3000", "dataset.num_workers=2")
     process = trainer(*options, wait=False)
     record = tmp_path / "run" / "checkpoints" / "run.json"
     deadline = time.monotonic() + 120
@@ -94,37 +93,17 @@ def test_ctrl_c(trainer_in, tmp_path, workers):
     assert "Traceback" not in run.output
 
 
-def spoilt(data, to, spoil):
-    """The manifest of training, with the audio of its fifth row replaced."""
-    shutil.copytree(data, to)
-    lines = (to / "train.tsv").read_text().splitlines()
-    name, frames = lines[5].split("\t")
-    audio = to / "spoilt.flac"
-    spoil(Path(lines[0], name), audio, int(frames))
-    lines[5] = f"{audio}\t{frames}"
-    (to / "train.tsv").write_text("\n".join(lines) + "\n")
-    return to
-
-
-def cut(source, to, frames):
-    to.write_bytes(source.read_bytes()[:6000])
-
-
-def not_a_number(source, to, frames):
+def test_audio_that_holds_nan(train, data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    lines = (folder / "train.tsv").read_text().splitlines()
+    frames = int(lines[5].split("\t")[1])
     samples = np.full(frames, np.nan, dtype=np.float32)
-    soundfile.write(to, samples, 16000, format="WAV", subtype="FLOAT")
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize(
-    ("spoil", "reason"), [(cut, "cannot be read ("), (not_a_number, "holds NaN or infinity")]
-)
-def test_audio_that_cannot_be_used(train, data, tmp_path, spoil, reason, workers):
-    folder = spoilt(data, tmp_path / "data", spoil)
-    run = train(f"task.data={folder}", f"dataset.num_workers={workers}")
-    if run.error.startswith("parp: error: ") and "[INFO]" not in run.output:
-        pytest.skip("found before training")
-    ended(run, 2, f"{folder / 'train.tsv'} row 6: {folder / 'spoilt.flac'} {reason}")
+    soundfile.write(folder / "nan.wav", samples, 16000, subtype="FLOAT")
+    lines[5] = f"{folder / 'nan.wav'}\t{frames}"
+    (folder / "train.tsv").write_text("\n".join(lines) + "\n")
+    run = train(f"task.data={folder}", "dataset.num_workers=1")
+    ended(run, 2, f"{folder / 'train.tsv'} row 6: {folder / 'nan.wav'} holds NaN or infinity")
 
 
 def test_a_loss_that_is_not_finite(train):

@@ -226,7 +226,7 @@ def test_two_trainings_in_one_folder(train, data, tmp_path):
         record = (checkpoints / "run.json").read_bytes()
         run = train(*options)
         assert run.code == 2, run.tail
-        assert f"{checkpoints}: another training is at work there already" in run.error
+        assert f"{checkpoints}: another training is using this folder" in run.error
         assert run.output.splitlines() == [run.error]
         assert (checkpoints / "run.json").read_bytes() == record
         assert first.poll() is None

@@ -1,7 +1,6 @@
 """The literal command of the README, as a user gives it, and stock fairseq on what it leaves."""
 
 import json
-import os
 import subprocess
 import sys
 import venv
@@ -9,39 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import PRUNABLE, QUICK, entries, zeros
+from running import PRUNABLE, entries, zeros
 from stock_infer import run_fairseq_infer
-
-from parp_fairseq.checkpoints.formats import TINY_MODEL
 
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory, data):
-    """Train in a folder outside of the clone, with relative paths."""
-    folder = tmp_path_factory.mktemp("user")
-    (folder / "data").symlink_to(data)
-    (folder / "model.pt").write_bytes(TINY_MODEL.read_bytes())
-    command = [
-        str(BIN / "fairseq-hydra-train"),
-        *("--config-name", "parp_10min"),
-        "common.user_dir=parp_fairseq",
-        "task.data=data",
-        "model.w2v_path=model.pt",
-        # What a test on two cores needs beyond the literal command.
-        *(option for option in QUICK if "validate" not in option),
-        *("common.cpu=true", "dataset.num_workers=0", "model.mask_channel_length=16"),
-        *("optimization.update_freq=[1]", "dataset.validate_after_updates=0"),
-    ]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
-    # What is given beyond the literal command stands in the name too.
-    name = "parp_0.5_seed2337_max_tokens160000_mask_channel_length16_max_update6"
-    return folder / "runs" / "parp_10min" / name / "checkpoints"
+def job(main_job):
+    """The checkpoints of the run."""
+    return main_job / "runs" / "parp_10min" / "parp_0.5_seed2337" / "checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +57,6 @@ def test_masked_entries_are_zero_on_disk(job):
 @pytest.mark.legacy
 def test_stock_infer_decodes_it_without_the_plugin(job, data, plain_python, tmp_path):
     checkpoint = job / "checkpoint_best.pt"
-    # Nothing but the checkpoint: the pre-trained model is not needed any more.
-    (job.parents[3] / "model.pt").unlink(missing_ok=True)
     theirs = run_fairseq_infer(
         checkpoint,
         data,

@@ -1,4 +1,4 @@
-"""Runs sent away as jobs by Hydra's submitit launcher: put back into the queue, they go on."""
+"""Runs as jobs of Hydra's submitit launcher: requeued, they resume."""
 
 import os
 import re
@@ -28,12 +28,8 @@ RUN = (
     "dataset.validate_interval_updates=0",
     "checkpoint.save_interval_updates=4",
 )
+CHECKPOINTS = "runs/parp_demo/parp*/checkpoints"
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9")
-
-
-def environment():
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
-    return {**kept, "OMP_NUM_THREADS": "1"}
 
 
 def jobs_in(folder):
@@ -50,38 +46,47 @@ def jobs_in(folder):
 
 
 def weights(folder):
-    (file,) = folder.glob("runs/parp_demo/parp*/checkpoints/checkpoint_last.pt")
+    (file,) = folder.glob(f"{CHECKPOINTS}/checkpoint_last.pt")
     return torch.load(file, weights_only=True)["model"]
 
 
 def start(folder, data, *more):
     folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
     with open(folder / "output.txt", "w") as log:
         return subprocess.Popen(
             [PROGRAM, *(["-m"] if more else []), *RUN, f"task.data={data}", *more],
             cwd=folder,
             stdout=log,
             stderr=log,
-            env=environment(),
+            env={**environment, "OMP_NUM_THREADS": "1"},
         )
 
 
+def wait(child, folder, condition):
+    """Until the condition holds; the child must live that long."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert child.poll() is None and time.monotonic() < deadline, output(folder)
+        time.sleep(0.05)
+
+
+def output(folder):
+    return (folder / "output.txt").read_text()[-2000:]
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the job under /proc")
-def test_a_job_that_is_put_back_goes_on_to_the_same_weights(tmp_path, data):
+def test_a_requeued_job_ends_with_the_same_weights(tmp_path, data):
     whole = start(tmp_path / "whole", data)
-    assert whole.wait(timeout=500) == 0, (tmp_path / "whole" / "output.txt").read_text()[-2000:]
+    assert whole.wait(timeout=500) == 0, output(tmp_path / "whole")
 
     folder = tmp_path / "sent"
     sent = start(folder, data, *LOCAL)
     try:
-        deadline = time.monotonic() + 400
-        while not list(folder.glob("runs/parp_demo/parp*/checkpoints/checkpoint_*_4.pt")):
-            assert sent.poll() is None, (folder / "output.txt").read_text()[-2000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait(sent, folder, lambda: list(folder.glob(f"{CHECKPOINTS}/checkpoint_*_4.pt")))
         for job in jobs_in(folder):
             os.kill(job, signal.SIGUSR2)
-        assert sent.wait(timeout=500) == 0, (folder / "output.txt").read_text()[-2000:]
+        assert sent.wait(timeout=500) == 0, output(folder)
     finally:
         sent.kill()
         for job in jobs_in(folder):
@@ -93,7 +98,7 @@ def test_a_job_that_is_put_back_goes_on_to_the_same_weights(tmp_path, data):
         assert torch.equal(tensor, expected[name]), name
 
 
-def test_what_slurm_is_told(tmp_path, data, monkeypatch):
+def test_what_slurm_gets(tmp_path, data, monkeypatch):
     """A pretended sbatch takes the job; nothing ever runs it."""
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -110,11 +115,7 @@ def test_what_slurm_is_told(tmp_path, data, monkeypatch):
     slurm = ("hydra/launcher=parp_slurm", "hydra.launcher.partition=mine")
     child = start(tmp_path / "sent", data, *slurm, "task.prune.sparsity=0.5,0.9")
     try:
-        deadline = time.monotonic() + 120
-        while not (kept.is_file() and "srun" in kept.read_text()):
-            output = (tmp_path / "sent" / "output.txt").read_text()[-2000:]
-            assert child.poll() is None and time.monotonic() < deadline, output
-            time.sleep(0.1)
+        wait(child, tmp_path / "sent", lambda: kept.is_file() and "srun" in kept.read_text())
     finally:
         child.kill()
         child.wait()

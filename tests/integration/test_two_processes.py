@@ -45,13 +45,8 @@ def both(trainer_in, tmp_path, *arguments, of_each=lambda rank: ()):
 
 
 def test_masks_that_differ_stop_both(trainer_in, tmp_path):
-    runs = both(
-        trainer_in,
-        tmp_path,
-        "task.prune.method=rp",
-        of_each=lambda rank: (f"task.prune.seed={rank}",),
-    )
-    for run in runs:
+    seeds = {"of_each": lambda rank: (f"task.prune.seed={rank}",)}
+    for run in both(trainer_in, tmp_path, "task.prune.method=rp", **seeds):
         assert run.code == 2
         assert "the workers' masks differ after pruning 0" in run.error
 

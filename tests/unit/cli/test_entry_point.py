@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path, PurePath
+from pathlib import Path
+from unittest import mock
 
 import pytest
-import yaml
 from typer.main import get_command
 
 from parp_fairseq import __version__, cli
@@ -34,11 +34,7 @@ def start(*arguments, stdout=subprocess.PIPE, **environment):
 
 def fails_with(monkeypatch, error):
     """Let `parp configs ls` raise `error`."""
-
-    def names():
-        raise error
-
-    monkeypatch.setattr(shipped, "names", names)
+    monkeypatch.setattr(shipped, "names", mock.Mock(side_effect=error))
 
 
 @pytest.mark.parametrize("arguments", ["--help", "configs show parp_1h"])
@@ -47,7 +43,7 @@ def test_a_standard_output_that_fails(arguments):
     with open("/dev/full", "w") as full:
         done = start(*arguments.split(), stdout=full)
     assert done.returncode == 2
-    assert done.stderr.startswith("parp: error: standard output cannot be written (No space")
+    assert done.stderr.startswith("parp: error: No space left on device")
     assert done.stderr.count("\n") == 1
     reading, writing = os.pipe()
     os.close(reading)
@@ -77,14 +73,9 @@ def test_a_terminal_of_ascii(tmp_path):
         (PermissionError(13, "Permission denied", "a.tsv"), 2, "error: a.tsv: Permission denied"),
         (OSError(24, "Too many open files"), 2, "error: Too many open files"),
         (
-            UnicodeEncodeError("ascii", "naïve", 2, 3, "ordinal not in range"),
+            UnicodeEncodeError("utf-8", "a/caf\udce9.wav", 5, 6, "surrogates not allowed"),
             2,
-            "error: .*'ï' cannot be written as ascii.*PYTHONUTF8=1.*",
-        ),
-        (
-            UnicodeEncodeError("UTF8", "a/caf\udce9.wav", 5, 6, "surrogates not allowed"),
-            2,
-            r"error: .*'a/caf\\udce9\.wav' cannot be written as UTF-8; rename the file.*",
+            r"error: .*'a/caf\\udce9\.wav' cannot be written as utf-8; rename the file.*",
         ),
     ],
 )
@@ -92,7 +83,7 @@ def test_what_the_system_refuses_is_one_line(parp, monkeypatch, error, code, sai
     fails_with(monkeypatch, error)
     ended, out, err = parp("configs", "ls")
     assert (ended, out) == (code, "")
-    assert re.fullmatch(f"parp: {said}\n", err.replace("\\xef", "ï")), err
+    assert re.fullmatch(f"parp: {said}\n", err), err
 
 
 @pytest.mark.parametrize("bug", [ValueError("a bug"), OSError("no errno")])
@@ -122,36 +113,21 @@ def test_every_command_has_an_example(path, help_text):
     assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "
 
 
-@pytest.mark.parametrize("columns", ["80", "100"])
-def test_the_list_of_commands_is_whole_and_loads_none_of_them(columns):
+def test_the_list_of_commands_is_whole_and_loads_none_of_them():
     code = (
         "import sys; from parp_fairseq.cli.entry_point import run\n"
         "from parp_fairseq.cli.commands import COMMANDS, app\n"
         "sys.argv = ['parp', '--help']; run(app)\n"
         "print(*sys.modules, file=sys.stderr)"
     )
-    environment = {**os.environ, "COLUMNS": columns}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     for name, (_, _, line) in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.M)
     own = [name for name in done.stderr.split() if name.startswith("parp_fairseq.cli.")]
     assert own == ["parp_fairseq.cli.entry_point", "parp_fairseq.cli.commands"]
 
 
-@pytest.mark.parametrize(
-    "page", ["parp_fairseq/cli/evaluation.py", "docs/evaluation.md", "README.md"]
-)
-def test_checkpoints_to_score_are_named_as_the_configs_lay_them_out(page):
-    (pattern,) = re.findall(r"parp eval (\S+checkpoint_best\.pt)", (ROOT / page).read_text())
-    hydra = yaml.safe_load(shipped.path_of("parp_10min").read_text())["hydra"]
-    assert PurePath(hydra["run"]["dir"], "checkpoints", "checkpoint_best.pt").match(pattern)
-
-
-@pytest.mark.parametrize(
-    "module", ["parp_fairseq.cli.entry_point", "typer", "parp_fairseq.pruning"]
-)
+@pytest.mark.parametrize("module", ["parp_fairseq.cli.entry_point", "parp_fairseq.pruning"])
 def test_ctrl_c_while_modules_are_imported(module):
     code = (
         "import sys\n"

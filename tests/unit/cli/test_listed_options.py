@@ -1,7 +1,5 @@
 """Options that may be repeated or hold commas: both add up, the same in every command."""
 
-from __future__ import annotations
-
 import pytest
 
 from parp_fairseq.cli.options import listed, listed_numbers
@@ -10,50 +8,46 @@ from parp_fairseq.evaluation import decode
 from parp_fairseq.manifests.corpora import librilight, librispeech
 
 
-@pytest.fixture
-def given(monkeypatch):
-    """What the two commands pass on."""
-    passed = {}
-
-    def build(*arguments, **options):
-        passed.update(options, arguments=arguments)
-        raise UserError("stopped here")
-
-    monkeypatch.setattr(librilight, "build_librilight", build)
-    monkeypatch.setattr(librispeech, "build_librispeech", build)
-    return passed
-
-
 @pytest.mark.parametrize(
-    ("options", "sets", "folds"),
+    ("command", "module", "function", "expected"),
     [
-        ("", ["10min", "1h", "10h"], [0]),
-        ("--set 1h", ["1h"], [0]),
-        ("--set 1h --set 10min --fold 3 --fold 0", ["1h", "10min"], [3, 0]),
-        ("--set 1h,10min --fold 3,0", ["1h", "10min"], [3, 0]),
-        ("--set 1h, --set 10min,10h --fold 1 --fold 2,5", ["1h", "10min", "10h"], [1, 2, 5]),
+        (
+            "manifest librilight --librilight a --librispeech b --out c "
+            "--set 1h, --set 10min,10h --fold 1 --fold 2,5",
+            librilight,
+            "build_librilight",
+            {"sets": ["1h", "10min", "10h"], "folds": [1, 2, 5]},
+        ),
+        (
+            "manifest librilight --librilight a --librispeech b --out c",
+            librilight,
+            "build_librilight",
+            {"sets": ["10min", "1h", "10h"], "folds": [0]},
+        ),
+        (
+            "manifest librispeech --librispeech b --out c --split train=a+b,dev-other --split x",
+            librispeech,
+            "build_librispeech",
+            {"splits": ["train=a+b", "dev-other", "x"]},
+        ),
+        (
+            "eval c.pt --data d --split a,b --split c",
+            decode,
+            "evaluate_all",
+            {"splits": list("abc")},
+        ),
     ],
 )
-def test_sets_and_folds_of_librilight(parp, given, options, sets, folds):
-    corpus = "manifest librilight --librilight a --librispeech b --out c"
-    parp(*corpus.split(), *options.split())
-    assert (given["sets"], given["folds"]) == (sets, folds)
+def test_what_commands_pass_on(parp, monkeypatch, command, module, function, expected):
+    passed = {}
 
+    def stopped(*_, **options):
+        passed.update(options)
+        raise UserError("stopped here")
 
-def test_splits_of_librispeech(parp, given):
-    options = "--split train=train-clean-100+train-clean-360,dev-other --split test-other"
-    parp(*["manifest", "librispeech", "--librispeech", "b", "--out", "c"], *options.split())
-    splits = given["splits"]
-    assert splits == ["train=train-clean-100+train-clean-360", "dev-other", "test-other"]
-
-
-def test_splits_of_eval(parp, monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(
-        decode, "evaluate_all", lambda *_, splits, **__: iter(asked.extend(splits) or ())
-    )
-    parp("eval", "c.pt", "--data", tmp_path, "--split", "a,b", "--split", "c", "--split", "d, e")
-    assert asked == ["a", "b", "c", "d", "e"]
+    monkeypatch.setattr(module, function, stopped)
+    parp(*command.split())
+    assert expected.items() <= passed.items()
 
 
 def test_what_is_no_number_is_named():

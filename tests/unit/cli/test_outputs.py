@@ -35,7 +35,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def folder(made, tmp_path, monkeypatch):
-    """A copy of them to work in, with other files beside."""
+    """A copy of them to work in, with other files next to them."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
@@ -65,8 +65,8 @@ COMMANDS = {
     ),
     "csv": ("eval c.pt --data data --split test --csv OUT", ["c.pt", "data/test.tsv"]),
 }
-OTHER = "(is there|already exists) and is not"
-EXISTS = "(is there already|already exists)"
+OTHER = "already exists and is not"
+EXISTS = "already exists"
 OTHER_FILES = ("notes.txt", "list.json", "data.zip")
 
 
@@ -98,7 +98,6 @@ def test_another_kind_of_file_is_never_replaced(folder, parp, name):
     for file in files:
         refused(parp, folder, command.replace("OUT", file) + " --force", f"{file} {OTHER}")
     refused(parp, folder, command.replace("OUT", "data") + " --force", "data is a folder")
-    refused(parp, folder, command.replace("OUT", "notes.txt/x") + " --force", "is a file, not a")
 
 
 @pytest.mark.parametrize("name", ["fairseq", "sparse", "repair", "make", "inspect", "iou"])
@@ -169,15 +168,9 @@ def test_a_folder_for_transformers(folder, parp):
 
 
 def test_a_config(folder, parp):
-    for name, text in (
-        ("mine", "- no config\n"),
-        ("other", "# @package _global_\ntask: {_name: audio_finetuning}\n"),
-        ("bare", "task: parp\n"),
-        ("deep", "[" * 5000 + "]" * 5000),
-    ):
-        (folder / f"{name}.yaml").write_text(text)
-        error = f"{name}.yaml {OTHER} a config of task parp"
-        refused(parp, folder, f"configs cp parp_1h {name}.yaml --force", error)
+    (folder / "other.yaml").write_text("# @package _global_\ntask: {_name: audio_finetuning}\n")
+    error = f"other.yaml {OTHER} a config of task parp"
+    refused(parp, folder, "configs cp parp_1h other.yaml --force", error)
     own = shipped.path_of("parp_1h")
     refused(parp, folder, f"configs cp parp_1h {own} --force", "is also an input")
     assert parp("configs", "cp", "parp_1h", "copy.yaml")[0] == 0

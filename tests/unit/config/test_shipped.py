@@ -98,7 +98,7 @@ def test_summary_and_copy(tmp_path):
     copy = configs.copy("parp_10h", tmp_path / "new" / "mine.yaml")
     assert copy == tmp_path / "new" / "mine.yaml" and copy.is_file()
     assert configs.copy("parp_1h", tmp_path) == tmp_path / "parp_1h.yaml"
-    with pytest.raises(UserError, match=r"parp_1h\.yaml is there already"):
+    with pytest.raises(UserError, match=r"parp_1h\.yaml already exists"):
         configs.copy("parp_1h", tmp_path)
     configs.copy("parp_1h", tmp_path, force=True)
     with pytest.raises(UserError, match="did you mean parp_10h"):

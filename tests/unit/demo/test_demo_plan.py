@@ -11,7 +11,6 @@ from parp_fairseq.config import shipped
 from parp_fairseq.demo import demo as demo_module
 from parp_fairseq.demo.demo import clean_folder, make_demo, run_demo, take_folder
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import locked
 from parp_fairseq.grid import command_lines as lines
 
 CONFIG = yaml.safe_load(shipped.path_of("parp_demo").read_text())
@@ -96,6 +95,15 @@ def test_one_demo_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "_PATIENCE_SECONDS", 0.0)
     out = tmp_path / "demo"
     take_folder(out)
-    with locked(out, "another demo"), pytest.raises(UserError, match="another demo is at work"):
-        run_demo(out, make_demo())
+    spawn = multiprocessing.get_context("spawn")
+    ready, leave = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=hold, args=(out, ready, leave))
+    other.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(UserError, match="another demo is using"):
+            run_demo(out, make_demo())
+    finally:
+        leave.set()
+        other.join()
     assert set(os.listdir(out)) == {"parp-demo.json", ".lock"}

@@ -192,12 +192,10 @@ def test_a_resumed_run_has_its_masters(kind, monkeypatch):
 
 
 def test_another_precision_is_refused(monkeypatch):
-    training = Training("bf16", monkeypatch)
-    pruner = Pruner(SparsitySchedule(final=0.5))
-    inner = parp_optimizer(training.optimizer)
+    inner = parp_optimizer(Training("bf16", monkeypatch).optimizer)
     inner._loaded = {"masters": []}
     with pytest.raises(UserError, match="another precision"):
-        inner.attach(pruner, masters=True)
+        inner.attach(Pruner(SparsitySchedule(final=0.5)), masters=True)
 
 
 def test_an_overflow_under_amp_is_no_step(monkeypatch):
@@ -207,16 +205,8 @@ def test_an_overflow_under_amp_is_no_step(monkeypatch):
     inner = parp_optimizer(training.optimizer)
     training.step()
     assert inner.steps == 1
-    before = {name: p.data.clone() for name, p in training.parameters.items()}
+    before = [parameter.data.clone() for parameter in training.parameters.values()]
     training.target[0] = float("inf")
     training.step()
     assert inner.steps == 1
-    assert all(torch.equal(p.data, before[name]) for name, p in training.parameters.items())
-
-
-def test_an_overflow_in_fp16_raises_before_the_step(monkeypatch):
-    training = Training("fp16 flat", monkeypatch)
-    training.target[0] = float("inf")
-    with pytest.raises(OverflowError):
-        training.step()
-    assert parp_optimizer(training.optimizer).steps == 0
+    assert all(map(torch.equal, training.parameters.values(), before))

@@ -33,40 +33,26 @@ def changed(old, new):
 
 CHANGES_WEIGHTS = {
     "optimization.lr": [0.1],
-    "optimization.max_update": 13000,
-    "optimizer.base.adam_eps": 1e-6,
     "optimizer.base.weight_decay": 0.1,
     "lr_scheduler.phase_ratio": [0.2, 0.3, 0.5],
     "model.dropout": 0.3,
-    "model.freeze_finetune_updates": 100,
     "dataset.max_tokens": 1,
     "common.seed": 1,
     "common.fp16": True,
-    "task.normalize": True,
-    "task.prune.interval": 3,
     "task.prune.include": ["x"],
-    "checkpoint.best_checkpoint_metric": "loss",
     "checkpoint.reset_dataloader": True,
     "criterion.zero_infinity": False,
 }
 FREE = {
-    "common.log_interval": 1,
     "common.cpu": True,
     "common.user_dir": "/elsewhere/parp_fairseq",
-    "checkpoint.save_dir": "elsewhere",
     "checkpoint.save_interval_updates": 7,
-    "checkpoint.keep_interval_updates": 9,
-    "dataset.num_workers": 0,
     "dataset.validate_interval_updates": 3,
     "dataset.train_subset": "renamed",
     "distributed_training.ddp_backend": "pytorch_ddp",
-    "task.data": "/moved",
-    "task.folder": "/moved",
     "model.w2v_path": "/moved.pt",
     "model.w2v_args": {"model": {"_name": "wav2vec2"}},
     "generation.beam": 50,
-    "task.resume_with_changes": True,
-    "task.changed": ["x"],
     # Of a later version of fairseq, which the earlier one did not save.
     "model.only_in_a_later_version": 1,
 }
@@ -77,9 +63,8 @@ def test_what_changes_the_weights_is_named(key):
     new = {key: CHANGES_WEIGHTS[key]}
     old = {} if key in settings.flat(config()) or key.startswith("optimizer") else {key: None}
     assert changed(old, new) == [key]
-    told = refusal(differences(config(old), config(new)), "parp", allowed=False)
-    assert f"holds a run with different settings: {key} was " in told
-    assert f"and is now {new[key]}; put it back" in told
+    line = refusal(differences(config(old), config(new)), "parp", allowed=False)
+    assert f"different settings: {key} was " in line and f" is now {new[key]}; " in line
 
 
 @pytest.mark.parametrize("key", FREE)
@@ -166,13 +151,5 @@ def test_contents_are_compared():
 def test_resume_with_changes(key, value, method, unless_allowed, allowed):
     found = differences(config(), config({key: value}))
     assert refusal(found, method, allowed=False).endswith(unless_allowed)
-    told = refusal(found, method, allowed=True)
-    assert told is None if allowed is None else allowed in told
-
-
-def test_many_differences_are_not_all_listed():
-    names = ("dropout", "layerdrop", "mask_prob", "mask_length", "final_dropout")
-    new = config({f"model.{name}": 0.9 for name in names})
-    told = refusal(differences(config(), new), "parp", allowed=False)
-    assert told.count(" was ") == 4
-    assert "and 1 more" in told
+    line = refusal(found, method, allowed=True)
+    assert line is None if allowed is None else allowed in line

@@ -23,22 +23,13 @@ def run_with(method, **changes):
 
 REFUSED = [
     ("parp_p", {"checkpoint": {"patience": 3}}, r"checkpoint\.patience=3: .*ramps up"),
-    ("gmp", {"checkpoint": {"patience": 3}}, r"checkpoint\.patience=3: .*set .*patience=-1"),
     ("parp", {"criterion": {"_name": "ctc"}}, r"criterion\._name=ctc: set .*=parp_ctc"),
     ("mpi", {"ema": {"store_ema": True}}, "store_ema=True: set ema.store_ema=False .*average"),
     ("parp", {"optimization": {"use_bmuf": True}}, "block-momentum averaging"),
     ("parp", {"distributed_training": {"zero_sharding": "os"}}, "sharded optimizer state"),
     ("parp", {"distributed_training": {"ddp_backend": "fully_sharded"}}, "not whole on every"),
-    (
-        "dense",
-        {"optimizer": {"_name": "adam"}},
-        "set optimizer._name=parp and optimizer.base._name",
-    ),
-    (
-        "dense",
-        {"optimizer": {"base": {"_name": "composite"}}},
-        "optimizer.base._name is 'composite'",
-    ),
+    ("dense", {"optimizer": {"_name": "adam"}}, "set optimizer._name=parp and optimizer.base"),
+    ("dense", {"optimizer": {"base": {"_name": "composite"}}}, "base._name is 'composite'"),
     ("dense", {"common": {"fp16": True}}, "common.fp16=true: .*common.bf16=true"),
     (
         "dense",
@@ -46,6 +37,7 @@ REFUSED = [
         "task.keep_update is 5, and the run ends at update 4",
     ),
     ("dense", {"checkpoint": {"checkpoint_suffix": "_x"}}, "another checkpoint.save_dir"),
+    ("dense", {"checkpoint": {"write_checkpoints_asynchronously": True}}, "no last or best"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What ends a training, told in one line, also where a worker that fairseq spawned met it."""
+"""What ends a training is one line, also where a worker that fairseq spawned met it."""
 
 import errno
 import multiprocessing
@@ -33,8 +33,8 @@ def test_ctrl_c(tmp_path, capsys, last, way):
     assert capsys.readouterr().err.strip() == f"stopped; rerun the same command to {way}"
 
 
-def test_a_full_disk_is_told_and_a_fault_of_the_program_stays_one(tmp_path):
-    with pytest.raises(UserError, match="make room"), one_line(tmp_path):
+def test_a_full_disk_is_one_line_and_a_bug_is_raised(tmp_path):
+    with pytest.raises(UserError, match="free some space"), one_line(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "log"))
     with pytest.raises(OSError, match="other"), one_line(tmp_path):
         raise OSError("other")
@@ -62,7 +62,6 @@ def _try(folder, answer):
 
 
 def another_process(folder):
-    """What another process is told that wants the folder too."""
     context = multiprocessing.get_context("forkserver")
     answer = context.SimpleQueue()
     process = context.Process(target=_try, args=(folder, answer))
@@ -80,7 +79,7 @@ def test_a_folder_is_locked_by_the_training_and_not_by_its_children(tmp_path):
             os.close(write)
             os.read(read, 1)
             os._exit(0)
-        assert "another training is at work" in another_process(tmp_path)
+        assert "another training is using" in another_process(tmp_path)
     try:
         assert another_process(tmp_path) == "free"
     finally:

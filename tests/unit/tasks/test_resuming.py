@@ -57,7 +57,7 @@ def test_only_a_sibling_with_an_optimizer_replaces_a_damaged_last(tmp_path):
     (tmp_path / "checkpoint_2_6.pt").unlink()
     cut_off(last)
     half = last.read_bytes()
-    with pytest.raises(UserError, match=r"checkpoint_last\.pt is damaged .*; remove it to begin"):
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt is damaged .*; remove it to start"):
         restart(tmp_path)
     assert last.read_bytes() == half
 
@@ -110,40 +110,28 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, key, capsys):
     assert "this ran" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("as_fairseq_saves_it", [False, True])
-@pytest.mark.parametrize(
-    ("now", "message"),
-    [
-        ("E 5\n| 3\nT 1\n", "symbol 1 is 'E' and was '|' when this run began"),
-        ("| 5\nE 3\n", "has 2 symbols and had 3"),
-        ("| 5\nE 3\nT 1\nA 1\n", "has 4 symbols and had 3"),
-        # Counts may change.
-        ("| 9\nE 1\nT 7\n", None),
-    ],
-)
-def test_the_dictionary_stays_the_same(tmp_path, now, message, as_fairseq_saves_it):
+@pytest.mark.parametrize("key", ["target_dictionary", SYMBOLS_KEY])
+def test_the_dictionary_stays_the_same(tmp_path, key):
     file = tmp_path / "dict.ltr.txt"
     file.write_text("| 5\nE 3\nT 1\n")
     old = Dictionary.load(str(file))
-    saved = (
-        {"target_dictionary": old} if as_fairseq_saves_it else {SYMBOLS_KEY: plain_dictionary(old)}
-    )
-    file.write_text(now)
-    if message is None:
-        check_dictionary({"task_state": saved}, file)
-        return
-    with pytest.raises(UserError) as refused:
-        check_dictionary({"task_state": saved}, file)
-    assert message in str(refused.value)
+    saved = {"task_state": {key: old if key == "target_dictionary" else plain_dictionary(old)}}
+    # Counts may change.
+    file.write_text("| 9\nE 1\nT 7\n")
+    check_dictionary(saved, file)
+    for now, message in (
+        ("E 5\n| 3\nT 1\n", "symbol 1 is 'E' and was '|' when this run began"),
+        ("| 5\nE 3\n", "has 2 symbols and had 3"),
+    ):
+        file.write_text(now)
+        with pytest.raises(UserError) as refused:
+            check_dictionary(saved, file)
+        assert message in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["| 5\nE 3\n", "| 5\nE 3\nE 1 #fairseq:overwrite\n<unk> 2 #fairseq:overwrite\nT 1\n"],
-)
-def test_a_dictionary_comes_back_from_what_is_saved(tmp_path, text):
+def test_a_dictionary_comes_back_from_what_is_saved(tmp_path):
     file = tmp_path / "dict.ltr.txt"
-    file.write_text(text)
+    file.write_text("| 5\nE 3\nE 1 #fairseq:overwrite\n<unk> 2 #fairseq:overwrite\nT 1\n")
     old = Dictionary.load(str(file))
     new = dictionary_from(plain_dictionary(old))
     assert (new.symbols, new.count, new.indices) == (old.symbols, old.count, old.indices)
