@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 
 import pytest
@@ -11,6 +12,7 @@ from parp_fairseq.config import shipped
 from parp_fairseq.demo import demo as demo_module
 from parp_fairseq.demo.demo import clean_folder, make_demo, run_demo, take_folder
 from parp_fairseq.errors import UserError
+from parp_fairseq.files import locked
 from parp_fairseq.grid import command_lines as lines
 
 CONFIG = yaml.safe_load(shipped.path_of("parp_demo").read_text())
@@ -89,6 +91,12 @@ def test_clean_removes_what_the_demo_made_and_nothing_else(tmp_path):
     assert left == {"parp-demo.json", "notes.txt", "runs/mine/file", "runs/parp_0.5_seed1/file"}
     # It is still the demo's, and can be used again.
     take_folder(out)
+
+
+def hold(path, ready, leave):
+    with locked(path, "another demo"):
+        ready.set()
+        leave.wait(60)
 
 
 def test_one_demo_at_a_time(tmp_path, monkeypatch):
