@@ -172,7 +172,7 @@ def _from_namespace(args: argparse.Namespace) -> dict[str, Any]:
     """Sections, as fairseq makes them when it opens an old checkpoint."""
     from fairseq import checkpoint_utils
 
-    # fairseq composes the sections with Hydra, which then tells its developers about it.
+    # fairseq composes the sections with Hydra, which then warns about it.
     logging.getLogger("hydra").setLevel(logging.WARNING)
     flat = copy.deepcopy(vars(args))
     # Hydra 1.1 and later cannot take a nested namespace: it is converted on its own.

@@ -1,6 +1,6 @@
 """`parp demo` and `parp report`."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 from pathlib import Path
 from typing import Annotated, Optional
 

@@ -1,6 +1,6 @@
 """`parp imp`: iterative magnitude pruning."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """`parp inspect`: what a checkpoint holds."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
 from pathlib import Path
 from typing import Annotated, Optional

@@ -1,6 +1,6 @@
 """`parp manifest`: what fairseq reads, from a corpus."""
 
-# No `from __future__ import annotations`: typer reads the annotations as they stand.
+# No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
 from importlib import import_module
 from pathlib import Path

@@ -220,8 +220,8 @@ def _audio(
     given = {os.path.realpath(one.audio) for one, _ in utterances}
     for one, target, _ in unfit:
         if os.path.realpath(target) in given:
-            told = f"it would be converted into {target}, which is also an input"
-            raise UserError(f"{one.where}: {told}; give another --out")
+            says = f"it would be converted into {target}, which is also an input"
+            raise UserError(f"{one.where}: {says}; give another --out")
     pairs = [(Path(one.audio), target) for one, target, _ in unfit]
     converted = convert_all(pairs, jobs=jobs) if pairs else []
     for (one, target, _), samples in zip(unfit, converted):

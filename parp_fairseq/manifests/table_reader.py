@@ -36,7 +36,7 @@ def read_table(
     In a `.tsv` a quotation mark is part of the text; in a `.csv` cells may be quoted.
 
     Args:
-        path: its ending tells the format.
+        path: its ending decides the format.
         columns: what to read; others are passed over.
         needed: those that must be there.
         hint: where such a table belongs, or how it looks, for errors.
@@ -96,7 +96,7 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
                 # A mark that opens in one row and closes in a later one.
                 if any("," in line for line in cell.split("\n")[1:]):
                     raise UserError(
-                        f"{path} row {number}: a quoted cell goes on to row {reader.line_num}, "
+                        f"{path} row {number}: a quoted cell continues to row {reader.line_num}, "
                         "over lines that look like rows; close its quotation mark"
                     )
             if cells:

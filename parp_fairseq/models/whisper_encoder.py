@@ -1,10 +1,10 @@
 """Model `parp_whisper`: Whisper's encoder where fairseq expects a pre-trained wav2vec 2.0.
 
-`examples/whisper_ctc/convert.py` writes such a checkpoint. `model.w2v_path` takes it, so that the
-main job puts a CTC layer on top and trains, prunes and scores it as any other.
+`examples/whisper_ctc/convert_whisper.py` writes such a checkpoint. `model.w2v_path` takes it, so
+that the main job puts a CTC layer on top and trains, prunes and scores it as any other.
 """
 
-# No `from __future__ import annotations`: fairseq reads the dataclass's types as they stand.
+# No `from __future__ import annotations`: fairseq reads the dataclass's types as they are.
 from dataclasses import dataclass, field
 from typing import Any, Optional
 

@@ -55,7 +55,7 @@ class Grid:
         return list(short), list(map(str, self.layers))
 
     def at(self, layer: int | None, kind: str | None) -> list[str]:
-        """Names at a layer and kind; None stands for all layers, or all kinds."""
+        """Names at a layer and kind; None means all layers, or all kinds."""
         return [
             name
             for place, names in self.names.items()

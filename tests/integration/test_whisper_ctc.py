@@ -10,7 +10,7 @@ import torch
 
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 
-CONVERT = Path(__file__).parents[2] / "examples" / "whisper_ctc" / "convert.py"
+CONVERT = Path(__file__).parents[2] / "examples" / "whisper_ctc" / "convert_whisper.py"
 
 
 def test_trains_prunes_and_is_scored(train, data, parp, tmp_path):

@@ -82,13 +82,13 @@ class Header:
     def check_fits(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Raise AudioError unless fairseq can read the file as it is."""
         if self.rate != sample_rate:
-            told = (
+            says = (
                 f"{self.path} has {self.rate} samples a second, expected {sample_rate}; resample it"
             )
-            raise AudioError("other sample rate", told)
+            raise AudioError("other sample rate", says)
         if self.channels != 1:
-            told = f"{self.path} has {self.channels} channels, expected 1; mix it down to mono"
-            raise AudioError("not mono", told)
+            says = f"{self.path} has {self.channels} channels, expected 1; mix it down to mono"
+            raise AudioError("not mono", says)
         if self.frames <= 0:
             raise AudioError(
                 "no sound", f"{self.path} holds no sound; remove it and its transcript"
@@ -97,7 +97,7 @@ class Header:
 
 @contextlib.contextmanager
 def opened(path: PathLike) -> Iterator[Any]:
-    """A SoundFile, whose format is told by the content, and by the name only where that fails.
+    """A SoundFile, whose format is taken from the content, and by the name only where that fails.
 
     Raises AudioError for a file that is missing, empty, a folder or no audio.
     """
@@ -143,12 +143,12 @@ def read_header(path: PathLike) -> Header:
         missing = missing_share(file.extra_info)
         header = Header(os.fspath(path), *size, file.format, file.subtype, missing)
     if header.frames > _MOST_FRAMES:
-        told = f"{path} does not say how long it is; write it again, into a file and not a pipe"
-        raise AudioError("unknown length", told)
+        says = f"{path} does not say how long it is; write it again, into a file and not a pipe"
+        raise AudioError("unknown length", says)
     if missing > TOLERANCE:
-        amount = "its end" if missing == 1 else f"{missing:.0%} of what its header tells of"
-        told = f"{path} is cut off: {amount} is not there; copy it again"
-        raise AudioError("audio ends early", told)
+        amount = "its end" if missing == 1 else f"{missing:.0%} of what its header counts"
+        says = f"{path} is cut off: {amount} is not there; copy it again"
+        raise AudioError("audio ends early", says)
     if header.format == "MP3":
         enough, cut = mp3_frames(path)
         if cut:
@@ -183,17 +183,17 @@ def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[n
                     size = _BLOCK_SECONDS * file.samplerate
                     block = file.read(size, dtype="float32", always_2d=True)
             except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-                told = ends_early.format(path, there, frames)
-                raise AudioError("audio ends early", told) from error
+                says = ends_early.format(path, there, frames)
+                raise AudioError("audio ends early", says) from error
             if not len(block):
                 break
             if not np.isfinite(block).all():
-                told = f"{path} holds NaN or infinity; make it again from its source, or remove it"
-                raise AudioError("NaN or infinity", told)
+                says = f"{path} holds NaN or infinity; make it again from its source, or remove it"
+                raise AudioError("NaN or infinity", says)
             peak = float(np.abs(block).max())
             if peak > loudest:
-                told = f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1"
-                raise AudioError("other scale", told)
+                says = f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1"
+                raise AudioError("other scale", says)
             there += len(block)
             yield block
     if there < (1 - TOLERANCE) * frames:
@@ -201,7 +201,7 @@ def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[n
 
 
 def missing_share(log: str) -> float:
-    """How much of what a file's header tells of is not there, in [0, 1]; 1 where that is unknown.
+    """How much of what a file's header counts is missing, in [0, 1]; 1 where that is unknown.
 
     libsndfile takes such a file for a shorter one, and says so only in its log, which is
     `SoundFile.extra_info`: WAV, AIFF, W64, RF64, AU and Ogg.

@@ -150,8 +150,8 @@ def check_folder(
             add(split, ending, ERROR, *audio_faults(read, jobs=jobs, progress=None, short=short))
             add(split, ending, ERROR, *(_decoding_faults(read, jobs) if decode else ()))
             for path in short:
-                told = f"{read.tsv}: {path} ends before its header says; it is used as it is"
-                add(split, ending, WARNING, Fault("audio a little short", told))
+                says = f"{read.tsv}: {path} ends before its header says; it is used as it is"
+                add(split, ending, WARNING, Fault("audio a little short", says))
     every = {split: read for split, (_, read) in read_well.items()}
     for split, fault in _in_two_kinds(every):
         add(split, read_well[split][0], WARNING, fault)
@@ -165,10 +165,10 @@ def _warnings(read: CheckedManifest, training: bool) -> Iterator[Fault]:
     for number, (row, line) in enumerate(zip(read.manifest.rows, read.labels)):
         where = f"{read.tsv} row {number + 2}: {row.path}"
         if row.frames > _LONG:
-            told = (
+            says = (
                 f"{where} has {row.frames} samples; fairseq stops where dataset.max_tokens is less"
             )
-            yield Fault("longer than 37.5 s", told)
+            yield Fault("longer than 37.5 s", says)
         if training:
             # Repeated rows of a training split are upsampling.
             continue
@@ -189,8 +189,8 @@ def _decoding_faults(read: CheckedManifest, jobs: int | None) -> Iterator[Fault]
         if isinstance(frames, AudioError):
             yield Fault(frames.problem, f"{where}: {frames}")
         elif frames is not None and frames != stated:
-            told = f"{path} holds {frames} samples that can be decoded, not {stated}; copy it again"
-            yield Fault("audio ends early", f"{where}: {told}")
+            says = f"{path} holds {frames} samples that can be decoded, not {stated}; copy it again"
+            yield Fault("audio ends early", f"{where}: {says}")
 
 
 def _decoded(path: str) -> int | None:

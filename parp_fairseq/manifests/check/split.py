@@ -146,12 +146,12 @@ def label_faults(
     known = frozenset(symbols)
     for number, line in enumerate(read.labels, start=1):
         if not line.split():
-            told = f"{read.text} row {number} is empty; remove it here and in the .tsv"
-            yield Fault("empty label", told)
+            says = f"{read.text} row {number} is empty; remove it here and in the .tsv"
+            yield Fault("empty label", says)
         for symbol in line.split():
             if symbol not in known:
-                told = f"{read.text} row {number}: the symbol {symbol!r} is not in {symbols_from}"
-                yield Fault("symbol outside the dictionary", told)
+                says = f"{read.text} row {number}: the symbol {symbol!r} is not in {symbols_from}"
+                yield Fault("symbol outside the dictionary", says)
                 break
     least = least_samples(mask_length if training else 0)
     for number, (row, line) in enumerate(zip(read.manifest.rows, read.labels)):
@@ -205,8 +205,8 @@ def audio_faults(
     tsv, manifest = read.tsv, read.manifest
     rows = list(range(len(manifest.rows)))
     if not os.path.isdir(manifest.root) and not all(os.path.isabs(r.path) for r in manifest.rows):
-        told = f"{tsv} row 1: {manifest.root}: no such folder; write there where the audio is now"
-        yield Fault("missing root", told)
+        says = f"{tsv} row 1: {manifest.root}: no such folder; write there where the audio is now"
+        yield Fault("missing root", says)
         rows = [row for row in rows if os.path.isabs(manifest.rows[row].path)]
     archives = {row: _IN_ARCHIVE.match(read.audio(row)) for row in rows}
     # Audio of repeated rows is read once.
@@ -225,8 +225,8 @@ def audio_faults(
                 raise header
             header.check_fits(sample_rate)
             if header.frames != stated:
-                told = f"{path} has {header.frames} samples, not {stated}; build the manifest again"
-                raise AudioError("other length", told)
+                says = f"{path} has {header.frames} samples, not {stated}; build the manifest again"
+                raise AudioError("other length", says)
         except AudioError as error:
             yield Fault(error.problem, f"{where}: {error}")
     if short is not None:

@@ -75,7 +75,7 @@ def build_commonvoice(
         jobs: threads that convert (default: the CPU's cores); no output depends on it.
         force: replace the manifests of an earlier build there.
 
-    Clips that cannot be used are left out, and the summary tells how many and why. The
+    Clips that cannot be used are left out, and the summary says how many and why. The
     manifests are written when all else is done. Raises UserError naming file and row for input
     that cannot be understood, and where a split would be empty.
     """

@@ -110,8 +110,8 @@ def own_splits(folder: Path, lang: str, left: LeftOut) -> tuple[dict[str, list[C
     splits = {split: list(table.values()) for split, table in tables.items()}
     speakers = Counter(who for clips in splits.values() for who in {c.speaker for c in clips})
     shared = sum(count > 1 for count in speakers.values())
-    told = f"{shared:,} speakers are in more than one split, as in the release"
-    return splits, [told] if shared else []
+    says = f"{shared:,} speakers are in more than one split, as in the release"
+    return splits, [says] if shared else []
 
 
 def choose_splits(

@@ -175,8 +175,8 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
                 f"{name!r} is not only letters, digits, - and _; name it with --in NAME=PATH"
             )
         if name in languages:
-            told = f"two folders are called {name}: {languages[name]} and {path}"
-            raise UserError(f"{told}; name them with --in NAME=PATH")
+            says = f"two folders are called {name}: {languages[name]} and {path}"
+            raise UserError(f"{says}; name them with --in NAME=PATH")
         if not Path(path).is_dir():
             raise UserError(f"{path}: no such folder; give a language's folder of manifests")
         languages[name] = Path(path)

@@ -95,8 +95,8 @@ def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str]
         for chapter, files in _chapters(folder):
             for id_, one in _utterances(chapter, files, missing):
                 if found.setdefault(id_, one) is not one:
-                    told = f"the utterance {id_} is also in {os.path.dirname(found[id_].audio)}"
-                    raise UserError(f"{one.audio}: {told}; remove one")
+                    says = f"the utterance {id_} is also in {os.path.dirname(found[id_].audio)}"
+                    raise UserError(f"{one.audio}: {says}; remove one")
         if len(found) == before:
             raise UserError(f"{folder} holds no .flac files; expected {TREE}")
     return Split(name, str(root), sorted(found.values(), key=lambda one: one.audio))

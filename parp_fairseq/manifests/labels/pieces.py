@@ -71,15 +71,15 @@ class Pieces(Units):
                 minloglevel=2,
             )
         except RuntimeError as error:
-            size, told = f"--vocab-size is {self._vocab_size}", " ".join(str(error).split())
+            size, says = f"--vocab-size is {self._vocab_size}", " ".join(str(error).split())
             for pattern, reason in (
                 (_TOO_MANY, "but the training texts hold {} pieces at most; choose fewer"),
                 (_TOO_FEW, "but the training texts have {} characters and marks; choose more"),
             ):
-                found = pattern.search(told)
+                found = pattern.search(says)
                 if found:
                     raise UserError(f"{size}, {reason.format(found[1])}") from error
-            raise UserError(f"{size}, and sentencepiece cannot learn them: {told}") from error
+            raise UserError(f"{size}, and sentencepiece cannot learn them: {says}") from error
         self._model = model.getvalue()
         self._processor = self._library.SentencePieceProcessor(model_proto=self._model)
 

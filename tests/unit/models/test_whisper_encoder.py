@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "whisper_ctc"))
 transformers = pytest.importorskip("transformers")
-import convert  # noqa: E402
+import convert_whisper as convert  # noqa: E402
 import fairseq  # noqa: E402, F401 (before the package, which then registers its models)
 
 from parp_fairseq.models import WhisperEncoder, WhisperEncoderConfig  # noqa: E402

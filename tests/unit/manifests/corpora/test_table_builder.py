@@ -230,7 +230,7 @@ BAD_TABLES = {
     "csv open": ({"csv": b'path,text\na.flac,"one\nb.wav,x\n'}, r"csv row 2: .*quotation marks"),
     "csv swallows": (
         {"csv": b'path,text\na.flac,x\nb.wav,"so he\nc.flac,y\nd.flac,and over"\ne.flac,z\n'},
-        r"table\.csv row 3: a quoted cell goes on to row 5, over lines that look like rows",
+        r"table\.csv row 3: a quoted cell continues to row 5, over lines that look like rows",
     ),
     "json object": ({"jsonl": b'{"path": "a.flac", "text": "a"}\n[1]'}, r"row 2: expected \{"),
     "json type": ({"jsonl": b'{"path": "a.flac", "text": ["a"]}'}, r"row 1: text is \['a'\]"),

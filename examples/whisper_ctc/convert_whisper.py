@@ -1,6 +1,6 @@
 """Whisper's encoder as a fairseq checkpoint, to fine-tune with CTC: `model.w2v_path=whisper.pt`.
 
-    python examples/whisper_ctc/convert.py WHISPER whisper.pt
+    python examples/whisper_ctc/convert_whisper.py WHISPER whisper.pt
 
 WHISPER is a folder that transformers saved (config.json and model.safetensors, such as a download
 of openai/whisper-tiny), or one of CTranslate2 (config.json and model.bin).
