@@ -173,12 +173,16 @@ class Trainer:
         """
         from fairseq import tasks
         from fairseq.dataclass.initialize import hydra_init
-        from hydra import compose, initialize_config_dir
         from hydra.core.global_hydra import GlobalHydra
 
         import parp_fairseq.optim
         import parp_fairseq.tasks.launch
         from parp_fairseq.config import shipped
+
+        try:
+            from hydra import compose, initialize_config_dir
+        except ImportError:  # Hydra 1.0, of fairseq 0.12.2
+            from hydra.experimental import compose, initialize_config_dir
 
         hydra_init(config)
         GlobalHydra.instance().clear()

@@ -37,7 +37,8 @@ OPTIONS = {
     "distributed_training.distributed_world_size=999": r"distributed_training\."
     r"distributed_world_size: .*999",
     "dataset.max_tokens=20000": r"train\.tsv row 2: .* raise dataset\.max_tokens from 20000",
-    "dataset.max_tokens_valid=20000": r"dev-other\.tsv row 2: .* raise dataset\.max_tokens_valid from 20000",
+    "dataset.max_tokens_valid=20000": r"dev-other\.tsv row 2: .* raise dataset\."
+    "max_tokens_valid from 20000",
 }
 
 

@@ -143,15 +143,14 @@ def assert_same_as_infer(score, infer, rows):
     assert {u.row: u.reference_units for u in score.utterances} == files["ref.units"]
 
 
-@pytest.mark.legacy
 def test_default_batches_are_those_of_infer_and_nothing_is_left_out(letters, expected, tmp_path):
     data, paths = letters
     infer = run_fairseq_infer(paths["finetuned"], data, "test", tmp_path)
     assert expected.metric == "WER"
     assert [u.row for u in expected.utterances] == list(range(26))
     heard = infer["files"]["hypo.units"]
-    # 26 is no multiple of 8: later fairseq leaves the two shortest out, 0.12.2 does not.
-    assert len(heard) in (24, 26)
+    # 26 is no multiple of 8: this fairseq leaves the two shortest out (0.12.2 batches them apart).
+    assert len(heard) == 24
     units = {u.row: u.hypothesis_units for u in expected.utterances if u.row in heard}
     assert units == heard and len(set(units.values())) > 10
 
