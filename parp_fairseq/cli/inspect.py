@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from parp_fairseq.cli.options import AsJson, Force, check_picture
+from parp_fairseq.pruning.spec import PruningSpec
 
 
 def inspect(
@@ -24,6 +25,19 @@ def inspect(
     png: Annotated[
         Optional[Path], typer.Option(help="Draw maps of layers and matrices into this file.")
     ] = None,
+    lr: Annotated[
+        Optional[float],
+        typer.Option(
+            help="Show instead whether pruned weights can regrow when the checkpoint is fine-tuned "
+            "at this peak learning rate."
+        ),
+    ] = None,
+    interval: Annotated[
+        int, typer.Option(help="With --lr: updates between two prunings.")
+    ] = PruningSpec.interval,
+    sparsity: Annotated[
+        Optional[float], typer.Option(help="With --lr: at this sparsity only, 0 to 1.")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,6 +50,10 @@ def inspect(
 
     checkpoint = named_checkpoint(checkpoint)
     check_format(checkpoint)
+    if lr is None and sparsity is not None:
+        raise UserError("--sparsity needs --lr, the learning rate to fine-tune with")
+    if lr is not None and against is not None:
+        raise UserError("--lr and --against answer two questions; ask one at a time")
     if against is not None:
         against = named_checkpoint(against)
         if not against.exists():
@@ -44,10 +62,14 @@ def inspect(
 
     from parp_fairseq.report.drawing import check_drawing
     from parp_fairseq.report.inspection import inspect_checkpoint
+    from parp_fairseq.report.reach_curve import reach_curve
 
     if png is not None:
         check_drawing()
-    inspection = inspect_checkpoint(checkpoint, against)
+    if lr is None:
+        inspection = inspect_checkpoint(checkpoint, against)
+    else:
+        inspection = reach_curve(checkpoint, lr, interval, sparsity)
     if png is not None:
         inspection.draw(png)
     print(json.dumps(inspection.to_json(), indent=1) if as_json else inspection.render())

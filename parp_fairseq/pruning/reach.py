@@ -56,8 +56,8 @@ def relative_reach(moved: float, threshold: float) -> float:
 def interval_to_reach(threshold: float, learning_rate: float, bound: float | None = None) -> int:
     """Return the n from which on a pruned weight can come back at this learning rate."""
     step = (adam_bound() if bound is None else bound) * learning_rate
-    if step <= 0.0:
-        raise PruningError(f"is {learning_rate}; it must be above 0", "learning_rate")
+    if not 0.0 < step < math.inf:
+        raise PruningError(f"must be above 0 (got {learning_rate})", "lr")
     return max(1, math.ceil(threshold / (2 * step)))
 
 
