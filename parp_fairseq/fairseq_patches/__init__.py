@@ -15,7 +15,7 @@ is built | pre-trained files of other versions of fairseq load |
 | `numpy.random.default_rng` and numpy's global state | `temporary.numpy_seeded`, during a \
 forward pass | a run is a function of its seed |
 | torch's list of safe classes, `TORCH_FORCE_WEIGHTS_ONLY_LOAD` | \
-`checkpoints.reading.allow_fairseq_classes` | fairseq's own `torch.load` runs no code |
+`checkpoints.safe_load.allow_fairseq_classes` | fairseq's own `torch.load` runs no code |
 
 Outside of this folder, since these must work before or without `parp_fairseq`:
 
