@@ -155,7 +155,7 @@ def read_header(path: PathLike) -> Header:
             raise AudioError("audio ends early", f"{path} is cut off; copy it again")
         if header.samples < (1 - TOLERANCE) * enough:
             raise AudioError(
-                "audio goes on",
+                "audio ends late",
                 f"{path} holds {enough / SAMPLE_RATE:.1f} s or more, of which libsndfile reads "
                 f"{header.frames / header.rate:.1f} s: a variable bit rate without a length, or "
                 "files joined; convert it to FLAC",
