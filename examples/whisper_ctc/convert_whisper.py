@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from parp_fairseq.errors import UserError, reported
@@ -136,6 +137,31 @@ def fairseq_state(weights: dict[str, Tensor], heads: int) -> dict[str, object]:
     }
 
 
+def read_whisper(folder: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The encoder's weights in a folder, and the checkpoint for fairseq.
+
+    Raises:
+        UserError: the folder has no model, or one that is damaged or not Whisper's.
+    """
+    files = [folder / name for name in ("model.safetensors", "model.bin")]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise UserError(f"{folder} has neither model.safetensors nor model.bin; name Whisper's")
+    try:
+        if file.name == "model.bin":
+            weights = ctranslate2_weights(file)
+            # Heads of Whisper are 64 wide in every size.
+            heads = len(weights["encoder.layer_norm.weight"]) // 64
+        else:
+            weights = transformers_weights(folder)
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            heads = config["encoder_attention_heads"]
+        return weights, fairseq_state(weights, heads)
+    except (SafetensorError, struct.error, OSError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: not a Whisper that can be read ({reason})") from error
+
+
 def main() -> None:
     """Convert."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -144,20 +170,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.out.exists():
         raise UserError(f"{given.out} already exists; choose another name or remove it")
-    if (given.whisper / "model.safetensors").is_file():
-        weights = transformers_weights(given.whisper)
-        config = json.loads((given.whisper / "config.json").read_text(encoding="utf-8"))
-        heads = config["encoder_attention_heads"]
-    elif (given.whisper / "model.bin").is_file():
-        weights = ctranslate2_weights(given.whisper / "model.bin")
-        # Heads of Whisper are 64 wide in every size.
-        heads = len(weights["encoder.layer_norm.weight"]) // 64
-    else:
-        raise UserError(
-            f"{given.whisper} has no model.safetensors and no model.bin; give a folder of Whisper"
-        )
+    weights, state = read_whisper(given.whisper)
     with replacing(given.out) as partial:
-        torch.save(fairseq_state(weights, heads), partial)
+        torch.save(state, partial)
     entries = sum(t.numel() for n, t in weights.items() if ".weight" in n and t.dim() == 2)
     print(f"{given.out}: {len(weights)} tensors, {entries:,} entries in matrices")
 

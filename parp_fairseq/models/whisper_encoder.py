@@ -14,6 +14,8 @@ from fairseq.models import BaseFairseqModel, register_model
 from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from torch import Tensor, nn
 
+from parp_fairseq.errors import UserError
+
 HOP = 160
 """Samples of a frame of the spectrogram (10 ms at 16 kHz)."""
 WINDOW = 400
@@ -122,10 +124,10 @@ class WhisperEncoder(BaseFairseqModel):
             "x" (B, T, C); "padding_mask" (B, T) or None.
 
         Raises:
-            ValueError: span masking is asked for, or an utterance is longer than the positions.
+            UserError: span masking is asked for, or an utterance is longer than the positions.
         """
         if mask:
-            raise ValueError("parp_whisper has no span masks: set model.apply_mask=false")
+            raise UserError("parp_whisper has no span masks: set model.apply_mask=false")
         lengths = torch.full((len(source),), source.shape[1], device=source.device)
         if padding_mask is not None:
             lengths = (~padding_mask).sum(1)
@@ -134,7 +136,7 @@ class WhisperEncoder(BaseFairseqModel):
         with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
             x, frames = self._frames(self.spectrogram(source, frames), frames)
         if x.shape[1] > len(self.positions):
-            raise ValueError(
+            raise UserError(
                 f"an utterance has {x.shape[1]} frames of 20 ms, the model {len(self.positions)} "
                 "positions; leave it out with task.max_sample_size"
             )

@@ -77,7 +77,7 @@ def check_run(run: DictConfig) -> bool:
     override = task.target_dictionary if "target_dictionary" in task else None
     dictionary = Path(override or task.data, f"dict.{task.labels}.txt")
     manifests = _check_manifests(run, dictionary, read_dictionary(dictionary) if override else None)
-    _check_pretrained(run.model.w2v_path, task.normalize)
+    _check_pretrained(run.model.w2v_path, task.normalize, run.model.apply_mask)
     task.contents = _contents(run, manifests)
     restart = find_restart(run.checkpoint)
     check_dictionary(restart.weights, dictionary)
@@ -223,7 +223,7 @@ def _check_manifests(
     return checked
 
 
-def _check_pretrained(path: str, normalize: bool) -> None:
+def _check_pretrained(path: str, normalize: bool, span_masks: bool) -> None:
     """Raise UserError where `path` is no pre-trained model that this run can start from."""
     state = load_checkpoint(path)
     info = describe_state(state)
@@ -238,6 +238,8 @@ def _check_pretrained(path: str, normalize: bool) -> None:
             f"{path}: this model was pre-trained with normalize={info.normalize} and "
             f"task.normalize is {normalize}; set task.normalize={str(info.normalize).lower()}"
         )
+    if info.kind == "parp_whisper" and span_masks:
+        raise UserError(f"{path}: Whisper's encoder has no span masks: set model.apply_mask=false")
     for name, tensor in state["model"].items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: {name} holds NaN or infinity; give another checkpoint")

@@ -26,8 +26,10 @@ def test_trains_prunes_and_is_scored(train, data, parp, tmp_path):
     assert subprocess.run(command, capture_output=True).returncode == 0
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "already exists" in again.stderr
+    pretrained = f"model.w2v_path={tmp_path / 'whisper.pt'}"
+    assert "set model.apply_mask=false" in train.refusal(pretrained, "model.apply_mask=true")
     run = train(
-        f"model.w2v_path={tmp_path / 'whisper.pt'}",
+        pretrained,
         "model.apply_mask=false",
         "model.mask_prob=0",
         "task.prune.sparsity=0.75",

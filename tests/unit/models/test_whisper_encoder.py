@@ -1,5 +1,6 @@
 """Whisper's encoder inside fairseq: the same frames as transformers', alone and in a batch."""
 
+import struct
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 import convert_whisper as convert  # noqa: E402
 import fairseq  # noqa: E402, F401 (before the package, which then registers its models)
 
+from parp_fairseq.errors import UserError  # noqa: E402
 from parp_fairseq.models import WhisperEncoder, WhisperEncoderConfig  # noqa: E402
 
 SIZES = {"d_model": 128, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 96}
@@ -54,8 +56,9 @@ def test_equals_transformers_over_thirty_seconds(folder, encoder):
 
 
 def test_an_utterance_gives_the_same_frames_alone_and_in_a_batch(encoder):
+    # 100, 61 and 22 frames: after an odd number the stride of 2 reaches into the padding.
     draw = torch.Generator().manual_seed(3)
-    sounds = [0.1 * torch.randn(length, generator=draw) for length in (16000, 9999, 3521)]
+    sounds = [0.1 * torch.randn(length, generator=draw) for length in (16000, 9900, 3521)]
     batch = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True)
     padding = torch.stack([torch.arange(16000) >= len(sound) for sound in sounds])
     with torch.no_grad():
@@ -67,16 +70,14 @@ def test_an_utterance_gives_the_same_frames_alone_and_in_a_batch(encoder):
 
 
 def test_refuses_span_masks_and_more_than_its_positions(encoder):
-    with pytest.raises(ValueError, match="apply_mask=false"):
+    with pytest.raises(UserError, match="apply_mask=false"):
         encoder.extract_features(torch.zeros(1, 1600), None, mask=True)
-    with pytest.raises(ValueError, match="1500 positions"):
+    with pytest.raises(UserError, match="1500 positions"):
         encoder.extract_features(torch.zeros(1, 16000 * 31), None)
 
 
 def write_ctranslate2(file, weights):
     """What CTranslate2's converter writes, the encoder's part of it."""
-    import struct
-
     import numpy as np
 
     def text(value):
@@ -128,3 +129,17 @@ def test_ctranslate2_files_give_the_same_weights(folder, tmp_path):
     read = convert.ctranslate2_weights(tmp_path / "model.bin")
     assert read.keys() == weights.keys()
     assert all(torch.equal(read[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.bin", b"\x06\0\0\0\x0c\0WhisperSp"),
+        ("model.bin", struct.pack("<IH5sII", 6, 5, b"Bert\0", 1, 0)),
+        ("model.safetensors", b"nothing"),
+    ],
+)
+def test_a_damaged_or_other_model_ends_in_one_line(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: not a Whisper that can be read"):
+        convert.read_whisper(tmp_path)
