@@ -35,6 +35,7 @@ class Method:
         schedule: how it rises by default, "linear" or "cubic".
         below: how far below the target it begins by default.
         fine_tunings: how many it takes, with the one that its mask comes from; None: it depends.
+        levels: it trains further sparsities, the option `sparsities`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Method:
     schedule: str = "linear"
     below: float = 0.0
     fine_tunings: int | None = 1
+    levels: bool = False
 
     @property
     def mask_kind(self) -> str | None:
@@ -136,6 +138,17 @@ METHODS: dict[str, Method] = {
             any_file=True,
             ramps=True,
             below=0.4,
+        ),
+        Method(
+            "nested",
+            "nested",
+            "GMP to the lowest of several sparsities, then each update trains one of them: "
+            "subnetworks that lie in one another, from one fine-tuning",
+            MAGNITUDE,
+            static=True,
+            ramps=True,
+            below=0.4,
+            levels=True,
         ),
     )
 }

@@ -22,11 +22,11 @@ from parp_fairseq.pruning.scope import Scope
 if TYPE_CHECKING:
     from parp_fairseq.pruning.pruner import Pruner
 
-_LISTS = ("stages", "include", "exclude")
+_LISTS = ("sparsities", "stages", "include", "exclude")
 _OF_RAMPS = ("initial_sparsity", "rise", "stages", "schedule")
 _FRACTION, _WHOLE, _TEXT = "a fraction (90% is 0.9)", "a whole number", "a name or pattern"
 _KINDS = {
-    **dict.fromkeys(("sparsity", "initial_sparsity", "rise", "stages"), _FRACTION),
+    **dict.fromkeys(("sparsity", "sparsities", "initial_sparsity", "rise", "stages"), _FRACTION),
     **dict.fromkeys(("interval", "seed"), _WHOLE),
     **dict.fromkeys(("include", "exclude"), _TEXT),
 }
@@ -44,6 +44,10 @@ class PruningSpec:
     method: str = field(default="parp", metadata=_help(f"one of {', '.join(METHODS)}"))
     sparsity: float = field(
         default=0.5, metadata=_help("share of the prunable entries that end as zero, in [0, 1]")
+    )
+    sparsities: List[float] = field(  # noqa: UP006
+        default_factory=list,
+        metadata=_help("nested: further sparsities to train, rising, above sparsity"),
     )
     initial_sparsity: Optional[float] = field(
         default=None,
@@ -143,6 +147,18 @@ class PruningSpec:
         check_interval(self.interval, self.interval_unit)
         check_seed(self.seed)
         method.check(self.initial, self.mask)
+        if bool(self.sparsities) != method.levels:
+            problem = "is missing: give the sparsities to train above sparsity, such as [0.7, 0.9]"
+            raise PruningError(
+                problem if method.levels else f"is not supported by method {self.method}",
+                "sparsities",
+            )
+        levels = [self.sparsity, *self.sparsities]
+        if max(levels) > 1.0 or any(one >= two for one, two in zip(levels, levels[1:])):
+            raise PruningError(
+                f"is {self.sparsities}: give fractions that rise, above sparsity ({self.sparsity})",
+                "sparsities",
+            )
         if self.stages and not method.ramps:
             raise PruningError(f"is not supported by method {self.method}", "stages")
         if method.ramps and self._sparsities != sorted(self._sparsities):
@@ -169,17 +185,19 @@ class PruningSpec:
         if self.behaviour.initial is None:
             return None
         schedule = self.schedule_over(total_updates, length)
+        from parp_fairseq.pruning.nested import NestedPruner
         from parp_fairseq.pruning.pruner import Pruner
 
-        return Pruner(
-            schedule,
-            interval=self.interval,
-            unit=self.interval_unit,
-            total_updates=total_updates,
-            static=self.behaviour.static,
-            granularity=self.granularity,
-            settings=self.settings(total_updates, prefix=prefix, length=length),
-        )
+        common: dict[str, Any] = {
+            "interval": self.interval,
+            "unit": self.interval_unit,
+            "total_updates": total_updates,
+            "granularity": self.granularity,
+            "settings": self.settings(total_updates, prefix=prefix, length=length),
+        }
+        if self.behaviour.levels:
+            return NestedPruner(schedule, levels=self.sparsities, seed=self.seed, **common)
+        return Pruner(schedule, static=self.behaviour.static, **common)
 
     def schedule_over(
         self, total_updates: int, length: str = "total_updates"
@@ -199,6 +217,8 @@ class PruningSpec:
     ) -> dict[str, Any]:
         """Return what a resumed training must share, as plain values by name; as for `build`."""
         plain = {**asdict(self), "initial_sparsity": self.begins_at, "schedule": self._shape}
+        if not self.behaviour.levels:
+            del plain["sparsities"]
         if not self.behaviour.ramps:
             return {f"{prefix}{key}": value for key, value in plain.items() if key not in _OF_RAMPS}
         # A ramp is a share of all updates.

@@ -57,7 +57,7 @@ FIXED = """
 """
 
 # As FIXED, for the methods whose sparsity is ramped: it would jump, or fall.
-RAMPED = ("parp_p", "gmp")
+RAMPED = ("parp_p", "gmp", "nested")
 FIXED_WHILE_RAMPED = """
     optimization.max_update task.prune.initial_sparsity task.prune.rise task.prune.stages
     task.prune.schedule

@@ -22,6 +22,7 @@ from parp_fairseq.fairseq_patches.saving import save_weights
 from parp_fairseq.fairseq_patches.temporary import numpy_seeded, repaired_loading
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
+from parp_fairseq.pruning.nested import NestedPruner
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.runs.names import kept_update
@@ -139,6 +140,8 @@ class ParpTask(AudioFinetuningTask):
             result = super().train_step(
                 sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
             )
+        if isinstance(self.pruner, NestedPruner):
+            self.pruner.mask_gradients(dict(self._model.named_parameters()))
         self._micro_batch += 1
         return result
 

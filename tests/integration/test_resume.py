@@ -34,6 +34,10 @@ RUNS = {
     "epochs": ("task.prune.interval=1", "task.prune.interval_unit=epoch"),
     "gmp": ("task.prune.method=gmp", *RAMP),
     "parp_p": ("task.prune.method=parp_p", *RAMP),
+    "nested": (
+        *("task.prune.method=nested", "task.prune.sparsities=[0.8]"),
+        *("task.prune.initial_sparsity=0.2", "task.prune.rise=0.3"),
+    ),
     "mask": ("task.prune.method=mask", "task.prune.mask={folder}/mask.st"),
     # fairseq rebuilds masters from rounded weights; ours come back as they were.
     "bf16": ("common.bf16=true",),

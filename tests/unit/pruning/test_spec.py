@@ -16,8 +16,9 @@ RAMP = {"sparsity": 0.8, "initial_sparsity": 0.2}
 
 
 def of_method(name, **options):
-    mask = {"mask": "m"} if METHODS[name].mask_kind else {}
-    return PruningSpec(name, **{**mask, **options})
+    method = METHODS[name]
+    needed = {"mask": "m"} if method.mask_kind else {"sparsities": [0.9]} if method.levels else {}
+    return PruningSpec(name, **{**needed, **options})
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -26,10 +27,10 @@ def test_a_pruner_for_every_method(name):
     if name == "dense":
         assert pruner is None
         return
-    shape = {"gmp": "cubic", "parp_p": "linear"}.get(name)
+    shape = {"gmp": "cubic", "parp_p": "linear", "nested": "linear"}.get(name)
     expected = SparsitySchedule(0.8, 0.2, 50, shape) if shape else SparsitySchedule(0.8)
     assert pruner.schedule == expected
-    assert pruner.static == (name in ("rp", "mpi", "omp", "mask", "gmp"))
+    assert pruner.static == (name in ("rp", "mpi", "omp", "mask", "gmp", "nested"))
     assert (pruner.interval, pruner.unit, pruner.total_updates) == (3, "update", 100)
 
 
