@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,10 +42,12 @@ class Selection:
     Attributes:
         bounds: name → Bound, in the order of names.
         threshold: the largest magnitude that is pruned, 0.0 where nothing is.
+        kept_from: no kept entry is smaller; infinite where nothing is pruned.
     """
 
     bounds: Mapping[str, Bound]
     threshold: float
+    kept_from: float
 
     def mask(self, tensors: Mapping[str, Tensor]) -> Mask:
         """Return the mask of the tensors that were selected from, zeroed or not."""
@@ -122,12 +125,29 @@ def select_smallest(
     names = sorted(tensors)
     groups = [names] if granularity == "global" else [[name] for name in names]
     bounds: dict[str, Bound] = {}
-    threshold = 0.0
+    threshold, kept_from = 0.0, math.inf
     for group in filter(None, groups):
         of_group, largest = _select([(n, tensors[n].detach()) for n in group], sparsity, hint)
         bounds.update(zip(group, of_group))
         threshold = max(threshold, largest)
-    return Selection(bounds, threshold)
+        if round(sparsity * sum(tensors[name].numel() for name in group)):
+            kept_from = min(kept_from, largest)
+    return Selection(bounds, threshold, kept_from)
+
+
+def smallest_kept(
+    tensors: Mapping[str, Tensor], mask: Mask, sparsity: float, granularity: str
+) -> float:
+    """Return the smallest magnitude that a mask keeps; infinite where it keeps nothing.
+
+    0.0 where a magnitude mask of this sparsity would prune fewer entries, so that some must return.
+    """
+    for group in [list(mask)] if granularity == "global" else [[name] for name in mask]:
+        total = sum(tensors[name].numel() for name in group)
+        if total - sum(mask.kept_in(name) for name in group) > round(sparsity * total):
+            return 0.0
+    kept = (tensors[name].detach()[mask[name]] for name in mask if mask.kept_in(name))
+    return min((float(values.abs().min()) for values in kept), default=math.inf)
 
 
 @dataclass(frozen=True)

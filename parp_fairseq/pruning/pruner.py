@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +13,14 @@ from torch import Tensor
 
 from parp_fairseq.kernels.cut import zero_unset
 from parp_fairseq.pruning.arguments import PruningError, check_interval
-from parp_fairseq.pruning.magnitude import magnitude_mask, nested, select_smallest
+from parp_fairseq.pruning.magnitude import (
+    magnitude_mask,
+    nested,
+    select_smallest,
+    smallest_kept,
+)
 from parp_fairseq.pruning.mask import Mask, kept_by_both
+from parp_fairseq.pruning.reach import Motion
 from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule
 from parp_fairseq.pruning.weights import MaskedWeights
 
@@ -28,6 +35,9 @@ _SAVED = {
     "threshold": "threshold",
     "revived": "revived",
     "mask_iou": "mask_iou",
+    "reach": "reach",
+    "kept_from": "kept_from",
+    "rates": "_rates",
 }
 
 
@@ -49,6 +59,12 @@ class Pruner:
     weights, the *copies*, follow.
 
     Call `start` or `restore` once, then `begin_update` before and `end_update` after each update.
+
+    Attributes:
+        motion: how far the optimizer moves a weight, for the meter `reach`; set by who knows it.
+        reach: over the updates before the last event, see `Motion.relative`; below 1 `revived` is
+            0. Not finite where it is not known.
+        kept_from: no weight that the last event kept was smaller.
     """
 
     def __init__(
@@ -87,6 +103,9 @@ class Pruner:
         self.threshold = 0.0
         self.revived = 0.0
         self.mask_iou = 1.0
+        self.motion = Motion()
+        self.reach = math.nan
+        self.kept_from = 0.0
         self.events = 0
         self._epochs = 0
         self._weights = MaskedWeights({})
@@ -94,6 +113,7 @@ class Pruner:
         self._mask: Mask | None = None
         self._sparsity = 0.0  # of the last event
         self._update = 0
+        self._rates = 0.0  # the sum of the learning rates since the last event
         self._moved = False  # whether θ has been updated since the last event
         self._fresh: Mask | None = None  # of the present θ, where it is known
 
@@ -132,6 +152,11 @@ class Pruner:
         return list(self._weights.tensors)
 
     @property
+    def updates(self) -> int:
+        """Updates made so far."""
+        return self._update
+
+    @property
     def initial_mask(self) -> Mask:
         """The mask that the run began with."""
         assert self._initial is not None, "start or restore first"
@@ -163,6 +188,10 @@ class Pruner:
         self._sparsity = mask.sparsity if self._never_changes else self.schedule.at(0)
         self.threshold = threshold
         self._weights.zero_(mask)
+        if not self.static:
+            self.kept_from = smallest_kept(
+                self._weights.tensors, mask, self.schedule.at(0), self.granularity
+            )
 
     def begin_update(self, epochs_done: int, update: int) -> None:
         """Prune again where whole epochs have passed.
@@ -178,13 +207,15 @@ class Pruner:
             if due and self._moved:
                 self._event(update)
 
-    def end_update(self, update: int) -> None:
+    def end_update(self, update: int, learning_rate: float = math.nan) -> None:
         """React to an update of the weights: zero what is pruned, or prune again when due.
 
         Args:
             update: the number of updates done, this one included.
+            learning_rate: of this update, for the meter `reach`.
         """
         self._update, self._moved, self._fresh = update, True, None
+        self._rates += learning_rate
         if self.static:
             self._weights.zero_(self.mask)
         if self._never_changes:
@@ -317,7 +348,8 @@ class Pruner:
         self._weights = MaskedWeights({name: weights[name] for name in masks["last"]}, copies)
         self._initial, self._mask = masks["first"], masks["last"]
         for key, attribute in _SAVED.items():
-            setattr(self, attribute, state[key])
+            # Checkpoints of earlier versions lack those of the reach.
+            setattr(self, attribute, state.get(key, getattr(self, attribute)))
         self._fresh = masks.get("view")
         if self._fresh is not None:
             self._weights.fill(self._fresh, state["shadow"])
@@ -335,6 +367,8 @@ class Pruner:
         if self.static and of_previous < kept:
             mask = nested(mask, before, weights, self.granularity)
             of_previous, of_initial = kept_by_both(mask, before), kept_by_both(mask, initial)
+        self.reach = math.nan if self.static else self.motion.relative(self._rates, self.kept_from)
+        self.kept_from, self._rates = selection.kept_from, 0.0
         self._mask, self.threshold, self._sparsity = mask, selection.threshold, sparsity
         pruned = before.numel - before.kept
         self.revived = (kept - of_previous) / pruned if pruned else 0.0

@@ -14,11 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from parp_fairseq.pruning.arguments import PruningError
 from parp_fairseq.pruning.magnitude import select_smallest
+
+if TYPE_CHECKING:
+    from parp_fairseq.pruning.pruner import Pruner
+
+_ADAMS = ("Adam", "AdamW", "FusedAdam", "FusedAdamV1", "FusedAdamV2")
 
 
 def adam_bound(beta1: float = 0.9, beta2: float = 0.98) -> float:
@@ -72,3 +81,142 @@ def thresholds(
         granularity: "global", or "tensor": then the largest of all tensors.
     """
     return [select_smallest(tensors, one, granularity).threshold for one in sparsities]
+
+
+class Motion(NamedTuple):
+    """How far an optimizer moves a weight in one update.
+
+    Attributes:
+        bound: c, in learning rates; infinite where it is not known.
+        decay: weight decay, by which a kept weight comes nearer to zero.
+    """
+
+    bound: float = math.inf
+    decay: float = 0.0
+
+    def relative(self, rates: float, kept_from: float) -> float:
+        """Return the reach over half of what separates pruned and kept weights after a pruning.
+
+        Below 1 no pruned weight can pass a kept one.
+
+        Args:
+            rates: the sum of the learning rates since then.
+            kept_from: the smallest magnitude kept then; of magnitude masks the threshold.
+        """
+        if rates <= 0.0:
+            return 0.0
+        # Of (1 - decay lr) for every update the product is at least this.
+        return relative_reach(self.bound * rates, kept_from * max(0.0, 1.0 - self.decay * rates))
+
+
+def motion_of(optimizer: torch.optim.Optimizer) -> Motion:
+    """Return how far an optimizer of torch, fairseq or accelerate moves a weight.
+
+    Known for Adam and AdamW on fp32 weights: half-precision ones are also moved by rounding.
+    """
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    groups = optimizer.param_groups
+    half = any(p.dtype in (torch.float16, torch.bfloat16) for g in groups for p in g["params"])
+    if half or type(optimizer).__name__ not in _ADAMS:
+        return Motion()
+    try:
+        bound = max(adam_bound(*group["betas"]) for group in groups)
+    except PruningError:
+        return Motion()
+    return Motion(bound, max(group.get("weight_decay", 0.0) for group in groups))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What can happen in a training, said before it.
+
+    Attributes:
+        line: one for the user.
+        regrows: whether a pruned weight can come back at any pruning; None: not known.
+    """
+
+    line: str
+    regrows: bool | None
+
+
+def look_ahead(
+    pruner: Pruner,
+    rates: Sequence[float],
+    epoch_ends: Sequence[int] = (),
+    option: str = "interval",
+) -> Outlook | None:
+    """Say whether pruned weights can regrow in a training, given its learning rates.
+
+    Args:
+        pruner: started or restored, and told its `motion`.
+        rates: the learning rate of every update still to come, the next one first; at least one.
+        epoch_ends: updates made from now to the end of each epoch, where prunings go by epochs and
+            that is known.
+        option: what the caller calls the interval.
+
+    Returns:
+        None where nothing can regrow by definition: a static mask, or nothing pruned.
+    """
+    mask, motion = pruner.mask, pruner.motion
+    if pruner.static or mask.kept == mask.numel:
+        return None
+    if not math.isfinite(motion.bound):
+        return Outlook(
+            "how far this optimizer moves a weight in an update has no known bound; whether pruned "
+            "weights regrow is in the meter revived",
+            None,
+        )
+    sums = np.concatenate(([0.0], np.cumsum(np.asarray(rates, dtype=np.float64))))
+    of_epochs = pruner.unit == "epoch"
+    needed = _interval_needed(motion, sums, pruner.kept_from)
+    least = f"the threshold at {pruner.sparsity:.0%} is {pruner.kept_from:.2g}"
+    if of_epochs and not epoch_ends:
+        way = f"about {needed:,} updates between prunings" if needed else "a higher learning rate"
+        return Outlook(
+            f"a pruned weight can move by at most {motion.bound * max(rates):.2g} in an update; "
+            f"{least}: it takes {way} for any to regrow, and how many updates an epoch has is not "
+            "known yet",
+            None if needed else False,
+        )
+    ends = epoch_ends[pruner.interval - 1 :: pruner.interval] if of_epochs else _ends(pruner, rates)
+    ends = sorted({0, *(end for end in ends if end < len(rates)), len(rates)})
+    spans = [float(sums[end] - sums[begin]) for begin, end in zip(ends, ends[1:])]
+    regrows = sum(motion.relative(span, pruner.kept_from) >= 1.0 for span in spans)
+    apart = max(end - begin for begin, end in zip(ends, ends[1:]))
+    most, final = motion.bound * max(spans), motion.bound * apart * rates[-1]
+    line = (
+        f"between two prunings ({apart:,} updates) a pruned weight can move by at most {most:.2g} "
+        f"({final:.2g} at the final learning rate {rates[-1]:.2g}); {least}: "
+    )
+    if regrows:
+        of = "every pruning" if regrows == len(spans) else f"{regrows:,} of {len(spans):,} prunings"
+        return Outlook(f"{line}some can regrow at {of}", True)
+    if of_epochs:
+        needed = math.ceil(needed * len(epoch_ends) / epoch_ends[-1])
+    keeps = "only loses entries, as with gmp" if pruner.schedule.ramps else "stays, as with mpi"
+    way = f"{option}={needed} or more" if needed else "a higher learning rate"
+    return Outlook(
+        f"{line}none can regrow while the threshold is above {2 * most:.2g}, so that the initial "
+        f"mask {keeps}; it takes {way} for any to regrow",
+        False,
+    )
+
+
+def _ends(pruner: Pruner, rates: Sequence[float]) -> range:
+    """Updates from now to each pruning that goes by updates."""
+    return range(pruner.interval - pruner.updates % pruner.interval, len(rates), pruner.interval)
+
+
+def _interval_needed(motion: Motion, sums: np.ndarray, kept_from: float) -> int:
+    """The least n such that some weight could regrow in n updates on end; 0: not in the run."""
+
+    def enough(n: int) -> bool:
+        return motion.relative(float((sums[n:] - sums[:-n]).max()), kept_from) >= 1.0
+
+    low, high = 1, len(sums) - 1
+    if not enough(high):
+        return 0
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

@@ -8,10 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.pruning import Pruner, PruningError, SparsitySchedule, magnitude_mask
+from parp_fairseq.pruning import (
+    Pruner,
+    PruningError,
+    PruningSpec,
+    SparsitySchedule,
+    magnitude_mask,
+    random_mask,
+)
 from parp_fairseq.pruning.reach import (
+    Motion,
     adam_bound,
     interval_to_reach,
+    look_ahead,
+    motion_of,
     reach,
     relative_reach,
     thresholds,
@@ -60,26 +70,59 @@ def test_the_bound_is_met_in_one_update_by_the_gradients_that_cauchy_and_schwarz
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.5, 0.9]))
-def test_nothing_comes_back_below_a_relative_reach_of_one(seed, sparsity):
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.3, 0.5, 0.9]),
+    st.sampled_from(["magnitude", "random"]),
+    st.sampled_from(["global", "tensor"]),
+    st.floats(0.2, 2.0),
+    st.sampled_from([0.0, 1.0, 10.0]),
+)
+def test_nothing_comes_back_where_the_meter_is_below_one(
+    seed, sparsity, kind, granularity, share, decay
+):
     generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(40, 5, generator=generator).requires_grad_()
-    tensors = {"w": weight.detach()}
-    interval = 4
-    (threshold,) = thresholds(tensors, [sparsity])
-    lr = 0.99 * threshold / 2 / reach([1.0] * interval)
-    optimizer = torch.optim.Adam([weight], lr=lr, betas=(0.9, 0.98))
-    pruner = Pruner(SparsitySchedule(final=sparsity), interval=interval, total_updates=interval)
-    initial = magnitude_mask(tensors, sparsity)
+    sizes = {"a": 0.1, "b": 1.0}
+    weights = {
+        name: (size * torch.randn(40, 5, generator=generator)).requires_grad_()
+        for name, size in sizes.items()
+    }
+    tensors = {name: weight.detach() for name, weight in weights.items()}
+    initial = magnitude_mask(tensors, sparsity, granularity)
+    if kind == "random":
+        initial = random_mask(tensors, sparsity, seed % 2**31)
+    pruner = Pruner(SparsitySchedule(final=sparsity), interval=3, granularity=granularity)
     pruner.start(tensors, initial)
-    assert relative_reach(reach([lr] * interval), threshold) < 1
-    for update in range(interval):
+    (threshold,) = thresholds({"a": tensors["a"]}, [sparsity])
+    lr = share * max(threshold, 0.01) / 2 / reach([1.0] * 3)
+    optimizer = torch.optim.AdamW(
+        list(weights.values()), lr=lr, betas=(0.9, 0.98), weight_decay=decay
+    )
+    pruner.motion = motion_of(optimizer)
+    for update in range(12):
+        before = pruner.events
         pruner.begin_update(0, update)
-        weight.grad = torch.randn(40, 5, generator=generator)
+        for weight in weights.values():
+            weight.grad = torch.randn(40, 5, generator=generator)
         optimizer.step()
-        pruner.end_update(update + 1)
-    assert pruner.revived == 0.0
-    assert pruner.mask.equal(initial)
+        pruner.end_update(update + 1, lr)
+        if pruner.events > before:
+            assert pruner.reach > 0
+            assert pruner.revived == 0.0 or pruner.reach >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "known"),
+    [
+        (torch.optim.Adam, torch.float32, True),
+        (torch.optim.AdamW, torch.float32, True),
+        (torch.optim.Adam, torch.bfloat16, False),
+        (torch.optim.SGD, torch.float32, False),
+    ],
+)
+def test_only_a_known_optimizer_has_a_bound(optimizer, dtype, known):
+    motion = motion_of(optimizer([torch.zeros(2, dtype=dtype)], lr=0.1))
+    assert math.isfinite(motion.bound) is known
 
 
 def test_above_it_something_can():
@@ -108,3 +151,44 @@ def test_thresholds_are_quantiles():
     tensors = {"a": torch.from_numpy(values[:30]), "b": -torch.from_numpy(values[30:])}
     assert thresholds(tensors, [0.0, 0.1, 0.5, 1.0]) == [0.0, 10.0, 50.0, 100.0]
     assert math.isinf(relative_reach(0.1, 0.0))
+
+
+def _started(spec, total):
+    tensors = {"w": torch.linspace(-1.0, 1.0, 2001)}
+    pruner = spec.build(total)
+    pruner.start(tensors, magnitude_mask(tensors, pruner.schedule.at(0)))
+    pruner.motion = Motion(adam_bound())
+    return pruner
+
+
+@pytest.mark.parametrize(
+    ("options", "epoch_ends", "rate", "regrows", "says"),
+    [
+        ({"interval": 25}, (), 1e-3, False, ["25 updates", "0.042", "50% is 0.5", "as with mpi"]),
+        ({"interval": 25}, (), 1e-3, False, ["task.prune.interval=148 or more"]),
+        ({"interval": 200}, (), 1e-3, True, ["1 of 2 prunings"]),
+        ({"interval": 25}, (), 0.1, True, ["every pruning"]),
+        ({"interval": 25}, (), 1e-9, False, ["a higher learning rate"]),
+        ({"method": "parp_p", "interval": 1}, (), 1e-3, False, ["10% is 0.1", "as with gmp"]),
+        ({"interval": 2, "interval_unit": "epoch"}, (), 1e-3, None, ["148 updates", "not known"]),
+        (
+            {"interval": 2, "interval_unit": "epoch"},
+            range(10, 301, 10),
+            1e-3,
+            False,
+            ["(20 updates)", "interval=15 or more"],
+        ),
+        ({"method": "mpi"}, (), 1.0, None, None),
+        ({"sparsity": 0.0}, (), 1.0, None, None),
+    ],
+)
+def test_a_training_says_what_can_happen(options, epoch_ends, rate, regrows, says):
+    pruner = _started(PruningSpec(**options), 300)
+    outlook = look_ahead(pruner, [rate] * 300, epoch_ends, "task.prune.interval")
+    if says is None:
+        assert outlook is None
+        return
+    assert outlook.regrows is regrows
+    assert all(part in outlook.line for part in says), outlook.line
+    pruner.motion = Motion()
+    assert look_ahead(pruner, [rate] * 300, epoch_ends).regrows is None
