@@ -1,6 +1,7 @@
 """Task `parp`: fine-tuning for speech recognition with a Pruner next to the Trainer."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,9 +21,11 @@ from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_check
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.fairseq_patches.saving import save_weights
 from parp_fairseq.fairseq_patches.temporary import numpy_seeded, repaired_loading
+from parp_fairseq.optim.learning_rates import learning_rates
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.nested import NestedPruner
+from parp_fairseq.pruning.reach import look_ahead, motion_of
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.runs.names import kept_update
@@ -149,14 +152,14 @@ class ParpTask(AudioFinetuningTask):
         self, optimizer: FairseqOptimizer, model: torch.nn.Module, update_num: int
     ) -> None:
         """Update the weights, then prune if it is time; `update_num` does not count this one."""
-        updates = update_num + 1
-        steps = parp_optimizer(optimizer).steps
+        updates, parp = update_num + 1, parp_optimizer(optimizer)
+        steps, rate = parp.steps, max(group["lr"] for group in parp.param_groups)
         super().optimizer_step(optimizer, model, update_num)
-        if parp_optimizer(optimizer).steps == steps:
+        if parp.steps == steps:
             # AMP found an overflow, left the weights as they are and will repeat the update.
             return
         if self.pruner is not None:
-            self.pruner.end_update(updates)
+            self.pruner.end_update(updates, rate)
         if updates == self.cfg.keep_update and distributed_utils.get_global_rank() == 0:
             file = Path(self._run.checkpoint.save_dir, kept_update(updates))
             save_weights(file, model, self._run, self.state_dict(), updates)
@@ -185,6 +188,7 @@ class ParpTask(AudioFinetuningTask):
                 ("mask_iou", pruner.mask_iou, 6),
                 ("revived", pruner.revived, 6),
                 ("threshold", pruner.threshold, 6),
+                *((("reach", pruner.reach, 4),) if math.isfinite(pruner.reach) else ()),
             )
         ):
             metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
@@ -235,6 +239,21 @@ class ParpTask(AudioFinetuningTask):
             )
             self._write_mask(first=True)
         self._initial = None
+        self.pruner.motion = motion_of(parp.optimizer)
+        if distributed_utils.get_global_rank() == 0:
+            self._say_what_can_regrow(update_num)
+
+    def _say_what_can_regrow(self, updates: int) -> None:
+        iterator = self.dataset_to_epoch_iter.get(self.datasets[self._run.dataset.train_subset])
+        rates, ends = learning_rates(self._run, 0 if iterator is None else len(iterator))
+        if rates[updates:]:
+            ahead = [end - updates for end in ends]
+            outlook = look_ahead(
+                self.pruner, rates[updates:], ahead, f"{prune_config.PREFIX}interval"
+            )
+            if outlook is not None:
+                level = logging.WARNING if outlook.regrows is False else logging.INFO
+                logger.log(level, outlook.line)
 
     def _check_mask(self) -> None:
         """After a pruning, compare the mask with other workers' and name what it leaves empty."""

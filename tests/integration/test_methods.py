@@ -61,11 +61,13 @@ def test_parp(train):
     assert 0 < iou(first, mask) < 1
     meters = run.meters("train_inner")
     assert [float(row["sparsity"]) for row in meters] == [0.7] * 6
-    assert {"mask_iou", "revived", "threshold"} <= set(meters[0])
+    ours = {"sparsity", "mask_iou", "revived", "threshold", "reach"}
+    assert ours <= set(meters[-1])
     record = json.loads((run.folder / "checkpoints" / "run.json").read_text())
     assert record["config"]["task"]["prune"]["sparsity"] == 0.7
     assert record["versions"]["torch"] == torch.__version__
-    assert list((run.folder / "tensorboard" / "train_inner").iterdir())
+    (events,) = (run.folder / "tensorboard" / "train_inner").iterdir()
+    assert all(name.encode() in events.read_bytes() for name in ours)
 
 
 def test_parp_p_ramps_up_and_its_best_is_at_the_target(train):

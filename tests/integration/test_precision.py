@@ -4,6 +4,8 @@ import pytest
 import torch
 from running import entries, zeros
 
+from parp_fairseq.checkpoints.mask_files import load_mask
+
 # Pruned after updates 4, 8 and 9; saved between two prunings too.
 OPTIONS = (
     "task.prune.sparsity=0.6",
@@ -39,6 +41,32 @@ def test_parp_prunes_and_regrows(train, precision):
     assert state["mask_iou"] < 1
     assert bool(state["masters"]) == (precision in ("fp16", "bf16"))
     assert any(row["train_revived"] > 0 for row in map(prefixed, run.meters("train_inner")))
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        (("+optimizer.base.weight_decay=2.0",), True),
+        (("task.prune.interval=1", "task.prune.interval_unit=epoch"), True),
+        (PRECISIONS["fp16"], True),
+        (PRECISIONS["bf16"], True),
+        # Rounding moves these weights too.
+        (PRECISIONS["memory-efficient bf16"], False),
+    ],
+)
+def test_nothing_regrows_below_the_reach(train, options, known):
+    run = train(*OPTIONS, "optimization.lr=[0.002]", "checkpoint.save_interval_updates=0", *options)
+    assert run.code == 0, run.tail
+    assert ("] - between two prunings" in run.output and "none can regrow" in run.output) is known
+    rows = [prefixed(row) for row in run.meters("train_inner")]
+    reaches = [row["train_reach"] for row in rows if "train_reach" in row]
+    assert bool(reaches) is known
+    if known:
+        assert 0 < min(reaches) <= max(reaches) < 1
+        assert {row["train_revived"] for row in rows} == {0.0}
+        names = ("mask_first", "mask")
+        first, last = (load_mask(run.folder / f"checkpoints/{n}.safetensors")[0] for n in names)
+        assert first.equal(last)
 
 
 def prefixed(row):
