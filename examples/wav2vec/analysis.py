@@ -31,7 +31,7 @@ from paper_tables import (
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
 from parp_fairseq.report import style
-from parp_fairseq.report.drawing import check_drawing, forest
+from parp_fairseq.report.drawing import forest
 from parp_fairseq.report.rendering import TextTable, percent
 from parp_fairseq.report.statistics import (
     CONTRADICTED,
@@ -329,7 +329,7 @@ def draw_figures(results: Results, questions: Sequence[Mapping[str, Any]], folde
     Raises:
         UserError: matplotlib is missing, or a file cannot be written.
     """
-    check_drawing()
+    style.check_drawing()
     for question in questions:
         figure, file = question["figure"], folder / f"{question['figure']['file']}.png"
         if "targets" in figure:
@@ -356,10 +356,9 @@ def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> Non
         methods = list(dict.fromkeys(runs.first.method for runs in groups))
         for place, method in enumerate(methods):
             chosen = [runs for runs in groups if runs.first.method == method]
-            look = style.look_of(method)
             label = words(" ".join(chosen[0].setting.split()[: 1 + by_interval]))
             if method == "dense" or (by_interval and chosen[0].n == 0):
-                style.baseline(axes, chosen[0].estimate().mean, look, label)
+                style.baseline(axes, chosen[0].estimate().mean, method, label)
                 continue
             points = []
             for runs in chosen:
@@ -369,7 +368,7 @@ def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> Non
                     x = runs.n
                     ticks[x] = runs.interval
                 points.append((x, runs.estimate()))
-            style.curve(axes, sorted(points, key=lambda point: point[0]), look, label)
+            style.curve(axes, sorted(points, key=lambda point: point[0]), method, label)
         axes.set_xlabel(style.SPARSITY_AXIS)
         if by_interval:
             axes.set_xscale("log")
@@ -378,7 +377,6 @@ def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> Non
             axes.set_xlabel(f"updates between two prunings, {setup}")
         first = groups[0]
         axes.set_ylabel(f"{first.metric} on {first.splits[1]} (%), lower is better")
-        style.grid(axes)
         axes.legend(frameon=False, fontsize=9, title="mean, 95% t-interval", title_fontsize=8)
     style.save(drawn, file)
 

@@ -6,6 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from parp_fairseq.cli.options import Force
+
 
 def demo(
     out: Annotated[
@@ -26,35 +28,31 @@ def demo(
 ) -> None:
     """Find subnetworks of a tiny model on synthetic speech: no download, about ten minutes.
 
-    It ends with a table, figures and a page. Rerun the same command to resume.
+    It ends with a table and figures. Rerun the same command to resume.
 
     Example: parp demo --fast
     """
-    from parp_fairseq.demo.demo import make_demo, run_demo
+    from parp_fairseq.demo.demo import REPORT, make_demo, run_demo
 
     demo = make_demo(fast=fast, seeds=seeds)
     folder = out or Path("parp-demo-fast" if fast else "parp-demo")
-    report = run_demo(folder, demo, clean=clean, jobs=jobs)
-    print(report.render())
-    print(f"\nthe page: {report.page}")
+    print(run_demo(folder, demo, clean=clean, jobs=jobs).render())
+    print(f"\ntable and figures: {folder / REPORT}")
 
 
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders with runs, at any depth.")],
     out: Annotated[
-        Optional[Path], typer.Option(help="Folder for a page, figures and the table's files.")
+        Optional[Path], typer.Option(help="Folder for figures and the table's files.")
     ] = None,
     form: Annotated[
         str, typer.Option("--format", help="Of what is printed: text, markdown, csv or json.")
     ] = "text",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a report that was changed.")
-    ] = False,
+    force: Force = False,
 ) -> None:
-    """Table, figures and a page about runs, from what training and parp eval wrote.
+    """Table and figures of runs, from what training and parp eval wrote.
 
-    Scores are read from eval/*.json in a run's folder (parp eval --json RUN/eval/SPLIT.json). A
-    report in --out is made anew, and nothing else there is replaced.
+    Scores are read from eval/*.json in a run's folder (parp eval --json RUN/eval/SPLIT.json).
 
     Example: parp report runs --out report
     """

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson, Force, check_picture
+from parp_fairseq.cli.options import AsJson
 from parp_fairseq.pruning.spec import PruningSpec
 
 
@@ -22,9 +22,6 @@ def inspect(
         Optional[Path],
         typer.Option(help="A mask file or another checkpoint to compare its zeros with."),
     ] = None,
-    png: Annotated[
-        Optional[Path], typer.Option(help="Draw maps of layers and matrices into this file.")
-    ] = None,
     lr: Annotated[
         Optional[float],
         typer.Option(
@@ -38,12 +35,11 @@ def inspect(
     sparsity: Annotated[
         Optional[float], typer.Option(help="With --lr: at this sparsity only, 0 to 1.")
     ] = None,
-    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Where a checkpoint came from, where its zeros are, how large its weights are.
 
-    Example: parp inspect checkpoint_best.pt --against mask_first.safetensors --png zeros.png
+    Example: parp inspect checkpoint_best.pt --against mask_first.safetensors
     """
     from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
     from parp_fairseq.errors import UserError
@@ -58,18 +54,12 @@ def inspect(
         against = named_checkpoint(against)
         if not against.exists():
             raise UserError(f"--against {against}: no such mask or checkpoint")
-    check_picture(png, [checkpoint, *([] if against is None else [against])], force)
 
-    from parp_fairseq.report.drawing import check_drawing
     from parp_fairseq.report.inspection import inspect_checkpoint
     from parp_fairseq.report.reach_curve import reach_curve
 
-    if png is not None:
-        check_drawing()
     if lr is None:
         inspection = inspect_checkpoint(checkpoint, against)
     else:
         inspection = reach_curve(checkpoint, lr, interval, sparsity)
-    if png is not None:
-        inspection.draw(png)
     print(json.dumps(inspection.to_json(), indent=1) if as_json else inspection.render())

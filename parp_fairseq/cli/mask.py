@@ -111,14 +111,14 @@ def mask_iou(
     sources = _present(sources)
     check_picture(png, sources, force)
 
-    from parp_fairseq.report.drawing import check_drawing
     from parp_fairseq.report.mask_overlap import compare, read_masks
+    from parp_fairseq.report.style import check_drawing
 
     if png is not None:
         check_drawing()
     overlaps = compare(read_masks(sources))
     if png is not None:
-        overlaps.draw(png, per_layer)
+        overlaps.draw(png)
     form = overlaps.to_json(per_layer) if as_json else None
     print(json.dumps(form, indent=1) if as_json else overlaps.render(per_layer))
 

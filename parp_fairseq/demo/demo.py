@@ -21,8 +21,9 @@ from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_command
 from parp_fairseq.grid.setups import Run, Setup, read_grid
 from parp_fairseq.machine import cores
-from parp_fairseq.report import Report, make_report
-from parp_fairseq.report.drawing import check_drawing
+from parp_fairseq.report import make_report
+from parp_fairseq.report.run_table import Table
+from parp_fairseq.report.style import check_drawing
 from parp_fairseq.runs.children import ONE_THREAD
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE
 from parp_fairseq.runs.progress import updates_done
@@ -108,7 +109,7 @@ def make_demo(*, fast: bool = False, seeds: int = 1) -> Demo:
     )
 
 
-def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = None) -> Report:
+def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = None) -> Table:
     """Do what is left of a demo, and report on it.
 
     A run with scores is finished; a fine-tuning that was stopped resumes at its last checkpoint.
@@ -139,10 +140,7 @@ def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = N
         return make_report(
             [out / lines.folder(run) for run in demo.runs],
             out / REPORT,
-            title="PARP on a tiny model: the demo",
-            introduction=_introduction(demo, min(jobs, len(demo.runs))),
             notes=[_cross_check(out, demo)],
-            before_commands=" ".join(f"{key}={value}" for key, value in ONE_THREAD.items()),
             force=True,
         )
 
@@ -199,19 +197,6 @@ def _stopped_properly() -> Iterator[None]:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _introduction(demo: Demo, side_by_side: int) -> str:
-    train = sum(count for part, count in demo.utterances.items() if part[:2] in ("1h", "9h"))
-    return (
-        "A wav2vec 2.0 model of 1.3 million parameters, pre-trained on synthetic speech, is "
-        f"fine-tuned on {train} sentences of other synthetic voices, densely and with pruning, "
-        f"always with the same {demo.setup.updates:,} updates and settings. What is scored is the "
-        f"pruned model after the last update, on {demo.utterances[demo.setup.valid]} sentences for "
-        f"validation, on which settings were chosen, and {demo.utterances[demo.test]} test "
-        f"sentences, on which nothing was. Up to {side_by_side} runs shared the machine, each on "
-        "one core. All this shows that the parts work together and says nothing about real speech."
-    )
 
 
 def _prepare_data(out: Path, demo: Demo, jobs: int) -> None:

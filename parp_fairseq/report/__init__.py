@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from parp_fairseq.report.report import Report, make_report
+from parp_fairseq.report.report import make_report
 
-__all__ = ["Report", "make_report"]
+__all__ = ["make_report"]

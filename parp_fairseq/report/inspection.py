@@ -27,7 +27,6 @@ from parp_fairseq.pruning.mask import difference, kept_by_both
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.report.layer_grid import Grid
 from parp_fairseq.report.mask_overlap import read_masks
-from parp_fairseq.report.style import HeatMap, heat_maps, save
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
@@ -197,25 +196,6 @@ class Inspection:
             "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
             "tensors": {name: part.to_json() for name, part in self.tensors.items()},
         }
-
-    def draw(self, file: PathLike) -> None:
-        """Draw two maps of layers and kinds (PNG): zeros, and mean magnitudes of the others.
-
-        Raises:
-            UserError: matplotlib is not installed, no weight is in a layer, or the file cannot be
-                written.
-        """
-        grid = Grid.over(self.tensors)
-        if not grid.layers:
-            raise UserError(f"{self.path}: no prunable weight is in a layer; nothing to draw")
-        zeros = grid.values(lambda names: 100 * self._over(names).sparsity)
-        means = grid.values(lambda names: self._over(names).mean)
-        maps = [
-            HeatMap("zeros, %", zeros, *grid.titles, "{:.1f}".format, {"cmap": "cividis"}),
-            HeatMap("mean |w| of what is not zero", means, *grid.titles, "{:.3g}".format),
-        ]
-        title = f"{self.path.name}: {100 * self.whole.sparsity:.2f}% zeros"
-        save(heat_maps(maps, title=title, rows="layer"), file)
 
     def _over(self, names: Sequence[str]) -> Magnitudes:
         return Magnitudes.over(self.tensors[name] for name in names)

@@ -22,7 +22,7 @@ from parp_fairseq.pruning.mask import difference
 from parp_fairseq.pruning.scope import canonical_name, place_of
 from parp_fairseq.report.layer_grid import Grid, zeros_in
 from parp_fairseq.report.rendering import TextTable
-from parp_fairseq.report.style import HeatMap, heat_maps, save
+from parp_fairseq.report.style import HeatMap, check_drawing, heat_maps, save
 from parp_fairseq.runs.names import CHECKPOINTS, INITIAL_MASK_FILE
 from parp_fairseq.runs.record import sparsity_report
 
@@ -109,20 +109,15 @@ class Overlaps:
             content["layers"] = {str(n): matrix for n, matrix in self.layers.items()}
         return content
 
-    def draw(self, file: PathLike, per_layer: bool = False) -> None:
-        """Draw the matrix as a heat map (PNG); `per_layer` adds one of layers and masks.
+    def draw(self, file: PathLike) -> None:
+        """Draw the matrix as a heat map (PNG).
 
         Raises:
             UserError: matplotlib is not installed, or the file cannot be written.
         """
+        check_drawing()
         labels = [named.label for named in self.masks]
-        maps = [HeatMap("IOU of kept weights", self.matrix, labels, labels, _short)]
-        if per_layer and self.layers:
-            # The first mask's own column would be all ones.
-            lines = [matrix[0][1:] for matrix in self.layers.values()]
-            layers = [f"layer {number}" for number in self.layers]
-            maps.append(HeatMap(f"with {labels[0]}", lines, labels[1:], layers, _short))
-        save(heat_maps(maps), file)
+        save(heat_maps([HeatMap("IOU of kept weights", self.matrix, labels, labels)], _short), file)
 
 
 def compare(masks: Sequence[NamedMask]) -> Overlaps:

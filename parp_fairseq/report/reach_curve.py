@@ -13,7 +13,6 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.arguments import check_interval, check_sparsity
 from parp_fairseq.pruning.reach import interval_to_reach, reach, relative_reach, thresholds
 from parp_fairseq.pruning.scope import Scope
-from parp_fairseq.report import style
 from parp_fairseq.report.rendering import TextTable, percent
 
 SPARSITIES = tuple(share / 20 for share in range(1, 20))
@@ -77,23 +76,6 @@ class ReachCurve:
                 for sparsity, threshold in self.thresholds.items()
             ],
         }
-
-    def draw(self, file: PathLike) -> None:
-        """Draw half the threshold over sparsity, and the reach as a line."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        axes = figure.subplots()
-        shares = [100 * sparsity for sparsity in self.thresholds]
-        halves = [threshold / 2 for threshold in self.thresholds.values()]
-        axes.plot(shares, halves, **{"color": style.TEST, "label": "half the threshold"})
-        label = f"reach: {self.interval} updates at {self.learning_rate:g}"
-        axes.axhline(self.reach, color=style.LOOKS["omp"].colour, linestyle="--", label=label)
-        axes.set_xlabel(style.SPARSITY_AXIS)
-        axes.set_ylabel("magnitude")
-        axes.set_title("pruned weights can regrow only where the reach is above")
-        axes.legend()
-        style.save(figure, file)
 
 
 def reach_curve(

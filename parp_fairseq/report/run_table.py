@@ -125,37 +125,31 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """As plain types, every run with its own numbers."""
-        return {
-            "metric": self.metric,
-            "valid_splits": list(self.valid_splits),
-            "test_splits": list(self.test_splits),
-            "rows": [
-                {
-                    "method": row.method,
-                    "title": row.title,
-                    "sparsity": row.sparsity,
-                    "rates": {split: asdict(spread) for split, spread in row.rates.items()},
-                    "fine_tunings": row.fine_tunings,
-                    "minutes": asdict(row.minutes),
-                    "runs": [
-                        {
-                            "folder": str(run.folder),
-                            "seed": run.seed,
-                            "minutes": run.log.minutes,
-                            "command": run.record.get("command"),
-                            "scores": {name: score["rate"] for name, score in run.scores.items()},
-                        }
-                        for run in row.runs
-                    ],
-                }
-                for row in self.rows
-            ],
-            "unfinished": [
-                {"folder": str(run.folder), "updates": run.log.updates, "of": run.total_updates}
-                for run in self.unfinished
-            ],
-            "notes": list(self.notes),
-        }
+        keys = ("method", "title", "sparsity", "fine_tunings")
+        rows = [
+            {
+                **{key: getattr(row, key) for key in keys},
+                "rates": {split: asdict(spread) for split, spread in row.rates.items()},
+                "minutes": asdict(row.minutes),
+                "runs": [
+                    {
+                        "folder": str(run.folder),
+                        "seed": run.seed,
+                        "minutes": run.log.minutes,
+                        "command": run.record.get("command"),
+                        "scores": {name: score["rate"] for name, score in run.scores.items()},
+                    }
+                    for run in row.runs
+                ],
+            }
+            for row in self.rows
+        ]
+        unfinished = [
+            {"folder": str(run.folder), "updates": run.log.updates, "of": run.total_updates}
+            for run in self.unfinished
+        ]
+        keys = ("metric", "valid_splits", "test_splits", "notes")
+        return {**{k: getattr(self, k) for k in keys}, "rows": rows, "unfinished": unfinished}
 
 
 def build_table(runs: Sequence[Run]) -> Table:

@@ -205,7 +205,6 @@ mask iou tiny {}
     tiny --png notes.txt        :: {other} a PNG
 inspect tiny {}
     --against none              :: no such mask or checkpoint
-    --png notes.txt             :: {other} a PNG
 export good.pt -o new --format {}
     hf --dtype fp16 | onnx --dtype fp16 :: --dtype.*sparse
     gguf                        :: 'fairseq', 'sparse', 'hf', 'onnx'

@@ -57,7 +57,6 @@ COMMANDS = {
     "sparse": ("export c.pt --format sparse -o OUT", ["c.pt"]),
     "repair": ("repair old.pt -o OUT", ["old.pt"]),
     "make": ("mask make c.pt --sparsity 0.5 -o OUT", ["c.pt"]),
-    "inspect": ("inspect c.pt --against k.safetensors --png OUT", ["c.pt", "k.safetensors"]),
     "iou": ("mask iou c.pt k.safetensors --png OUT", ["c.pt", "k.safetensors"]),
     "json": (
         "eval c.pt --data data --split test --json OUT",
@@ -100,7 +99,7 @@ def test_another_kind_of_file_is_never_replaced(folder, parp, name):
     refused(parp, folder, command.replace("OUT", "data") + " --force", "data is a folder")
 
 
-@pytest.mark.parametrize("name", ["fairseq", "sparse", "repair", "make", "inspect", "iou"])
+@pytest.mark.parametrize("name", ["fairseq", "sparse", "repair", "make", "iou"])
 def test_an_existing_output_needs_force(folder, parp, name):
     command = COMMANDS[name][0].replace("OUT", "new/out.file")
     code, _, error = parp(*command.split())

@@ -62,16 +62,10 @@ def test_nearly_equal_masks_are_not_shown_as_equal():
     assert lines[1].split()[-2:] == ["1.000000", "0.999999"]
 
 
-def test_drawing(tmp_path):
-    found = compare(named(a_mask(1), a_mask(2), a_mask(1)))
-    for name, per_layer in (("a.png", False), ("b.png", True)):
-        found.draw(tmp_path / name, per_layer)
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    many = compare(named(*(a_mask(seed) for seed in range(14))))
-    many.draw(tmp_path / "c.png")
-    with pytest.raises(UserError, match="cannot be written"):
-        found.draw(tmp_path / "a.png" / "b.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png"]
+@pytest.mark.parametrize("count", [2, 14])
+def test_drawing(tmp_path, count):
+    compare(named(*(a_mask(seed) for seed in range(count)))).draw(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_short_names_distinguish_files(tmp_path):

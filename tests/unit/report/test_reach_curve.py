@@ -39,11 +39,10 @@ def test_one_sparsity_and_arguments_out_of_range(tmp_path):
             reach_curve(checkpoint, *arguments)
 
 
-def test_the_command_prints_and_draws(tmp_path, parp):
+def test_the_command(tmp_path, parp):
     checkpoint = save(tmp_path / "c.pt", weights_of(), finetuned=False)
-    picture = tmp_path / "reach.png"
-    code, said, _ = parp("inspect", checkpoint, "--lr", "1e-3", "--png", picture)[:3]
-    assert code == 0 and "n needed" in said and picture.stat().st_size > 5000
+    code, said, _ = parp("inspect", checkpoint, "--lr", "1e-3")[:3]
+    assert code == 0 and "n needed" in said
     code, said, _ = parp("inspect", checkpoint, "--lr", "1e-3", "--sparsity", "0.5", "--json")[:3]
     assert len(json.loads(said)["sparsities"]) == 1
     for wrong in (("--sparsity", "0.5"), ("--lr", "1", "--against", checkpoint)):
