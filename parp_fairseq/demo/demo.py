@@ -216,7 +216,10 @@ def _prepare_data(out: Path, demo: Demo, jobs: int) -> None:
 
 
 def _steps(out: Path, demo: Demo) -> list[Step]:
-    """Trainings first: a decoding that waits keeps nothing else waiting."""
+    """Trainings first: a decoding that waits keeps nothing else waiting.
+
+    A run is announced with its scores.
+    """
     trainings: dict[str, Step] = {}
     decodings: list[Step] = []
     for run in demo.runs:
@@ -226,7 +229,7 @@ def _steps(out: Path, demo: Demo) -> list[Step]:
             record = json.loads((folder / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
             check_command(run, str(folder), record["command"])
         trainings[run.name] = Step(
-            run.name,
+            f"training {run.name}",
             lines.training(run),
             log,
             out / lines.checkpoint(run),
@@ -234,18 +237,19 @@ def _steps(out: Path, demo: Demo) -> list[Step]:
             lambda log=folder / LOG_FILE: _course(log),
             after=[trainings[run.needs.name]] if run.needs else [],
             done=finished,
-            announced=True,
         )
         (out / lines.scores(run)).parent.mkdir(parents=True, exist_ok=True)
         decodings.append(
             Step(
-                f"decoding {run.name}",
+                run.name,
                 lines.scoring(run),
                 log,
                 out / lines.scores(run),
                 _DECODE_UPDATES * len(demo.setup.splits),
                 after=[trainings[run.name]],
+                then=lambda run=run: _rates(out, run),
                 done=finished,
+                announced=True,
             )
         )
     checked = demo.cross_checked
@@ -264,6 +268,11 @@ def _steps(out: Path, demo: Demo) -> list[Step]:
 def _course(log: Path) -> float:
     updates = updates_done(log)
     return updates + _START_UPDATES if updates else 0.0
+
+
+def _rates(out: Path, run: Run) -> str:
+    rows = json.loads((out / lines.scores(run)).read_text(encoding="utf-8"))
+    return ", ".join(f"{row['metric']} {row['rate']:.1f} on {row['split']}" for row in rows)
 
 
 def _infer_rate(out: Path, demo: Demo) -> float | None:

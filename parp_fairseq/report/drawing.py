@@ -44,9 +44,10 @@ def _bars(table: Table, rows: Sequence[TableRow]) -> Figure:
         found = [(y + shift, row.rates[split]) for y, row in enumerate(rows) if split in row.rates]
         means, colour = [spread.mean for _, spread in found], style.COLOURS[place % 6]
         label = table.split_title(split)
-        bars = axes.barh([y for y, _ in found], means, 0.92 * thick, color=colour, label=label)
-        axes.bar_label(bars, fmt="%.1f", padding=5)
+        axes.barh([y for y, _ in found], means, 0.92 * thick, color=colour, label=label)
         for y, spread in found:
+            place = {"textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{spread.mean:.1f}", (spread.high, y), (5, 0), **place)
             if spread.count > 1:
                 style.whisker(axes, y, spread)
     axes.set_yticks(range(len(rows)), [row.label for row in rows])

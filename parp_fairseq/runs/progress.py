@@ -6,13 +6,16 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 _UPDATES = re.compile(rb'"num_updates": "?(\d+)')
 _TAIL_BYTES = 16_384
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_OF_A_PACE = 10.0
 
 
 def updates_done(log: Path) -> int:
@@ -38,8 +41,10 @@ class Progress:
 
     def __init__(self, total: float, done: float) -> None:
         """Begin: `total` work, in any unit, of which `done` was done before."""
-        self._total, self._first = total, done
+        self._total = total
         self._begun = self._last_line = time.monotonic()
+        self._seen = (self._begun, done)
+        self._paces: deque[float] = deque(maxlen=30)
         self._bars: Any = self._make_bars() if sys.stderr.isatty() else None
         self._tasks: dict[str, Any] = {}
 
@@ -101,8 +106,11 @@ class Progress:
         self._bars.refresh()
 
     def _remaining(self, done: float) -> str:
-        """The time left at the pace so far; "" before there is one."""
-        gained, elapsed = done - self._first, time.monotonic() - self._begun
-        if gained <= 0 or elapsed < 1:
+        """The time left at the median of the last paces; "" before there is one."""
+        now, (before, done_before) = time.monotonic(), self._seen
+        if now - before >= _SECONDS_OF_A_PACE and done > done_before:
+            self._paces.append((done - done_before) / (now - before))
+            self._seen = (now, done)
+        if not self._paces:
             return ""
-        return f"about {duration((self._total - done) * elapsed / gained)} left"
+        return f"about {duration((self._total - done) / median(self._paces))} left"

@@ -27,7 +27,7 @@ class Step:
         work: all of its work, in any unit.
         work_done: how much of it is done while it runs.
         after: steps that must be done before.
-        then: called when the program has ended well.
+        then: called when the program has ended well; what it returns is told with `announced`.
         done: whether there is nothing to do.
         announced: whether a line says that it is done.
     """
@@ -39,7 +39,7 @@ class Step:
     work: float
     work_done: Callable[[], float] = float
     after: Sequence[Step] = ()
-    then: Callable[[], None] | None = None
+    then: Callable[[], str | None] | None = None
     done: bool = False
     announced: bool = False
     child: children.Child | None = None
@@ -48,16 +48,20 @@ class Step:
         """How much of its work is done."""
         return self.work if self.done else min(self.work_done(), self.work)
 
-    def finish(self) -> None:
-        """Check what the program, which has ended, leaves. Raises UserError, naming its log."""
+    def finish(self) -> str:
+        """Check what the program, which has ended, leaves; return what `then` says of it.
+
+        Raises:
+            UserError: it failed, or left nothing; its log is named.
+        """
         if self.child is not None and self.child.exit_code != 0:
             reason = self.child.failure()
             raise UserError(f"{self.title} failed: {reason} (its whole output: {self.log})")
         if not self.leaves.is_file():
             raise UserError(f"{self.title} left no {self.leaves}; its output is {self.log}")
-        if self.then is not None:
-            self.then()
+        said = self.then() if self.then is not None else None
         self.done = True
+        return f": {said}" if said else ""
 
 
 def run_steps(
@@ -109,7 +113,7 @@ def _finish_ended(steps: Sequence[Step], progress: Progress) -> None:
     announced = [step for step in steps if step.announced]
     for step in steps:
         if step.child is not None and not step.done and step.child.exit_code is not None:
-            step.finish()
+            said = step.finish()
             if step.announced:
                 count = sum(other.done for other in announced)
-                progress.say(f"{step.title} is done ({count} of {len(announced)})")
+                progress.say(f"{step.title} is done ({count} of {len(announced)}){said}")

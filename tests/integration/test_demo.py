@@ -148,6 +148,9 @@ def test_stopped_killed_and_started_again_it_ends_with_the_same_table(finished, 
         process.wait()
         process = demo_process(out, log)
         assert process.wait(300) == 0, output.read_text()
+        assert re.search(
+            r"_seed1 is done \(2 of 2\): WER [\d.]+ on dev-other, WER", output.read_text()
+        )
     again = make_report([out / "runs"])
     assert rates(again) == rates(report)
     assert again.cells()[0][2] != "–"  # noqa: RUF001

@@ -125,6 +125,14 @@ def test_without_a_terminal_there_are_plain_lines(capsys, monkeypatch):
         now[0] += 31
         # 20 of the 60 that were left took 31 seconds.
         progress.show(60, {"dense": (25, 50)})
+        for done, seconds in ((70, 15), (71, 30), (80, 14)):
+            now[0] += seconds
+            progress.show(done, {"omp": (done, 100)})
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["[0:00] begun", "[0:31] dense 50%; about 1:02 left"]
+    assert err.splitlines() == [
+        "[0:00] begun",
+        "[0:31] dense 50%; about 1:02 left",
+        # One slow stretch moves the median little.
+        "[1:16] omp 71%; about 0:45 left",
+    ]

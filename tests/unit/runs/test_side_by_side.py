@@ -37,11 +37,11 @@ SEEN = (
 def test_each_begins_once_those_before_it_are_done(tmp_path, lock, capsys):
     first = step(tmp_path, "a", SEEN.format("a"), announced=True)
     second = step(tmp_path, "b", SEEN.format("b"), [first])
-    third = step(tmp_path, "c", SEEN.format("c"), [second], announced=True)
+    third = step(tmp_path, "c", SEEN.format("c"), [second], announced=True, then=lambda: "good")
     there = step(tmp_path, "d", "sys.exit(1)", done=True)
     run_steps([third, second, first, there], tmp_path, 3, lock)
     assert [(tmp_path / name).read_text() for name in "abc"] == ["", "a", "a b"]
-    assert "c is done (2 of 2)" in capsys.readouterr().err
+    assert "c is done (2 of 2): good" in capsys.readouterr().err
     # What is done is not run again.
     (tmp_path / "a").unlink()
     run_steps([first], tmp_path, 1, lock)
