@@ -59,29 +59,17 @@ _GROUPS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the tables say of one claim in one place.
+    """What the tables say of one claim in one place."""
 
-    Attributes:
-        target: a target of claims.yaml.
-        claim: in words.
-        paper: the paper's verdict: HOLDS, NO_DIFFERENCE or NOT_SAID.
-        verdict: supported, contradicted or inconclusive.
-        shown: the number that decides, with its interval.
-        count: of seeds, languages or pairs.
-        difference: better - worse; None for a claim on masks.
-        one_seed: the bootstrap intervals over utterances decided, not training's chance.
-        survives: whether the verdict stays after Holm's correction.
-    """
-
-    target: str
-    claim: str
-    paper: str
-    verdict: str
-    shown: str
-    count: int
-    difference: Estimate | None = None
-    one_seed: bool = False
-    survives: bool = True
+    target: str  # a target of claims.yaml
+    claim: str  # in words
+    paper: str  # the paper's verdict: HOLDS, NO_DIFFERENCE or NOT_SAID
+    verdict: str  # supported, contradicted or inconclusive
+    shown: str  # the number that decides, with its interval
+    count: int  # of seeds, languages or pairs
+    difference: Estimate | None = None  # better - worse; None for a claim on masks
+    one_seed: bool = False  # the bootstrap intervals over utterances decided, not training's chance
+    survives: bool = True  # whether the verdict stays after Holm's correction
 
 
 def judge(results: Results, target: str, claim: Mapping[str, Any]) -> list[Outcome]:

@@ -177,16 +177,12 @@ def words(setting: str) -> str:
 
 
 class Sample(NamedTuple):
-    """Errors to compare.
+    """Errors to compare."""
 
-    Attributes:
-        metric: WER or PER.
-        rates: by seed; or by language or by target of a moved mask, the mean over seeds.
-        intervals: bootstrap intervals over utterances, one a seed; of single runs only.
-    """
-
-    metric: str
+    metric: str  # WER or PER
+    # by seed; or by language or by target of a moved mask, the mean over seeds
     rates: Mapping[Hashable, float]
+    # bootstrap intervals over utterances, one a seed; of single runs only
     intervals: Sequence[tuple[float, float]] = ((-math.inf, math.inf),)
 
 

@@ -42,14 +42,11 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo does.
+    """What a demo does."""
 
-    Attributes:
-        runs: fine-tunings in one setup; one that another needs for its mask comes before it.
-        utterances: part of the synthetic corpus → number of utterances.
-    """
-
+    # fine-tunings in one setup; one that another needs for its mask comes before it
     runs: tuple[Run, ...]
+    # part of the synthetic corpus → number of utterances
     utterances: Mapping[str, int] = field(default_factory=lambda: dict(UTTERANCES))
 
     @property

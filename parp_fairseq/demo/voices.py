@@ -27,23 +27,14 @@ _FAR_LANGUAGES = ("en-gb-scotland", "en-029")
 
 @dataclass(frozen=True)
 class Speaker:
-    """One synthetic speaker.
+    """One synthetic speaker."""
 
-    Attributes:
-        voice: espeak-ng's name, language and variant ("en-us+f3").
-        pitch: 0 to 100, espeak-ng's scale.
-        pitch_range: 0 to 100, 0 is monotone.
-        words_per_minute: speed, 80 to 450.
-        snr_db: speech over white-to-pink noise in dB; None is clean.
-        seed: of the voice's own randomness and the noise.
-    """
-
-    voice: str
-    pitch: int
-    pitch_range: int
-    words_per_minute: int
-    snr_db: float | None
-    seed: int
+    voice: str  # espeak-ng's name, language and variant ("en-us+f3")
+    pitch: int  # 0 to 100, espeak-ng's scale
+    pitch_range: int  # 0 to 100, 0 is monotone
+    words_per_minute: int  # speed, 80 to 450
+    snr_db: float | None  # speech over white-to-pink noise in dB; None is clean
+    seed: int  # of the voice's own randomness and the noise
 
 
 def draw_speakers(

@@ -19,46 +19,28 @@ from parp_fairseq.pruning.methods import method_named
 IMP = "imp"
 ANOTHER_SEED = "another_seed"
 _SOURCES = ("all", "others", ANOTHER_SEED)
-# The keys of each level, and what their values are.
-_GRID = {"setups": dict, "targets": dict, "models": dict}
-_SETUP = {
-    **dict.fromkeys(("about", "config", "data", "model", "valid"), str),
-    **{"test": list, "overrides": list, "speech": dict, "corpus": dict},
-}
-_TARGET = {"setups": list, "seeds": list, "runs": list, "masks": list}
-_RUN = {
-    **{"method": str, "sparsity": list, "options": dict, "from": str, "seeds": list},
-    **{"setups": list, "checkpoints": list},
-}
-_WORDS: dict[type, str] = {str: "text", list: "a list", dict: "keys and values"}
+_OF_MODEL = ("mpi", "rp", "omp")
+# The keys of each level of the yaml, first those that it must have.
+_GRID = ("setups", "targets", "models")
+_SETUP = ("config", "data", "model", "valid", "test", "overrides", "about", "speech", "corpus")
+_TARGET = ("setups", "seeds", "runs", "masks")
+_RUN = ("method", "sparsity", "options", "from", "seeds", "setups", "checkpoints")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A pre-trained model and the data that it is fine-tuned on.
+    """A pre-trained model and the data that it is fine-tuned on."""
 
-    Attributes:
-        name: begins the names of its runs.
-        config: a yaml file's name for fairseq-hydra-train.
-        data: folder of the manifests (`task.data`).
-        model: `model.w2v_path`.
-        valid: the set for validation; it is decoded too.
-        test: sets that are only decoded, at the end.
-        overrides: key=value, for every run.
-        gpus: of one training; 0: its config trains on a CPU.
-        about: a line for readers.
-        speech, corpus: settings of synthetic or recorded speech, where the data is that.
-    """
-
-    name: str
-    config: str
-    data: str
-    model: str
-    valid: str
-    test: tuple[str, ...]
-    overrides: tuple[str, ...] = ()
-    gpus: int = 0
-    about: str = ""
+    name: str  # begins the names of its runs
+    config: str  # a yaml file's name for fairseq-hydra-train
+    data: str  # folder of the manifests (`task.data`)
+    model: str  # `model.w2v_path`
+    valid: str  # the set for validation; it is decoded too
+    test: tuple[str, ...]  # sets that are only decoded, at the end
+    overrides: tuple[str, ...] = ()  # key=value, for every run
+    gpus: int = 0  # of one training; 0: its config trains on a CPU
+    about: str = ""  # a line for readers
+    # settings of synthetic or recorded speech, where the data is that
     speech: Mapping[str, Any] | None = field(default=None, hash=False)
     corpus: Mapping[str, Any] | None = field(default=None, hash=False)
 
@@ -77,28 +59,19 @@ class Setup:
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning, or one series of `parp imp`.
+    """One fine-tuning, or one series of `parp imp`."""
 
-    Attributes:
-        setup: its model and data.
-        method: `task.prune.method`, or "imp".
-        sparsity: in [0, 1].
-        seed: `common.seed`.
-        options: further keys under `task.prune` (for "imp" also `parp imp`'s own).
-        checkpoints: (first, every): keep a checkpoint from update `first` on, every so many
-            updates, and score its θ too; None: do not.
-        source: the setup whose OMP mask it starts from; None: its method's own.
-        source_seed: the seed of that mask's fine-tuning.
-    """
-
-    setup: Setup
-    method: str
-    sparsity: float
-    seed: int
+    setup: Setup  # its model and data
+    method: str  # `task.prune.method`, or "imp"
+    sparsity: float  # in [0, 1]
+    seed: int  # `common.seed`
+    # further keys under `task.prune` (for "imp" also `parp imp`'s own)
     options: tuple[tuple[str, Any], ...] = ()
-    checkpoints: tuple[int, int] | None = None
-    source: Setup | None = None
-    source_seed: int = 0
+    # (first, every): keep a checkpoint from update `first` on, every so many updates, and score
+    # its θ too; (): do not
+    checkpoints: tuple[int, ...] = ()
+    source: Setup | None = None  # the setup whose OMP mask it starts from; None: its method's own
+    source_seed: int = 0  # the seed of that mask's fine-tuning
 
     @property
     def source_name(self) -> str:
@@ -142,17 +115,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Target:
-    """What is made with one command.
+    """What is made with one command."""
 
-    Attributes:
-        name: of a table or figure.
-        runs: whose scores it shows.
-        masks: runs whose masks it compares.
-    """
-
-    name: str
-    runs: tuple[Run, ...]
-    masks: tuple[Run, ...] = ()
+    name: str  # of a table or figure
+    runs: tuple[Run, ...]  # whose scores it shows
+    masks: tuple[Run, ...] = ()  # runs whose masks it compares
 
 
 @dataclass(frozen=True)
@@ -174,7 +141,7 @@ class Grid:
         """These and all that they and the masks need, what is needed first."""
         found: dict[str, Run] = {}
         for target in self.targets.values():
-            masks = (run for run in target.masks if run.method not in ("mpi", "rp", "omp"))
+            masks = (run for run in target.masks if run.method not in _OF_MODEL)
             needed = (run.needs for run in (*target.runs, *target.masks))
             for run in (*needed, *target.runs, *masks):
                 if run is not None:
@@ -197,7 +164,7 @@ def read_grid(file: str | Path, gpus: int = shipped.GPUS) -> Grid:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{file}: {' '.join(str(error).split())}") from error
-    _check(file.name, content, _GRID, ("setups", "targets"))
+    _check(file.name, content, _GRID, 2)
     groups: dict[str, list[Setup]] = {}
     for name, entry in content["setups"].items():
         groups[name] = list(_setups(f"{file.name}: setups.{name}", name, entry, gpus))
@@ -210,35 +177,52 @@ def read_grid(file: str | Path, gpus: int = shipped.GPUS) -> Grid:
     return Grid(file.stem, setups, targets, content.get("models") or {})
 
 
+def _check(where: str, entry: Any, known: tuple[str, ...], required: int) -> None:
+    """Raise UserError, naming the place, for unknown keys and where the first ones are missing."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{where} must be keys and values (got {entry})")
+    for key in entry:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key}; use {', '.join(known)}")
+    for key in known[:required]:
+        if not entry.get(key):
+            raise UserError(f"{where} lacks {key}")
+
+
+def _listed(entry: Mapping[str, Any], key: str, default: Any = ()) -> tuple[Any, ...]:
+    """The values of a key; a single one counts as a list."""
+    value = entry.get(key, default)
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
 def _setups(where: str, name: str, entry: Any, gpus: int) -> Iterator[Setup]:
-    _check(where, entry, {**_SETUP, "each": list}, ("config", "data", "model", "valid", "test"))
+    _check(where, entry, (*_SETUP, "each"), 5)
     on_gpus = 0 if shipped.read(entry["config"])["common"].get("cpu") else gpus
     if on_gpus:
         shipped.overrides_for_gpus(entry["config"], on_gpus)
-    for each in entry.get("each") or [None]:
+    for each in entry.get("each", [None]):
         values = {key: entry[key] for key in _SETUP if key in entry}
         values = json.loads(json.dumps(values).replace("{each}", str(each)))
-        for key in ("test", "overrides"):
-            values[key] = tuple(values.get(key, ()))
+        values.update({key: _listed(values, key) for key in ("test", "overrides")})
         yield Setup(name if each is None else f"{name}-{each}", gpus=on_gpus, **values)
 
 
 def _target(where: str, name: str, entry: Any, groups: Mapping[str, list[Setup]]) -> Target:
-    _check(where, entry, _TARGET, ("setups",))
-    chosen = _chosen(where, entry["setups"], groups)
+    _check(where, entry, _TARGET, 1)
+    chosen = _chosen(where, _listed(entry, "setups"), groups)
     found: dict[str, dict[str, Run]] = {"runs": {}, "masks": {}}
     for kind, runs in found.items():
-        for number, part in enumerate(entry.get(kind) or [], start=1):
+        for number, part in enumerate(entry.get(kind, ()), start=1):
             place = f"{where}.{kind}, entry {number}"
-            _check(place, part, _RUN, ("method",))
-            _check_run(place, part, kind)
-            for setup in _chosen(place, part["setups"], groups) if "setups" in part else chosen:
-                for run in _product(part, setup, chosen, part.get("seeds", entry.get("seeds"))):
-                    runs[run.name] = run
+            _check(place, part, _RUN, 1)
+            _check_source(place, part, kind)
+            seeds = _listed(part, "seeds", _listed(entry, "seeds", 1))
+            for setup in _chosen(place, _listed(part, "setups"), groups) or chosen:
+                runs.update({run.name: run for run in _product(part, setup, chosen, seeds)})
     return Target(name, *(tuple(runs.values()) for runs in found.values()))
 
 
-def _check_run(where: str, part: Mapping[str, Any], kind: str) -> None:
+def _check_source(where: str, part: Mapping[str, Any], kind: str) -> None:
     method, source = part["method"], part.get("from")
     if method != IMP:
         with options_named("", f"{where}: "):
@@ -249,61 +233,37 @@ def _check_run(where: str, part: Mapping[str, Any], kind: str) -> None:
             f"{where}: methods mask and parp take from: {', '.join(_SOURCES)} (got {source} for "
             f"{method})"
         )
-    if kind == "masks" and method in ("mpi", "rp", "omp") and "options" in part:
+    if kind == "masks" and method in _OF_MODEL and "options" in part:
         raise UserError(f"{where}: options are not supported for masks of {method}")
-    if any(type(one) not in (int, float) or not 0 <= one <= 1 for one in part.get("sparsity", [])):
-        raise UserError(f"{where}: sparsity must be numbers in [0, 1] (got {part['sparsity']})")
-    first_every = part.get("checkpoints", [1, 1])
-    if len(first_every) != 2 or not all(type(one) is int and one > 0 for one in first_every):
-        raise UserError(f"{where}: checkpoints must be two updates: the first, and every how many")
 
 
 def _product(
-    part: Mapping[str, Any], setup: Setup, chosen: Iterable[Setup], seeds: Any
+    part: Mapping[str, Any], setup: Setup, chosen: Iterable[Setup], seeds: Iterable[int]
 ) -> Iterator[Run]:
-    """Every run of an entry in one setup: sparsities x options x seeds x sources of masks."""
-    sources: list[Setup | None] = [None]
-    if part.get("from") == ANOTHER_SEED:
-        sources = [setup]
-    elif "from" in part:
+    """Every run of an entry in one setup: sources of masks x sparsities x options x seeds."""
+    another = part.get("from") == ANOTHER_SEED
+    sources: list[Setup | None] = [setup if another else None]
+    if part.get("from") in ("all", "others"):
         # Masks fit only the same pre-trained model.
         same = [one for one in chosen if one.model == setup.model]
         sources = [one for one in same if part["from"] == "all" or one.name != setup.name]
-    options = [
-        [(key, one) for one in (values if isinstance(values, list) else [values])]
-        for key, values in (part.get("options") or {}).items()
-    ]
-    checkpoints = tuple(part["checkpoints"]) if "checkpoints" in part else None
-    sparsities = [0.0] if part["method"] == "dense" else part.get("sparsity", [0.5])
-    for source, sparsity in itertools.product(sources, sparsities):
-        for choice, seed in itertools.product(itertools.product(*options), seeds or [1]):
-            other = seed + 1 if part.get("from") == ANOTHER_SEED else seed
-            yield Run(
-                *(setup, part["method"], float(sparsity), seed, choice, checkpoints, source),
-                source_seed=other if source else 0,
-            )
+    given = part.get("options", {})
+    choices = itertools.product(*([(key, one) for one in _listed(given, key)] for key in given))
+    sparsities = (0.0,) if part["method"] == "dense" else _listed(part, "sparsity", 0.5)
+    for source, sparsity, choice, seed in itertools.product(sources, sparsities, choices, seeds):
+        yield Run(
+            *(setup, part["method"], float(sparsity), seed, choice, _listed(part, "checkpoints")),
+            source=source,
+            source_seed=seed + another if source else 0,
+        )
 
 
-def _chosen(where: str, names: Any, groups: Mapping[str, list[Setup]]) -> list[Setup]:
+def _chosen(where: str, names: Iterable[str], groups: Mapping[str, list[Setup]]) -> list[Setup]:
     """The setups of these names, or of groups ("each") of these names."""
     for name in names:
         if name not in groups:
             raise UserError(f"{where}: there is no setup {name}; use {', '.join(groups)}")
     return [setup for name in names for setup in groups[name]]
-
-
-def _check(where: str, entry: Any, known: Mapping[str, type], required: Iterable[str]) -> None:
-    """Raise UserError, naming place and key, for unknown and missing keys and other types."""
-    if not isinstance(entry, dict):
-        raise UserError(f"{where} must be keys and values (got {entry})")
-    for key, value in entry.items():
-        if key not in known:
-            raise UserError(f"{where}: unknown key {key}; use {', '.join(known)}")
-        if not isinstance(value, known[key]) or value in ([], ""):
-            raise UserError(f"{where}: {key} must be {_WORDS[known[key]]} (got {value})")
-    for key in required:
-        if key not in entry:
-            raise UserError(f"{where} lacks {key}")
 
 
 def _plain(value: Any) -> str:

@@ -40,17 +40,13 @@ _BY_CONTENT = {
 
 
 class Setting(NamedTuple):
-    """What a run was set to.
+    """What a run was set to."""
 
-    Attributes:
-        value: what distinguishes experiments, as JSON. Of a path, the digest of its content where
-            it is known; of a file that another run left, that run's settings; of any other such
-            file its path, except for numbers after "seed".
-        shown: in titles; None where a title cannot say it.
-    """
-
+    # what distinguishes experiments, as JSON. Of a path, the digest of its content where it is
+    # known; of a file that another run left, that run's settings; of any other such file its
+    # path, except for numbers after "seed"
     value: str
-    shown: Any
+    shown: Any  # in titles; None where a title cannot say it
 
 
 def settings_of(run: Run, above: tuple[Path, ...] = ()) -> dict[str, Setting]:

@@ -35,21 +35,13 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Magnitudes:
-    """Counts and magnitudes of some weights.
+    """Counts and magnitudes of some weights."""
 
-    Attributes:
-        entries: number of weights.
-        zeros: how many are exactly zero.
-        total: sum of |w|.
-        smallest: the smallest |w| that is not zero; 0.0 where all are zero.
-        largest: the largest |w|.
-    """
-
-    entries: int
-    zeros: int
-    total: float
-    smallest: float
-    largest: float
+    entries: int  # number of weights
+    zeros: int  # how many are exactly zero
+    total: float  # sum of |w|
+    smallest: float  # the smallest |w| that is not zero; 0.0 where all are zero
+    largest: float  # the largest |w|
 
     @classmethod
     def of(cls, tensor: Tensor) -> Magnitudes:
@@ -99,42 +91,27 @@ class Magnitudes:
 
 
 class Agreement(NamedTuple):
-    """A checkpoint's zeros next to what a mask, or another checkpoint, prunes.
+    """A checkpoint's zeros next to what a mask, or another checkpoint, prunes."""
 
-    Attributes:
-        file: the other's.
-        pruned: entries that the other prunes.
-        agreed: those of them that are zero in the checkpoint.
-        elsewhere: zeros of the checkpoint that the other keeps.
-        iou: of what both keep (paper, equation 1).
-    """
-
-    file: str
-    pruned: int
-    agreed: int
-    elsewhere: int
-    iou: float
+    file: str  # the other's
+    pruned: int  # entries that the other prunes
+    agreed: int  # those of them that are zero in the checkpoint
+    elsewhere: int  # zeros of the checkpoint that the other keeps
+    iou: float  # of what both keep (paper, equation 1)
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        path: its file.
-        origin: what it says about its making, title → plain value; only what it knows.
-        sizes: "file bytes", "parameters", "prunable", in that order.
-        tensors: canonical name → magnitudes, for every prunable tensor.
-        threshold: the largest |w| that the last pruning took, where the checkpoint keeps it.
-        agreement: with the mask or checkpoint it was compared with.
-    """
-
-    path: Path
+    path: Path  # its file
+    # what it says about its making, title → plain value; only what it knows
     origin: Mapping[str, Any]
-    sizes: Mapping[str, int]
-    tensors: Mapping[str, Magnitudes]
+    sizes: Mapping[str, int]  # "file bytes", "parameters", "prunable", in that order
+    tensors: Mapping[str, Magnitudes]  # canonical name → magnitudes, for every prunable tensor
+    # the largest |w| that the last pruning took, where the checkpoint keeps it
     threshold: float | None
-    agreement: Agreement | None = None
+    agreement: Agreement | None = None  # with the mask or checkpoint it was compared with
 
     @property
     def whole(self) -> Magnitudes:

@@ -14,19 +14,13 @@ _ORDER = ("k_proj", "q_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 @dataclass(frozen=True)
 class Grid:
-    """Tensors grouped by layer and kind of matrix.
+    """Tensors grouped by layer and kind of matrix."""
 
-    Attributes:
-        layers: numbers of the layers, in order.
-        kinds: kinds of matrix: attention first, then feed-forward, then any other.
-        names: place → the names of the tensors there: a weight, and its bias where both count.
-        others: names of tensors outside the layers.
-    """
-
-    layers: tuple[int, ...]
-    kinds: tuple[str, ...]
+    layers: tuple[int, ...]  # numbers of the layers, in order
+    kinds: tuple[str, ...]  # kinds of matrix: attention first, then feed-forward, then any other
+    # place → the names of the tensors there: a weight, and its bias where both count
     names: Mapping[Place, Sequence[str]]
-    others: tuple[str, ...]
+    others: tuple[str, ...]  # names of tensors outside the layers
 
     @classmethod
     def over(cls, names: Iterable[str]) -> Grid:

@@ -69,16 +69,11 @@ class MaskReport:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """IOU of every two masks of a set (paper, equation 1 and figure 2).
+    """IOU of every two masks of a set (paper, equation 1 and figure 2)."""
 
-    Attributes:
-        masks: in the order given.
-        matrix: IOU in [0, 1], row and column in that order.
-        layers: number of a layer → the same matrix over that layer only.
-    """
-
-    masks: tuple[NamedMask, ...]
-    matrix: list[list[float]]
+    masks: tuple[NamedMask, ...]  # in the order given
+    matrix: list[list[float]]  # IOU in [0, 1], row and column in that order
+    # number of a layer → the same matrix over that layer only
     layers: Mapping[int, list[list[float]]]
 
     def render(self, per_layer: bool = False) -> str:

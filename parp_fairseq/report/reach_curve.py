@@ -20,19 +20,12 @@ SPARSITIES = tuple(share / 20 for share in range(1, 20))
 
 @dataclass(frozen=True)
 class ReachCurve:
-    """How far weights move between two prunings, and how far they would have to.
+    """How far weights move between two prunings, and how far they would have to."""
 
-    Attributes:
-        path: the checkpoint.
-        learning_rate: constant between two prunings: take the peak.
-        interval: n, updates between two prunings.
-        thresholds: sparsity → the largest magnitude pruned there.
-    """
-
-    path: Path
-    learning_rate: float
-    interval: int
-    thresholds: dict[float, float]
+    path: Path  # the checkpoint
+    learning_rate: float  # constant between two prunings: take the peak
+    interval: int  # n, updates between two prunings
+    thresholds: dict[float, float]  # sparsity → the largest magnitude pruned there
 
     @property
     def reach(self) -> float:

@@ -18,25 +18,15 @@ from parp_fairseq.runs.reading import Run, cost
 
 @dataclass(frozen=True)
 class TableRow:
-    """One setting.
+    """One setting."""
 
-    Attributes:
-        method: `task.prune.method`.
-        title: the method as people call it, with what else distinguishes it.
-        sparsity: in [0, 1].
-        rates: split → percent errors.
-        fine_tunings: how many the result takes, its own included.
-        minutes: training time of all of these.
-        runs: its runs, by seed.
-    """
-
-    method: str
-    title: str
-    sparsity: float
-    rates: Mapping[str, Spread]
-    fine_tunings: int
-    minutes: Spread
-    runs: tuple[Run, ...] = field(repr=False)
+    method: str  # `task.prune.method`
+    title: str  # the method as people call it, with what else distinguishes it
+    sparsity: float  # in [0, 1]
+    rates: Mapping[str, Spread]  # split → percent errors
+    fine_tunings: int  # how many the result takes, its own included
+    minutes: Spread  # training time of all of these
+    runs: tuple[Run, ...] = field(repr=False)  # its runs, by seed
 
     @property
     def label(self) -> str:

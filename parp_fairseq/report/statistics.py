@@ -43,19 +43,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its Student t-interval.
+    """A mean with its Student t-interval."""
 
-    Attributes:
-        mean: of the values.
-        half: half the width of the 95% interval; None with a single value.
-        count: number of values.
-        p: two-sided p-value of a mean of 0; None with a single value.
-    """
-
-    mean: float
-    half: float | None
-    count: int
-    p: float | None = None
+    mean: float  # of the values
+    half: float | None  # half the width of the 95% interval; None with a single value
+    count: int  # number of values
+    p: float | None = None  # two-sided p-value of a mean of 0; None with a single value
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
@@ -143,17 +136,11 @@ DESIGN = ("constant, static", "constant, dynamic", "ramp, static", "ramp, dynami
 
 
 class Effects(NamedTuple):
-    """A two by two design over seeds; negative is fewer errors.
+    """A two by two design over seeds; negative is fewer errors."""
 
-    Attributes:
-        regrowth: of a dynamic mask, averaged over both schedules.
-        schedule: of a ramp, averaged over static and dynamic masks.
-        interaction: how much more regrowth does under a ramp than at a constant sparsity.
-    """
-
-    regrowth: Estimate
-    schedule: Estimate
-    interaction: Estimate
+    regrowth: Estimate  # of a dynamic mask, averaged over both schedules
+    schedule: Estimate  # of a ramp, averaged over static and dynamic masks
+    interaction: Estimate  # how much more regrowth does under a ramp than at a constant sparsity
 
 
 def design_effects(cells: Mapping[str, Mapping[int, float]]) -> Effects | None:
