@@ -19,6 +19,28 @@ DIGEST_KEY = "dictionary_sha256"
 # What fairseq puts before every dictionary's own symbols.
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 
+LETTER, PIECE, NONE = "letter", "sentencepiece", "none"
+"""fairseq's names for joining symbols into words."""
+
+MARKS = {LETTER: "|", PIECE: "\u2581"}
+_OF_LABELS = {"ltr": LETTER, "spm": PIECE, "phn": NONE}
+
+
+def joining_of(own: Sequence[str], labels: str | None, post_process: str | None = None) -> str:
+    """How a dictionary's `own` symbols are joined into words, by the ending of their `labels`.
+
+    Phones (`phn`) never are, whatever the dictionary holds, nor are labels of an unknown ending
+    whose model was trained with `post_process: none`. Others are joined by the mark that the
+    dictionary has; of two, letters (`ltr`) by `|` and pieces (`spm`) by U+2581.
+    """
+    of_labels = _OF_LABELS.get(labels or "", NONE if post_process == NONE else LETTER)
+    marked = {
+        LETTER: MARKS[LETTER] in own,
+        PIECE: any(symbol.startswith(MARKS[PIECE]) for symbol in own),
+        NONE: True,
+    }
+    return next(joining for joining in (of_labels, LETTER, PIECE, NONE) if marked[joining])
+
 
 def plain_dictionary(dictionary: Any) -> dict[str, list[Any]]:
     """A fairseq Dictionary as lists, without its four special symbols."""

@@ -20,6 +20,7 @@ from parp_fairseq.checkpoints.dictionary import (
     SYMBOLS_KEY,
     dictionary_file,
     dictionary_from,
+    joining_of,
     load_dictionary,
     read_dictionary,
 )
@@ -69,6 +70,12 @@ class FineTuned:
     def labels(self) -> str:
         """Ending of its label files. Raises UserError where it does not say."""
         return _labels(self.given_labels or self.info.labels, self.path)
+
+    @cached_property
+    def joining(self) -> str:
+        """How its symbols are joined into words: `letter`, `sentencepiece` or `none`."""
+        trained = (self.settings().get("criterion") or {}).get("post_process")
+        return joining_of(self.symbols, self.given_labels or self.info.labels, trained)
 
     @property
     def updates(self) -> int:

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from parp_fairseq.checkpoints.dictionary import NONE
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.formats import check_format
 from parp_fairseq.checkpoints.safe_load import check_readable
@@ -29,7 +30,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import ENGINES, build_model, build_task
 from parp_fairseq.evaluation.score import Score, Utterance
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.symbols import NONE, Symbols
+from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.manifests.check.split import (
     CheckedManifest,
     check_lengths,
@@ -71,8 +72,8 @@ def evaluate_all(
 
     Args:
         checkpoints: fine-tuned CTC checkpoints of this package or of stock fairseq, sparse files,
-            or folders of `transformers`. Letters and pieces (by their dictionary) give WER and
-            CER, other symbols are scored as phones, a PER.
+            or folders of `transformers`. Letters and pieces, by the ending of their labels, give
+            WER and CER; phones (and what no dictionary joins into words) give PER.
         labels: ending of the label files; by default what each checkpoint was trained on.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
@@ -137,7 +138,7 @@ def evaluate_all(
         opened(checkpoint)
     for checkpoint in checkpoints:
         finetuned, manifests = opened(checkpoint)
-        symbols = Symbols.of_dictionary(finetuned.symbols)
+        symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
         zeros = share_of_zeros(finetuned.state)
         with _quiet():
             task = build_task(finetuned, os.fspath(data))
@@ -261,7 +262,7 @@ def _checked_split(
         symbols_from=f"the dictionary of {finetuned.path}",
     )
     check_lengths(manifest, max_tokens, "--max-tokens")
-    symbols = Symbols.of_dictionary(finetuned.symbols)
+    symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
     # An utterance may have no word (its hypothesis is inserted), a split may not.
     if not any(symbols.joined(line).split() for line in manifest.labels):
         raise UserError(

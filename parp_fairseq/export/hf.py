@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.checkpoints.dictionary import LETTER, MARKS, PIECE
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.hf_folder import (
     AUDIO_FILE,
@@ -31,7 +32,6 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, AUDIO_FILE, SPECIAL_FILE, TOKENS_FILE, VOCAB
 
 # fairseq's CTC blank is <s>, at 0; transformers calls the blank <pad>.
 _SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-_PIECE = "\u2581"
 
 
 def export_hf(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def _config(architecture: Architecture, settings: Mapping[str, Any]) -> dict[str
 def _tokenizer(source: FineTuned) -> dict[str, dict[str, Any]]:
     symbols = [*_SPECIAL.values(), *source.symbols]
     about: dict[str, Any] = {**_SPECIAL, "processor_class": "Wav2Vec2Processor"}
-    if any(_PIECE in symbol for symbol in symbols):
+    if source.joining == PIECE:
         # Joined, the pieces give the words: transformers knows no word mark inside of a token.
-        symbols = [symbol.replace(_PIECE, " ") for symbol in symbols]
+        symbols = [symbol.replace(MARKS[PIECE], " ") for symbol in symbols]
         about |= {"tokenizer_class": "Wav2Vec2CTCTokenizer", "word_delimiter_token": " "}
-    elif source.labels == "ltr" or ("|" in symbols and source.labels != "phn"):
+    elif source.labels == "ltr" or source.joining == LETTER:
         about |= {"tokenizer_class": "Wav2Vec2CTCTokenizer", "word_delimiter_token": "|"}
     else:
         about |= {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer", "do_phonemize": False}

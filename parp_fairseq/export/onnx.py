@@ -60,7 +60,7 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
     from parp_fairseq.inference.network import Wav2Vec2Ctc
     from parp_fairseq.inference.symbols import Symbols
 
-    symbols = Symbols.of_dictionary(source.symbols)
+    symbols = Symbols.of_dictionary(source.symbols, source.joining)
     vocabulary = list(_vocabulary(symbols, source.path))
     model = source.settings()["model"]
     network = Wav2Vec2Ctc.from_finetuned(model, source.weights, source.path)
@@ -91,7 +91,7 @@ def export_onnx(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> 
 
 def _vocabulary(symbols: Any, path: Path) -> Iterator[str]:
     """Lines "TOKEN NUMBER"; onnx-asr writes tokens one after the other, and U+2581 as a space."""
-    from parp_fairseq.inference.symbols import LETTER, NONE
+    from parp_fairseq.checkpoints.dictionary import LETTER, NONE
 
     for row, name in enumerate(symbols.names):
         token = name

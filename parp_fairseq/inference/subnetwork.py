@@ -62,7 +62,7 @@ def open_subnetwork(path: PathLike) -> Subnetwork:
     from parp_fairseq.inference.network import Wav2Vec2Ctc
 
     model = Wav2Vec2Ctc.from_finetuned(source.settings()["model"], source.weights, source.path)
-    symbols = Symbols.of_dictionary(source.symbols)
+    symbols = Symbols.of_dictionary(source.symbols, source.joining)
     normalize = bool(source.info.normalize)
     return Subnetwork(model, symbols, normalize, source.dictionary_path)
 

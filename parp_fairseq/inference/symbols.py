@@ -7,12 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
+from parp_fairseq.checkpoints.dictionary import MARKS, NONE, SPECIAL_SYMBOLS
 
-LETTER, PIECE, NONE = "letter", "sentencepiece", "none"
-"""fairseq's names for joining symbols into words."""
-
-_MARKS = {LETTER: "|", PIECE: "\u2581"}
 _BLANK = "<ctc_blank>"
 _BOS, _PAD, _EOS = (SPECIAL_SYMBOLS.index(symbol) for symbol in ("<s>", "<pad>", "</s>"))
 
@@ -45,16 +41,11 @@ class Symbols:
     padding: int = _PAD
 
     @classmethod
-    def of_dictionary(cls, own: Sequence[str]) -> Symbols:
+    def of_dictionary(cls, own: Sequence[str], joining: str) -> Symbols:
         """Those of a fairseq dictionary whose own symbols, after the special ones, are `own`."""
         names = (*SPECIAL_SYMBOLS, *own)
         # Of duplicates, fairseq's dictionary finds the last one.
         blank = len(names) - 1 - names[::-1].index(_BLANK) if _BLANK in names else _BOS
-        joining = NONE
-        if _MARKS[LETTER] in own:
-            joining = LETTER
-        elif any(symbol.startswith(_MARKS[PIECE]) for symbol in own):
-            joining = PIECE
         return cls(names, blank, frozenset((_BOS, _EOS)), joining)
 
     def best(self, path: np.ndarray) -> np.ndarray:
@@ -70,7 +61,7 @@ class Symbols:
         """Symbols joined into words; phones stay as they are."""
         if self.joining == NONE:
             return units
-        return units.replace(" ", "").replace(_MARKS[self.joining], " ").strip()
+        return units.replace(" ", "").replace(MARKS[self.joining], " ").strip()
 
     def text(self, path: np.ndarray) -> str:
         """What is written for a path: the hypothesis of `parp eval`."""
@@ -87,7 +78,7 @@ class Symbols:
         ]
         if self.joining == NONE:
             return [Word(part, start, end) for name, start, end in written for part in name.split()]
-        mark = _MARKS[self.joining]
+        mark = MARKS[self.joining]
         return list(
             _words(
                 (" " if character == mark else character, start, end)

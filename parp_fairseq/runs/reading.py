@@ -81,7 +81,8 @@ class Run:
         """WER, or PER where symbols are not joined into words."""
         for score in self.scores.values():
             return str(score["metric"])
-        return "PER" if self.option("criterion.post_process") == "none" else "WER"
+        phones = self.option("task.labels") == "phn"
+        return "PER" if phones or self.option("criterion.post_process") == "none" else "WER"
 
     def valid_rate(self, split: str) -> float | None:
         """Percent errors on a validation set after the last update, as training logged it."""

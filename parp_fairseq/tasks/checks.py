@@ -149,6 +149,11 @@ def refuse_unsupported(run: DictConfig) -> None:
             f"task.keep_update is {kept}, and the run ends at update {updates}; set a smaller one",
         ),
         (
+            run.task.get("labels") == "phn" and run.criterion.get("post_process") != "none",
+            f"criterion.post_process={run.criterion.get('post_process')}: task.labels=phn are "
+            "phones, which are not joined into words; set criterion.post_process=none",
+        ),
+        (
             run.optimizer.get("_name") != "parp",
             f"optimizer._name is {run.optimizer.get('_name')!r}; task parp keeps its state in the "
             "optimizer parp: set optimizer._name=parp and optimizer.base._name=adam",

@@ -60,7 +60,7 @@ def sound(samples=16_000):
 @pytest.mark.parametrize("name", ["c.pt", "c.safetensors", "hf"])
 def test_all_forms_are_the_same_model(name, models, state):
     opened = open_subnetwork(models[name])
-    assert opened.symbols == Symbols.of_dictionary(SYMBOLS)
+    assert opened.symbols == Symbols.of_dictionary(SYMBOLS, "letter")
     assert (opened.symbols.blank, opened.symbols.joining) == (0, "letter")
     assert opened.normalize is False
     expected = open_subnetwork(models["c.pt"]).model(sound())

@@ -10,6 +10,7 @@ from fairseq.data.data_utils import post_process
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parp_fairseq.checkpoints.dictionary import joining_of
 from parp_fairseq.inference.symbols import Symbols, Word
 
 DICTIONARIES = {
@@ -29,14 +30,14 @@ def fairseqs(own, path):
     blank = dictionary.index("<ctc_blank>") if "<ctc_blank>" in own else dictionary.bos()
     frames = torch.tensor(path, dtype=torch.long).unique_consecutive()
     heard = dictionary.string(frames[frames != blank].int())
-    return post_process(heard, Symbols.of_dictionary(own).joining)
+    return post_process(heard, joining_of(own, None))
 
 
 @pytest.mark.parametrize("name", DICTIONARIES)
 @given(path=PATHS)
 def test_text_is_fairseqs(name, path):
     own = DICTIONARIES[name]
-    symbols = Symbols.of_dictionary(own)
+    symbols = Symbols.of_dictionary(own, joining_of(own, None))
     found = np.array(path, dtype=np.int16)
     assert symbols.text(found) == fairseqs(own, path)
 
@@ -44,7 +45,7 @@ def test_text_is_fairseqs(name, path):
 @pytest.mark.parametrize("name", DICTIONARIES)
 @given(path=PATHS)
 def test_words_are_those_of_the_text_with_their_frames(name, path):
-    symbols = Symbols.of_dictionary(DICTIONARIES[name])
+    symbols = Symbols.of_dictionary(DICTIONARIES[name], joining_of(DICTIONARIES[name], None))
     found = np.array(path, dtype=np.int16)
     words = symbols.words(found)
     assert [word.text for word in words] == symbols.text(found).split()
@@ -60,9 +61,28 @@ def test_words_are_those_of_the_text_with_their_frames(name, path):
 
 
 def test_an_example():
-    symbols = Symbols.of_dictionary(list("|EAT"))
+    symbols = Symbols.of_dictionary(list("|EAT"), "letter")
     path = np.array([0, 4, 4, 0, 6, 6, 6, 0, 7, 4, 0, 5, 5, 0, 5, 0])
     assert symbols.text(path) == "AT EE"
     assert symbols.words(path) == [Word("AT", 4, 9), Word("EE", 11, 15)]
     assert symbols.text(np.array([], dtype=np.int16)) == ""
     assert symbols.words(np.zeros(5, dtype=np.int16)) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "labels", "trained", "joining"),
+    [
+        # The ending decides, not what happens to be in the dictionary.
+        ("a b |", "phn", "letter", "none"),
+        ("a \u2581 \u2581b", "phn", None, "none"),
+        ("\u2581a | b", "spm", None, "sentencepiece"),
+        ("| a \u2581", "ltr", "none", "letter"),
+        ("a b", "ltr", "letter", "none"),
+        ("\u2581a b", "ltr", None, "sentencepiece"),
+        ("a | b", "ipa", "none", "none"),
+        ("a | b", "ipa", None, "letter"),
+        ("\u2581a b", None, None, "sentencepiece"),
+    ],
+)
+def test_the_kind_of_labels_decides_how_symbols_are_joined(own, labels, trained, joining):
+    assert joining_of(own.split(), labels, trained) == joining

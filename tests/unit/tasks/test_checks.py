@@ -36,6 +36,11 @@ REFUSED = [
         {"task": {"keep_update": 5}, "optimization": {"max_update": 4}},
         "task.keep_update is 5, and the run ends at update 4",
     ),
+    (
+        "parp",
+        {"task": {"labels": "phn"}, "criterion": {"post_process": "letter"}},
+        "post_process=letter: .* not joined into words; set criterion.post_process=none",
+    ),
     ("dense", {"checkpoint": {"checkpoint_suffix": "_x"}}, "another checkpoint.save_dir"),
     ("dense", {"checkpoint": {"write_checkpoints_asynchronously": True}}, "no last or best"),
 ]
