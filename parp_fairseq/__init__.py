@@ -1,8 +1,9 @@
 """PARP (Prune, Adjust and Re-Prune, NeurIPS 2021) as a fairseq user dir.
 
 Importing this package inside a fairseq program registers the task `parp`, the criterion `parp_ctc`
-and the optimizer `parp`, and does nothing else. Outside of one (the `parp` command, or
-`parp_fairseq.pruning` in plain torch) it does not load fairseq, which takes seconds.
+and the optimizer `parp`, has labels read as UTF-8 whatever the locale, and does nothing else.
+Outside of one (the `parp` command, or `parp_fairseq.pruning` in plain torch) it does not load
+fairseq, which takes seconds.
 """
 
 import sys

@@ -11,6 +11,9 @@ EXIT_CODE = 2
 INTERRUPTED = 130
 """The exit code of what Ctrl-C ended, as a shell gives it."""
 
+# Characters that are shown on either side of one that cannot be written.
+_AROUND = 80
+
 
 class UserError(Exception):
     """Bad input: one line that names the file, key or row and says what to do."""
@@ -55,3 +58,10 @@ def reported() -> Iterator[None]:
         line = " ".join(str(error).split())
         print(f"parp: error: {line}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_CODE) from None
+
+
+def cannot_encode(error: UnicodeEncodeError) -> str:
+    """What to say of text that cannot be written, such as a file's name that is not UTF-8."""
+    text = error.object[max(0, error.start - _AROUND) : error.end + _AROUND]
+    todo = "rename the file if it is the name of one, or set PYTHONUTF8=1"
+    return f"{text!r} cannot be written as {error.encoding}; {todo}"

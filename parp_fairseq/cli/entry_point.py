@@ -8,13 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from parp_fairseq.errors import EXIT_CODE, INTERRUPTED, reported
+from parp_fairseq.errors import EXIT_CODE, INTERRUPTED, cannot_encode, reported
 
 CLOSED_PIPE = 1
 """The exit code when the reader of standard output has left, as `head` does."""
-
-# Characters that are shown on either side of one that cannot be written.
-_AROUND = 80
 
 
 def run(program: Callable[[], object]) -> int:
@@ -32,10 +29,7 @@ def run(program: Callable[[], object]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except UnicodeEncodeError as error:
-        # Bytes of a file's name, which Python holds as half surrogate pairs.
-        text = error.object[max(0, error.start - _AROUND) : error.end + _AROUND]
-        todo = "rename the file if it is the name of one, or set PYTHONUTF8=1"
-        code = _end(f"parp: error: {text!r} cannot be written as {error.encoding}; {todo}")
+        code = _end(f"parp: error: {cannot_encode(error)}")
     except OSError as error:
         if error.strerror is None:
             raise

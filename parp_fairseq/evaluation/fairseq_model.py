@@ -25,6 +25,9 @@ def build_task(finetuned: FineTuned, data: PathLike) -> Any:
     from fairseq import tasks
     from omegaconf import OmegaConf
 
+    from parp_fairseq.fairseq_patches.reading import read_utf8
+
+    read_utf8()
     settings = {
         "_name": "audio_finetuning",
         "data": str(data),

@@ -6,7 +6,8 @@
 The script is run as it was installed. Removed from its way are: its folder, which is no package
 that can be imported; dataclass defaults that Python 3.11 finds mutable; a `Path` where Hydra 1.3
 wants a string; the task's name, which newer Hydra lets the script's empty default win over; a user
-dir of its authors' machines, where no other is given; and torch's refusal (from 2.6 on) to open
+dir of its authors' machines, where no other is given; the locale, in which it would read labels
+and manifests, which are UTF-8; and torch's refusal (from 2.6 on) to open
 stock checkpoints, which hold fairseq's Dictionary. Nothing of the plugin is used: the file also
 runs by itself where only fairseq is installed.
 """
@@ -14,6 +15,7 @@ runs by itself where only fairseq is installed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import runpy
 import sys
@@ -25,13 +27,17 @@ def main() -> None:
     import fairseq
     import hydra
     import torch
+    from fairseq.data.audio import raw_audio_dataset
     from fairseq.data.dictionary import Dictionary
     from fairseq.dataclass import configs
+    from fairseq.tasks import audio_finetuning
 
     root = os.path.dirname(fairseq.__file__)
     script = os.path.join(root, "examples", "speech_recognition", "new", "infer.py")
     if hasattr(torch.serialization, "add_safe_globals"):
         torch.serialization.add_safe_globals([Dictionary])
+    for module in (audio_finetuning, raw_audio_dataset):
+        module.open = functools.partial(open, encoding="utf-8")
     for value in vars(configs).values():
         if dataclasses.is_dataclass(value):
             value.__hash__ = object.__hash__

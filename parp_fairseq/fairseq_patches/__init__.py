@@ -12,6 +12,8 @@ below the target sparsity; no interval checkpoint is left out |
 is one line |
 | `fairseq.checkpoint_utils.load_checkpoint_to_cpu` | `temporary.repaired_loading`, while a model \
 is built | pre-trained files of other versions of fairseq load |
+| `open` in `fairseq.tasks.audio_finetuning` and `fairseq.data.audio.raw_audio_dataset` | \
+`reading.read_utf8` | labels are UTF-8 whatever the locale |
 | `numpy.random.default_rng` and numpy's global state | `temporary.numpy_seeded`, during a \
 forward pass | a run is a function of its seed |
 | torch's list of safe classes, `TORCH_FORCE_WEIGHTS_ONLY_LOAD` | \
@@ -26,6 +28,7 @@ Outside of this folder, since these must work before or without `parp_fairseq`:
 line for what Hydra refuses |
 | `hydra.main`, `dataclasses.dataclass`, hashes of fairseq's config classes | \
 `evaluation/infer.py` | fairseq's infer script starts on Python 3.11 with Hydra 1.3 |
+| `open` where fairseq reads manifests and labels | `evaluation/infer.py` | as `reading.read_utf8` |
 """
 
 from parp_fairseq.fairseq_patches import saving

@@ -20,7 +20,7 @@ from fairseq.distributed.utils import infer_init_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from parp_fairseq.errors import INTERRUPTED, UserError, reported
+from parp_fairseq.errors import INTERRUPTED, UserError, cannot_encode, reported
 from parp_fairseq.fairseq_patches.temporary import one_run
 from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.runs.names import LAST
@@ -120,6 +120,8 @@ def _line_of(error: Exception, folder: Path) -> str | None:
         return text
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return cannot_write(error.filename or folder, error)
+    if isinstance(error, UnicodeEncodeError):
+        return cannot_encode(error)
     if text.startswith("Cannot load model parameters from checkpoint"):
         # fairseq hides which ones.
         cause = " ".join(str(error.__context__ or "").split())

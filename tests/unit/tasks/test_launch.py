@@ -33,9 +33,11 @@ def test_ctrl_c(tmp_path, capsys, last, way):
     assert capsys.readouterr().err.strip() == f"stopped; rerun the same command to {way}"
 
 
-def test_a_full_disk_is_one_line_and_a_bug_is_raised(tmp_path):
+def test_a_full_disk_and_a_locale_are_one_line_and_a_bug_is_raised(tmp_path):
     with pytest.raises(UserError, match="free some space"), one_line(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "log"))
+    with pytest.raises(UserError, match=r"'é.wav' .* ascii; .* PYTHONUTF8=1"), one_line(tmp_path):
+        "é.wav".encode("ascii")
     with pytest.raises(OSError, match="other"), one_line(tmp_path):
         raise OSError("other")
 
