@@ -131,6 +131,8 @@ def read_dictionary(path: PathLike) -> list[str]:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; build the dictionary again") from error
+    if text.startswith("\ufeff"):
+        raise UserError(f"{path} begins with a byte order mark (U+FEFF); save it as UTF-8 without")
     symbols: list[str] = []
     known = set(SPECIAL_SYMBOLS)
     for row, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
@@ -141,6 +143,9 @@ def read_dictionary(path: PathLike) -> list[str]:
         if len(fields) < 2 or not fields[1].lstrip("-").isdigit():
             raise UserError(f"{path} row {row}: expected '<symbol> <count>', found {line!r}")
         symbol = fields[0]
+        if symbol != symbol.strip(" "):
+            says = f"row {row}: expected one space between symbol and count, found {line!r}"
+            raise UserError(f"{path} {says}")
         if symbol in known and not overwrite:
             raise UserError(f"{path} row {row}: the symbol {symbol!r} is a duplicate")
         known.add(symbol)

@@ -57,8 +57,13 @@ def stream_lines(
 
 
 def read_lines(path: PathLike, what: str = "file") -> list[str]:
-    """All of `stream_lines`."""
-    return list(stream_lines(path, what))
+    """All of `stream_lines`. Raises UserError for a byte order mark, which fairseq would read."""
+    lines = list(stream_lines(path, what))
+    if lines and lines[0].startswith("\ufeff"):
+        raise UserError(
+            f"{path} row 1 begins with a byte order mark (U+FEFF); save the {what} as UTF-8 without"
+        )
+    return lines
 
 
 def read_tsv(path: PathLike) -> Manifest:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.labels import units
-from parp_fairseq.manifests.tsv import Manifest, Row, read_tsv, write_tsv
+from parp_fairseq.manifests.tsv import Manifest, Row, read_lines, read_tsv, write_tsv
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -40,6 +41,22 @@ def test_tsv_there_and_back(tmp_path):
         "/root dir\na b/é 1.flac\t5\n/abs/ü.wav\t7\n"
     )
     assert read_tsv(tmp_path / "x.tsv") == Manifest("/root dir", rows)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (read_tsv, "\ufeff/r\na\t5\n", r"x row 1 .* byte order mark \(U\+FEFF\)"),
+        (read_lines, "\ufeffA B |\n", r"x row 1 .* byte order mark"),
+        (read_dictionary, "\ufeffA 5\n", r"x begins with a byte order mark \(U\+FEFF\)"),
+        (read_dictionary, "A 5\nB  4\n", "row 2: expected one space .*, found 'B  4'"),
+        (read_dictionary, "A 5\n B 4\n", "row 2: expected one space .*, found ' B 4'"),
+    ],
+)
+def test_what_nobody_sees_in_files_made_by_hand(tmp_path, read, text, message):
+    (tmp_path / "x").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "x")
 
 
 @pytest.mark.parametrize("path", ["a\tb.flac", "a\nb.flac", " a.flac"])
