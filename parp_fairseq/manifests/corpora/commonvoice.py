@@ -136,11 +136,16 @@ def build_commonvoice(
                 clips, note = choose_splits(folder, lang, hours_of, seed, left, jobs)
             notes += note
             for those in clips.values():
+                for clip in those:
+                    if phonemizer.objection(clip.text):
+                        left.add("sentence with letters or signs that espeak-ng spells", clip.id)
+                those[:] = [clip for clip in those if not phonemizer.objection(clip.text)]
                 spoken = phonemizer([clip.text for clip in those])
                 for clip, phones in zip(those, spoken):
                     if not phones:
                         left.add("no phones in the sentence", clip.id)
                 those[:] = [replace(c, phones=phones) for c, phones in zip(those, spoken) if phones]
+            notes += phonemizer.warnings()
         names = sorted(clip.id for those in clips.values() for clip in those)
         pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
         rows: dict[str, Row] = {}

@@ -50,6 +50,14 @@ class Units:
         """
         return map(to_letters, texts)
 
+    def symbols(self, line: str) -> Sequence[str]:
+        """What a line of labels is written with, for a person to look at."""
+        return line.split()
+
+    def warnings(self) -> list[str]:
+        """What to look at in the labels that were made, a line each."""
+        return []
+
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
         """`symbol count` lines, given the counts in the training splits and in the others.
 
@@ -118,8 +126,10 @@ class Phones(Units):
         self._phonemizer = Phonemizer(lang)
 
     def objection(self, text: str) -> str:
-        # What espeak-ng does not say is found when it speaks.
-        return ""
+        return self._phonemizer.objection(text)
+
+    def warnings(self) -> list[str]:
+        return self._phonemizer.warnings()
 
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
         for text, phones in zip(texts, self._phonemizer(texts)):
@@ -160,19 +170,22 @@ def make_units(
     return EnglishLetters() if english else Units()
 
 
-def write_labels(folder: Path, texts: dict[str, Sequence[str]], units: Units) -> None:
-    """Write each split's labels, the dictionary, and what else the units need.
+def write_labels(
+    folder: Path, texts: dict[str, Sequence[str]], units: Units
+) -> dict[str, list[str]]:
+    """Write each split's labels, the dictionary, and what else the units need; return the labels.
 
     `texts` are each split's words, or its symbols where the units are not `of_words`.
     """
     units.learn([text for split in texts if is_training(split) for text in texts[split]])
     trained: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    for split, lines in texts.items():
-        labels = list(units.labels(lines))
+    labels = {split: list(units.labels(lines)) for split, lines in texts.items()}
+    for split, lines in labels.items():
         counts = trained if is_training(split) else others
-        for line in labels:
+        for line in lines:
             counts.update(line.split())
-        write_lines(folder / f"{split}.{units.ending}", labels)
+        write_lines(folder / f"{split}.{units.ending}", lines)
     write_lines(folder / f"dict.{units.ending}.txt", units.dictionary(trained, others))
     units.save(folder)
+    return labels

@@ -92,6 +92,9 @@ class Pieces(Units):
                 pieces += [piece] if known else piece
             yield " ".join(pieces)
 
+    def symbols(self, line: str) -> Sequence[str]:
+        return "".join(line.split())
+
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
         model = self._processor
         numbers = [n for n in range(model.get_piece_size()) if not model.is_unknown(n)]

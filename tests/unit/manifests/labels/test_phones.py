@@ -54,6 +54,51 @@ def test_phones_of_a_sentence_do_not_depend_on_the_others(dutch):
 
 
 @pytest.mark.parametrize(
+    ("lang", "text", "character"),
+    [
+        ("ja", "今日は", "今"),
+        ("ja", "ひらがな web", "w"),
+        ("he", "שלום تصبح", "ت"),
+        ("en", "say привет", "п"),
+        ("en", "α and β", "α"),
+        ("en", "hello 😀", "😀"),
+        ("nl", "een ♥", "♥"),
+        ("ko", "한국 韓國", "韓"),
+        ("zh-TW", "𠮷野家", "𠮷"),
+    ],
+)
+def test_texts_that_espeak_would_spell_are_refused(lang, text, character):
+    pytest.importorskip("phonemizer")
+    says = Phonemizer(lang).objection(text)
+    assert repr(character) in says and "spells" in says
+
+
+@pytest.mark.parametrize(
+    ("lang", "text"),
+    [
+        ("ja", "ひらがな、カタカナー ｶﾅ"),
+        ("sr", "Добро dobro"),
+        ("en", "naïve Łódź, 50% at 5°"),
+        ("ml", "മലയാളം ഭാഷ"),
+        ("fa", "می\u200cخواهم"),
+        ("hi", "नमस्ते क़"),
+    ],
+)
+def test_texts_that_it_reads(lang, text):
+    pytest.importorskip("phonemizer")
+    assert Phonemizer(lang).objection(text) == ""
+
+
+def test_words_of_other_languages_and_signs_are_counted():
+    pytest.importorskip("phonemizer")
+    dutch = Phonemizer("nl")
+    dutch(["ik fiets.", "het weekend", "5% van 6%", "6%, weekend", "a < b ^ c"])
+    switched, signs = dutch.warnings()
+    assert "words of 2 texts as another language's, such as 'het weekend'" in switched
+    assert "'%' as p r oː s ɛ n t (2 texts)" in signs and "'^' as nothing (1 texts)" in signs
+
+
+@pytest.mark.parametrize(
     ("lang", "text", "expected"),
     [
         ("ru", "Привет, как дела?", "p rʲ i vʲ e t k ɑ k dʲ e ɭ a"),
