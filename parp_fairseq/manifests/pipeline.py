@@ -7,6 +7,7 @@ fairseq can read or that is converted, splits that are drawn, the files, and wha
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import AudioError, count_samples, in_threads
 from parp_fairseq.manifests.check.split import training_warnings
+from parp_fairseq.manifests.labels.alphabet import control_character, oddities
 from parp_fairseq.manifests.labels.ctc import WINDOW
 from parp_fairseq.manifests.labels.labelling import Units, write_labels
 from parp_fairseq.manifests.output_folder import manifests_into
@@ -122,10 +124,17 @@ def build(
     # Folders may share utterances, whose audio is then read once.
     all_splits = [split for splits in folders.values() for split in splits]
     unique = {one.audio: (one, split.root) for split in all_splits for one in split.utterances}
-    for one, _ in unique.values():
-        objection = units.objection(one.source(units))
-        if objection:
-            raise UserError(f"{one.where}: {objection}")
+    objections = [
+        f"{one.where}: {objection}"
+        for one, _ in unique.values()
+        for objection in [
+            control_character(one.text + one.symbols) or units.objection(one.source(units))
+        ]
+        if objection
+    ]
+    if objections:
+        more = f" ({len(objections):,} texts like that)" if objections[1:] else ""
+        raise UserError(objections[0] + more)
     into = manifests_into(
         out, builder, folders=list(folders), inputs=inputs, options=options, force=force
     )
@@ -157,6 +166,7 @@ def write_folders(
     """
     summaries: list[SplitSummary] = []
     warnings: list[str] = []
+    written: dict[str, tuple[Utterance, str]] = {}
     for folder, splits in folders.items():
         place = stage / folder
         place.mkdir(parents=True, exist_ok=True)
@@ -177,13 +187,24 @@ def write_folders(
         if not any(is_training(split.name) for split in splits):
             warnings.append(f"no split of {folder or '.'} is for training: call one train")
         sources = {split.name: [one.source(units) for one in split.utterances] for split in splits}
-        write_labels(place, sources, units)
+        labels = write_labels(place, sources, units)
+        for split in splits:
+            for one, line in zip(split.utterances, labels[split.name]):
+                # Utterances may be in several folders, and repeated in one.
+                written[one.audio] = (one, line)
         warnings += training_warnings(place, [split.name for split in splits], units.ending)
+    alphabet = Counter(symbol for _, line in written.values() for symbol in units.symbols(line))
+    texts = (
+        (one.where, one.text if units.of_words else "".join(one.source(units).split()))
+        for one, _ in written.values()
+    )
+    warnings += [*map(str, oddities(texts)), *units.warnings()]
     return BuildSummary(
         out=out,
         splits=tuple(summaries),
         overrides=training_overrides(out, summaries, units.ending, units.post_process),
         warnings=tuple(warnings),
+        alphabet=dict(alphabet),
         **more,
     )
 

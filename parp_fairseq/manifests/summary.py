@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
+from parp_fairseq.manifests.labels.alphabet import render_alphabet
 from parp_fairseq.manifests.split_names import TRAIN, is_training, kind_of
 from parp_fairseq.table import aligned
 
@@ -70,6 +71,7 @@ class BuildSummary:
         warnings: what training will refuse, and what else to look at, a line each.
         left: what was left out, by reason.
         notes: what else to know.
+        alphabet: symbols of the labels, of pieces their characters, and how often each is there.
     """
 
     out: Path
@@ -80,6 +82,7 @@ class BuildSummary:
     warnings: tuple[str, ...] = ()
     left: LeftOut = field(default_factory=LeftOut)
     notes: tuple[str, ...] = ()
+    alphabet: dict[str, int] = field(default_factory=dict)
 
     def render(self) -> str:
         """An aligned table, one split a row, and a line for each thing left out."""
@@ -88,6 +91,7 @@ class BuildSummary:
             for s in self.splits
         ]
         lines = [aligned(("folder", "split", "utterances", "hours", "words"), rows, left=2)]
+        lines += [render_alphabet(self.alphabet)] if self.alphabet else []
         lines += [f"left out: {part} (not found)" for part in self.missing_parts]
         if self.transcripts_without_audio:
             lines.append(f"left out: {self.transcripts_without_audio:,} transcripts without audio")

@@ -25,6 +25,7 @@ from parp_fairseq.manifests.check.split import (
     own_symbols,
     read_split,
 )
+from parp_fairseq.manifests.labels.alphabet import oddities
 from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.split_names import is_training, kind_of
 from parp_fairseq.manifests.tsv import available_splits
@@ -131,6 +132,7 @@ def check_folder(
             counts.setdefault((split, ending, level, fault.kind), [0, fault.message])[0] += 1
 
     sizes = []
+    texts: dict[str, list[tuple[str, str]]] = {ending: [] for ending in endings}
     read_well: dict[str, tuple[str, CheckedManifest]] = {}
     for split in splits:
         for ending in endings:
@@ -138,6 +140,10 @@ def check_folder(
                 read = read_split(data, split, ending)
                 read_well.setdefault(split, (ending, read))
                 sizes.append(SplitSize(split, ending, len(read.labels), read.hours))
+                texts[ending] += (
+                    (f"{read.text} row {number}", "".join(line.split()))
+                    for number, line in enumerate(read.labels, start=1)
+                )
                 faults = label_faults(read, *own_symbols(read), is_training(split))
                 add(split, ending, ERROR, *faults)
             except UserError as error:
@@ -152,6 +158,9 @@ def check_folder(
             for path in short:
                 says = f"{read.tsv}: {path} ends before its header says; it is used as it is"
                 add(split, ending, WARNING, Fault("audio a little short", says))
+    for ending in endings:
+        for found in oddities(texts[ending]):
+            counts[("all", ending, WARNING, found.what)] = [found.texts, found.first]
     every = {split: read for split, (_, read) in read_well.items()}
     for split, fault in _in_two_kinds(every):
         add(split, read_well[split][0], WARNING, fault)
