@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
+from unicodedata import normalize
 
 from parp_fairseq.errors import UserError
 
@@ -254,6 +256,37 @@ def sha256(path: PathLike) -> str:
         while block := handle.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def other_form(path: PathLike) -> str | None:
+    """`path` as its file system spells it, where names may be in another Unicode form.
+
+    A name that was typed is NFC, of an old Mac it is NFD, and most file systems keep them apart.
+    None where there is no such file, or names of both forms are there.
+    """
+    path = os.fspath(path)
+    if os.path.exists(path) or path.isascii():
+        return path if os.path.exists(path) else None
+    found = ""
+    for part in Path(path).parts:
+        place = os.path.join(found, part)
+        if not os.path.exists(place):
+            changed = os.stat(found or ".").st_mtime_ns if os.path.isdir(found or ".") else 0
+            names = _names(found or ".", changed).get(normalize("NFC", part), [])
+            if len(names) != 1:
+                return None
+            place = os.path.join(found, names[0])
+        found = place
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _names(folder: str, changed: int) -> dict[str, list[str]]:
+    """The names in a folder, which `changed` then, by their NFC; empty where it is none."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        names.setdefault(normalize("NFC", name), []).append(name)
+    return names
 
 
 def first_missing(folder: PathLike) -> Path | None:

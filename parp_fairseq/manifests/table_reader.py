@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ USUAL = {
 }
 """What others call the columns."""
 
+# As CSV writes a cell that holds a quotation mark.
+_QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
+
 Rows = Iterator[tuple[int, dict[str, str]]]
 """The number of a row's first line, and its cells by column."""
 
@@ -33,7 +37,8 @@ def read_table(
 ) -> Rows:
     """Read a table, row by row; blank lines and a byte order mark are passed over.
 
-    In a `.tsv` a quotation mark is part of the text; in a `.csv` cells may be quoted.
+    In a `.tsv` a quotation mark is part of the text, and cells that are quoted as in a `.csv` are
+    an error, unless `malformed` is given; in a `.csv` cells may be quoted.
 
     Args:
         path: its ending decides the format.
@@ -66,6 +71,10 @@ def read_table(
                 if names.count(name) > 1:
                     raise UserError(f"{path} row 1: the column {name!r} is there twice")
         elif len(cells) == len(names):
+            for cell in cells if ending == ".tsv" and malformed is None else ():
+                if _QUOTED.fullmatch(cell):
+                    says = f"{path} row {number} is quoted as in a .csv: {cell[:60]}; name the file"
+                    raise UserError(f"{says} .csv with commas, or write it without quoting")
             yield number, {name: cell for name, cell in zip(names, cells) if name in columns}
         elif malformed is not None:
             malformed(number)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike
+from parp_fairseq.files import PathLike, other_form
 from parp_fairseq.machine import cores
 from parp_fairseq.manifests.audio.mp3 import mp3_frames
 
@@ -108,7 +108,9 @@ def opened(path: PathLike) -> Iterator[Any]:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise AudioError("missing audio", f"{path}: no such file; check its name") from error
+        form = other_form(path) and "a file of that name is there in another Unicode form"
+        says = f"{path}: no such file; {form or 'check its name'}"
+        raise AudioError("missing audio", says) from error
     except OSError as error:
         raise AudioError("unreadable", f"{path} cannot be read ({error.strerror})") from error
     with os.fdopen(descriptor, "rb") as handle:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike
+from parp_fairseq.files import PathLike, other_form
 from parp_fairseq.manifests.corpora.corpus import named_splits
 from parp_fairseq.manifests.labels.labelling import make_units
 from parp_fairseq.manifests.pipeline import VALID_SHARE, Sampling, Utterance, build
@@ -42,7 +43,8 @@ def build_table(
 
     Args:
         table: a `.tsv`, `.csv` or `.jsonl` with the columns path and text, and if need be
-            split and speaker. Relative paths start from its folder.
+            split and speaker. Relative paths start from its folder; where it is a link, files that
+            are not there are looked for next to what it leads to.
         out: folder to write into.
         units: letters (those of the texts as they are), phones (by espeak-ng in `lang`; without it
             the texts are phones already) or spm (`vocab_size` pieces, learnt from the training
@@ -64,7 +66,7 @@ def build_table(
         raise UserError(f"{table} has a column split; leave --valid-share out")
     if not split_given:
         valid_share = VALID_SHARE if valid_share is None else valid_share
-    root = os.path.dirname(os.path.realpath(table))
+    root = _folders(table)[0]
     labels: dict[str, Any] = {"units": units, "vocab_size": vocab_size, "lang": lang}
     sampling = Sampling(valid_share, seed=seed)
     given = {"table": str(table.resolve()), **labels, **asdict(sampling), "convert": convert}
@@ -82,14 +84,14 @@ def build_table(
 
 
 def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
-    """Read a table, whose relative paths start from its own folder; and whether it names splits.
+    """Read a table, whose relative paths start from its folder; and whether it names splits.
 
     Spaces, tabs and line ends in texts are squeezed.
 
     Raises UserError naming file and row, as `read_table`, and for an empty cell, a NUL, a split
     that is no name for a file, or an audio file that is there twice.
     """
-    folder = os.path.dirname(os.path.realpath(path))
+    folders = _folders(path)
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
     columns: set[str] = set()
@@ -115,7 +117,7 @@ def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
         split = cells.get("split", TRAIN)
         if not _SPLIT.fullmatch(split):
             raise UserError(f"{where}: the split {split!r} is not only letters, digits, - and _")
-        audio = os.path.normpath(os.path.join(folder, record["path"]))
+        audio = _audio(folders, record["path"])
         if audio in seen:
             raise UserError(f"{where}: {audio} is a duplicate of row {seen[audio]}; remove one")
         seen[audio] = number
@@ -123,3 +125,16 @@ def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
     if not utterances:
         raise UserError(f"{path} has no rows; {_HINT}")
     return utterances, "split" in columns
+
+
+def _folders(table: Path) -> list[str]:
+    """Where relative paths start: the folder where it was named, then a link's target's."""
+    named = os.path.realpath(os.path.dirname(os.path.abspath(table)))
+    return list(dict.fromkeys((named, os.path.dirname(os.path.realpath(table)))))
+
+
+def _audio(folders: Sequence[str], path: str) -> str:
+    """The absolute path of an audio file, spelled as the file system has it."""
+    paths = [os.path.normpath(os.path.join(folder, path)) for folder in folders]
+    there = (other_form(path) for path in paths)
+    return next((path for path in there if path), paths[0])

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -122,6 +123,74 @@ def test_absolute_paths_and_those_above_the_table(corpus, tmp_path):
     assert lines_of(tmp_path / "out/valid.tsv")[1] == "b.wav\t12001"
 
 
+@pytest.mark.parametrize("place", ["table", "target", "both"])
+def test_paths_of_a_table_that_is_a_link(corpus, tmp_path, place):
+    """As git-annex and DVC have them: the named folder counts, then that of the target."""
+    table = save(corpus, rows_of(split=SPLITS))
+    far = tmp_path / "objects" / "aB" / "x.tsv"
+    far.parent.mkdir(parents=True)
+    table.rename(far)
+    table.symlink_to(far)
+    if place == "target":
+        for name in ["table.tsv", *NAMES]:
+            (far.parent / name).parent.mkdir(exist_ok=True)
+            (corpus / name).rename(far.parent / name)
+    if place == "both":
+        write_audio(far.parent / "a.flac", 9_000)
+    named = (far.parent if place == "target" else corpus) / "table.tsv"
+    build_table(named, tmp_path / "out")
+    assert lines_of(tmp_path / "out/train.tsv")[1] == "a.flac\t12000"
+    if place == "target":
+        (tmp_path / "link.tsv").symlink_to(far)
+        build_table(tmp_path / "link.tsv", tmp_path / "out2")
+        assert lines_of(tmp_path / "out2/train.tsv")[1] == "objects/aB/a.flac\t12000"
+
+
+@pytest.mark.parametrize("ours", ["NFC", "NFD"])
+def test_names_in_another_unicode_form_are_found(tmp_path, ours):
+    theirs = {"NFC": "NFD", "NFD": "NFC"}[ours]
+    names = [f"dé{number}/été {number}.flac" for number in range(3)]
+    for name in names:
+        write_audio(tmp_path / unicodedata.normalize(theirs, name), 8000)
+    lines = ["path\ttext", *(f"{unicodedata.normalize(ours, name)}\ta" for name in names)]
+    build_table(write_lines(tmp_path / "t.tsv", lines), tmp_path / "out")
+    rows = lines_of(tmp_path / "out/train.tsv")[1:] + lines_of(tmp_path / "out/valid.tsv")[1:]
+    assert sorted(rows) == [f"{unicodedata.normalize(theirs, name)}\t8000" for name in names]
+    assert check_folder(tmp_path / "out").ok
+    train = tmp_path / "out/train.tsv"
+    train.write_text(unicodedata.normalize(ours, train.read_text("utf-8")), "utf-8")
+    (finding,) = check_folder(tmp_path / "out").findings
+    assert "a file of that name is there in another Unicode form" in finding.first
+
+
+def test_a_root_that_no_manifest_can_hold(tmp_path):
+    for name in ("corpus ", "a\tcorpus", "a\ncorpus"):
+        write_audio(tmp_path / name / "a.flac", 8000)
+        write_audio(tmp_path / name / "b.flac", 8000)
+        table = write_lines(tmp_path / name / "t.tsv", ["path\ttext", "a.flac\ta", "b.flac\ta"])
+        with pytest.raises(UserError, match="a manifest cannot hold a path with tabs, line ends"):
+            build_table(table, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_alphabet_is_shown_and_what_nobody_sees_is_a_warning_here_and_in_check(
+    corpus, tmp_path
+):
+    rows = rows_of(split=SPLITS)
+    rows[0]["text"], rows[4]["text"] = "e\u0301e\u0301n", "zee\u200b"
+    summary = build_table(save(corpus, rows), tmp_path / "out")
+    labels = " ".join(" ".join(lines_of(tmp_path / f"out/{s}.ltr")) for s in set(SPLITS)).split()
+    assert summary.alphabet == Counter(labels)
+    assert "alphabet: " in summary.render() and "U+200B 1" in summary.render()
+    rows[0]["text"] = "één e\u0301n"
+    warnings = build_table(save(corpus, rows), tmp_path / "out", force=True).warnings
+    assert any("U+200B ZERO WIDTH SPACE" in w and "table.tsv row 6" in w for w in warnings)
+    assert any("é (1 and 1 texts); normalise all to NFC" in w for w in warnings)
+    report = check_folder(tmp_path / "out")
+    problems = {f.problem.partition(",")[0]: (f.count, f.level) for f in report.findings}
+    assert problems["invisible U+200B ZERO WIDTH SPACE"] == (1, "warning") and report.ok
+
+
 def test_validation_is_a_seeded_sample_of_speakers(tmp_path):
     folder = tmp_path / "corpus"
     lines = ["path\ttext\tspeaker"]
@@ -237,6 +306,12 @@ BAD_TABLES = {
     "json no text": ({"jsonl": b'{"path": "a.flac"}'}, r"row 1 has no text"),
     "json nul": ({"jsonl": b'{"path": "a.flac", "text": "a\\u0000"}'}, "row 1: .* NUL in its text"),
     "json deep": ({"jsonl": b'{"path": ' + b"[" * 9999 + b"]" * 9999 + b"}"}, "row 1 .*too deep"),
+    "csv quoting": (
+        {"tsv": b'path\ttext\na.flac\tx\nb.wav\t"say ""no"" now"\n'},
+        r"tsv row 3 is quoted as in a \.csv: \"say",
+    ),
+    "control": (cell(3, "text", "a\x07b"), r"tsv row 5: there is the control character U\+0007"),
+    "surrogate": ({"jsonl": b'{"path": "a", "text": "a\\ud83d"}'}, r"row 1.*(U\+D83D|JSON)"),
     "json more": (
         {"jsonl": b'{"path": "a.flac", "text": "a"}\n\n{"path": "b", "text": "b", "split": "x"}'},
         "row 3 has a split, the rows before have none",
