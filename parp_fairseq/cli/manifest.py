@@ -9,7 +9,6 @@ from typing import Annotated, Any, Optional
 import typer
 
 from parp_fairseq.cli.options import (
-    AllowMissing,
     AsJson,
     Force,
     Jobs,
@@ -50,7 +49,6 @@ def manifest_librilight(
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
-    allow_missing_audio: AllowMissing = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +76,6 @@ def manifest_librispeech(
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
-    allow_missing_audio: AllowMissing = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -99,7 +96,7 @@ def manifest_commonvoice(
     out: Out,
     splits: Annotated[
         Optional[Path],
-        typer.Option(help="The published splits and phones: common_voices_splits(.tar.gz)."),
+        typer.Option(help="The published splits and phones: the folder common_voices_splits."),
     ] = None,
     hours: Annotated[
         Optional[float],
@@ -108,18 +105,9 @@ def manifest_commonvoice(
             "speaker by speaker (default: the release's own train, dev and test)."
         ),
     ] = None,
-    dev_hours: Annotated[
-        Optional[float], typer.Option(help="At most so much dev, where hours are chosen (0.3).")
-    ] = None,
-    test_hours: Annotated[
-        Optional[float], typer.Option(help="At most so much test, where hours are chosen (1).")
-    ] = None,
     seed: Seed = 1,
     voice: Annotated[
         Optional[str], typer.Option(help="espeak-ng's voice, where --lang does not tell.")
-    ] = None,
-    audio: Annotated[
-        Optional[Path], typer.Option(help="Folder for the 16 kHz FLAC files (OUT/audio).")
     ] = None,
     jobs: Jobs = None,
     force: Force = False,

@@ -13,10 +13,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
 ]
-AllowMissing = Annotated[
-    bool,
-    typer.Option(help="Leave out transcripts without audio, and count them."),
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that already exists.")]
 UnitsName = Annotated[str, typer.Option("--units", help="letters, phones or spm (pieces).")]
 VocabSize = Annotated[

@@ -76,8 +76,6 @@ class BuildSummary:
 
     out: Path
     splits: tuple[SplitSummary, ...]
-    missing_parts: tuple[str, ...] = ()
-    transcripts_without_audio: int = 0
     overrides: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     left: LeftOut = field(default_factory=LeftOut)
@@ -92,9 +90,6 @@ class BuildSummary:
         ]
         lines = [aligned(("folder", "split", "utterances", "hours", "words"), rows, left=2)]
         lines += [render_alphabet(self.alphabet)] if self.alphabet else []
-        lines += [f"left out: {part} (not found)" for part in self.missing_parts]
-        if self.transcripts_without_audio:
-            lines.append(f"left out: {self.transcripts_without_audio:,} transcripts without audio")
         lines += [f"warning: {line}" for line in self.warnings]
         lines += [f"train with: {line}" for line in self.overrides]
         return "\n".join([*lines, *self.left.lines(), *(f"note: {note}" for note in self.notes)])

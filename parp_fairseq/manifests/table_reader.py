@@ -55,7 +55,7 @@ def read_table(
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise UserError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
-    lines = _without_mark(stream_lines(path, "table", hint=hint, cr=False))
+    lines = table_lines(path, hint, "table")
     if ending == ".jsonl":
         yield from _jsonl(path, lines, columns)
         return
@@ -85,8 +85,9 @@ def read_table(
             )
 
 
-def _without_mark(lines: Iterator[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
+def table_lines(path: Path, hint: str, what: str = "file") -> Iterator[str]:
+    """Lines as `stream_lines` gives them, without a byte order mark."""
+    for number, line in enumerate(stream_lines(path, what, hint=hint, cr=False)):
         yield line if number else line.removeprefix("\ufeff")
 
 

@@ -382,8 +382,8 @@ manifest commonvoice {} --out new
     --release badrelease --lang nl  :: nl/train\.tsv row 1: no column 'client_id'
 manifest commonvoice --release release --lang nl --out {}
     release/nl                  :: is also an input
-    new --hours -1 | new --hours 1 --dev-hours 0 :: a number above 0|more than 0|above 0
-    new --splits none           :: no such folder or archive
+    new --hours -1 | new --hours 0 :: a number above 0|more than 0|above 0
+    new --splits none           :: holds no nl/validated_phones
     new --voice klingon         :: espeak-ng.*, en-us
 manifest joint {} --out new
     data                        :: ~ two languages or more

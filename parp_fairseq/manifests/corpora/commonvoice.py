@@ -15,11 +15,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import AudioError
-from parp_fairseq.manifests.corpora.commonvoice_published import (
-    RELEASE_NAMES,
-    opened,
-    read_published,
-)
+from parp_fairseq.manifests.corpora.commonvoice_published import RELEASE_NAMES, read_published
 from parp_fairseq.manifests.corpora.commonvoice_release import (
     SPLITS,
     Clip,
@@ -41,6 +37,8 @@ DEV_HOURS = 0.3
 TEST_HOURS = 1.0
 """What the published splits hold of each language, about."""
 
+Clips = dict[str, list[Clip]]
+
 
 def build_commonvoice(
     release: PathLike,
@@ -49,11 +47,8 @@ def build_commonvoice(
     *,
     splits: PathLike | None = None,
     hours: float | None = None,
-    dev_hours: float | None = None,
-    test_hours: float | None = None,
     seed: int = 1,
     voice: str | None = None,
-    audio: PathLike | None = None,
     jobs: int | None = None,
     force: bool = False,
 ) -> BuildSummary:
@@ -62,16 +57,13 @@ def build_commonvoice(
     Args:
         release: a language's folder of a release, or one above it.
         lang: the release's code of the language (nl, sv-SE, zh-TW).
-        out: folder for the manifests and `dict.phn.txt`.
-        splits: the published splits, as a folder or the archive. Without it the release's own
-            tables are used, with phones by espeak-ng.
+        out: folder for the manifests, `dict.phn.txt` and `audio/`, whose finished files stay.
+        splits: the folder of the published splits. Without it the release's own tables are used,
+            with phones by espeak-ng.
         hours: with `splits` 1 (the default) or 5, of the published lists. Else how much to
             choose for training; None takes the release's train, dev and test as they are.
-        dev_hours: of dev, where hours are chosen (0.3 or what there is).
-        test_hours: of test, likewise (1 or what there is).
         seed: of that choice, which shares no speaker between train, dev and test.
         voice: espeak-ng's name of the language, where `lang` does not tell.
-        audio: folder for the FLAC files (default: `out`/audio). Those finished stay.
         jobs: threads that convert (default: the CPU's cores); no output depends on it.
         force: replace the manifests of an earlier build there.
 
@@ -82,78 +74,33 @@ def build_commonvoice(
     lang = RELEASE_NAMES.get(lang, lang)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", lang):
         raise UserError(f"{lang!r} is no language code; give one such as nl or zh-TW")
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs must be at least 1 (got {jobs})")
-    chosen = {"hours": hours, "dev_hours": dev_hours, "test_hours": test_hours}
-    of_option = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
-    for option, value in of_option.items():
-        check_hours(value, option)
-    given = [option for option in ("--dev-hours", "--test-hours") if of_option[option] is not None]
-    if splits is not None and (given or voice is not None):
-        raise UserError(f"{[*given, '--voice'][0]} is not supported by --splits; leave it out")
-    if hours is None and given:
-        raise UserError(f"{given[0]} needs --hours; give both or neither")
+    check_hours(hours, "--hours")
+    if splits is not None and voice is not None:
+        raise UserError("--voice is not supported by --splits; leave it out")
     folder = find_release(Path(release), lang)
     out = Path(out)
-    flacs = (out / "audio" if audio is None else Path(audio)).resolve()
+    flacs = (out / "audio").resolve()
     check_path(str(flacs))
 
     left = LeftOut()
-    notes: list[str] = []
-    inventory: list[str] | None = None
-    into = manifests_into(
-        out,
-        "parp manifest commonvoice",
-        inputs=[folder],
-        options={
-            "release": str(folder),
-            "lang": lang,
-            "splits": None if splits is None else str(Path(splits).resolve()),
-            **chosen,
-            "seed": seed,
-            "voice": voice,
-        },
-        force=force,
-    )
+    options = {"release": str(folder), "lang": lang, "hours": hours, "seed": seed, "voice": voice}
+    if splits is not None:
+        options["splits"] = str(Path(splits).resolve())
+    builder = "parp manifest commonvoice"
+    into = manifests_into(out, builder, inputs=[folder], options=options, force=force)
     with into as stage:
-        if splits is not None:
-            with opened(Path(splits), lang) as published:
-                clips, inventory = read_published(published, hours or 1.0, left)
-            texts: dict[str, Clip] = {}
+        inventory: list[str] | None = None
+        if splits is None:
+            clips, notes = _by_espeak(folder, lang, hours, seed, voice, left, jobs)
+        else:
+            clips, inventory = read_published(Path(splits), lang, hours or 1.0, left)
+            notes = []
             if (folder / "validated.tsv").is_file():
                 # What is wrong with its other rows is no matter here.
                 texts = read_clips(folder / "validated.tsv", lang, LeftOut())
-            for those in clips.values():
-                those[:] = [replace(c, text=texts.get(c.id, c).text) for c in those]
-        else:
-            phonemizer = Phonemizer(lang, voice)
-            notes.append(f"phones of {phonemizer.source}")
-            if hours is None:
-                clips, note = own_splits(folder, lang, left)
-            else:
-                wanted = (hours, dev_hours or DEV_HOURS, test_hours or TEST_HOURS)
-                hours_of = dict(zip(SPLITS, wanted))
-                clips, note = choose_splits(folder, lang, hours_of, seed, left, jobs)
-            notes += note
-            for those in clips.values():
-                for clip in those:
-                    if phonemizer.objection(clip.text):
-                        left.add("sentence with letters or signs that espeak-ng spells", clip.id)
-                those[:] = [clip for clip in those if not phonemizer.objection(clip.text)]
-                spoken = phonemizer([clip.text for clip in those])
-                for clip, phones in zip(those, spoken):
-                    if not phones:
-                        left.add("no phones in the sentence", clip.id)
-                those[:] = [replace(c, phones=phones) for c, phones in zip(those, spoken) if phones]
-            notes += phonemizer.warnings()
-        names = sorted(clip.id for those in clips.values() for clip in those)
-        pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
-        rows: dict[str, Row] = {}
-        for name, (_, flac), samples in zip(names, pairs, convert_all(pairs, jobs=jobs)):
-            if isinstance(samples, AudioError):
-                left.add(samples.problem, name)
-            else:
-                rows[name] = Row(str(flac), samples)
+                for those in clips.values():
+                    those[:] = [replace(clip, text=texts.get(clip.id, clip).text) for clip in those]
+        rows = _converted(clips, folder, flacs, left, jobs)
         written = []
         for split in SPLITS:
             usable = [clip for clip in sorted(clips[split], key=lambda c: c.id) if clip.id in rows]
@@ -169,9 +116,56 @@ def build_commonvoice(
                 Utterance(c.id, rows[c.id].path, c.text, symbols=c.phones) for c in usable
             ]
             written.append(Split(split, str(flacs), utterances))
-        audio_rows = {row.path: row for row in rows.values()}
+        audio = {row.path: row for row in rows.values()}
         more = {"left": left, "notes": tuple(notes)}
-        return write_folders(stage, out, {"": written}, audio_rows, Symbols(inventory), **more)
+        return write_folders(stage, out, {"": written}, audio, Symbols(inventory), **more)
+
+
+def _by_espeak(
+    folder: Path,
+    lang: str,
+    hours: float | None,
+    seed: int,
+    voice: str | None,
+    left: LeftOut,
+    jobs: int | None,
+) -> tuple[Clips, list[str]]:
+    """A release's clips with phones, its own splits or so many hours; and notes."""
+    phonemizer = Phonemizer(lang, voice)
+    if hours is None:
+        clips, notes = own_splits(folder, lang, left)
+    else:
+        sizes = dict(zip(SPLITS, (hours, DEV_HOURS, TEST_HOURS)))
+        clips, notes = choose_splits(folder, lang, sizes, seed, left, jobs)
+    for split, those in clips.items():
+        readable = []
+        for clip in those:
+            if phonemizer.objection(clip.text):
+                left.add("sentence with letters or signs that espeak-ng spells", clip.id)
+            else:
+                readable.append(clip)
+        clips[split] = []
+        for clip, phones in zip(readable, phonemizer([clip.text for clip in readable])):
+            if phones:
+                clips[split].append(replace(clip, phones=phones))
+            else:
+                left.add("no phones in the sentence", clip.id)
+    return clips, [f"phones of {phonemizer.source}", *notes, *phonemizer.warnings()]
+
+
+def _converted(
+    clips: Clips, folder: Path, flacs: Path, left: LeftOut, jobs: int | None
+) -> dict[str, Row]:
+    """Clip id → its FLAC file and length; what cannot be used is counted in `left`."""
+    names = sorted(clip.id for those in clips.values() for clip in those)
+    pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
+    rows: dict[str, Row] = {}
+    for name, (_, flac), samples in zip(names, pairs, convert_all(pairs, jobs=jobs)):
+        if isinstance(samples, AudioError):
+            left.add(samples.problem, name)
+        else:
+            rows[name] = Row(str(flac), samples)
+    return rows
 
 
 def _trains(clip: Clip, samples: int, left: LeftOut) -> bool:

@@ -1,6 +1,7 @@
 """The published Common Voice splits and phones (Rivière et al. 2020), used by the paper (4.1).
 
-The archive `common_voices_splits.tar.gz` holds for es, fr, it, ky, nl, ru, sv, tr, tt and zh::
+The archive `common_voices_splits.tar.gz`, unpacked, holds for es, fr, it, ky, nl, ru, sv, tr, tt
+and zh::
 
     <lang>/validated_phones_reduced.txt                      clip id, then integers
     <lang>/phonesMatches_reduced.json                        phone → integer
@@ -10,22 +11,15 @@ The archive `common_voices_splits.tar.gz` holds for es, fr, it, ky, nl, ru, sv, 
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import json
-import lzma
-import re
-import tarfile
-import tempfile
-import zlib
-from collections.abc import Collection, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection
+from pathlib import Path
 
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice_release import Clip, plain_name
 from parp_fairseq.manifests.summary import LeftOut
-from parp_fairseq.manifests.tsv import stream_lines
+from parp_fairseq.manifests.table_reader import table_lines
 
 # Folders of the published splits that are not named after the release's language.
 _FOLDERS = {"sv-SE": "sv", "zh-TW": "zh"}
@@ -34,49 +28,15 @@ RELEASE_NAMES = {folder: lang for lang, folder in _FOLDERS.items()}
 PHONES = "validated_phones_reduced.txt"
 INVENTORY = "phonesMatches_reduced.json"
 _ENDING = "uniform_new_version.txt"
-_EXPECTED = f"common_voices_splits/<lang>/ with {PHONES}, {INVENTORY} and the lists of clips"
-
-
-@contextlib.contextmanager
-def opened(splits: Path, lang: str) -> Iterator[Path]:
-    """The folder of a language in `splits`, a folder or the archive itself. Raises UserError."""
-    name = _FOLDERS.get(lang, lang)
-    with contextlib.ExitStack() as stack:
-        folder = splits
-        if splits.is_file():
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parp-")))
-            _unpack(splits, name, folder)
-        elif not splits.is_dir():
-            raise UserError(f"{splits}: no such folder or archive; expected {_EXPECTED}")
-        for place in (folder / name, folder / "common_voices_splits" / name, folder):
-            if (place / PHONES).is_file():
-                break
-        else:
-            raise UserError(f"{splits} holds no {name}/{PHONES}; expected {_EXPECTED}")
-        yield place
-
-
-def _unpack(archive: Path, name: str, folder: Path) -> None:
-    """Write a language's files into `folder`; no other member, link or path is followed."""
-    try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
-                *_, above, file = ("", "", *PurePosixPath(member.name).parts)
-                if member.isreg() and above == name and re.fullmatch(r"\w[\w.]*", file):
-                    (folder / file).write_bytes(tar.extractfile(member).read())
-            # The checksum is behind the last member, where tarfile does not look.
-            while tar.fileobj.read(1 << 20):
-                pass
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f"{archive} is no sound tar archive; get it again") from error
-    except OSError as error:
-        raise UserError(f"{archive} cannot be unpacked: {error.strerror or error}") from error
+_EXPECTED = (
+    f"common_voices_splits/<lang>/ (unpacked) with {PHONES}, {INVENTORY} and the lists of clips"
+)
 
 
 def read_published(
-    folder: Path, hours: float, left: LeftOut
+    splits: Path, lang: str, hours: float, left: LeftOut
 ) -> tuple[dict[str, list[Clip]], list[str]]:
-    """Read the lists for `hours` of training (1 or 5) and the phones of their clips.
+    """Read the lists of a language for `hours` of training (1 or 5) and the phones of their clips.
 
     A clip that is in two lists stays in the later one of train, dev and test; such clips and
     those without phones are counted in `left`. Raises UserError naming file and row.
@@ -84,84 +44,75 @@ def read_published(
     Returns:
         `train`, `dev` and `test`, by name; and all phones, in the order of their integers.
     """
-    lists = _lists(folder, hours)
+    name = _FOLDERS.get(lang, lang)
+    for folder in (splits / name, splits / "common_voices_splits" / name, splits):
+        if (folder / PHONES).is_file():
+            break
+    else:
+        raise UserError(f"{splits} holds no {name}/{PHONES}; expected {_EXPECTED}")
     homes: dict[str, str] = {}
-    for split in ("test", "dev", "train"):
-        for name in _read_list(lists[split], left):
-            if name in homes:
-                left.add(f"{split} clip that the list of {homes[name]} holds too", name)
+    for split, path in _lists(folder, hours).items():
+        for clip in _read_list(path, left):
+            if clip in homes:
+                left.add(f"{split} clip that the list of {homes[clip]} holds too", clip)
             else:
-                homes[name] = split
+                homes[clip] = split
     symbols = _read_inventory(folder / INVENTORY)
     phones = _read_phones(folder / PHONES, symbols, homes)
-    splits: dict[str, list[Clip]] = {"train": [], "dev": [], "test": []}
-    for name, split in homes.items():
-        if phones.get(name):
-            splits[split].append(Clip(name, phones=phones[name]))
+    clips: dict[str, list[Clip]] = {"train": [], "dev": [], "test": []}
+    for clip, split in sorted(homes.items()):
+        if phones.get(clip):
+            clips[split].append(Clip(clip, phones=phones[clip]))
         else:
-            left.add("no phones in the published annotations", name)
-    for clips in splits.values():
-        clips.sort(key=lambda clip: clip.id)
-    return splits, [symbols[number] for number in sorted(symbols)]
+            left.add("no phones in the published annotations", clip)
+    return clips, [symbols[number] for number in sorted(symbols)]
+
+
+def _lists(folder: Path, hours: float) -> dict[str, Path]:
+    """The lists of test, dev and train; where dev has none for `hours`, that for one hour."""
+    there = {
+        path.name[: -len(_ENDING) - 1]: path for path in sorted(folder.glob(f"*Seqs*_{_ENDING}"))
+    }
+    train, dev = (f"{name}Seqs_{float(hours)}" for name in ("train", "val"))
+    if train not in there:
+        others = [name.split("_")[1] for name in there if name.startswith("trainSeqs_")]
+        says = f"{folder}: no list for {hours:g} hours of training"
+        raise UserError(f"{says}; it has: {', '.join(others) or None}")
+    names = {"test": "testSeqs", "dev": dev if dev in there else "valSeqs_1.0", "train": train}
+    return {split: folder / f"{name}_{_ENDING}" for split, name in names.items()}
+
+
+def _read_list(path: Path, left: LeftOut) -> list[str]:
+    names: dict[str, None] = {}
+    for row, line in enumerate(table_lines(path, _EXPECTED), start=1):
+        if line.strip():
+            name = plain_name(line.strip(), path, row)
+            if name in names:
+                left.add("listed twice", name)
+            names[name] = None
+    return list(names)
 
 
 def _read_inventory(path: Path) -> dict[int, str]:
     """Integer → phone."""
     try:
-        numbers = json.loads("\n".join(_lines(path)))
-    except ValueError as error:
-        raise UserError(f"{path} is no sound JSON ({error}); unpack the splits again") from error
-    if not isinstance(numbers, dict) or not numbers:
-        raise UserError(f"{path}: expected an object of phone to integer; unpack the splits again")
-    symbols: dict[int, str] = {}
+        numbers = json.loads("\n".join(table_lines(path, _EXPECTED)))
+        symbols = {number: phone for phone, number in numbers.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected a JSON object of phone to integer; unpack the splits again"
+        ) from error
     for phone, number in numbers.items():
-        if type(number) is not int or number in symbols:
+        if type(number) is not int or symbols[number] != phone:
             raise UserError(f"{path}: {phone!r} has {number!r}, expected an integer of its own")
         if phone.split() != [phone] or phone in SPECIAL_SYMBOLS:
             raise UserError(f"{path}: {phone!r} cannot be in a fairseq dictionary; rename it")
-        symbols[number] = phone
     return symbols
-
-
-def _lines(path: Path) -> Iterator[str]:
-    for line in stream_lines(path, hint=f"expected {_EXPECTED}", cr=False):
-        yield line.removeprefix("\ufeff")
-
-
-def _lists(folder: Path, hours: float) -> dict[str, Path]:
-    """The lists of train, dev and test; where dev has none for `hours`, that for one hour."""
-    train, dev, one_hour, test = (
-        folder / f"{name}_{_ENDING}"
-        for name in (
-            f"trainSeqs_{float(hours)}",
-            f"valSeqs_{float(hours)}",
-            "valSeqs_1.0",
-            "testSeqs",
-        )
-    )
-    if not train.is_file():
-        there = sorted(path.name.split("_")[1] for path in folder.glob(f"trainSeqs_*_{_ENDING}"))
-        raise UserError(
-            f"{folder}: no list for {hours:g} hours of training; it has: {', '.join(there) or None}"
-        )
-    return {"train": train, "dev": dev if dev.is_file() else one_hour, "test": test}
-
-
-def _read_list(path: Path, left: LeftOut) -> list[str]:
-    names: dict[str, None] = {}
-    for row, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        name = plain_name(line.strip(), path, row)
-        if name in names:
-            left.add("listed twice", name)
-        names[name] = None
-    return list(names)
 
 
 def _read_phones(path: Path, symbols: dict[int, str], wanted: Collection[str]) -> dict[str, str]:
     phones: dict[str, str] = {}
-    for row, line in enumerate(_lines(path), start=1):
+    for row, line in enumerate(table_lines(path, _EXPECTED), start=1):
         name, *numbers = line.split() or [""]
         if name not in wanted:
             continue

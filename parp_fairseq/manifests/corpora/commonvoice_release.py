@@ -61,7 +61,6 @@ def read_clips(path: Path, lang: str, left: LeftOut) -> dict[str, Clip]:
     that is no plain file name, another language, or one clip with two sentences or speakers.
     """
     clips: dict[str, Clip] = {}
-    rows: dict[str, int] = {}
 
     def malformed(row: int) -> None:
         left.add("malformed row", f"{path.name} row {row}")
@@ -77,13 +76,11 @@ def read_clips(path: Path, lang: str, left: LeftOut) -> dict[str, Clip]:
         sentence = " ".join(cells["sentence"].replace("\0", " ").split())
         # A speaker's name is long and comes back in many rows.
         clip = Clip(name, sys.intern(cells["client_id"]), sentence)
-        if clips.setdefault(name, clip) != clip:
-            raise UserError(
-                f"{path} row {row}: {name} has another sentence or speaker in row {rows[name]}"
-            )
-        if name in rows:
+        if name in clips:
             left.add("listed twice", name)
-        rows.setdefault(name, row)
+        if clips.setdefault(name, clip) != clip:
+            says = f"{name} has another sentence or speaker in an earlier row"
+            raise UserError(f"{path} row {row}: {says}")
     return clips
 
 
@@ -100,14 +97,14 @@ def own_splits(folder: Path, lang: str, left: LeftOut) -> tuple[dict[str, list[C
 
     What is in two of them stays in the later one.
     """
-    tables = {split: read_clips(folder / f"{split}.tsv", lang, left) for split in SPLITS}
+    splits: dict[str, list[Clip]] = {}
     later: set[str] = set()
     for split in reversed(SPLITS):
-        for name in [name for name in tables[split] if name in later]:
+        table = read_clips(folder / f"{split}.tsv", lang, left)
+        for name in (name for name in table if name in later):
             left.add(f"{split} clip that a later split holds too", name)
-            del tables[split][name]
-        later.update(tables[split])
-    splits = {split: list(table.values()) for split, table in tables.items()}
+        splits[split] = [clip for name, clip in table.items() if name not in later]
+        later.update(table)
     speakers = Counter(who for clips in splits.values() for who in {c.speaker for c in clips})
     shared = sum(count > 1 for count in speakers.values())
     says = f"{shared:,} speakers are in more than one split, as in the release"
@@ -127,10 +124,9 @@ def choose_splits(
     Raises UserError where there is less for training.
     """
     tables = [read_clips(folder / f"{n}.tsv", lang, left) for n in ("validated", "dev", "test")]
-    candidates = disjoint_candidates(*tables, left)
     splits = {}
-    for split in SPLITS:
-        order = by_rounds(candidates[split], seed, lambda c: c.id, lambda c: c.speaker)
+    for split, candidates in disjoint_candidates(*tables, left).items():
+        order = by_rounds(candidates, seed, lambda c: c.id, lambda c: c.speaker)
         lengths = _lengths(order, folder, f"choosing {split}", left, jobs)
         splits[split], there, more = up_to_hours(lengths, hours[split])
         if split == "train" and not more:
@@ -164,14 +160,14 @@ def disjoint_candidates(
     speakers in neither, save sentences that `dev` or `test` hold.
     """
     tested = {clip.speaker for clip in test.values()}
+    speakers = tested | {clip.speaker for clip in dev.values()}
+    sentences = {clip.text for table in (dev, test) for clip in table.values()}
     kept: dict[str, list[Clip]] = {"train": [], "dev": [], "test": list(test.values())}
     for clip in dev.values():
         if clip.speaker in tested:
             left.add("dev clip of a speaker in test", clip.id)
         else:
             kept["dev"].append(clip)
-    speakers = tested | {clip.speaker for clip in dev.values()}
-    sentences = {clip.text for table in (dev, test) for clip in table.values()}
     for clip in validated.values():
         if clip.speaker in speakers:
             left.add("validated clip of a speaker in dev or test", clip.id)

@@ -40,7 +40,6 @@ def build_librilight(
     folds: Sequence[int] = (0,),
     units: str = "letters",
     vocab_size: int | None = None,
-    allow_missing_audio: bool = False,
     **run: Any,
 ) -> BuildSummary:
     """Write `out/10min`, `out/1h` and `out/10h`, each complete for fairseq.
@@ -68,24 +67,19 @@ def build_librilight(
     missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
     if "dev-other" in missing:
         raise UserError(f"{speech / 'dev-other'}: no such folder; training validates on it")
-    absent: list[str] | None = [] if allow_missing_audio else None
     evaluation = [
-        read_tree(part, speech / part, [speech / part], absent)
+        read_tree(part, speech / part, [speech / part])
         for part in EVALUATION_PARTS
         if part not in missing
     ]
     training = _training_sets(root, sets, folds).items()
-    folders = {
-        name: [read_tree(TRAIN, root, parts, absent), *evaluation] for name, parts in training
-    }
     return build(
         out,
-        folders,
+        {name: [read_tree(TRAIN, root, parts), *evaluation] for name, parts in training},
         labels,
         builder="parp manifest librilight",
         options={"librilight": str(root), "librispeech": str(speech), **kind},
-        missing_parts=tuple(str(speech / part) for part in missing),
-        transcripts_without_audio=len(absent or ()),
+        notes=tuple(f"left out: {speech / part} (not found)" for part in missing),
         **run,
     )
 

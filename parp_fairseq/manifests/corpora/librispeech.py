@@ -34,7 +34,6 @@ def build_librispeech(
     *,
     units: str = "letters",
     vocab_size: int | None = None,
-    allow_missing_audio: bool = False,
     **run: Any,
 ) -> BuildSummary:
     """Write `{split}.tsv`, `.wrd`, the labels (`.ltr` for letters) and their dictionary to `out`.
@@ -42,8 +41,7 @@ def build_librispeech(
     Each split is a part's name (`dev-other`) or a name for several parts together
     (`train=train-clean-100+train-clean-360`). `units` are letters (fairseq's dictionary),
     phones (by espeak-ng) or spm, of which `vocab_size` are learnt from the splits whose names
-    begin with `train`. `allow_missing_audio` leaves out, and counts, transcripts that have no
-    audio. `run` is `jobs` and `force`, as for `pipeline.build`.
+    begin with `train`. `run` is `jobs` and `force`, as for `pipeline.build`.
 
     Nothing is written unless everything was read. Raises UserError naming file and row for a
     missing or empty part, damaged audio, another rate than 16 kHz mono, audio without
@@ -55,23 +53,22 @@ def build_librispeech(
     root = find_below(librispeech, "LibriSpeech", (), f"LibriSpeech/{TREE}")
     if not splits:
         raise UserError("no splits given; name parts such as train-clean-100 or dev-other")
-    missing: list[str] | None = [] if allow_missing_audio else None
     read: dict[str, Split] = {}
     for entry in splits:
-        name, parts = _parse_split(entry)
+        name, _, parts = (entry if "=" in entry else f"{entry}={entry}").partition("=")
+        name, folders = name.strip(), [root / part.strip() for part in parts.split("+")]
+        if not name or root in folders or os.sep in name or name.startswith("."):
+            raise UserError(f"the split {entry!r} is not understood; write PART or NAME=PART+PART")
         if name in read:
             raise UserError(f"the split {name} is given twice; give each split its own name")
-        folders = [root / part for part in parts]
         # fairseq's own recipe starts the paths of a part from the part's folder.
-        start = folders[0] if len(folders) == 1 else root
-        read[name] = read_tree(name, start, folders, missing)
+        read[name] = read_tree(name, folders[0] if len(folders) == 1 else root, folders)
     return build(
         out,
         {"": list(read.values())},
         labels,
         builder="parp manifest librispeech",
         options={"librispeech": str(root), "splits": list(splits), **kind},
-        transcripts_without_audio=len(missing or ()),
         **run,
     )
 
@@ -82,18 +79,15 @@ def english_units(units: str, vocab_size: int | None) -> Units:
     return make_units(units, vocab_size=vocab_size, lang=lang, english=True)
 
 
-def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str] | None) -> Split:
-    """A split's utterances in `folders`, sorted by path; its paths will start from `root`.
-
-    `missing` gets the ids of transcripts without audio; None: they are an error.
-    """
+def read_tree(name: str, root: Path, folders: Sequence[Path]) -> Split:
+    """A split's utterances in `folders`, sorted by path; its paths will start from `root`."""
     found: dict[str, Utterance] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; expected {TREE}")
         before = len(found)
         for chapter, files in _chapters(folder):
-            for id_, one in _utterances(chapter, files, missing):
+            for id_, one in _utterances(chapter, files):
                 if found.setdefault(id_, one) is not one:
                     says = f"the utterance {id_} is also in {os.path.dirname(found[id_].audio)}"
                     raise UserError(f"{one.audio}: {says}; remove one")
@@ -102,9 +96,7 @@ def read_tree(name: str, root: Path, folders: Sequence[Path], missing: list[str]
     return Split(name, str(root), sorted(found.values(), key=lambda one: one.audio))
 
 
-def _utterances(
-    chapter: Path, files: Sequence[str], missing: list[str] | None
-) -> Iterator[tuple[str, Utterance]]:
+def _utterances(chapter: Path, files: Sequence[str]) -> Iterator[tuple[str, Utterance]]:
     name = f"{chapter.parent.name}-{chapter.name}.trans.txt"
     path = chapter / name
     if name not in files:
@@ -118,23 +110,9 @@ def _utterances(
         if id_ not in transcripts:
             raise UserError(f"{chapter / ids[id_]} has no transcript in {name}; add it")
         where = f"{path} row {transcripts[id_].row}"
-        if id_ in ids:
-            yield id_, Utterance(where, os.path.join(chapter, ids[id_]), transcripts[id_].text)
-        elif missing is None:
-            raise UserError(
-                f"{where}: {id_}.flac is missing; pass --allow-missing-audio to leave it out"
-            )
-        else:
-            missing.append(id_)
-
-
-def _parse_split(entry: str) -> tuple[str, list[str]]:
-    name, equals, parts = entry.partition("=")
-    chosen = [part.strip() for part in (parts if equals else name).split("+")]
-    name = name.strip()
-    if not name or not all(chosen) or os.sep in name or name.startswith("."):
-        raise UserError(f"the split {entry!r} is not understood; write PART or NAME=PART+PART")
-    return name, chosen
+        if id_ not in ids:
+            raise UserError(f"{where}: {id_}.flac is missing; copy it again, or remove the row")
+        yield id_, Utterance(where, os.path.join(chapter, ids[id_]), transcripts[id_].text)
 
 
 def _chapters(folder: Path) -> Iterator[tuple[Path, list[str]]]:

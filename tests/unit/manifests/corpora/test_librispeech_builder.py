@@ -83,14 +83,6 @@ def test_links_into_the_corpus_are_followed_and_loops_are_not(corpora):
     assert len(paths) == 4 and any(path.startswith("1h/0/other/10/101/") for path in paths)
 
 
-def test_transcripts_without_audio_can_be_left_out(corpora):
-    (corpora / CHAPTER / "10-100-0001.flac").unlink()
-    summary = build(corpora, sets=["10min", "1h"], allow_missing_audio=True)
-    assert len(lines_of(corpora / "out/10min/train.tsv")) == 1 + 3
-    # Once in 10min, once in 1h.
-    assert "2 transcripts without audio" in summary.render()
-
-
 def gone(name):
     def remove(root):
         path = root / name
