@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,6 @@ from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.rendering import TextTable, percent
 from parp_fairseq.report.statistics import DESIGN, Effects, Estimate, design_effects, mean
 from parp_fairseq.report.tidy import (
-    SUBNETWORK,
-    THETA,
     MaskPair,
     Score,
     read_mask_pairs,
@@ -258,14 +256,36 @@ def transfers(results: Results, name: str) -> dict[str, dict[tuple[str, str], di
 # --- tables ---------------------------------------------------------------------------------
 
 
-def _fine_tunings(runs: RunGroup) -> int:
-    """From the pre-trained model on, the one that OMP's mask comes from included."""
-    return runs.first.trainings + (runs.first.method == "omp" or bool(runs.first.source))
+def tables_of(results: Results, name: str) -> list[TextTable]:
+    """The tables of a target: its settings in each setup, and what its kind adds."""
+    kind = results.target(name)["kind"]
+    if kind in ("overlap", "transfer"):
+        return (_overlap_tables if kind == "overlap" else _transfer_tables)(results, name)
+    tables = [_settings_table(results, *item) for item in results.run_groups(name).items()]
+    if kind == "effects":
+        tables.append(_effects_table(results, name))
+    return tables + (_language_tables(results, name) if kind == "languages" else [])
 
 
-def _prunings(runs: RunGroup) -> int:
-    static = int(runs.first.method != "dense")
-    return 1 + -(-runs.updates // runs.n) if runs.n else static
+def _settings_table(results: Results, setup: str, groups: list[RunGroup]) -> TextTable:
+    """A row for each setting: its cost, and errors of m⊙θ on every split and of what was kept."""
+    first = groups[0]
+    keys = [(split, "last") for split in first.splits]
+    if (first.splits[1], "kept") in next(iter(first.by_seed.values())):
+        keys += [(first.splits[1], "best"), (first.splits[1], "kept")]
+    body = []
+    for runs in groups:
+        minutes = f"{mean(_minutes(runs, results)):.1f}"
+        # From the pre-trained model on, the one that OMP's mask comes from included.
+        fine_tunings = runs.first.trainings + (
+            runs.first.method == "omp" or bool(runs.first.source)
+        )
+        rates = (runs.estimate(*key).shown() for key in keys)
+        body.append([*runs.start, runs.interval, *rates, len(runs.by_seed), fine_tunings, minutes])
+    titles = {"last": "", "best": ", best", "kept": ", best θ"}
+    shown = [f"{first.metric} {split}{titles[checkpoint]}" for split, checkpoint in keys]
+    header = ["setting", "sparsity", "n", *shown, "seeds", "fine-tunings", "minutes"]
+    return TextTable(setup, header, [[*map(str, row)] for row in body])
 
 
 def _minutes(runs: RunGroup, results: Results) -> list[float]:
@@ -277,134 +297,44 @@ def _minutes(runs: RunGroup, results: Results) -> list[float]:
     return list(minutes.values())
 
 
-def _load(runs: RunGroup) -> str:
-    found = (re.search(r"load ([\d.]+)", score.machine) for score in runs.scores().values())
-    loads = [float(load[1]) for load in found if load]
-    return f"{min(loads):.0f} to {max(loads):.0f}" if loads else "-"
-
-
-def _zeros(runs: RunGroup) -> str:
-    return percent(mean(score.zeros or 0.0 for score in runs.scores(None, "kept").values()))
-
-
-_MINUTES = ("minutes, quickest seed", "slowest", "load of the machine")
-_KEPT = ("m⊙θ, last", "m⊙θ, best", "θ, kept", "kept at update", "zeros in θ kept")
-COLUMNS: dict[str, Callable[[RunGroup, Results], Any]] = {
-    "setting": lambda runs, _: runs.start[0],
-    "method": lambda runs, _: method_title(runs.first.method),
-    "sparsity": lambda runs, _: runs.start[1],
-    "seeds": lambda runs, _: len(runs.by_seed),
-    "fine-tunings": lambda runs, _: _fine_tunings(runs),
-    "design": lambda runs, _: runs.design or "ramp (cubic), static",
-    "n": lambda runs, _: runs.interval,
-    "prunings": lambda runs, _: _prunings(runs),
-    "minutes, quickest seed": lambda runs, results: f"{min(_minutes(runs, results)):.1f}",
-    "slowest": lambda runs, results: f"{max(_minutes(runs, results)):.1f}",
-    "load of the machine": lambda runs, _: _load(runs),
-    "m⊙θ, last": lambda runs, _: runs.estimate().shown(),
-    "m⊙θ, best": lambda runs, _: runs.estimate(None, "best").shown(),
-    "θ, kept": lambda runs, _: runs.estimate(None, "kept").shown(),
-    "kept at update": lambda runs, _: ", ".join(
-        str(score.update) for score in runs.scores(None, "kept").values()
-    ),
-    "zeros in θ kept": lambda runs, _: _zeros(runs),
-}
-_RATES, _TEST = "errors on every split", "errors on the first test set"
-PIVOTS = {
-    "rates": ("setting", "sparsity", _RATES, "seeds", "fine-tunings"),
-    "intervals": ("method", "sparsity", "n", "prunings", _RATES, "seeds"),
-    "effort": ("setting", "sparsity", "fine-tunings", *_MINUTES, _TEST, "seeds"),
-    "effects": ("setting", "sparsity", "design", _TEST, "seeds"),
-    "theta": ("method", "sparsity", "n", *_KEPT, "seeds"),
-}
-"""Kind of a target → the columns of its table of settings."""
-
-
-def tables_of(results: Results, name: str) -> list[TextTable]:
-    """The tables of a target, by its kind."""
-    kind = results.target(name)["kind"]
-    tables = [] if kind not in PIVOTS else pivot(results, name, PIVOTS[kind])
-    return [*tables, *_FURTHER[kind](results, name)] if kind in _FURTHER else tables
-
-
-def pivot(results: Results, name: str, columns: Sequence[str]) -> list[TextTable]:
-    """A table for each setup of a target: a row for each setting, and these COLUMNS."""
-    tables = []
-    for setup, groups in results.run_groups(name).items():
-        cells: dict[str, list[str]] = {}
-        if "n" in columns:
-            methods = [runs.first.method for runs in groups]
-            groups.sort(key=lambda r: (methods.index(r.first.method), r.first.sparsity, r.n))
-        for column in columns:
-            if column in COLUMNS:
-                values = [str(COLUMNS[column](runs, results)) for runs in groups]
-                cells[column] = values
-                continue
-            splits = groups[0].splits
-            for split in splits if column == _RATES else splits[1:2]:
-                values = [runs.estimate(split).shown() for runs in groups]
-                cells[f"{groups[0].metric} {split}"] = values
-        about = setup if {_RATES, _TEST} & {*columns} else f"{setup}, {groups[0].metric}"
-        tables.append(TextTable(about, list(cells), list(zip(*cells.values()))))
-    return tables
-
-
-def _effects_tables(results: Results, name: str) -> list[TextTable]:
-    header = ["sparsity", "regrowth (dynamic - static)", "schedule (ramp - constant)"]
+def _effects_table(results: Results, name: str) -> TextTable:
     body = [
         [percent(sparsity), *(one.shown(signed=True) for one in found), str(found[0].count)]
         for sparsity, found in effects(results, name).items()
     ]
-    return [TextTable("effects, points", [*header, "interaction", "seeds"], body)]
-
-
-def _course_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors of m⊙θ and θ over the updates."""
-    ((_, groups),) = results.run_groups(name).items()
-    body = []
-    for runs in groups:
-        for seed, scores in runs.by_seed.items():
-            for (weights, checkpoint), score in scores.items():
-                if checkpoint.startswith("update") and weights == THETA:
-                    rates = (scores[SUBNETWORK, checkpoint].rate, score.rate)
-                    start = [words(runs.setting), str(seed), str(score.update)]
-                    body.append([*start, *(f"{rate:.1f}" for rate in rates)])
-    title = f"{groups[0].metric} on {groups[0].splits[0]} in training"
-    return [TextTable(title, ["run", "seed", "update", "m⊙θ", "θ"], body)]
+    return TextTable("effects, points", ["sparsity", *Effects._fields, "seeds"], body)
 
 
 def _language_tables(results: Results, name: str) -> list[TextTable]:
     """Errors of each language and their average, a table for each group of setups."""
-    groups = results.run_groups(name).values()
-    runs = {one.setting: one for members in groups for one in members}
     tables = []
     for group, sides in samples(results, name).items():
-        body = []
-        for setting, sample in sides.items():
-            start, rates = runs[setting].start, [*sample.rates.values()]
-            shown = (f"{rate:.1f}" for rate in (*rates, mean(rates)))
-            body.append([*start, *shown, str(len(runs[setting].by_seed))])
-        header = ["setting", "sparsity", *sample.rates, "average", "seeds"]
-        tables.append(TextTable(f"{sample.metric} on the test sets, {group}", header, body))
+        body = [
+            [
+                words(setting),
+                *(f"{rate:.1f}" for rate in (*one.rates.values(), mean(one.rates.values()))),
+            ]
+            for setting, one in sides.items()
+        ]
+        first = next(iter(sides.values()))
+        header = ["setting", *first.rates, "average"]
+        tables.append(TextTable(f"{first.metric} on the test sets, {group}", header, body))
     return tables
 
 
 def _transfer_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors, and their change against the target's own mask in percent; positive is worse."""
-    first = next(iter(results.run_groups(name).values()))[0].first
+    """Errors under the mask of each row, of the setup of each column."""
     tables = []
     for model, found in transfers(results, name).items():
         for way, title in WAYS.items():
-            about = f"{title}, {model}, {percent(first.sparsity)}"
-            own, rates, changes = found[way, OWN], [], []
-            for mask in (*own, ANOTHER_SEED, RANDOM, OTHERS):
-                row = found[way, mask]
-                rates.append([mask, *(f"{row[to]:.1f}" for to in own)])
-                change = (round(100 * (row[to] / own[to] - 1), 1) for to in own)
-                changes.append([mask, *(f"{value + 0.0:+.1f}" for value in change)])
-            header, change = ["mask of", *own], f"change against the own mask, %, {about}"
-            tables.append(TextTable(f"{first.metric} on the test set, {about}", header, rates))
-            tables.append(TextTable(change, header, changes))
+            own = found[way, OWN]
+            body = [
+                [mask, *(f"{found[way, mask][to]:.1f}" for to in own)]
+                for mask in (*own, ANOTHER_SEED, RANDOM, OTHERS)
+            ]
+            tables.append(
+                TextTable(f"errors on the test set, {title}, {model}", ["mask of", *own], body)
+            )
     return tables
 
 
@@ -461,10 +391,9 @@ def _digits(value: float) -> str:
 
 
 def _overlap_tables(results: Results, name: str) -> list[TextTable]:
-    """The matrix of each comparison, and the pairs summed up."""
-    tables, summary = [], []
+    """The matrix of each comparison."""
+    tables = []
     for (model, sparsity), pairs in comparisons(results, name).items():
-        about = [model, percent(sparsity)]
         iou = {(pair.one, pair.other): pair.iou for pair in pairs}
         iou.update({(other, one): value for (one, other), value in iou.items()})
         labels = {run: MaskOf.of(run).label for pair in pairs for run in (pair.one, pair.other)}
@@ -472,35 +401,6 @@ def _overlap_tables(results: Results, name: str) -> list[TextTable]:
             [label, *(_digits(iou.get((run, other), 1.0)) for other in labels)]
             for run, label in labels.items()
         ]
-        title = f"IOU, {', '.join(about)}"
+        title = f"IOU, {model}, {percent(sparsity)}"
         tables.append(TextTable(title, ["mask", *labels.values()], body))
-        groups: dict[str, list[float]] = {}
-        for pair in pairs:
-            between = _relation(MaskOf.of(pair.one), MaskOf.of(pair.other))
-            groups.setdefault(between, []).append(pair.iou)
-        for between, values in groups.items():
-            row = [*about, between, str(len(values)), _digits(mean(values)), _digits(min(values))]
-            summary.append(row)
-        # Expected of two independent random masks: (1 - s)² of 1 - s².
-        chance = _digits((1 - sparsity) / (1 + sparsity))
-        summary.append([*about, "independent random masks", "-", chance, "-"])
-    header = ["model", "sparsity", "between", "pairs", "mean IOU", "lowest IOU"]
-    return [*tables, TextTable("pairs", header, summary, 3)]
-
-
-def _relation(one: MaskOf, other: MaskOf) -> str:
-    """How two masks are related, for summing up."""
-    if {one.method, other.method} & {"mpi", "rp"}:
-        return f"{one.title} and {other.title}"
-    differ = [key for key in ("setup", "seed") if getattr(one, key) != getattr(other, key)]
-    where = f"another {' and '.join(differ)}" if differ else "the same seed"
-    return f"{' and '.join(dict.fromkeys([one.title, other.title]))}, {where}"
-
-
-_FURTHER: dict[str, Callable[[Results, str], list[TextTable]]] = {
-    "effects": _effects_tables,
-    "theta": _course_tables,
-    "languages": _language_tables,
-    "transfer": _transfer_tables,
-    "overlap": _overlap_tables,
-}
+    return tables

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -277,29 +276,23 @@ class Tables:
 
 def machine(gpus: int = 0) -> str:
     """GPUs of a training, processor, cores, and the load now."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
-        name = found[1].strip() if found else name
-    load = os.getloadavg()[0]
-    cores = f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
-    return f"{gpus} GPUs ({_gpu()}), {cores}" if gpus else cores
-
-
-def _gpu() -> str:
     import torch
 
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none when scored"
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    found = re.search(r"model name\s*:\s*(.+)", text)
+    name = found[1].strip() if found else platform.processor() or platform.machine()
+    load = os.getloadavg()[0]
+    cores = f"{name}, {os.cpu_count()} cores, one thread a training, load {load:.1f} at the end"
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none when scored"
+    return f"{gpus} GPUs ({gpu}), {cores}" if gpus else cores
 
 
 def commit() -> str:
     """The present commit of this checkout; "" outside of one."""
-    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    from parp_fairseq.runs import record
+
+    return str((record.git_state(Path(record.__file__).parent) or {}).get("commit", ""))
 
 
 def _updates_of(file: Path) -> int:

@@ -88,7 +88,7 @@ def write_start(folder: Path, config: Mapping[str, Any], updates: int) -> None:
     record = {
         "command": sys.argv,
         "versions": versions,
-        "git": _git_state(Path(__file__).parent),
+        "git": git_state(Path(__file__).parent),
         "config": {**config, "task": task},
         "contents": contents,
         "starts": [*earlier, start],
@@ -103,7 +103,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _git_state(folder: Path) -> dict[str, Any] | None:
+def git_state(folder: Path) -> dict[str, Any] | None:
     """Return commit and dirtiness of the checkout that holds `folder`; None outside of one."""
 
     # fairseq imports a user dir through a link in site-packages, beyond which git does not look.

@@ -21,9 +21,9 @@ def test_the_commit_is_found_through_a_link(tmp_path):
     link = tmp_path / "site-packages" / "parp_fairseq"
     link.symlink_to(PACKAGE)
     for place in (PACKAGE, link):
-        assert record._git_state(place / "runs")["commit"] == head.stdout.strip()
+        assert record.git_state(place / "runs")["commit"] == head.stdout.strip()
 
 
 def test_a_folder_of_somebody_elses_has_none(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    assert record._git_state(tmp_path) is None
+    assert record.git_state(tmp_path) is None
