@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.file_types import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.hf_folder import read_tensors
 from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike, sha256
@@ -34,6 +35,7 @@ class InitialMask:
         weights: Mapping[str, Tensor],
         *,
         random_weights: Callable[[], Mapping[str, Tensor]],
+        read_folder: Callable[[Path], dict[str, Tensor]] = read_tensors,
         prefix: str = "",
     ) -> None:
         """Read what the mask is made from.
@@ -43,13 +45,14 @@ class InitialMask:
             sparsity: the mask's, in [0, 1].
             weights: the model's prunable parameters, name → tensor.
             random_weights: returns these for the same network without any training.
+            read_folder: returns the tensors of a folder of transformers by name.
             prefix: of the caller's options, for the errors.
 
         Raises:
             UserError: a mask file or model is unreadable, of another model or of another sparsity.
         """
         self.names = frozenset(weights)
-        self._spec, self._sparsity = spec, sparsity
+        self._spec, self._sparsity, self._read_folder = spec, sparsity, read_folder
         self._ranked: Mapping[str, Tensor] | None = None
         self._mask: Mask | None = None
         kind = spec.initial_mask_kind
@@ -64,7 +67,7 @@ class InitialMask:
                 wanted = spec.behaviour.mask_kind or named
                 raise UserError(f"{option} is {path!r}: no such file; give {wanted}")
             if kind == FINETUNED:
-                self._ranked = _finetuned(path, weights, option)
+                self._ranked = self._finetuned(path, weights, option)
             else:
                 self._mask = self._read(path, weights, prefix)
 
@@ -88,8 +91,19 @@ class InitialMask:
         selection = select_smallest(ranked, self._sparsity, self._spec.granularity)
         return selection.mask(ranked).to(weights), selection.threshold
 
+    def _finetuned(
+        self, path: str, weights: Mapping[str, Tensor], option: str
+    ) -> dict[str, Tensor]:
+        """The weights of a fine-tuned model, for OMP (paper, section 2.3)."""
+        from parp_fairseq.checkpoints.prunable_weights import weights_named
+
+        folder = Path(path).is_dir()
+        tensors = self._read_folder(Path(path)) if folder else load_checkpoint(path)["model"]
+        todo = f"give a model of the same architecture as {option}"
+        return weights_named(tensors, weights, path, todo)
+
     def _read(self, path: str, weights: Mapping[str, Tensor], prefix: str) -> Mask:
-        mask = mask_in(path, weights)
+        mask = mask_in(path, weights, self._read_folder)
         with options_named(prefix):
             mask = mask.renamed({name: tuple(w.shape) for name, w in weights.items()}, path)
         if abs(mask.sparsity - self._sparsity) > _TOLERANCE:
@@ -101,7 +115,11 @@ class InitialMask:
         return mask
 
 
-def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
+def mask_in(
+    path: PathLike,
+    names: Iterable[str],
+    read_folder: Callable[[Path], dict[str, Tensor]] = read_tensors,
+) -> Mask:
     """Read the mask that a file holds, whatever kind of file it is.
 
     Of a mask file that mask, of a checkpoint of a pruning run the one that it keeps, of an export
@@ -111,6 +129,7 @@ def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
         path: the file.
         names: the model's prunable parameters: an export's zeros are looked for in these, and a
             mask of fairseq's wav2vec 2.0 comes under the names of transformers where these are so.
+        read_folder: as for `InitialMask`.
 
     Raises:
         UserError: the file is unreadable, or a dense checkpoint.
@@ -121,7 +140,7 @@ def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
 
     path, scope = Path(path), {canonical_name(name) for name in names}
     if path.is_dir() or CHECKPOINT.matches(path) or SPARSE_MODEL.matches(path):
-        state = _folder(path, scope) if path.is_dir() else read_state(path)
+        state = _folder(path, scope, read_folder) if path.is_dir() else read_state(path)
         mask = stored_mask(state)
         if mask is None:
             model = state["model"].items()
@@ -137,11 +156,13 @@ def mask_in(path: PathLike, names: Iterable[str]) -> Mask:
     return mask.under(theirs) if scope & set(theirs.values()) and not scope & set(mask) else mask
 
 
-def _folder(path: Path, scope: set[str]) -> dict[str, Any]:
+def _folder(
+    path: Path, scope: set[str], read_folder: Callable[[Path], dict[str, Tensor]]
+) -> dict[str, Any]:
     """The tensors of a folder of transformers: under its own names, or fairseq's if these fit."""
-    from parp_fairseq.checkpoints.hf_folder import read_hf_weights, read_tensors
+    from parp_fairseq.checkpoints.hf_folder import read_hf_weights
 
-    tensors = read_tensors(path)
+    tensors = read_folder(path)
     return {"model": tensors if scope & set(tensors) else read_hf_weights(path)}
 
 
@@ -184,13 +205,3 @@ def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, 
         "scope": {"include": spec.include, "exclude": spec.exclude, "biases": spec.biases},
         "source": {"file": path.name, "sha256": sha256(path)},
     }
-
-
-def _finetuned(path: str, weights: Mapping[str, Tensor], option: str) -> dict[str, Tensor]:
-    """The weights of a fine-tuned model, for OMP (paper, section 2.3)."""
-    from parp_fairseq.checkpoints.hf_folder import read_tensors
-    from parp_fairseq.checkpoints.prunable_weights import weights_named
-
-    tensors = read_tensors(path) if Path(path).is_dir() else load_checkpoint(path)["model"]
-    todo = f"give a model of the same architecture as {option}"
-    return weights_named(tensors, weights, path, todo)

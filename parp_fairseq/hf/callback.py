@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer_callback import CallbackHandler
 
 from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import weights_named
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf import sidecar
-from parp_fairseq.hf.hooks import SubnetworkHooks
+from parp_fairseq.hf.masked_model import MaskedModel
 from parp_fairseq.hf.parameters import prunable_parameters
+from parp_fairseq.hf.saved_names import check_reloaded, read_folder
 from parp_fairseq.hf.unsupported import check_training
 from parp_fairseq.pruning import Mask, Pruner, PruningSpec
 from parp_fairseq.pruning.pruner import saved_mask
 
 logger = logging.getLogger(__name__)
 
-# Where a model keeps the callback that prunes it, and the training in which.
-_OWNER = "_parp_pruned_by"
+# Model → the callback that prunes it, and the training in which.
+_pruned_by: WeakKeyDictionary[nn.Module, tuple[PruningCallback, TrainerState]] = WeakKeyDictionary()
 
 
 class PruningCallback(TrainerCallback):
     """Finds and fine-tunes a subnetwork m⊙θ while a Trainer trains θ (paper, algorithm 1).
 
-    What is evaluated, predicted and saved is m⊙θ; training continues with θ. A checkpoint also
-    holds `parp.pt`, from which `resume_from_checkpoint` resumes bit by bit (on a CPU). After
-    training the model holds m⊙θ, and nothing of the callback is left in it.
+    The model holds θ inside of an update, from on_step_begin to the optimizer's step, and m⊙θ
+    whenever it is evaluated, copied or saved outside of one. A checkpoint also holds `parp.pt`,
+    from which `resume_from_checkpoint` resumes bit by bit (on a CPU). After training the model
+    holds m⊙θ, and nothing of the callback is left in it.
 
     Where the sparsity ramps up (`parp_p`, `gmp`), `load_best_model_at_end` chooses among
     checkpoints at the target sparsity.
@@ -75,7 +80,7 @@ class PruningCallback(TrainerCallback):
         self.mask: Mask | None = None
         self._resume_from = resume_from
         self._weights: dict[str, Tensor] = {}
-        self._hooks: SubnetworkHooks | None = None
+        self._model: MaskedModel | None = None
         self._ramping = False
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
@@ -87,6 +92,7 @@ class PruningCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         """Take the initial mask, or resume from a checkpoint; θ becomes m0⊙θ."""
         self._take(model, state)
+        _call_first(self)
         with options_named(""):
             pruner = self.spec.build(state.max_steps, length="max_steps")
             if pruner is None:
@@ -94,33 +100,31 @@ class PruningCallback(TrainerCallback):
             parameters = dict(model.named_parameters())
             self._weights = {n: parameters[n].detach() for n in self._prunable(args, model)}
             if state.global_step:
-                pruner.restore(self._weights, self._saved_state(args, state))
+                pruner.restore(self._weights, self._saved_state(args, state, model))
             else:
                 self._start(pruner, model)
         self.pruner, self.mask = pruner, None
         self._ramping = not pruner.at_target
-        self._hooks = SubnetworkHooks(model, pruner, self._weights)
+        self._model = MaskedModel(model, pruner, self._weights, state.global_step)
         self._check_workers()
 
     def on_step_begin(self, args, state, control, **kwargs):
         """Let the weights hold θ, and prune again where whole epochs have passed."""
-        if self.pruner is not None and self._hooks is not None:
-            self.pruner.begin_update(int(state.epoch or 0.0), state.global_step)
-            self._hooks.note_update()
+        if self._model is not None:
+            self._model.begin_update(int(state.epoch or 0.0))
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        """Zero what is pruned, or prune again where it is time; the weights hold m⊙θ."""
+        self._end_update(state, state.global_step + 1)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Zero what is pruned, or prune again where it is time."""
-        if self.pruner is None or self._hooks is None:
-            return
-        events = self.pruner.events
-        self.pruner.end_update(state.global_step)
-        self._hooks.note_update()
-        if events == 0 and self.pruner.events:
-            self._check_workers()
-        if self._ramping and self.pruner.at_target:
-            # What was best on the way is no model of the sparsity that was asked for.
-            self._ramping = False
-            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
+        """The same, for a Trainer that does not announce the optimizer's step."""
+        self._end_update(state, state.global_step)
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        """Refuse to score what is not the subnetwork."""
+        if self._model is not None:
+            self._model.check_scored()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Add the meters to what training logs."""
@@ -145,8 +149,8 @@ class PruningCallback(TrainerCallback):
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Leave m⊙θ in the model, and nothing else."""
         if model is not None:
-            model.__dict__.pop(_OWNER, None)
-        if self.pruner is None or self._hooks is None:
+            _pruned_by.pop(model, None)
+        if self.pruner is None or self._model is None:
             return
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
         if best is not None:
@@ -166,33 +170,53 @@ class PruningCallback(TrainerCallback):
             )
         with torch.no_grad():
             self.mask.zero_(self._weights)
-        self._remove_hooks()
+        self._release()
 
     def _take(self, model: nn.Module, state: TrainerState) -> None:
         """Be the one that prunes this model; end what an interrupted training left."""
-        owner, training = getattr(model, _OWNER, (None, None))
+        owner, training = _pruned_by.get(model, (None, None))
         if owner is not None and owner is not self and training is state:
             raise UserError(
                 "this Trainer has two PruningCallbacks; one model can be pruned by one: remove one "
                 "(trainer.remove_callback)"
             )
-        if owner is not None and owner.pruner is not None and owner._hooks is not None:
+        if owner is not None and owner.pruner is not None and owner._model is not None:
             owner.pruner.restore_weights()
-            owner._remove_hooks()
-        # Not as an attribute of the Module, which would look for parameters in it.
-        object.__setattr__(model, _OWNER, (self, state))
+            owner._release()
+        _pruned_by[model] = self, state
 
-    def _remove_hooks(self) -> None:
-        if self._hooks is not None:
-            self._hooks.remove()
-            self._hooks = None
+    def _release(self) -> None:
+        if self._model is not None:
+            self._model.remove()
+            self._model = None
+
+    def _end_update(self, state: TrainerState, updates: int) -> None:
+        if self.pruner is None or self._model is None or self._model.updates == updates:
+            return
+        if not self._model.updating:
+            raise UserError(
+                "this Trainer updates the weights without on_step_begin, so that the mask would "
+                "stay on them; use one whose training loop calls it"
+            )
+        events = self.pruner.events
+        self._model.end_update(updates)
+        if events == 0 and self.pruner.events:
+            self._check_workers()
+        if self._ramping and self.pruner.at_target:
+            # What was best on the way is no model of the sparsity that was asked for.
+            self._ramping = False
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
     def _prunable(self, args: TrainingArguments, model: nn.Module) -> list[str]:
         """The names of what may be pruned; refuses a training in which that cannot be right."""
         if self.spec.behaviour.initial is None:
             return []
         check_training(args, model)
-        return prunable_parameters(model, self.spec.include, self.spec.exclude, self.spec.biases)
+        spec = self.spec
+        names = prunable_parameters(model, spec.include, spec.exclude, spec.biases)
+        if args.load_best_model_at_end:
+            check_reloaded(model, names)
+        return names
 
     def _start(self, pruner: Pruner, model: nn.Module) -> None:
         initial = InitialMask(
@@ -200,10 +224,14 @@ class PruningCallback(TrainerCallback):
             pruner.schedule.at(0),
             self._weights,
             random_weights=lambda: _random_weights(model, self._weights, self.spec.seed),
+            read_folder=lambda folder: read_folder(folder, model, self._weights),
         )
         pruner.start(self._weights, *initial.make(self._weights))
 
-    def _saved_state(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+    def _saved_state(
+        self, args: TrainingArguments, state: TrainerState, model: nn.Module
+    ) -> dict[str, Any]:
+        check_reloaded(model, self._weights)
         named = [args.resume_from_checkpoint, self._resume_from]
         folders = [
             *(folder for folder in named if isinstance(folder, (str, Path))),
@@ -223,6 +251,22 @@ class PruningCallback(TrainerCallback):
                 f"the workers' masks differ (checksums {checksums}), so their weights do; is a "
                 "part of the model trained without exchanging gradients?"
             )
+
+
+def _call_first(callback: TrainerCallback) -> None:
+    """Let the running Trainer call this callback before all others.
+
+    They then see what it has made of an update, and log its meters. The list of callbacks is given
+    to none of them, but the one who calls us has it.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, CallbackHandler) and callback in caller.callbacks:
+            caller.callbacks.remove(callback)
+            caller.callbacks.insert(0, callback)
+            return
+        frame = frame.f_back
 
 
 def _random_weights(model: Any, weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

@@ -138,8 +138,8 @@ class Pruner:
 
     @property
     def mask_applied(self) -> bool:
-        """Whether the weights hold m⊙θ at present, inside of `subnetwork` or `apply_mask`."""
-        return self._weights.applied is not None
+        """Whether the weights hold m⊙θ at present."""
+        return not self._unmasked or self._weights.applied is not None
 
     @property
     def _unmasked(self) -> bool:
@@ -255,7 +255,7 @@ class Pruner:
 
     def apply_mask(self) -> None:
         """Begin what `subnetwork` does, where begin and end are two calls."""
-        if self._unmasked and not self.mask_applied:
+        if not self.mask_applied:
             self._weights.apply(self.current_mask())
 
     def restore_weights(self) -> None:
@@ -270,7 +270,7 @@ class Pruner:
             name: a name that `start` was given.
             tensor: (…) that weight, or the model's own copy of it; it is not changed.
         """
-        if name not in self._weights.tensors or not self._unmasked or self.mask_applied:
+        if name not in self._weights.tensors or self.mask_applied:
             return tensor
         saved = tensor.detach().clone()
         zero_unset([saved], [self.current_mask().packed[name]])

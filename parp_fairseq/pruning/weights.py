@@ -9,6 +9,8 @@ from torch import Tensor
 
 from parp_fairseq.pruning.mask import Mask
 
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class MaskedWeights:
     """θ by name, in the tensors that the optimizer updates.
@@ -33,7 +35,7 @@ class MaskedWeights:
         self.tensors = dict(tensors)
         self.applied: Mask | None = None
         self._copies = dict(copies or {})
-        self._pruned: dict[str, Tensor] = {}
+        self._hidden: dict[str, Tensor] = {}  # θ - m⊙θ, in memory that is kept for the next time
 
     @torch.no_grad()
     def zero_(self, mask: Mask) -> None:
@@ -49,21 +51,34 @@ class MaskedWeights:
 
     def pruned_values(self, mask: Mask) -> dict[str, Tensor]:
         """Return the values of θ that m⊙θ lacks, name → (entries,); changes nothing."""
-        if mask is self.applied:
-            return dict(self._pruned)
-        return {name: tensor.detach()[~mask[name]] for name, tensor in self.tensors.items()}
+        theta = self._hidden if mask is self.applied else self.tensors
+        return {name: tensor.detach()[~mask[name]] for name, tensor in theta.items()}
 
+    @torch.no_grad()
     def apply(self, mask: Mask) -> None:
-        """Let the tensors hold m⊙θ until `restore`."""
-        self._pruned = self.pruned_values(mask)
+        """Let the tensors hold m⊙θ until `restore`.
+
+        With plain copies and operations on bits, for a selection by a mask takes far longer.
+        """
+        for name, tensor in self.tensors.items():
+            if name not in self._hidden:
+                self._hidden[name] = torch.empty_like(tensor, requires_grad=False)
+            self._hidden[name].copy_(tensor)
         self.zero_(mask)
+        for name, tensor in self.tensors.items():
+            _bits(self._hidden[name]).bitwise_xor_(_bits(tensor))
         self.applied = mask
 
+    @torch.no_grad()
     def restore(self) -> None:
-        """Let the tensors hold θ again, bit by bit."""
-        if self.applied is not None:
-            self.fill(self.applied, self._pruned)
-            self.applied, self._pruned = None, {}
+        """Let the tensors hold θ again, bit by bit; what was changed of m⊙θ since stays changed."""
+        if self.applied is None:
+            return
+        self.applied.zero_(self.tensors)
+        for name, tensor in self.tensors.items():
+            _bits(tensor).bitwise_or_(_bits(self._hidden[name]))
+        self.applied = None
+        self.update_copies()
 
     def fill(self, mask: Mask, values: Mapping[str, Tensor]) -> None:
         """Make θ of tensors that hold m⊙θ and of what `pruned_values` returned for that mask."""
@@ -83,3 +98,8 @@ def fill_(tensor: Tensor, pruned: Tensor, values: Tensor) -> None:
     if values.shape != (wanted,):
         raise ValueError(f"{values.numel()} values for {wanted} pruned entries")
     tensor[pruned] = values.to(tensor.device, tensor.dtype)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The same memory as integers."""
+    return tensor.detach().view(_INTEGERS[tensor.element_size()])

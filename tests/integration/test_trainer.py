@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import copy
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +12,19 @@ transformers = pytest.importorskip("transformers")
 
 from running import entries, zeros  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
-from trainings import sounds, tiny_bert, tiny_wav2vec2, tiny_xlnet, trainer  # noqa: E402
+from trainings import (  # noqa: E402
+    pictures,
+    sentences,
+    sounds,
+    tiny_bert,
+    tiny_gpt2,
+    tiny_t5,
+    tiny_vit,
+    tiny_wav2vec2,
+    tiny_wavlm,
+    tiny_xlnet,
+    trainer,
+)
 
 from parp_fairseq.checkpoints.mask_files import save_mask  # noqa: E402
 from parp_fairseq.errors import UserError  # noqa: E402
@@ -24,12 +36,14 @@ RAMP = {"initial_sparsity": 0.2, "rise": 0.5}
 
 
 class Watch(transformers.TrainerCallback):
-    """Calls a function after every update, once pruning is done."""
+    """Calls a function at these events."""
 
-    def __init__(self, see):
+    def __init__(self, see, *events):
+        for event in events or ("on_step_end",):
+            setattr(self, event, self.call)
         self.see = see
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def call(self, args, state, control, model=None, **kwargs):
         self.see(state, model, control)
 
 
@@ -125,38 +139,124 @@ def test_parp_is_algorithm_1(tmp_path):
     same(oracle, model)
 
 
-def test_scores_and_files_are_of_the_subnetwork_and_training_continues_with_theta(tmp_path):
-    seen = {}
+OFTEN = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+MODELS = {
+    "bert": (partial(tiny_bert, dropout=0.0), None, ()),
+    # Reads weights without calling the modules that own them.
+    "wavlm": (tiny_wavlm, sounds(), ()),
+    # One parameter under several names.
+    "gpt2": (tiny_gpt2, sentences(), ("wte.weight", "c_fc.weight")),
+    "t5": (tiny_t5, sentences(), ("shared.weight", "wi.weight")),
+}
+
+
+def mask_of(model, include):
+    parameters = dict(model.named_parameters())
+    weights = {n: parameters[n].detach() for n in prunable_parameters(model, include)}
+    return weights, magnitude_mask(weights, 0.6)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_scores_and_files_are_of_the_subnetwork_and_training_continues_with_theta(tmp_path, kind):
+    make, data, include = MODELS[kind]
+    theta, looked = {}, {}
 
     def see(state, model, control):
-        seen[state.global_step] = {n: w.clone() for n, w in scope_of(model).items()}
+        theta[state.global_step] = {n: p.detach().clone() for n, p in model.named_parameters()}
 
     def run_of(folder, **options):
-        # Without dropout: scoring draws random numbers, with or without pruning.
-        model = tiny_bert(dropout=0.0)
-        callback = PruningCallback("parp", 0.6, interval=4)
-        run = trainer(folder, model, callback, Watch(see), **options)
+        model = make()
+        callback = PruningCallback("parp", 0.6, interval=4, include=include)
+        watch = Watch(see, "on_step_begin")
+        run = trainer(folder, model, callback, watch, data=data, **options)
         run.train()
         return model, run
 
-    plain, _ = run_of(tmp_path / "a")
-    theta = dict(seen)
-    often = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
-    model, run = run_of(tmp_path / "b", **often)
-    same(plain, model)
+    run_of(tmp_path / "a")
+    looked, theta = theta, {}
+    model, run = run_of(tmp_path / "b", load_best_model_at_end=True, **OFTEN)
+    for step, weights in looked.items():
+        assert all(torch.equal(weight, theta[step][n]) for n, weight in weights.items()), step
     losses = {e["step"]: e["eval_loss"] for e in run.state.log_history if "eval_loss" in e}
     for step in (2, 3, 6):
-        weights = theta[step]
+        oracle = make()
+        oracle.load_state_dict(theta[step], strict=False)
+        weights, mask = mask_of(oracle, include)
         assert zeros(weights) < 0.5 * entries(weights)
-        folder = tmp_path / "b" / f"checkpoint-{step}"
-        assert zeros_in(folder, weights) == round(0.6 * entries(weights)) / entries(weights)
-        mask = magnitude_mask(weights, 0.6)
-        saved = load_file(str(folder / "model.safetensors"))
-        for name, weight in weights.items():
-            assert np.array_equal(saved[name], (weight * mask[name]).numpy()), name
-        stock = type(model).from_pretrained(folder)
-        scored = trainer(tmp_path / "c", stock).evaluate()["eval_loss"]
-        assert scored == pytest.approx(losses[step], abs=1e-6)
+        mask.zero_(weights)
+        loaded = type(model).from_pretrained(tmp_path / "b" / f"checkpoint-{step}")
+        same(oracle, loaded)
+        assert trainer(tmp_path / "c", loaded, data=data).evaluate()["eval_loss"] == losses[step]
+    same(model, type(model).from_pretrained(run.state.best_model_checkpoint))
+
+
+LOOKS = ["epoch_begin", "optimizer_step", "step_end", "log", "save", "evaluate", "epoch_end"]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("before", [True, False])
+def test_whoever_looks_between_updates_sees_the_subnetwork(tmp_path, kind, before):
+    """Before or after this callback in the list; by copying, saving or scoring."""
+    make, data, include = MODELS[kind]
+    seen, copies = [], []
+
+    def see(state, model, control):
+        weights, _ = mask_of(model, include)
+        assert zeros(weights) == round(0.6 * entries(weights))
+        seen.append(state.global_step)
+        if state.global_step == 3 and not copies:
+            copies.append(copy.deepcopy(model))
+            model.save_pretrained(tmp_path / "saved")
+            logged = run.evaluate()["eval_loss"]
+            assert trainer(tmp_path / "c", copies[0], data=data).evaluate()["eval_loss"] == logged
+
+    watch = Watch(see, *(f"on_{name}" for name in [*LOOKS, "train_end"]))
+    model, callback = make(), PruningCallback("parp", 0.6, interval=4, include=include)
+    run = trainer(tmp_path, model, *[watch] * before, data=data, **OFTEN)
+    run.add_callback(callback)
+    if not before:
+        run.add_callback(watch)
+    run.train()
+    assert len(seen) > 8 * 4
+    copies[0].save_pretrained(tmp_path / "copy")
+    for folder in ("saved", "copy"):
+        same(copies[0], type(model).from_pretrained(tmp_path / folder))
+
+
+class Inside(transformers.Trainer):
+    """Saves and scores in the middle of an update, before the backward pass."""
+
+    def compute_loss(self, model, inputs, *arguments, **options):
+        loss = super().compute_loss(model, inputs, *arguments, **options)
+        model.save_pretrained(f"{self.args.output_dir}/{self.state.global_step}")
+        model.eval()
+        with torch.no_grad():
+            model(**inputs)
+        model.train()
+        return loss
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_inside_of_an_update_files_are_of_the_subnetwork(tmp_path, kind):
+    make, data, include = MODELS[kind]
+    models = []
+    for number, cls in enumerate((Inside, transformers.Trainer)):
+        models.append(make())
+        callback = PruningCallback("parp", 0.6, interval=4, include=include)
+        options = {"data": data, "cls": cls, "gradient_accumulation_steps": 2}
+        trainer(tmp_path / str(number), models[-1], callback, **options).train()
+    same(*models)
+    for step in range(8):
+        weights, _ = mask_of(type(models[0]).from_pretrained(tmp_path / "0" / str(step)), include)
+        assert zeros(weights) == round(0.6 * entries(weights))
+
+
+def test_scores_inside_of_an_update_are_refused(tmp_path):
+    watch = Watch(lambda *_: run.evaluate(), "on_substep_end")
+    callback = PruningCallback("parp", 0.6, interval=4)
+    run = trainer(tmp_path, tiny_bert(), callback, watch, gradient_accumulation_steps=2)
+    with pytest.raises(UserError, match="evaluated inside of an update"):
+        run.train()
 
 
 @pytest.mark.parametrize(
@@ -169,16 +269,19 @@ def test_scores_and_files_are_of_the_subnetwork_and_training_continues_with_thet
         ("rp", {}),
     ],
 )
-@pytest.mark.parametrize("at", [3, 6])
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path, method, options, at):
+@pytest.mark.parametrize(("at", "kind"), [(3, "bert"), (6, "bert"), (6, "gpt2")])
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, method, options, at, kind):
+    make, data, include = MODELS[kind] if kind != "bert" else (tiny_bert, None, ())
+    options = {**options, "include": include}
     every = {"save_strategy": "steps", "save_steps": 3, "gradient_accumulation_steps": 2}
-    whole = tiny_bert()
+    every["data"] = data
+    whole = make()
     trainer(tmp_path / "a", whole, PruningCallback(method, 0.6, **options), **every).train()
 
     callback = PruningCallback(method, 0.6, **options)
     with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path / "b", tiny_bert(), callback, InterruptAfter(at), **every).train()
-    model = tiny_bert(seed=99)
+        trainer(tmp_path / "b", make(), callback, InterruptAfter(at), **every).train()
+    model = make(seed=99)
     again = PruningCallback(method, 0.6, **options)
     trainer(tmp_path / "b", model, again, **every).train(resume_from_checkpoint=True)
     same(whole, model)
@@ -269,24 +372,45 @@ def test_an_early_end_leaves_the_subnetwork_and_says_what_it_lacks(tmp_path, cap
     assert "before the sparsity reached 0.6" in caplog.text
 
 
-def test_masks_from_files_and_folders(tmp_path):
-    dense = tiny_bert()
-    run = trainer(tmp_path / "dense", dense)
+VIT = ["layers.*.attention.*_proj.weight", "layers.*.mlp.fc?.weight"]
+
+
+# ViT's parameters are saved under other names.
+@pytest.mark.parametrize(
+    ("make", "data", "include"), [(tiny_bert, None, ()), (tiny_vit, pictures(), VIT)]
+)
+def test_masks_from_files_and_folders(tmp_path, make, data, include):
+    dense = make()
+    run = trainer(tmp_path / "dense", dense, data=data)
     run.train()
     run.save_model(str(tmp_path / "tuned"))
-    one_shot = tiny_bert()
-    omp = PruningCallback("omp", 0.6, mask=tmp_path / "tuned")
-    run = trainer(tmp_path / "omp", one_shot, omp)
+    one_shot = make()
+    omp = PruningCallback("omp", 0.6, mask=tmp_path / "tuned", include=include)
+    run = trainer(tmp_path / "omp", one_shot, omp, data=data)
     run.train()
-    assert iou(omp.mask, magnitude_mask(scope_of(dense), 0.6)) == 1.0
+    assert iou(omp.mask, mask_of(dense, include)[1]) == 1.0
     run.save_model(str(tmp_path / "sparse"))
     save_mask(omp.mask, tmp_path / "mask.safetensors")
     for mask in ("mask.safetensors", "sparse"):
-        model = tiny_bert()
-        trainer(tmp_path / "m", model, PruningCallback("mask", 0.6, mask=tmp_path / mask)).train()
+        model = make()
+        callback = PruningCallback("mask", 0.6, mask=tmp_path / mask, include=include)
+        trainer(tmp_path / "m", model, callback, data=data).train()
         same(one_shot, model)
-    given = PruningCallback("parp", 0.6, initial=str(tmp_path / "mask.safetensors"))
-    trainer(tmp_path / "p", tiny_bert(), given).train()
+    given = str(tmp_path / "mask.safetensors")
+    callback = PruningCallback("parp", 0.6, initial=given, include=include)
+    trainer(tmp_path / "p", make(), callback, data=data).train()
+
+
+def test_what_the_trainer_cannot_load_again_is_refused(tmp_path):
+    def run_of(**options):
+        callback = PruningCallback("parp", 0.6, interval=4, include=VIT)
+        return trainer(tmp_path, tiny_vit(), callback, data=pictures(), **{**OFTEN, **options})
+
+    with pytest.raises(UserError, match=r"saves vit\.layers\..* under another name"):
+        run_of(load_best_model_at_end=True)
+    run_of().train()
+    with pytest.raises(UserError, match="under another name"):
+        run_of(max_steps=12).train(resume_from_checkpoint=True)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +463,6 @@ def test_interrupted_and_begun_again_in_one_process(tmp_path):
     model.save_pretrained(tmp_path / "stopped")
     names = scope_of(model)
     assert zeros_in(tmp_path / "stopped", names) == round(0.6 * entries(names)) / entries(names)
-    assert zeros(names) < 0.5 * entries(names)
     trainer(tmp_path, model, PruningCallback("mpi", 0.5)).train()
     assert zeros(scope_of(model)) == round(0.5 * entries(names))
 
