@@ -15,7 +15,6 @@ from parp_fairseq.cli.options import (
     UnitsName,
     VocabSize,
     listed,
-    listed_numbers,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Build what fairseq reads from a corpus.")
@@ -43,9 +42,6 @@ def manifest_librilight(
         "1h",
         "10h",
     ],
-    folds: Annotated[
-        list[str], typer.Option("--fold", help="Which of 1h's folds, 0 to 5, make ten minutes.")
-    ] = ["0"],  # noqa: B006
     units: UnitsName = "letters",
     vocab_size: VocabSize = None,
     jobs: Jobs = None,
@@ -57,8 +53,7 @@ def manifest_librilight(
     Example: parp manifest librilight --librilight librispeech_finetuning --librispeech LibriSpeech
     --out data
     """
-    options = {**locals(), "sets": listed(sets), "folds": listed_numbers(folds, "--fold")}
-    _build("librilight", "build_librilight", options)
+    _build("librilight", "build_librilight", {**locals(), "sets": listed(sets)})
 
 
 @app.command("librispeech")
@@ -165,10 +160,6 @@ def manifest_joint(
         ),
     ] = None,
     more: Annotated[Optional[list[str]], typer.Argument(metavar="FOLDER", help="As --in.")] = None,
-    temperature: Annotated[
-        float,
-        typer.Option(help="T: language l gets the share (n_l/N)^(1/T) of train, n_l its audio."),
-    ] = 1.0,
     labels: Annotated[
         Optional[str], typer.Option(help="Ending of the label files, where there are several.")
     ] = None,
@@ -181,7 +172,7 @@ def manifest_joint(
 
     Example: parp manifest joint --in data/nl data/fr data/ru --out data/joint
     """
-    options = {"out": out, "temperature": temperature, "labels": labels, "force": force}
+    options = {"out": out, "labels": labels, "force": force}
     folders = [*(languages or []), *(more or [])]
     _build("joint", "build_joint", {**options, "folders": folders, "as_json": as_json})
 

@@ -7,8 +7,6 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.errors import UserError
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
@@ -23,15 +21,6 @@ VocabSize = Annotated[
 def listed(values: Iterable[str]) -> list[str]:
     """The values of an option that may be repeated and may hold several, separated by commas."""
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
-
-
-def listed_numbers(values: Iterable[str], option: str) -> list[int]:
-    """As `listed`, but whole numbers. Raises UserError naming the `option`."""
-    names = listed(values)
-    for name in names:
-        if not name.isascii() or not name.isdigit():
-            raise UserError(f"{option} is {name!r}, expected whole numbers such as 0,3")
-    return [int(name) for name in names]
 
 
 def check_picture(png: Optional[Path], inputs: Iterable[Path], force: bool) -> None:

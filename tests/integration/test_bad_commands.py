@@ -370,11 +370,9 @@ manifest librispeech --out new --librispeech {}
     audio --split dev-other=+   :: NAME=PART\+PART
 manifest librilight --out new --librispeech emptycorpus --librilight {}
     none                        :: no such folder; expected librispeech_finetuning
-    emptycorpus                 :: has neither 1h nor 9h
+    emptycorpus                 :: dev-other: no such folder
     emptycorpus --set 2h        :: choose from 10min, 1h, 10h
     emptycorpus --set ,         :: ~ choose from 10min, 1h, 10h
-    emptycorpus --fold 9        :: ~ no fold 9; .*folds 0 to 5
-    emptycorpus --fold 0,x      :: --fold is 'x', expected whole numbers
 manifest commonvoice {} --out new
     --release none --lang nl        :: no such folder; expected cv-corpus
     --release emptycorpus --lang nl :: holds no nl/clips
@@ -389,9 +387,8 @@ manifest joint {} --out new
     data                        :: ~ two languages or more
     data none                   :: no such folder; give a language's folder
     a=data a=data               :: two folders.* called a|duplicate
-    a=data b=bad/nosplit        :: has no train\.tsv
-    a=data b=bad/nodict         :: holds no dict
-    a=data b=data --temperature 0 :: {from1}
+    a=data b=bad/nosplit        :: train\.tsv: no such manifest
+    a=data b=bad/nodict         :: bad/nodict has none
     a=data b=data --labels phn  :: train\.phn: no such label file
 manifest joint a=data b=data --out {}
     data                        :: is also an input

@@ -146,9 +146,7 @@ def test_one_model_of_two_languages_is_scored_on_each(train, tmp_path):
         table = speak_table(tmp_path / "speech" / lang, voice, sentences)
         build_table(table, tmp_path / lang, units="phones", lang=lang, force=True)
     joint = tmp_path / "joint"
-    summary = build_joint(
-        [str(tmp_path / "nl"), str(tmp_path / "fr")], joint, temperature=2, force=True
-    )
+    summary = build_joint([str(tmp_path / "nl"), str(tmp_path / "fr")], joint, force=True)
     assert check_folder(joint).ok
     (overrides,) = summary.overrides
     run = train(

@@ -97,10 +97,10 @@ def own_splits(folder: Path, lang: str, left: LeftOut) -> tuple[dict[str, list[C
 
     What is in two of them stays in the later one.
     """
+    tables = {split: read_clips(folder / f"{split}.tsv", lang, left) for split in SPLITS}
     splits: dict[str, list[Clip]] = {}
     later: set[str] = set()
-    for split in reversed(SPLITS):
-        table = read_clips(folder / f"{split}.tsv", lang, left)
+    for split, table in reversed(tables.items()):
         for name in (name for name in table if name in later):
             left.add(f"{split} clip that a later split holds too", name)
         splits[split] = [clip for name, clip in table.items() if name not in later]

@@ -1,16 +1,15 @@
 """One manifest for several languages (paper, section 4.4).
 
 fairseq's audio tasks do not sample among languages: a joint run trains on their manifests one
-after another, with one dictionary, and repeated rows where a language shall be heard more often.
+after another, with one dictionary.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
@@ -34,7 +33,6 @@ def build_joint(
     folders: Sequence[str],
     out: PathLike,
     *,
-    temperature: float = 1.0,
     labels: str | None = None,
     force: bool = False,
 ) -> BuildSummary:
@@ -43,16 +41,12 @@ def build_joint(
     `train` holds every language's training rows, under absolute paths. Each further split, say
     dev and test, is kept as `dev-nl`, `test-nl`, and those for validation are joined under their
     own name (`dev`) too. The dictionary holds the symbols of all languages, by how often the
-    training rows without repeats have them.
+    training rows have them.
 
     Args:
         folders: one a language, with manifests: its path, whose last part is the language's
             name, or `NAME=PATH`.
         out: folder to write into.
-        temperature: T, 1 or more. Language l gets the share p_l ∝ (n_l / N)^(1/T) of the joint
-            training set, n_l its samples and N those of all. 1 leaves the rows as they are, inf
-            gives all languages the same share. The language that is to be repeated least keeps
-            its rows; the others' are repeated whole, and then evenly spaced ones once more.
         labels: ending of the label files (default: the one that all folders have).
         force: replace the manifests of an earlier build there.
 
@@ -60,8 +54,6 @@ def build_joint(
         UserError: fewer than two languages, one twice, missing manifests, splits or dictionaries,
             labels that differ in kind, an audio path that a manifest cannot hold.
     """
-    if not (temperature >= 1):
-        raise UserError(f"--temperature must be at least 1 (got {temperature}; inf: equal shares)")
     languages = _named(folders)
     labels = labels or _common_labels(languages)
     if labels == Pieces.ending:
@@ -69,81 +61,54 @@ def build_joint(
             "each language has pieces of a model of its own; build them with letters or phones"
         )
     audio: dict[str, Row] = {}
-    splits: dict[str, list[Utterance]] = {TRAIN: []}
-    for split in _common_splits(languages):
+    splits: dict[str, list[Utterance]] = {}
+    trained: dict[str, list[Utterance]] = {}
+    others = {split for path in languages.values() for split in available_splits(path)} - {TRAIN}
+    for split in [TRAIN, *sorted(others)]:
         parts = {name: _read(path, split, labels, audio) for name, path in languages.items()}
+        named = {f"{split}-{name}": part for name, part in parts.items()}
         if split == TRAIN:
-            trained = parts
-            continue
-        joined = [one for part in parts.values() for one in part]
-        named = [(split, joined)] if kind_of(split) == VALID else []
-        for name, rows in [*named, *((f"{split}-{name}", part) for name, part in parts.items())]:
-            if name in splits:
-                raise UserError(
-                    f"the split {name} would be written twice; name languages with --in NAME=PATH"
-                )
-            splits[name] = rows
+            trained, named = parts, {}
+        if split == TRAIN or kind_of(split) == VALID:
+            named = {split: [one for part in parts.values() for one in part], **named}
+        for name in named.keys() & splits.keys():
+            raise UserError(
+                f"the split {name} would be written twice; name languages with --in NAME=PATH"
+            )
+        splits.update(named)
     samples = {name: sum(audio[one.audio].frames for one in trained[name]) for name in trained}
-    repeats = dict(zip(trained, repeats_for(list(samples.values()), temperature)))
-    for name, part in trained.items():
-        splits[TRAIN] += [part[row] for row in repeated(len(part), repeats[name])]
-    heard = {name: samples[name] * repeats[name] for name in trained}
     notes = [
-        f"{name}: {len(part):,} utterances, {samples[name] / SAMPLE_RATE / 3600:.2f} hours; "
-        f"repeated {repeats[name]:.2f} times, {heard[name] / sum(heard.values()):.1%} of train"
+        f"{name}: {len(part):,} utterances, {samples[name] / SAMPLE_RATE / 3600:.2f} hours, "
+        f"{samples[name] / sum(samples.values()):.1%} of train"
         for name, part in trained.items()
     ]
     subsets = ",".join(name for name in splits if kind_of(name) == VALID)
     if subsets:
         # fairseq chooses "best" by the first.
         notes.append(f"to see each language: {override('dataset.valid_subset', subsets)}")
+    symbols: list[str] = []
+    for folder in languages.values():
+        symbols += read_dictionary(folder / f"dict.{labels}.txt")
     resolved = {name: str(folder.resolve()) for name, folder in languages.items()}
-    options = {"languages": resolved, "temperature": temperature, "labels": labels}
+    options = {"languages": resolved, "labels": labels}
     inputs = list(languages.values())
     into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
     with into as stage:
         written = {"": [Split(name, os.sep, rows) for name, rows in splits.items()]}
-        units = _JointSymbols(languages.values(), labels, trained)
+        units = _JointSymbols(labels, symbols)
         return write_folders(stage, Path(out), written, audio, units, notes=tuple(notes))
 
 
 class _JointSymbols(Symbols):
-    """The languages' labels as they are; the dictionary counts training rows without repeats."""
+    """The languages' labels as they are; the dictionary holds all their symbols."""
 
-    def __init__(
-        self, folders: Collection[Path], labels: str, trained: Mapping[str, Sequence[Utterance]]
-    ) -> None:
+    def __init__(self, labels: str, symbols: Sequence[str]) -> None:
         self.ending = labels
         self.post_process = Units.post_process if labels == Units.ending else "none"
-        self._counts: Counter[str] = Counter()
-        for folder in folders:
-            self._counts.update(dict.fromkeys(read_dictionary(folder / f"dict.{labels}.txt"), 0))
-        for part in trained.values():
-            self._counts.update(symbol for one in part for symbol in one.symbols.split())
+        self._symbols = symbols
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        """All languages' symbols."""
-        return dictionary_lines(self._counts)
-
-
-def repeats_for(sizes: Sequence[int], temperature: float) -> list[float]:
-    """How often each language is to stand in the joint set, the least of them once.
-
-    With n the sizes and N their sum, shares p ∝ (n / N)^(1/T) ask for repeats r ∝ p / n.
-    """
-    # In logarithms, and relative to the largest: the largest is repeated least.
-    largest = max(sizes)
-    return [math.exp((1 - 1 / temperature) * math.log(largest / size)) for size in sizes]
-
-
-def repeated(count: int, repeats: float) -> Iterator[int]:
-    """Row numbers 0 to `count` - 1 in order, `repeats` times; the fraction is evenly spaced."""
-    total = round(count * repeats)
-    whole, rest = divmod(total, count)
-    for _ in range(whole):
-        yield from range(count)
-    for number in range(rest):
-        yield number * count // rest
+        return dictionary_lines({**dict.fromkeys(self._symbols, 0), **trained})
 
 
 def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[Utterance]:
@@ -170,12 +135,12 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
         if not equals or os.sep in name:
             path = str(entry)
             name = Path(path).resolve().name
+        says = ""
         if not _NAME.fullmatch(name):
-            raise UserError(
-                f"{name!r} is not only letters, digits, - and _; name it with --in NAME=PATH"
-            )
-        if name in languages:
+            says = f"{name!r} is not only letters, digits, - and _"
+        elif name in languages:
             says = f"two folders are called {name}: {languages[name]} and {path}"
+        if says:
             raise UserError(f"{says}; name them with --in NAME=PATH")
         if not Path(path).is_dir():
             raise UserError(f"{path}: no such folder; give a language's folder of manifests")
@@ -186,24 +151,12 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
 
 
 def _common_labels(languages: dict[str, Path]) -> str:
-    labels = {name: dictionary_endings(folder) for name, folder in languages.items()}
-    for name, endings in labels.items():
-        if not endings:
-            raise UserError(f"{languages[name]} holds no dict.*.txt; build its manifests again")
-    common = sorted(set.intersection(*map(set, labels.values())))
-    if not common:
-        kinds = ", ".join(f"{name} has {' and '.join(each)}" for name, each in labels.items())
-        raise UserError(f"the languages differ in their labels: {kinds}; build them with the same")
-    if len(common) > 1:
-        raise UserError(f"all languages have {' and '.join(common)}; choose with --labels")
-    return common[0]
-
-
-def _common_splits(languages: dict[str, Path]) -> list[str]:
-    """train and the others; every language must have all of them."""
-    available = {folder: set(available_splits(folder)) for folder in languages.values()}
-    wanted = {TRAIN}.union(*available.values())
-    for folder, splits in available.items():
-        for split in sorted(wanted - splits):
-            raise UserError(f"{folder} has no {split}.tsv; all languages need it")
-    return sorted(wanted)
+    endings = {folder: dictionary_endings(folder) for folder in languages.values()}
+    common = set.intersection(*map(set, endings.values()))
+    if len(common) != 1:
+        each = ", ".join(f"{path} has {' and '.join(e) or 'none'}" for path, e in endings.items())
+        raise UserError(
+            f"the languages have no one kind of labels in common (of dictionaries, {each}); build "
+            "them with the same, or choose with --labels"
+        )
+    return common.pop()

@@ -6,7 +6,7 @@ The expected trees::
     librispeech_finetuning/9h/{clean,other}/<speaker>/<chapter>/*.flac
     LibriSpeech/{dev-clean,dev-other,test-clean,test-other}/<speaker>/<chapter>/*.flac
 
-with a `<speaker>-<chapter>.trans.txt` in each chapter. Ten minutes are one fold of `1h`, one
+with a `<speaker>-<chapter>.trans.txt` in each chapter. Ten minutes are the first fold of `1h`, one
 hour is all six, ten hours are `1h` and `9h` together (Kahn et al. 2020). The paths of every
 training set start from `librispeech_finetuning`, which holds both halves.
 """
@@ -26,7 +26,6 @@ from parp_fairseq.manifests.split_names import TRAIN
 from parp_fairseq.manifests.summary import BuildSummary
 
 SETS = ("10min", "1h", "10h")
-FOLDS = (0, 1, 2, 3, 4, 5)
 EVALUATION_PARTS = ("dev-clean", "dev-other", "test-clean", "test-other")
 TREE = "librispeech_finetuning/{1h/{0..5},9h}/{clean,other}/<speaker>/<chapter>/*.flac"
 
@@ -37,7 +36,6 @@ def build_librilight(
     out: PathLike,
     *,
     sets: Sequence[str] = SETS,
-    folds: Sequence[int] = (0,),
     units: str = "letters",
     vocab_size: int | None = None,
     **run: Any,
@@ -46,8 +44,7 @@ def build_librilight(
 
     Each folder holds `train` and those of dev-clean, dev-other, test-clean and test-other that
     `librispeech` has (dev-other, the validation set, must be there) as `.tsv`, `.wrd`, the labels
-    of its `units` (`.ltr` for letters) and their dictionary. `folds` chooses the sixths of `1h`
-    that become ten-minute sets: fold 0 is written as `10min`, fold 3 as `10min-fold3`.
+    of its `units` (`.ltr` for letters) and their dictionary.
 
     `units` are letters, phones or spm, of which `vocab_size` are learnt from each folder's own
     training set. Nothing is written unless everything was read. `run`, and what raises UserError,
@@ -55,13 +52,9 @@ def build_librilight(
     """
     if not sets or {*sets} - {*SETS}:
         raise UserError(f"no set {', '.join(sets)!r}; choose from {', '.join(SETS)}")
-    if not folds or {*folds} - {*FOLDS}:
-        raise UserError(f"no fold {', '.join(map(str, folds))}; 1h has the folds 0 to 5")
     kind: dict[str, Any] = {"units": units, "vocab_size": vocab_size}
     labels = english_units(**kind)
     root = find_below(librilight, "librispeech_finetuning", (), TREE)
-    if not (root / "1h").is_dir() and not (root / "9h").is_dir():
-        raise UserError(f"{root} has neither 1h nor 9h; expected {TREE}")
     speech = find_below(librispeech, "LibriSpeech", (), "LibriSpeech/{dev-clean,dev-other,…}")
 
     missing = [part for part in EVALUATION_PARTS if not (speech / part).is_dir()]
@@ -72,7 +65,7 @@ def build_librilight(
         for part in EVALUATION_PARTS
         if part not in missing
     ]
-    training = _training_sets(root, sets, folds).items()
+    training = _training_sets(root, sets).items()
     return build(
         out,
         {name: [read_tree(TRAIN, root, parts), *evaluation] for name, parts in training},
@@ -84,16 +77,11 @@ def build_librilight(
     )
 
 
-def _training_sets(root: Path, sets: Sequence[str], folds: Sequence[int]) -> dict[str, list[Path]]:
-    """Folder name → the folders of `root` that its training set is made of."""
-    every_fold = [root / "1h" / str(fold) for fold in FOLDS]
-    names = {fold: f"10min-fold{fold}" if fold else "10min" for fold in folds}
-    parts_of = {
-        "10min": {name: [every_fold[fold]] for fold, name in names.items()},
-        "1h": {"1h": every_fold},
-        "10h": {"10h": [*every_fold, root / "9h"]},
-    }
-    chosen = {name: parts for key in SETS if key in sets for name, parts in parts_of[key].items()}
+def _training_sets(root: Path, sets: Sequence[str]) -> dict[str, list[Path]]:
+    """Set → the folders of `root` that it is made of."""
+    every_fold = [root / "1h" / str(fold) for fold in range(6)]
+    parts_of = {"10min": every_fold[:1], "1h": every_fold, "10h": [*every_fold, root / "9h"]}
+    chosen = {name: parts for name, parts in parts_of.items() if name in sets}
     for name, parts in chosen.items():
         for part in parts:
             if not part.is_dir():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from parp_fairseq.cli.options import listed, listed_numbers
+from parp_fairseq.cli.options import listed
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode
 from parp_fairseq.manifests.corpora import librilight, librispeech
@@ -12,17 +12,16 @@ from parp_fairseq.manifests.corpora import librilight, librispeech
     ("command", "module", "function", "expected"),
     [
         (
-            "manifest librilight --librilight a --librispeech b --out c "
-            "--set 1h, --set 10min,10h --fold 1 --fold 2,5",
+            "manifest librilight --librilight a --librispeech b --out c --set 1h, --set 10min,10h",
             librilight,
             "build_librilight",
-            {"sets": ["1h", "10min", "10h"], "folds": [1, 2, 5]},
+            {"sets": ["1h", "10min", "10h"]},
         ),
         (
             "manifest librilight --librilight a --librispeech b --out c",
             librilight,
             "build_librilight",
-            {"sets": ["10min", "1h", "10h"], "folds": [0]},
+            {"sets": ["10min", "1h", "10h"]},
         ),
         (
             "manifest librispeech --librispeech b --out c --split train=a+b,dev-other --split x",
@@ -50,9 +49,5 @@ def test_what_commands_pass_on(parp, monkeypatch, command, module, function, exp
     assert expected.items() <= passed.items()
 
 
-def test_what_is_no_number_is_named():
+def test_empty_parts_are_passed_over():
     assert listed([" a, b ", "", ",c"]) == ["a", "b", "c"]
-    assert listed_numbers(["0, 3", "12"], "--fold") == [0, 3, 12]
-    for bad in ("x", "-1", "1.5", "²"):
-        with pytest.raises(UserError, match=f"--fold is '{bad}', expected whole numbers"):
-            listed_numbers(["0", bad], "--fold")

@@ -61,15 +61,17 @@ def test_builds_are_the_same_whatever_the_jobs(corpora):
     assert snapshot(corpora / "out") == first
 
 
-def test_sets_folds_and_parts_that_are_not_there(corpora):
+def test_sets_and_parts_that_are_not_there(corpora):
     shutil.rmtree(corpora / "LibriSpeech" / "test-other")
     out = corpora / "out"
-    summary = build_librilight(corpora, corpora, out, sets=["10min"], folds=[0, 3], jobs=2)
-    assert sorted(os.listdir(out)) == ["10min", "10min-fold3"]
-    rows = lines_of(out / "10min-fold3" / "train.tsv")[1:]
-    assert len(rows) == 4 and all(row.startswith("1h/3/") for row in rows)
-    assert "10min-fold3" in summary.render() and "test-other (not found)" in summary.render()
+    summary = build_librilight(corpora, corpora, out, sets=["10min"], jobs=2)
+    assert os.listdir(out) == ["10min"] and "test-other (not found)" in summary.render()
     assert not (out / "10min" / "test-other.tsv").exists()
+    # Another fold, as parts of its own.
+    parts = "train=1h/3/clean+1h/3/other"
+    build_librispeech(corpora / "librispeech_finetuning", [parts], corpora / "fold")
+    rows = lines_of(corpora / "fold" / "train.tsv")[1:]
+    assert len(rows) == 4 and all(row.startswith("1h/3/") for row in rows)
 
 
 def test_links_into_the_corpus_are_followed_and_loops_are_not(corpora):
@@ -143,7 +145,6 @@ def test_bad_corpora_are_refused_and_nothing_is_written(corpora, name):
     ("options", "message"),
     [
         ({"sets": ["100h"]}, "no set '100h'"),
-        ({"folds": [6]}, "no fold 6"),
         ({"jobs": 0}, r"--jobs must be at least 1 \(got 0\)"),
     ],
 )
