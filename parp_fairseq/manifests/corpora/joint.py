@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
-from parp_fairseq.manifests.labels.labelling import Symbols, Units
+from parp_fairseq.manifests.labels.labelling import Symbols
 from parp_fairseq.manifests.labels.pieces import Pieces
-from parp_fairseq.manifests.labels.units import dictionary_endings, dictionary_lines
+from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.pipeline import Split, Utterance, write_folders
 from parp_fairseq.manifests.split_names import TRAIN, VALID, kind_of
@@ -95,20 +94,8 @@ def build_joint(
     into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
     with into as stage:
         written = {"": [Split(name, os.sep, rows) for name, rows in splits.items()]}
-        units = _JointSymbols(labels, symbols)
+        units = Symbols(known=symbols, ending=labels)
         return write_folders(stage, Path(out), written, audio, units, notes=tuple(notes))
-
-
-class _JointSymbols(Symbols):
-    """The languages' labels as they are; the dictionary holds all their symbols."""
-
-    def __init__(self, labels: str, symbols: Sequence[str]) -> None:
-        self.ending = labels
-        self.post_process = Units.post_process if labels == Units.ending else "none"
-        self._symbols = symbols
-
-    def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        return dictionary_lines({**dict.fromkeys(self._symbols, 0), **trained})
 
 
 def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[Utterance]:

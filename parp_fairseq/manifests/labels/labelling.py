@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS
@@ -90,14 +90,23 @@ class Symbols(Units):
 
     Args:
         inventory: all of them in the dictionary's order; None: as counted.
+        known: more that the dictionary holds, where there is no inventory.
+        ending: of the label files; `ltr` are letters that were labelled before.
     """
 
-    ending = "phn"
     post_process = "none"
     of_words = False
 
-    def __init__(self, inventory: Sequence[str] | None = None) -> None:
-        self._inventory = inventory
+    def __init__(
+        self,
+        inventory: Sequence[str] | None = None,
+        *,
+        known: Iterable[str] = (),
+        ending: str = "phn",
+    ) -> None:
+        self._inventory, self._known, self.ending = inventory, known, ending
+        if ending == Units.ending:
+            self.post_process = Units.post_process
 
     def objection(self, text: str) -> str:
         for symbol in text.split():
@@ -110,7 +119,7 @@ class Symbols(Units):
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
         if self._inventory is None:
-            return super().dictionary(trained, others)
+            return super().dictionary(trained, Counter((*self._known, *others)))
         return [f"{symbol} {trained[symbol]}" for symbol in self._inventory]
 
 
