@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -179,25 +178,16 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     assert left["empty file"] == {"count": 5, "first": ["bad0", "bad1", "bad2"]}
 
 
-def test_windows_line_ends_byte_order_mark_and_odd_names(tmp_path):
-    tables = tables_of("nl")
-    tables["train"].append(("train-9", "een clip é 語", '"Ik fiets'))
-    release = write_release(tmp_path / "Map met spaties 語", "nl", tables)
-    build_commonvoice(release, "nl", tmp_path / "uit é")
-    plain = snapshot(tmp_path / "uit é")
-    assert b"een clip \xc3\xa9 \xe8\xaa\x9e.flac\t" in plain["train.tsv"]
-    for split in SPLITS:
-        path = release / f"{split}.tsv"
-        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    build_commonvoice(release, "nl", tmp_path / "uit é", force=True)
-    assert snapshot(tmp_path / "uit é") == plain
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r"))
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r"))))
+@given(st.lists(ANY), st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_any_sentence_comes_through_with_its_spaces_squeezed(tmp_path_factory, sentences):
-    path, left = tmp_path_factory.getbasetemp() / "any.tsv", LeftOut()
-    write_table(path, "nl", [("who", f"c{n}", text) for n, text in enumerate(sentences)])
+def test_any_sentence_comes_through_with_its_spaces_squeezed(tmp_path_factory, sentences, windows):
+    path, left = tmp_path_factory.getbasetemp() / "een lijst é 語.tsv", LeftOut()
+    write_table(path, "nl", [("who", f"c{n} é", text) for n, text in enumerate(sentences)])
+    if windows:
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     read = [clip.text for clip in read_clips(path, "nl", left).values()]
     assert read == [" ".join(text.replace("\0", " ").split()) for text in sentences]
     assert not left
@@ -238,17 +228,14 @@ def test_which_folder_is_the_release(tmp_path):
         find_release(tmp_path, "nl")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_options_that_do_not_go_together(tmp_path):
+    for options, said in (
         ({"voice": "nl", "splits": "."}, "--voice is not supported by --splits"),
         ({"lang": "../nl"}, "'../nl' is no language code"),
         ({"hours": float("nan")}, "--hours is nan"),
-    ],
-)
-def test_options_that_do_not_go_together(tmp_path, options, said):
-    with pytest.raises(UserError, match=said):
-        build_commonvoice(tmp_path, **{"lang": "nl", "out": tmp_path / "out", **options})
+    ):
+        with pytest.raises(UserError, match=said):
+            build_commonvoice(tmp_path, **{"lang": "nl", "out": tmp_path / "out", **options})
 
 
 def test_a_failed_build_keeps_the_audio_and_the_earlier_manifests(tmp_path):
@@ -266,13 +253,6 @@ def test_a_failed_build_keeps_the_audio_and_the_earlier_manifests(tmp_path):
     assert after == before
 
 
-def test_the_command(parp, tmp_path):
-    release_of(tmp_path, "nl")
-    line = ["manifest", "commonvoice", "--release", tmp_path, "--lang", "nl", "--out"]
-    _, printed, _ = parp(*line, tmp_path / "out", "--hours", "0.002", "--json")
-    assert [s["split"] for s in json.loads(printed)["splits"]] == [*SPLITS]
-
-
 # --- the published splits ---------------------------------------------------------------------
 
 # Odd symbols, and numbers that are not in the order of the phones.
@@ -283,6 +263,7 @@ IDS = {
     "valSeqs_1.0": ["c4"],
     "testSeqs": ["c5", "c6"],
 }
+INVENTORY_FILE = "phonesMatches_reduced.json"
 PHONES = {f"c{n}": [(n + k) % 5 for k in range(1 + n)] for n in range(9)}
 
 
@@ -351,7 +332,7 @@ def test_text_where_the_release_has_it(splits, tmp_path):
     build_commonvoice(release, "sv-SE", out, splits=splits)
     assert lines_of(out / "train.wrd") == ['Det är "mening" 0.', 'Det är "mening" 1.']
     # Rows and text of one build stay together: a file that no longer fits goes.
-    write_release(tmp_path / "with-text", "sv-SE", {"validated": rows[1:]})
+    write_table(release / "validated.tsv", "sv-SE", rows[1:])
     summary = build_commonvoice(release, "sv-SE", out, splits=splits, force=True)
     assert not (out / "train.wrd").exists() and (out / "test.wrd").exists()
     assert any("no train.wrd" in note and "1 clips" in note for note in summary.notes)
@@ -380,15 +361,12 @@ def test_clips_that_are_missing_or_in_two_lists_are_counted_and_named(release, s
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("phonesMatches_reduced.json", b"{", "expected a JSON object"),
-        ("phonesMatches_reduced.json", b"[1]", "expected a JSON object"),
-        ("phonesMatches_reduced.json", b'{"a": "1"}', "'a' has '1', expected an integer"),
-        ("phonesMatches_reduced.json", b'{"a": 1, "b": 1}', "'a' has 1, expected an integer of"),
-        ("phonesMatches_reduced.json", b'{"a": true}', "'a' has True, expected"),
-        *(
-            ("phonesMatches_reduced.json", content, "cannot be in a fairseq dictionary")
-            for content in (b'{"a b": 6}', b'{"": 6}', b'{"<unk>": 6}', b'{"a\\u2028": 6}')
-        ),
+        (INVENTORY_FILE, b"{", "expected a JSON object"),
+        (INVENTORY_FILE, b"[1]", "expected a JSON object"),
+        (INVENTORY_FILE, b'{"a": 1, "b": 1}', "'a' has 1, expected an integer of its own"),
+        (INVENTORY_FILE, b'{"a": true}', "'a' has True, expected"),
+        (INVENTORY_FILE, b'{"a b": 6}', "cannot be in a fairseq dictionary"),
+        (INVENTORY_FILE, b'{"<unk>": 6}', "cannot be in a fairseq dictionary"),
         ("validated_phones_reduced.txt", b"c9 x\nc0 1 x\n", "row 2: .* no integer of phones"),
         ("validated_phones_reduced.txt", b"c0 1\nc1 77\n", "row 2: 77 is no integer of phones"),
         ("validated_phones_reduced.txt", b"c0 1\nc0 2\n", "row 2: c0 has other phones"),
@@ -401,5 +379,4 @@ def test_published_files_that_are_refused(release, splits, tmp_path, name, conte
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=said) as error:
         build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
-    assert name in str(error.value) and "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
+    assert name in str(error.value) and not (tmp_path / "out").exists()
