@@ -88,6 +88,21 @@ def write_chapter(part: Path, speaker: int, chapter: int, utterances: int) -> No
     write_lines(folder / f"{speaker}-{chapter}.trans.txt", lines)
 
 
+def write_librilight(folder: Path) -> Path:
+    """`folder` with `librispeech_finetuning` (all folds, 9h) and `LibriSpeech`."""
+    finetuning = folder / "librispeech_finetuning"
+    for fold in range(6):
+        for index, kind in enumerate(("clean", "other")):
+            write_chapter(finetuning / "1h" / str(fold) / kind, 10 + fold, 100 + index, 2)
+    # The same chapter in both halves, with other utterances, as in the corpus itself.
+    write_chapter(finetuning / "9h" / "clean", 10, 300, 3)
+    write_chapter(finetuning / "9h" / "other", 77, 301, 2)
+    for index, part in enumerate(("dev-clean", "dev-other", "test-clean", "test-other")):
+        write_chapter(folder / "LibriSpeech" / part, 200 + index, 400, 2)
+        write_chapter(folder / "LibriSpeech" / part, 30 + index, 401, 1)
+    return folder
+
+
 SPEECHOCEAN = {
     # Utterance: split, speaker, text, phones of each word.
     "000010011": ("train", "0001", "WE CALL", ["W_B IY0_E", "K_B AO1_I L_E"]),
