@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,7 @@ import numpy as np
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.convert import load_soxr
-from parp_fairseq.manifests.audio.headers import (
-    SAMPLE_RATE,
-    decoded,
-    muted,
-    read_header,
-)
-from parp_fairseq.manifests.labels.ctc import WINDOW
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, Recording, decoded, opened
 
 ENDINGS = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
@@ -29,31 +22,6 @@ ENDINGS = (
 
 UNREAD_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".webm", ".wma")
 """Endings of recordings in formats that are not read."""
-
-# Floats may be scaled as 32-bit integers are; beyond, squares soon overflow.
-_LOUDEST = 2.0**31
-
-
-@dataclass(frozen=True)
-class Recording:
-    """An audio file, as its header describes it.
-
-    Attributes:
-        path: the file.
-        rate: samples a second.
-        channels: how many.
-        frames: samples of a channel.
-    """
-
-    path: Path
-    rate: int
-    channels: int
-    frames: int
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return self.frames / self.rate
 
 
 def find_recordings(given: Iterable[PathLike]) -> list[Path]:
@@ -103,33 +71,19 @@ def _walk(folder: Path, endings: tuple[str, ...] = ENDINGS) -> list[Path]:
     return sorted(files)
 
 
-def read_recording(path: PathLike) -> Recording:
-    """Read an audio file's header.
-
-    Raises:
-        UserError: it is empty, no audio, cut off, or shorter than a frame of the model.
-    """
-    path = Path(path)
-    with muted():
-        header = read_header(path)
-    if header.samples < WINDOW:
-        raise UserError(f"{path} is shorter than 25 ms, which is too short for one frame")
-    return Recording(path, header.rate, header.channels, header.frames)
-
-
 def blocks(recording: Recording) -> Iterator[np.ndarray]:
     """The samples of a recording: float32, mono, 16 kHz, some seconds at a time.
 
     Channels are averaged; another rate is resampled as `parp manifest` does it.
 
     Raises:
-        UserError: soxr is missing; or the audio is damaged, cut off, or holds NaN or infinity.
+        UserError: soxr is missing; or `decoded` raises it.
     """
-    rate, resampler = recording.rate, None
-    if rate != SAMPLE_RATE:
-        resampler = load_soxr().ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    for samples in decoded(recording.path, recording.frames, _LOUDEST):
-        mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-        yield mono if resampler is None else resampler.resample_chunk(mono)
+    resampler = None
+    if recording.rate != SAMPLE_RATE:
+        resampler = load_soxr().ResampleStream(recording.rate, SAMPLE_RATE, 1, dtype="float32")
+    with opened(recording.path) as (file, header):
+        for mono in decoded(file, header):
+            yield mono if resampler is None else resampler.resample_chunk(mono)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parp_fairseq.errors import UserError
-from parp_fairseq.inference.audio import SAMPLE_RATE, Recording, blocks
+from parp_fairseq.inference.audio import blocks
 from parp_fairseq.inference.subnetwork import Subnetwork
 from parp_fairseq.inference.symbols import Word
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, Recording
 
 SECONDS = 20.0
 """A window's length by default."""
@@ -85,9 +85,10 @@ def _path(subnetwork: Subnetwork, window: np.ndarray, recording: Recording) -> n
 
     fewest = subnetwork.model.architecture.receptive_field
     if len(window) < fewest:
-        raise UserError(
+        raise AudioError(
+            "too short",
             f"{recording.path} has {len(window)} samples at 16 kHz, too few for one frame "
-            f"({fewest})"
+            f"({fewest})",
         )
     with torch.inference_mode():
         source = torch.from_numpy(np.ascontiguousarray(window))

@@ -11,17 +11,12 @@ from tqdm import tqdm
 from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.audio import (
-    SAMPLE_RATE,
-    Recording,
-    count_unread,
-    find_recordings,
-    read_recording,
-)
+from parp_fairseq.inference.audio import count_unread, find_recordings
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
 from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
 from parp_fairseq.inference.transcript_files import Output, choose_format
 from parp_fairseq.manifests.audio.convert import load_soxr
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, Recording, read_recording
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
 

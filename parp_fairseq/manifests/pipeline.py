@@ -10,16 +10,27 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_lines
 from parp_fairseq.manifests.audio.convert import convert_all
-from parp_fairseq.manifests.audio.headers import AudioError, count_samples, in_threads
-from parp_fairseq.manifests.check.split import training_warnings
+from parp_fairseq.manifests.audio.headers import (
+    AudioError,
+    Recording,
+    in_threads,
+    read_recording,
+)
+from parp_fairseq.manifests.check.split import (
+    Fault,
+    by_file,
+    counted,
+    in_two_kinds,
+    training_warnings,
+)
 from parp_fairseq.manifests.labels.alphabet import control_character, oddities
-from parp_fairseq.manifests.labels.ctc import WINDOW
 from parp_fairseq.manifests.labels.labelling import Units, write_labels
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.sampling import by_rounds, check_hours, groups_for_share, up_to_hours
@@ -101,6 +112,7 @@ def build(
     inputs: Sequence[PathLike] = (),
     sampling: Sampling | None = None,
     convert: bool = False,
+    decode: bool = False,
     jobs: int | None = None,
     force: bool = False,
     **summary: Any,
@@ -113,6 +125,7 @@ def build(
         inputs: what was read; it is never overwritten.
         sampling: what to draw, where each folder has one root.
         convert: make 16 kHz mono FLAC in `out`/audio of other audio, which is refused otherwise.
+        decode: read all audio to its end, and warn of silence.
         jobs: threads that read headers and convert.
         force: replace the manifests of an earlier build there.
 
@@ -139,17 +152,11 @@ def build(
         out, builder, folders=list(folders), inputs=inputs, options=options, force=force
     )
     with into as stage:
-        audio, short = _audio(list(unique.values()), out, convert, jobs)
+        audio, odd = _audio(list(unique.values()), out, convert, decode, jobs)
         if sampling is not None:
             folders = {name: _sampled(splits, audio, sampling) for name, splits in folders.items()}
         written = write_folders(stage, out, folders, audio, units, **summary)
-    if not short:
-        return written
-    warning = (
-        f"{len(short):,} files end a little before their headers say, and are used as they are; "
-        f"the first: {short[0]}"
-    )
-    return replace(written, warnings=(*written.warnings, warning))
+    return replace(written, warnings=(*written.warnings, *counted(odd, "odd audio in {}")))
 
 
 def write_folders(
@@ -167,6 +174,7 @@ def write_folders(
     summaries: list[SplitSummary] = []
     warnings: list[str] = []
     written: dict[str, tuple[Utterance, str]] = {}
+    shared: list[Fault] = []
     for folder, splits in folders.items():
         place = stage / folder
         place.mkdir(parents=True, exist_ok=True)
@@ -193,12 +201,16 @@ def write_folders(
                 # Utterances may be in several folders, and repeated in one.
                 written[one.audio] = (one, line)
         warnings += training_warnings(place, [split.name for split in splits], units.ending)
+        heard = {split.name: by_file(one.audio for one in split.utterances) for split in splits}
+        for name, fault in in_two_kinds("audio", heard):
+            shared.append(Fault(f"{name}: {fault.kind}", fault.message))
     alphabet = Counter(symbol for _, line in written.values() for symbol in units.symbols(line))
     texts = (
         (one.where, one.text if units.of_words else "".join(one.source(units).split()))
         for one, _ in written.values()
     )
     warnings += [*map(str, oddities(texts)), *units.warnings()]
+    warnings += counted(shared, "the same audio twice, {}")
     return BuildSummary(
         out=out,
         splits=tuple(summaries),
@@ -210,52 +222,55 @@ def write_folders(
 
 
 def _audio(
-    utterances: Sequence[tuple[Utterance, str]], out: Path, convert: bool, jobs: int | None
-) -> tuple[dict[str, Row], list[str]]:
-    """Each one's audio → where it is and its length; and those that end a little early."""
-    audio: dict[str, Row] = {}
-    short: list[str] = []
-    unfit: list[tuple[Utterance, Path, str]] = []
-    headers = in_threads(count_samples, [one.audio for one, _ in utterances], jobs=jobs)
-    for (one, root), header in zip(utterances, headers):
-        if isinstance(header, AudioError):
-            raise UserError(f"{one.where}: {header}")
+    utterances: Sequence[tuple[Utterance, str]],
+    out: Path,
+    convert: bool,
+    decode: bool,
+    jobs: int | None,
+) -> tuple[dict[str, Row], list[Fault]]:
+    """Each one's audio → where it is and its length; and what is odd about some."""
+    usable: dict[str, Recording] = {}
+    unfit: list[tuple[Utterance, Path]] = []
+    reason = ""
+    work = partial(read_recording, decode=decode)
+    found = in_threads(work, [one.audio for one, _ in utterances], jobs=jobs)
+    for (one, root), recording in zip(utterances, found):
+        if isinstance(recording, AudioError):
+            raise UserError(f"{one.where}: {recording}")
+        usable[one.audio] = recording
         try:
-            header.check_fits()
+            recording.check_fits()
         except AudioError as error:
-            if error.problem == "no sound":
-                raise UserError(f"{one.where}: {error}") from error
-            unfit.append((one, _target(out, root, one.audio), str(error)))
-            continue
-        if header.frames < WINDOW:
-            raise UserError(f"{one.where}: {one.audio} is shorter than 25 ms; remove the row")
-        audio[one.audio] = Row(one.audio, header.frames)
-        if header.missing:
-            short.append(one.audio)
+            unfit.append((one, _target(out, root, one.audio)))
+            reason = reason or f"{one.where}: {str(error).split(';')[0]}"
     if unfit and not convert:
-        one, _, reason = unfit[0]
         raise UserError(
-            f"{one.where}: {reason.split(';')[0]}; fairseq needs 16 kHz mono "
+            f"{reason}; fairseq needs 16 kHz mono "
             f"({len(unfit)} of {len(utterances)} files are not that): pass --convert"
         )
-    given = {os.path.realpath(one.audio) for one, _ in utterances}
-    for one, target, _ in unfit:
-        if os.path.realpath(target) in given:
-            says = f"it would be converted into {target}, which is also an input"
+    taken = {os.path.realpath(one.audio) for one, _ in utterances}
+    for one, target in unfit:
+        if os.path.realpath(target) in taken:
+            says = f"it would be converted into {target}, which is also an input or another's"
             raise UserError(f"{one.where}: {says}; give another --out")
-    pairs = [(Path(one.audio), target) for one, target, _ in unfit]
-    converted = convert_all(pairs, jobs=jobs) if pairs else []
-    for (one, target, _), samples in zip(unfit, converted):
-        if isinstance(samples, AudioError):
-            raise UserError(f"{one.where}: {samples}")
-        audio[one.audio] = Row(str(target), samples)
+        taken.add(os.path.realpath(target))
+    pairs = [(Path(one.audio), target) for one, target in unfit]
+    for (one, _), made in zip(unfit, convert_all(pairs, jobs=jobs) if pairs else []):
+        if isinstance(made, AudioError):
+            raise UserError(f"{one.where}: {made}")
+        usable[one.audio] = replace(made, missing=usable[one.audio].missing)
+    audio: dict[str, Row] = {}
+    odd: list[Fault] = []
     for one, root in utterances:
+        recording = usable[one.audio]
+        audio[one.audio] = Row(str(recording.path), recording.frames)
+        odd += [Fault(kind, f"{one.where}: {says}") for kind, says in recording.oddities()]
         try:
             check_path(root)
             check_path(_below(root, audio[one.audio].path))
         except UserError as error:
             raise UserError(f"{one.where}: {error}") from error
-    return audio, sorted(short)
+    return audio, odd
 
 
 def _target(out: Path, root: str, audio: str) -> Path:

@@ -307,12 +307,12 @@ eval good.pt --split valid --data {}
     bad/ragged                  :: valid\.tsv row 2: expected
     bad/unparallel              :: valid\.ltr has 2 lines but .*valid\.tsv lists 1 audio
     bad/gone                    :: valid\.tsv row 2: .*gone\.flac: no such file
-    bad/cut                     :: ~ valid\.tsv: audio below .*cannot be read.*cut\.flac
+    bad/cut                     :: ~ valid\.tsv row 2: .*cut\.flac is damaged or cut off
     bad/nan                     :: valid\.tsv row 2: .*nan\.wav holds NaN
 transcribe good.pt {}
     none.wav                    :: no such file or folder
     emptycorpus                 :: holds no audio file
-    audio                       :: cut\.wav is cut off
+    audio                       :: cut\.flac is damaged
     audio/empty.wav             :: is empty
     audio/text.wav              :: is not readable as audio
     audio/cut.wav               :: is cut off

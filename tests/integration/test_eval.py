@@ -19,9 +19,9 @@ from stock_infer import run_fairseq_infer
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, evaluate
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork
+from parp_fairseq.manifests.audio.headers import read_recording
 
 LETTERS = "ETAONIHSRDLU"
 SYMBOLS = {

@@ -15,10 +15,10 @@ from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference import recognise as transcribing
-from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork
 from parp_fairseq.kernels import native
+from parp_fairseq.manifests.audio.headers import read_recording
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,9 @@
-"""Audio files: how long they are, by their headers or decoded, and what is wrong with them."""
+"""Audio files: how long they are, by their headers or decoded, and what is wrong with them.
+
+What decodes is what counts, and no more sound may follow. libsndfile believes headers: of a
+variable bit rate without a length it reads a part, of joined files the first, of a stream that was
+never closed what its header counts. All without an error; but where it stopped reading tells.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, other_form
 from parp_fairseq.machine import cores
-from parp_fairseq.manifests.audio.mp3 import mp3_frames
+from parp_fairseq.manifests.labels.ctc import WINDOW
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +36,16 @@ TOLERANCE = 0.05
 count a buffer too many, and encoders delay and pad."""
 
 _BLOCK_SECONDS = 10
-LOUDEST = 100.0
+_LOUDEST = 4.0
 """Samples beyond it are integers written as floats; healthy sound hardly leaves [-1, 1]."""
+_SILENCE = 1e-3
+"""A recording whose mix moves less than that from its middle is silent (-60 dB)."""
+_CANCELLED = 0.1
+"""A mix has lost its sound below this share of the energy that unrelated channels would leave."""
+# Tags and an encoder's padding may follow the sound: so many bytes, or seconds of its own bit rate.
+_TAGS, _PADDING = 1024, 0.25
 # libsndfile gives 2**63 - 1 for an unknown length.
 _MOST_FRAMES = 2**62
-_FLOATING = ("FLOAT", "DOUBLE")
 
 # Sizes of chunks in libsndfile's log.
 _SHORT = re.compile(
@@ -43,9 +54,17 @@ _SHORT = re.compile(
 _UNKNOWN_SIZE = 0x7FFF0000
 # Of Ogg: a last page without the mark of an end, or half a page.
 _NO_LAST_PAGE = re.compile("end-of-stream|after the last page", re.I)
+# Of formats in chunks, where any may follow the sound: what follows is none.
+_CHUNKS = ("WAV", "WAVEX", "RF64", "AIFF")
+_NO_CHUNK = re.compile("Exiting parser|Have 0 marker")
 
 # What browsers and phones record, by its first bytes.
-_OTHER_FORMATS = ((0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (4, b"ftyp", "MP4 or M4A"))
+_OTHER_FORMATS = (
+    *((0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (4, b"ftyp", "MP4 or M4A"), (0, b"#!AMR", "AMR")),
+    *((0, b"0&\xb2u", "WMA"), (0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC")),
+)
+# Of other names fairseq takes what follows a colon for a place in an archive.
+_COLON_FITS = (".wav", ".flac", ".ogg")
 
 
 class AudioError(UserError):
@@ -57,49 +76,68 @@ class AudioError(UserError):
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a file's header says.
+class Recording:
+    """An audio file.
 
     Attributes:
         frames: samples of a channel; `samples` is that at 16 kHz.
         format: libsndfile's name of it, by the content, whatever the file is called.
         missing: the share of what the header counts that is not there, `TOLERANCE` at most.
+        silent: whether there is nothing to hear, known where all was decoded.
     """
 
-    path: str
+    path: Path
     rate: int
     channels: int
     frames: int
-    format: str
-    subtype: str
+    format: str = ""
+    subtype: str = ""
     missing: float = 0.0
+    silent: bool = False
 
     @property
     def samples(self) -> int:
         """Length in samples at 16 kHz."""
         return round(self.frames * SAMPLE_RATE / self.rate)
 
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate
+
     def check_fits(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Raise AudioError unless fairseq can read the file as it is."""
+        path = str(self.path)
         if self.rate != sample_rate:
-            says = (
-                f"{self.path} has {self.rate} samples a second, expected {sample_rate}; resample it"
-            )
+            says = f"{path} has {self.rate} samples a second, expected {sample_rate}; resample it"
             raise AudioError("other sample rate", says)
         if self.channels != 1:
-            says = f"{self.path} has {self.channels} channels, expected 1; mix it down to mono"
+            says = f"{path} has {self.channels} channels, expected 1; mix it down to mono"
             raise AudioError("not mono", says)
-        if self.frames <= 0:
-            raise AudioError(
-                "no sound", f"{self.path} holds no sound; remove it and its transcript"
+        if ":" in path and not path.endswith(_COLON_FITS):
+            says = f"{path}: fairseq takes the colon for an archive's; rename it to end in .wav"
+            raise AudioError("colon in its path", says)
+        if self.format == "MP3" and self.path.with_name(f"._{self.path.name}").exists():
+            says = (
+                f"{path}: fairseq would take ._{self.path.name} next to it for its sound; remove it"
             )
+            raise AudioError("hidden by its neighbour", says)
+
+    def oddities(self) -> Iterator[tuple[str, str]]:
+        """What is no reason to refuse the file: the kind, and a sentence about it."""
+        if self.missing:
+            says = "ends before its header says; it is used as it is"
+            yield "audio a little short", f"{self.path} {says}"
+        if self.silent:
+            yield "silent", f"{self.path} holds nothing to hear; remove it with its transcript"
 
 
 @contextlib.contextmanager
-def opened(path: PathLike) -> Iterator[Any]:
-    """A SoundFile, whose format is taken from the content, and by the name only where that fails.
+def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
+    """A SoundFile, whose format is taken from the content, and what its header says.
 
-    Raises AudioError for a file that is missing, empty, a folder or no audio.
+    Raises AudioError for a file that is missing, empty, a folder or no audio, does not say how long
+    it is or, by its header, is cut off.
     """
     import soundfile
 
@@ -117,11 +155,8 @@ def opened(path: PathLike) -> Iterator[Any]:
         if not os.fstat(descriptor).st_size:
             raise AudioError("empty file", f"{path} is empty; copy it again")
         try:
-            try:
+            with muted():
                 file = soundfile.SoundFile(descriptor, closefd=False)
-            except soundfile.SoundFileError:
-                # An MP3 file behind unusual tags is known by nothing but its name.
-                file = soundfile.SoundFile(os.fspath(path))
         except (soundfile.SoundFileError, OSError, RuntimeError) as error:
             handle.seek(0)
             start = handle.read(16)
@@ -131,75 +166,117 @@ def opened(path: PathLike) -> Iterator[Any]:
                     problem, reason = "other format", f"it is {name}; convert it to FLAC"
             raise AudioError(problem, f"{path} is not readable as audio: {reason}") from error
         with file:
-            yield file
+            missing = missing_share(file.extra_info)
+            size = (file.samplerate, file.channels, file.frames)
+            recording = Recording(Path(path), *size, file.format, file.subtype, missing)
+            if recording.frames > _MOST_FRAMES:
+                says = f"{path} does not say how long it is; write it again, into a file, no pipe"
+                raise AudioError("unknown length", says)
+            if missing > TOLERANCE:
+                amount = "its end" if missing == 1 else f"{missing:.0%} of what its header counts"
+                says = f"{path} is cut off: {amount} is not there; copy it again"
+                raise AudioError("audio ends early", says)
+            yield file, recording
 
 
-def read_header(path: PathLike) -> Header:
-    """Read a file's header, in some 100 to 200 microseconds.
+def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
+    """What a file holds, by its header and last sample, in some 150 to 250 microseconds.
 
-    MP3 files are also followed from frame to frame, because their headers are not to be trusted.
-    Raises AudioError for a file that cannot be read, or does not hold what its header says.
+    MP3, floats and what lacks its last sample are decoded whole, as all files are with `decode`.
+
+    Raises:
+        AudioError: as `opened` and `decoded`; or it holds less than a frame of the model.
     """
-    with opened(path) as file:
-        size = (int(file.samplerate), int(file.channels), int(file.frames))
-        missing = missing_share(file.extra_info)
-        header = Header(os.fspath(path), *size, file.format, file.subtype, missing)
-    if header.frames > _MOST_FRAMES:
-        says = f"{path} does not say how long it is; write it again, into a file and not a pipe"
-        raise AudioError("unknown length", says)
-    if missing > TOLERANCE:
-        amount = "its end" if missing == 1 else f"{missing:.0%} of what its header counts"
-        says = f"{path} is cut off: {amount} is not there; copy it again"
-        raise AudioError("audio ends early", says)
-    if header.format == "MP3":
-        enough, cut = mp3_frames(path)
-        if cut:
-            raise AudioError("audio ends early", f"{path} is cut off; copy it again")
-        if header.samples < (1 - TOLERANCE) * enough:
-            raise AudioError(
-                "audio ends late",
-                f"{path} holds {enough / SAMPLE_RATE:.1f} s or more, of which libsndfile reads "
-                f"{header.frames / header.rate:.1f} s: a variable bit rate without a length, or "
-                "files joined; convert it to FLAC",
-            )
-    return header
+    import soundfile
+
+    with opened(path) as (file, recording):
+        if recording.format == "MP3" or recording.subtype in ("FLOAT", "DOUBLE"):
+            decode = True
+        if not decode and recording.frames:
+            try:
+                file.seek(recording.frames - 1)
+                decode = len(file.read(2)) != 1
+            except (soundfile.SoundFileError, OSError, RuntimeError):
+                decode = True
+        if not decode or not recording.frames:
+            _check_end(file, recording)
+    if decode and recording.frames:
+        with opened(path) as (file, recording):
+            blocks = [(len(x), x.min(), x.max()) for x in decoded(file, recording)]
+        lengths, lows, highs = zip(*blocks)
+        missing = max(recording.missing, 1 - sum(lengths) / recording.frames)
+        silent = bool(max(highs) - min(lows) < 2 * _SILENCE)
+        recording = replace(recording, frames=sum(lengths), missing=missing, silent=silent)
+    check_length(path, recording.samples)
+    return recording
 
 
-def decoded(path: PathLike, frames: int, loudest: float = LOUDEST) -> Iterator[np.ndarray]:
-    """Blocks of (samples, channels) in float32, to the end.
+def check_length(path: PathLike, samples: int) -> None:
+    """Raise AudioError for less than a frame of the model, in samples at 16 kHz."""
+    if samples < WINDOW:
+        problem = "shorter than 25 ms" if samples else "no sound"
+        says = problem if samples else "without a sample"
+        raise AudioError(problem, f"{path} is {says}; remove it with its transcript")
 
-    Raises AudioError for a file that is damaged, ends before the `frames` that its header counts,
-    or holds what is no number or beyond `loudest`.
+
+def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
+    """Blocks of what `opened` gave, to the end: float32, channels averaged.
+
+    Raises AudioError for a file that is damaged, ends before or goes on after what its header
+    counts, holds what is no number or beyond ±4, or whose channels cancel each other.
     """
     import numpy as np
     import soundfile
 
-    there = 0
+    path, frames, there = recording.path, recording.frames, 0
     ends_early = "{} is damaged or cut off: {} of {} samples can be decoded; copy it again"
-    with opened(path) as file:
-        # libmpg123 writes its notes to the terminal.
-        quiet = muted if file.format == "MP3" else contextlib.nullcontext
-        while True:
-            try:
-                with quiet():
-                    size = _BLOCK_SECONDS * file.samplerate
-                    block = file.read(size, dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-                says = ends_early.format(path, there, frames)
-                raise AudioError("audio ends early", says) from error
-            if not len(block):
-                break
-            if not np.isfinite(block).all():
-                says = f"{path} holds NaN or infinity; make it again from its source, or remove it"
-                raise AudioError("NaN or infinity", says)
-            peak = float(np.abs(block).max())
-            if peak > loudest:
-                says = f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1"
-                raise AudioError("other scale", says)
-            there += len(block)
-            yield block
+    # libmpg123 writes its notes to the terminal.
+    quiet = muted if recording.format == "MP3" else contextlib.nullcontext
+    of_channels = of_mix = 0.0
+    while True:
+        try:
+            with quiet():
+                size = _BLOCK_SECONDS * recording.rate
+                block = file.read(size, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+            says = ends_early.format(path, there, frames)
+            raise AudioError("audio ends early", says) from error
+        if not len(block):
+            break
+        if not np.isfinite(block).all():
+            says = f"{path} holds NaN or infinity; make it again from its source, or remove it"
+            raise AudioError("NaN or infinity", says)
+        peak = float(np.abs(block).max())
+        if peak > _LOUDEST:
+            says = f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1"
+            raise AudioError("other scale", f"{says}; scale them")
+        there += len(block)
+        mono = block.mean(axis=1) if recording.channels > 1 else block[:, 0]
+        of_channels += float(np.square(block).sum()) / recording.channels**2
+        of_mix += float(np.square(mono).sum())
+        yield mono
     if there < (1 - TOLERANCE) * frames:
         raise AudioError("audio ends early", ends_early.format(path, there, frames))
+    _check_end(file, recording)
+    if of_mix < _CANCELLED * of_channels:
+        says = f"{path}: its channels cancel each other when they are mixed; keep one of them"
+        raise AudioError("channels cancel", says)
+
+
+def _check_end(file: Any, recording: Recording) -> None:
+    """Raise AudioError where more sound is behind what was read."""
+    at = os.lseek(file.name, 0, os.SEEK_CUR)
+    behind = os.fstat(file.name).st_size - at
+    padding = _PADDING * at / recording.seconds if recording.frames else 0
+    if recording.format in _CHUNKS and not _NO_CHUNK.search(file.extra_info):
+        return
+    if behind > max(_TAGS, padding):
+        raise AudioError(
+            "audio ends late",
+            f"{recording.path}: {behind:,} bytes follow the {recording.seconds:.1f} s that its "
+            "header counts: files joined, a stream, or a variable bit rate without a length; "
+            "convert it to FLAC",
+        )
 
 
 def missing_share(log: str) -> float:
@@ -216,14 +293,6 @@ def missing_share(log: str) -> float:
         if int(there) < int(declared) < _UNKNOWN_SIZE:
             shares.append(1 - int(there) / int(declared))
     return max(shares)
-
-
-def count_samples(path: PathLike) -> Header:
-    """As `read_header`, but decodes MP3, whose length is what decodes, and files of floats."""
-    header = read_header(path)
-    if header.format != "MP3" and header.subtype not in _FLOATING:
-        return header
-    return replace(header, frames=sum(len(block) for block in decoded(path, header.frames)))
 
 
 def in_threads(

@@ -5,21 +5,20 @@ What is an error here is what `check_manifest` refuses: they share their checks.
 
 from __future__ import annotations
 
-import os
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.manifests.audio.headers import AudioError, decoded, in_threads, read_header
 from parp_fairseq.manifests.check.split import (
     CheckedManifest,
     Fault,
     audio_faults,
+    by_file,
+    in_two_kinds,
     label_faults,
     missing_frames,
     own_symbols,
@@ -27,7 +26,7 @@ from parp_fairseq.manifests.check.split import (
 )
 from parp_fairseq.manifests.labels.alphabet import oddities
 from parp_fairseq.manifests.labels.units import dictionary_endings
-from parp_fairseq.manifests.split_names import is_training, kind_of
+from parp_fairseq.manifests.split_names import is_training
 from parp_fairseq.manifests.tsv import available_splits
 from parp_fairseq.table import aligned
 
@@ -152,17 +151,22 @@ def check_folder(
             add(split, ending, WARNING, *_warnings(read, is_training(split)))
         if split in read_well:
             ending, read = read_well[split]
-            short: list[str] = []
-            add(split, ending, ERROR, *audio_faults(read, jobs=jobs, progress=None, short=short))
-            add(split, ending, ERROR, *(_decoding_faults(read, jobs) if decode else ()))
-            for path in short:
-                says = f"{read.tsv}: {path} ends before its header says; it is used as it is"
-                add(split, ending, WARNING, Fault("audio a little short", says))
+            odd: list[Fault] = []
+            faults = audio_faults(read, decode=decode, jobs=jobs, progress=None, odd=odd)
+            add(split, ending, ERROR, *faults)
+            add(split, ending, WARNING, *odd)
     for ending in endings:
         for found in oddities(texts[ending]):
             counts[("all", ending, WARNING, found.what)] = [found.texts, found.first]
     every = {split: read for split, (_, read) in read_well.items()}
-    for split, fault in _in_two_kinds(every):
+    audio = {
+        split: by_file(map(read.audio, range(len(read.labels)))) for split, read in every.items()
+    }
+    speakers = {
+        split: [(m[1], m[1]) for row in read.manifest.rows if (m := _LIBRISPEECH.search(row.path))]
+        for split, read in every.items()
+    }
+    for split, fault in (*in_two_kinds("audio", audio), *in_two_kinds("speakers", speakers)):
         add(split, read_well[split][0], WARNING, fault)
     findings = tuple(Finding(*key, *entry) for key, entry in counts.items())
     return FolderReport(data, tuple(sizes), findings)
@@ -187,43 +191,3 @@ def _warnings(read: CheckedManifest, training: bool) -> Iterator[Fault]:
         before = seen.setdefault(row.path, number)
         if before != number:
             yield Fault("audio twice", f"{where} is in row {before + 2} too")
-
-
-def _decoding_faults(read: CheckedManifest, jobs: int | None) -> Iterator[Fault]:
-    rows = read.manifest.rows
-    paths = [read.audio(number) for number in range(len(rows))]
-    lengths = in_threads(_decoded, paths, jobs=jobs, title="decoding")
-    for number, (frames, path) in enumerate(zip(lengths, paths)):
-        where, stated = f"{read.tsv} row {number + 2}", rows[number].frames
-        if isinstance(frames, AudioError):
-            yield Fault(frames.problem, f"{where}: {frames}")
-        elif frames is not None and frames != stated:
-            says = f"{path} holds {frames} samples that can be decoded, not {stated}; copy it again"
-            yield Fault("audio ends early", f"{where}: {says}")
-
-
-def _decoded(path: str) -> int | None:
-    """Samples that can be decoded; None where the header shows already what is wrong."""
-    try:
-        header = read_header(path)
-    except AudioError:
-        return None
-    return sum(len(block) for block in decoded(path, header.frames))
-
-
-def _in_two_kinds(splits: Mapping[str, CheckedManifest]) -> Iterator[tuple[str, Fault]]:
-    """Audio and speakers that are in splits of two kinds: train, valid, test."""
-    audio: dict[str, dict[str, str]] = defaultdict(dict)
-    speakers: dict[str, dict[str, str]] = defaultdict(dict)
-    for split, read in splits.items():
-        kind = kind_of(split)
-        for number, row in enumerate(read.manifest.rows):
-            audio[os.path.realpath(read.audio(number))].setdefault(kind, split)
-            match = _LIBRISPEECH.search(row.path)
-            if match:
-                speakers[match[1]].setdefault(kind, split)
-    for what, homes in (("audio", audio), ("speakers", speakers)):
-        for subject, kinds in homes.items():
-            first, *others = sorted(kinds.values(), key=lambda split: not is_training(split))
-            for other in others:
-                yield other, Fault(f"{what} also in {first}", subject)

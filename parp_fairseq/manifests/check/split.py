@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
@@ -15,15 +15,12 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import (
     SAMPLE_RATE,
     AudioError,
-    count_samples,
     in_threads,
+    read_recording,
 )
 from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
-from parp_fairseq.manifests.split_names import is_training
+from parp_fairseq.manifests.split_names import is_training, kind_of
 from parp_fairseq.manifests.tsv import Manifest, available_splits, read_lines, read_tsv
-
-# fairseq reads "archive.zip:offset:length" as a file stored inside an archive.
-_IN_ARCHIVE = re.compile(r"^(.*\.zip):\d+:\d+$")
 
 
 @dataclass(frozen=True)
@@ -180,27 +177,32 @@ def training_warnings(data: PathLike, splits: Sequence[str], labels: str) -> Ite
     """A line for each kind of thing that a training on these manifests would refuse."""
     for split in splits:
         read = read_split(data, split, labels)
-        kinds: dict[str, list[str]] = {}
-        for fault in label_faults(read, *own_symbols(read), is_training(split)):
-            kinds.setdefault(fault.kind, []).append(fault.message)
-        for kind, messages in kinds.items():
-            yield (
-                f"training refuses {len(messages):,} rows of {split} ({kind}); the first: "
-                f"{messages[0].replace(str(data) + os.sep, '')}"
-            )
+        faults = label_faults(read, *own_symbols(read), is_training(split))
+        for line in counted(faults, f"training refuses {{}} of {split}"):
+            yield line.replace(str(data) + os.sep, "")
+
+
+def counted(faults: Iterable[Fault], says: str) -> Iterator[str]:
+    """A line for each kind: what it `says` of so many rows ({}), the kind, and the first one."""
+    kinds: dict[str, list[str]] = {}
+    for fault in faults:
+        kinds.setdefault(fault.kind, []).append(fault.message)
+    for kind, messages in kinds.items():
+        yield f"{says.format(f'{len(messages):,} rows')} ({kind}); the first: {messages[0]}"
 
 
 def audio_faults(
     read: CheckedManifest,
     *,
     sample_rate: int = SAMPLE_RATE,
+    decode: bool = False,
     jobs: int | None = None,
     progress: bool | None = False,
-    short: list[str] | None = None,
+    odd: list[Fault] | None = None,
 ) -> Iterator[Fault]:
-    """Faults of the audio, by its headers.
+    """Faults of the audio, by its headers, or with `decode` by all of it.
 
-    Files that end a little before their header says, which is no fault, are added to `short`.
+    What is odd about a file that can be used is added to `odd`.
     """
     tsv, manifest = read.tsv, read.manifest
     rows = list(range(len(manifest.rows)))
@@ -208,27 +210,48 @@ def audio_faults(
         says = f"{tsv} row 1: {manifest.root}: no such folder; write there where the audio is now"
         yield Fault("missing root", says)
         rows = [row for row in rows if os.path.isabs(manifest.rows[row].path)]
-    archives = {row: _IN_ARCHIVE.match(read.audio(row)) for row in rows}
     # Audio of repeated rows is read once.
-    unique = list(dict.fromkeys(read.audio(row) for row in rows if not archives[row]))
-    headers = dict(zip(unique, in_threads(count_samples, unique, jobs=jobs, progress=progress)))
+    unique = list(dict.fromkeys(map(read.audio, rows)))
+    work = partial(read_recording, decode=decode)
+    found = dict(zip(unique, in_threads(work, unique, jobs=jobs, progress=progress)))
     for row in rows:
-        path, stated, archive = read.audio(row), manifest.rows[row].frames, archives[row]
-        where = f"{tsv} row {row + 2}"
+        path, stated = read.audio(row), manifest.rows[row].frames
+        where, recording = f"{tsv} row {row + 2}", found[path]
         try:
-            if archive:
-                if not os.path.isfile(archive.group(1)):
-                    raise AudioError("missing audio", f"{path}: no such file; check its name")
-                continue
-            header = headers[path]
-            if isinstance(header, AudioError):
-                raise header
-            header.check_fits(sample_rate)
-            if header.frames != stated:
-                says = f"{path} has {header.frames} samples, not {stated}; build the manifest again"
-                raise AudioError("other length", says)
+            if isinstance(recording, AudioError):
+                raise recording
+            recording.check_fits(sample_rate)
+            if recording.frames != stated:
+                says = f"{path} has {recording.frames} samples, not {stated}"
+                raise AudioError("other length", f"{says}; build the manifest again")
+            if odd is not None:
+                odd += [Fault(kind, f"{where}: {says}") for kind, says in recording.oddities()]
         except AudioError as error:
             yield Fault(error.problem, f"{where}: {error}")
-    if short is not None:
-        sound = (header for header in headers.values() if not isinstance(header, AudioError))
-        short += sorted(header.path for header in sound if header.missing)
+
+
+def in_two_kinds(
+    what: str, splits: Mapping[str, Iterable[tuple[Hashable, str]]]
+) -> Iterator[tuple[str, Fault]]:
+    """What is in splits of two kinds (train, valid, test), given each split's keys and names.
+
+    Yields the split that is not for training, and where else its audio or speaker is.
+    """
+    homes: dict[Hashable, dict[str, tuple[str, str]]] = {}
+    for split, subjects in splits.items():
+        for key, name in subjects:
+            homes.setdefault(key, {}).setdefault(kind_of(split), (split, name))
+    for kinds in homes.values():
+        (first, _), *others = sorted(kinds.values(), key=lambda home: not is_training(home[0]))
+        for other, name in others:
+            yield other, Fault(f"{what} also in {first}", name)
+
+
+def by_file(paths: Iterable[str]) -> Iterator[tuple[Hashable, str]]:
+    """Each path after a key that is equal for two names (links) of one file."""
+    for path in paths:
+        try:
+            status = os.stat(path)
+            yield (status.st_dev, status.st_ino), path
+        except OSError:
+            yield path, path

@@ -160,11 +160,13 @@ def _converted(
     names = sorted(clip.id for those in clips.values() for clip in those)
     pairs = [(folder / "clips" / f"{name}.mp3", flacs / f"{name}.flac") for name in names]
     rows: dict[str, Row] = {}
-    for name, (_, flac), samples in zip(names, pairs, convert_all(pairs, jobs=jobs)):
-        if isinstance(samples, AudioError):
-            left.add(samples.problem, name)
+    for name, (_, flac), made in zip(names, pairs, convert_all(pairs, jobs=jobs)):
+        if isinstance(made, AudioError):
+            left.add(made.problem, name)
+        elif made.silent:
+            left.add("silent", name)
         else:
-            rows[name] = Row(str(flac), samples)
+            rows[name] = Row(str(flac), made.frames)
     return rows
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.audio.convert import measure
-from parp_fairseq.manifests.audio.headers import AudioError, in_threads
+from parp_fairseq.manifests.audio.headers import AudioError, in_threads, read_recording
 from parp_fairseq.manifests.sampling import by_rounds, up_to_hours
 from parp_fairseq.manifests.summary import LeftOut
 from parp_fairseq.manifests.table_reader import read_table
@@ -144,11 +143,11 @@ def _lengths(
     for start in range(0, len(order), _CANDIDATES):
         batch = order[start : start + _CANDIDATES]
         paths = [folder / "clips" / f"{clip.id}.mp3" for clip in batch]
-        for clip, samples in zip(batch, in_threads(measure, paths, jobs=jobs, title=title)):
-            if isinstance(samples, AudioError):
-                left.add(samples.problem, clip.id)
+        for clip, found in zip(batch, in_threads(read_recording, paths, jobs=jobs, title=title)):
+            if isinstance(found, AudioError):
+                left.add(found.problem, clip.id)
             else:
-                yield clip, samples
+                yield clip, found.samples
 
 
 def disjoint_candidates(

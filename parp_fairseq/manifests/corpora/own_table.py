@@ -79,6 +79,7 @@ def build_table(
         options=given,
         sampling=sampling,
         convert=convert,
+        decode=True,
         **run,
     )
 

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.inference.audio import blocks, find_recordings, read_recording
+from parp_fairseq.inference.audio import blocks, find_recordings
 from parp_fairseq.manifests.audio.convert import convert
+from parp_fairseq.manifests.audio.headers import read_recording
 
 
 def noise(seconds, rate=16_000, channels=1):

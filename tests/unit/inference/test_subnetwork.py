@@ -15,11 +15,11 @@ from small_model import SYMBOLS, random_state, save
 
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
-from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork, run_sparse
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.kernels import native
+from parp_fairseq.manifests.audio.headers import read_recording
 
 # Packages that cannot be imported.
 NOWHERE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from small_corpora import snapshot, write_audio, write_lines
@@ -82,15 +83,30 @@ def test_what_another_builder_wrote_meanwhile_needs_force_too(tmp_path):
     assert json.loads((tmp_path / RECORD_FILE).read_text())["builder"] == "the second"
 
 
-def test_converting_does_not_replace_another_row(tmp_path):
-    write_audio(tmp_path / "a.wav", 16_000, rate=8_000)
-    write_audio(tmp_path / "audio" / "a.wav.flac", 16_000)
-    rows = ["path\ttext\tsplit", "a.wav\tE\ttrain", "audio/a.wav.flac\tE\tvalid"]
-    write_lines(tmp_path / "t.tsv", rows)
+@pytest.mark.parametrize(
+    ("first", "second"), [("audio/a.wav.flac", "a.wav"), ("elsewhere{}/b.wav", "../far/b.wav")]
+)
+def test_converting_does_not_replace_another_row(tmp_path, first, second):
+    first = first.format(tmp_path / "far")
+    for name, rate in ((first, 16_000 if "audio" in first else 8_000), (second, 8_000)):
+        write_audio(tmp_path / "c" / name, 16_000, rate=rate)
+    rows = ["path\ttext\tsplit", f"{first}\tE\ttrain", f"{second}\tE\tvalid"]
+    write_lines(tmp_path / "c" / "t.tsv", rows)
     before = snapshot(tmp_path)
-    with pytest.raises(UserError, match=r"t\.tsv row 2: .*a\.wav\.flac, which is also an input"):
-        build_table(tmp_path / "t.tsv", tmp_path, convert=True)
+    with pytest.raises(UserError, match=r"t\.tsv row 3: .*\.wav\.flac, which is also an input"):
+        build_table(tmp_path / "c" / "t.tsv", tmp_path / "c", convert=True)
     assert snapshot(tmp_path) == before
+
+
+def test_one_recording_under_two_names_is_told(tmp_path):
+    for name, link in (("a", os.symlink), ("b", os.link)):
+        write_audio(tmp_path / f"{name}.flac", 16_000)
+        link(tmp_path / f"{name}.flac", tmp_path / f"{name}-too.flac")
+    rows = [f"{n}{end}.flac\tE\t{s}" for n in "ab" for end, s in (("", "train"), ("-too", "dev"))]
+    table = write_lines(tmp_path / "t.tsv", ["path\ttext\tsplit", *rows])
+    (warning,) = build_table(table, tmp_path / "out").warnings
+    assert warning.startswith("the same audio twice, 2 rows (dev: audio also in train); the first")
+    assert "a-too.flac" in warning
 
 
 def test_a_damaged_or_hostile_record_is_refused(tmp_path):

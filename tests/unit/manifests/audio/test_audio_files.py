@@ -1,6 +1,10 @@
-"""How long audio files are, and which are refused."""
+"""How long audio files are, and which are refused: headers alone are not believed."""
 
 from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,31 +14,150 @@ from hypothesis import strategies as st
 from small_corpora import write_audio, write_lines
 
 from parp_fairseq.errors import UserError
+from parp_fairseq.inference.audio import blocks
 from parp_fairseq.manifests.audio.convert import convert
-from parp_fairseq.manifests.audio.headers import AudioError, count_samples, in_threads, read_header
-from parp_fairseq.manifests.audio.mp3 import mp3_frames
+from parp_fairseq.manifests.audio.headers import AudioError, Recording, in_threads, read_recording
 from parp_fairseq.manifests.check.findings import check_folder
 from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.manifests.corpora.own_table import build_table
 
 TAG = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
-TAG_AND_FOOTER = b"ID3\x04\0\x10\0\0\0\x0a" + bytes(10) + b"3DI\x04\0\x10\0\0\0\x0a"
+FOOTER = b"ID3\x04\0\x10\0\0\0\x0a" + bytes(10) + b"3DI\x04\0\x10\0\0\0\x0a"
 TITLE = b"ID3\x03\0\0\0\0\0\x1aTIT2\0\0\0\x10\0\0\0Info - Kanal 55"
+ID3V1 = b"TAG" + bytes(125)
+NOISE = np.random.default_rng(0).normal(0, 0.2, 48_000) * np.repeat([0.001, 1], 24_000)
 
 
 def tone(seconds=1.0, rate=16_000):
     return (0.3 * np.sin(np.arange(int(seconds * rate)) / 9)).astype(np.float32)
 
 
-def cut(path, missing):
-    path.write_bytes(path.read_bytes()[:-missing])
+def coded(form, subtype=None, sound=NOISE, rate=16_000, **options):
+    """A whole file of three seconds."""
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, format=form, subtype=subtype, **options)
+    return file.getvalue()
 
 
-def problem_of(path):
-    with pytest.raises(AudioError) as caught:
-        count_samples(path).check_fits()
-    assert path.name in str(caught.value) and "\n" not in str(caught.value)
-    return caught.value.problem
+def floats(sound):
+    return coded("WAV", "FLOAT", sound)
+
+
+def patched(data, at, new):
+    return data[:at] + new + data[at + len(new) :]
+
+
+def counted(data, mark, size, order="<"):
+    """A file whose chunk `mark` says that it has `size` bytes."""
+    return patched(data, data.index(mark) + len(mark), struct.pack(f"{order}I", size))
+
+
+def flac_of(samples):
+    """FLAC whose header counts so many samples; 0 is unknown, as written into a pipe."""
+    data = coded("FLAC")
+    fields = int.from_bytes(data[18:26], "big") >> 36 << 36 | samples
+    return patched(data, 18, fields.to_bytes(8, "big"))
+
+
+WAV, FLAC, OGG, OPUS = coded("WAV"), coded("FLAC"), coded("OGG"), coded("OGG", "OPUS")
+AU, AIFF, RF64, CAF = (coded(form) for form in ("AU", "AIFF", "RF64", "CAF"))
+VBR, CBR = (coded("MP3", bitrate_mode=mode) for mode in ("VARIABLE", "CONSTANT"))
+# Without the first frame nothing tells how long it is.
+BARE = VBR[VBR.index(b"\xff\xf3", 40) :]
+CHUNK = b"_PMX" + struct.pack("<I", 30_000) + bytes(30_000)
+STEREO = np.stack([NOISE, -0.9 * NOISE], axis=1)
+OTHER_SCALE = {"int16": 2**15, "int8": 2**7, "int24": 2**23, "int32": 2**31}
+
+EARLY, LATE, DAMAGED = "audio ends early", "audio ends late", "damaged audio"
+REFUSED = {
+    **{f"{n} joined": (d + d, LATE) for n, d in {"flac": FLAC, "ogg": OGG, "opus": OPUS}.items()},
+    **{f"{n} joined": (d + d, LATE) for n, d in {"au": AU, "rf64": RF64, "caf": CAF}.items()},
+    "wav joined": (WAV + WAV, DAMAGED),
+    "mp3 joined": (CBR + CBR, LATE),
+    "mp3 joined with tags": (TAG + VBR + ID3V1 + TITLE + VBR, LATE),
+    "mp3 without a length": (BARE, LATE),
+    "mp3 behind two tags": (TAG + TAG + BARE, LATE),
+    "mp3 behind a footer": (FOOTER + BARE, DAMAGED),
+    "mp3 behind zeros": (bytes(100) + BARE, DAMAGED),
+    "mp3 cut": (CBR[: len(CBR) // 2], EARLY),
+    "wav of a stream": (counted(counted(WAV, b"data", 0), b"RIFF", 0), LATE),
+    "wav of a quiet stream": (counted(coded("WAV", sound=0 * NOISE), b"data", 0), LATE),
+    "wav that counts a half": (counted(WAV, b"data", 48_000), LATE),
+    "au of a stream": (patched(AU, 8, bytes(4)), LATE),
+    "rf64 of a stream": (patched(RF64, RF64.index(b"ds64") + 16, bytes(8)), LATE),
+    "flac that counts a half": (flac_of(24_000), LATE),
+    "flac that counts double": (flac_of(96_000), EARLY),
+    "flac without a length": (flac_of(0), "unknown length"),
+    "caf without a length": (patched(CAF, CAF.index(b"data") + 4, b"\xff" * 8), DAMAGED),
+    "flac cut": (FLAC[:-9_000], EARLY),
+    "nothing": (b"", "empty file"),
+    "no audio": (b"no audio at all, but long enough to be read" * 3, DAMAGED),
+    "of a phone": (b"\0\0\0\x18ftypmp42" + bytes(99), "other format"),
+    "of a browser": (b"\x1aE\xdf\xa3" + bytes(99), "other format"),
+    "without samples": (coded("WAV", sound=np.zeros(0)), "no sound"),
+    "short": (coded("WAV", sound=np.ones(399)), "shorter than 25 ms"),
+    "nan": (floats(np.append(NOISE, np.nan)), "NaN or infinity"),
+    "infinity": (coded("WAV", "DOUBLE", np.append(NOISE, -np.inf)), "NaN or infinity"),
+    **{f"{n} as floats": (floats(NOISE * k), "other scale") for n, k in OTHER_SCALE.items()},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_one_rule_refuses_for_all_commands(tmp_path, name):
+    """Whatever the file is called, by its header or decoded."""
+    content, problem = REFUSED[name]
+    for ending in ("wav", "mp3"):
+        path = tmp_path / f"x.{ending}"
+        path.write_bytes(content)
+        for use in (
+            read_recording,
+            lambda path: read_recording(path, decode=True),
+            lambda path: convert(path, tmp_path / "out.flac"),
+        ):
+            with pytest.raises(AudioError) as caught:
+                use(path)
+            assert caught.value.problem == problem
+            assert path.name in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "out.flac").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "vbr": VBR,
+        "title": TITLE + CBR,
+        "title too": TITLE.replace(b"Info", b"Xing") + CBR,
+        "tags": TAG + CBR + ID3V1,
+        "ape": CBR + b"APETAGEX" + bytes([208, 7, 0, 0, 32]) + bytes(27),
+        "flac with a tag": FLAC + ID3V1,
+        "chunks": counted(WAV, b"RIFF", len(WAV) + len(CHUNK) - 8) + CHUNK,
+        "aiff chunks": AIFF + b"ID3 " + struct.pack(">I", 30_000) + bytes(30_000),
+        "padding": WAV + bytes(1000),
+        **{hex(n): counted(WAV, b"data", n) for n in (0xFFFFFFFF, 0xFFFFFF00, 0x7FFFF000)},
+        **{s: coded("WAV", s) for s in ("PCM_U8", "PCM_24", "FLOAT", "ULAW", "GSM610")},
+        **{f: coded(f) for f in ("WAVEX", "NIST", "W64")},
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_healthy_files_are_read_whatever_follows_their_sound(tmp_path, content):
+    (tmp_path / "x").write_bytes(content[1])
+    found = read_recording(tmp_path / "x")
+    assert (found.samples, found.missing) == (48_000, 0)
+    assert read_recording(tmp_path / "x", decode=True).frames == found.frames
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate=st.sampled_from([8_000, 16_000, 22_050, 32_000, 44_100, 48_000]),
+    form=st.sampled_from(["CONSTANT", "AVERAGE", "VARIABLE", "FLAC", "OGG", "WAV"]),
+    seconds=st.floats(0.03, 3.0),
+)
+def test_no_healthy_file_is_refused(tmp_path_factory, rate, form, seconds):
+    path = tmp_path_factory.getbasetemp() / "healthy"
+    options = {} if len(form) < 5 else {"bitrate_mode": form}
+    path.write_bytes(coded("MP3" if options else form, None, tone(seconds, rate), rate, **options))
+    assert read_recording(path).samples == pytest.approx(seconds * 16_000, abs=2)
+    assert not read_recording(path, decode=True).missing
 
 
 @pytest.mark.parametrize("missing", [0.06, 0.5])
@@ -47,140 +170,115 @@ def problem_of(path):
     ],
 )
 def test_a_file_that_was_cut_off(tmp_path, form, subtype, missing):
-    path = tmp_path / "x.audio"
-    sound = np.random.default_rng(1).normal(0, 0.1, 32_000)
-    soundfile.write(path, sound, 16_000, format=form, subtype=subtype)
-    header = count_samples(path)
-    assert (header.frames, header.missing) == (32_000, 0)
-    cut(path, int(missing * path.stat().st_size))
-    assert problem_of(path) in ("audio ends early", "damaged audio")
-    with pytest.raises(AudioError):
-        convert(path, tmp_path / "x.flac")
+    content = coded(form, subtype)
+    (tmp_path / "x").write_bytes(content[: int((1 - missing) * len(content))])
+    with pytest.raises(AudioError) as caught:
+        read_recording(tmp_path / "x")
+    assert caught.value.problem in (EARLY, DAMAGED)
 
 
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0xFFFFFF00, 0x7FFFFFFF, 0x7FFFF000])
-def test_sizes_that_a_pipe_leaves_are_no_damage(tmp_path, size):
-    path = tmp_path / "x.wav"
-    soundfile.write(path, tone(), 16_000)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"data") + 4
-    data[at : at + 4] = size.to_bytes(4, "little")
-    data[4:8] = min(size + 36, 0xFFFFFFFF).to_bytes(4, "little")
-    path.write_bytes(data)
-    header = read_header(path)
-    assert (header.frames, header.missing) == (16_000, 0)
-
-
-def test_problems_have_names(tmp_path):
-    write_audio(tmp_path / "a.flac", 900)
-    good = (tmp_path / "a.flac").read_bytes()
-    write_audio(tmp_path / "rate.flac", 900, rate=44_100)
-    write_audio(tmp_path / "two.flac", 900, channels=2)
-    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16_000)
-    soundfile.write(tmp_path / "scale.wav", tone() * 32_767, 16_000, subtype="FLOAT")
-    for subtype in ("FLOAT", "DOUBLE"):
-        samples = tone(6.0)
-        samples[70_000] = np.nan if subtype == "FLOAT" else -np.inf
-        soundfile.write(tmp_path / f"{subtype}.wav", samples, 16_000, subtype=subtype)
-    contents = {
-        "empty.flac": b"",
-        "text.flac": b"no audio at all, but long enough to be read" * 3,
-        "phone.wav": b"\0\0\0\x18ftypmp42" + bytes(99),
-        "browser.wav": b"\x1aE\xdf\xa3" + bytes(99),
-        # As FLAC that was written into a pipe: the number of samples is unknown.
-        "piped.flac": good[:21] + bytes([good[21] & 0xF0]) + bytes(4) + good[26:],
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "folder").mkdir()
-    expected = {
-        "rate.flac": "other sample rate",
-        "two.flac": "not mono",
-        "none.wav": "no sound",
-        "scale.wav": "other scale",
-        "FLOAT.wav": "NaN or infinity",
-        "DOUBLE.wav": "NaN or infinity",
-        "empty.flac": "empty file",
-        "text.flac": "damaged audio",
-        "phone.wav": "other format",
-        "browser.wav": "other format",
-        "piped.flac": "unknown length",
-        "folder": "a folder",
-        "gone.flac": "missing audio",
-    }
-    assert {name: problem_of(tmp_path / name) for name in expected} == expected
-
-
-def test_mp3_is_read_to_its_end_or_refused(tmp_path):
-    """libsndfile goes by the first frame: what it would miss is refused, whatever is in front."""
-    noise = np.random.default_rng(0).normal(0, 0.2, 144_000) * np.repeat([0.001, 1], 72_000)
-    parts = {}
-    for mode in ("VARIABLE", "CONSTANT"):
-        soundfile.write(tmp_path / "x.mp3", noise, 48_000, bitrate_mode=mode)
-        parts[mode] = (tmp_path / "x.mp3").read_bytes()
-    # Without the first frame nothing tells how long it is.
-    bare = parts["VARIABLE"][parts["VARIABLE"].index(b"\xff\xfb", 40) :]
-    whole = parts["CONSTANT"]
-    for name, content in {
-        "v": parts["VARIABLE"],
-        "c": whole,
-        "title": TITLE + whole,
-        "title too": TITLE.replace(b"Info", b"Xing") + whole,
-        "tags": TAG + TAG_AND_FOOTER + whole + b"TAG" + bytes(125),
-        "ape": whole + b"APETAGEX" + bytes([208, 7, 0, 0, 32]) + bytes(27),
-    }.items():
-        path = tmp_path / (f"{name}.mp3" if name == "tags" else f"{name}.wav")
-        path.write_bytes(content)
-        assert count_samples(path).samples == 48_000, name
-    for name, (content, problem) in {
-        "bare": (bare, "audio ends late"),
-        "two": (TAG + TAG + bare, "audio ends late"),
-        "footer": (TAG_AND_FOOTER + bare, "audio ends late"),
-        "zeros": (bytes(100) + bare, "audio ends late"),
-        "joined": (whole + whole, "audio ends late"),
-        "joined tags": (TAG + whole + b"TAG" + bytes(125) + TAG + whole, "audio ends late"),
-        "cut": (whole[: len(whole) // 2], "audio ends early"),
-        "cut a little": (whole[: int(0.97 * len(whole))], "audio ends early"),
-    }.items():
-        for ending in ("mp3", "wav"):
-            path = tmp_path / f"{name}.{ending}"
-            path.write_bytes(content)
-            # Behind zeros and footers libsndfile knows MP3 by its name only.
-            assert problem_of(path) in (problem, "damaged audio"), name
-            assert ending == "wav" or problem_of(path) == problem, name
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    rate=st.sampled_from([8_000, 16_000, 22_050, 32_000, 44_100, 48_000]),
-    mode=st.sampled_from(["CONSTANT", "AVERAGE", "VARIABLE"]),
-    seconds=st.floats(0.03, 3.0),
+@pytest.mark.parametrize(
+    ("path", "rate", "channels", "problem"),
+    [
+        ("a.wav", 44_100, 1, "other sample rate"),
+        ("a.wav", 16_000, 2, "not mono"),
+        ("10:30/a.WAV", 16_000, 1, "colon in its path"),
+        ("a:1.mp3", 16_000, 1, "colon in its path"),
+        ("x.zip:9:10", 16_000, 1, "colon in its path"),
+        ("10:30/a.wav", 16_000, 1, None),
+        ("a.WAV", 16_000, 1, None),
+    ],
 )
-def test_frames_of_healthy_mp3_files_are_never_too_many(tmp_path_factory, rate, mode, seconds):
-    path = tmp_path_factory.getbasetemp() / "healthy.mp3"
-    soundfile.write(path, tone(seconds, rate), rate, bitrate_mode=mode)
-    enough, was_cut = mp3_frames(path)
-    assert not was_cut and enough <= seconds * 16_000 + 1
-    assert enough > (seconds - 6 * 1152 / rate) * 16_000 - 1
-    assert count_samples(path).samples == pytest.approx(seconds * 16_000, abs=2)
+def test_what_fairseq_cannot_read_as_it_is(path, rate, channels, problem):
+    recording = Recording(Path(path), rate, channels, 16_000)
+    if problem is None:
+        return recording.check_fits()
+    with pytest.raises(AudioError) as caught:
+        recording.check_fits()
+    assert caught.value.problem == problem
 
 
-def test_what_a_mac_leaves_next_to_a_file_is_not_looked_at(tmp_path):
-    soundfile.write(tmp_path / "x.mp3", tone(1.0), 16_000)
+def test_names_of_folders_and_what_is_not_there(tmp_path):
+    for path, problem in ((tmp_path, "a folder"), (tmp_path / "gone.wav", "missing audio")):
+        with pytest.raises(AudioError) as caught:
+            read_recording(path)
+        assert caught.value.problem == problem
+
+
+def test_what_a_mac_leaves_next_to_a_file(tmp_path):
+    (tmp_path / "x.mp3").write_bytes(CBR)
     (tmp_path / "._x.mp3").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(200))
-    assert count_samples(tmp_path / "x.mp3").samples == 16_000
+    recording = read_recording(tmp_path / "x.mp3")
+    assert recording.samples == 48_000
+    # fairseq opens files by their names.
+    with pytest.raises(soundfile.SoundFileError):
+        soundfile.read(tmp_path / "x.mp3")
+    with pytest.raises(AudioError, match=r"would take \._x\.mp3"):
+        recording.check_fits()
+
+
+def test_channels_that_cancel_each_other(tmp_path):
+    """One that is silent, or unrelated, or many of them, is no reason."""
+    others = np.random.default_rng(1).normal(0, 0.1, (48_000, 8))
+    for name, sound, fits in (
+        ("opposite", STEREO, False),
+        ("in pairs", np.concatenate([STEREO, STEREO], axis=1), False),
+        ("with noise", STEREO + 0.02 * others[:, :2], False),
+        ("half silent", STEREO * [1, 0], True),
+        ("one of eight", others * (np.arange(8) == 3), True),
+        ("unrelated", others, True),
+        ("turned a little", STEREO * [1, -1], True),
+    ):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, sound, 16_000)
+        if fits:
+            assert len(np.concatenate([*blocks(read_recording(path, decode=True))])) == 48_000
+            continue
+        for use in (
+            lambda p: convert(p, tmp_path / "x.flac"),
+            lambda p: [*blocks(read_recording(p))],
+        ):
+            with pytest.raises(AudioError, match=rf"{name}\.wav: its channels cancel each other"):
+                use(path)
+    assert not (tmp_path / "x.flac").exists()
+
+
+SILENT = {
+    "zeros": (np.zeros(48_000), {}),
+    "off its middle": (np.full(48_000, 0.4), {}),
+    "scaled down twice": (NOISE / 2**15, {"subtype": "FLOAT"}),
+    "16 bits in 32": (NOISE / 2**16, {"subtype": "PCM_32"}),
+    "zeros, compressed": (np.zeros(48_000), {"format": "MP3"}),
+    "zeros of another rate": (np.zeros((96_000, 2)), {"samplerate": 32_000}),
+}
+
+
+def test_silence_is_a_warning_by_row(tmp_path):
+    rows = ["path\ttext\tsplit", "sound.wav\tE\ttrain"]
+    soundfile.write(tmp_path / "sound.wav", NOISE / 20, 16_000)
+    for number, (sound, options) in enumerate(SILENT.values()):
+        soundfile.write(tmp_path / f"{number}.wav", sound, **{"samplerate": 16_000, **options})
+        rows.append(f"{number}.wav\tE\ttrain")
+    table = write_lines(tmp_path / "t.tsv", rows)
+    (warning,) = build_table(table, tmp_path / "out", convert=True).warnings
+    assert warning.startswith("odd audio in 6 rows (silent); the first: ")
+    assert "t.tsv row 3: " in warning and "0.wav holds nothing to hear" in warning
+    report = check_folder(tmp_path / "out", decode=True)
+    (finding,) = report.findings
+    assert report.ok and (finding.problem, finding.level, finding.count) == ("silent", "warning", 6)
+    assert "train.tsv row 2: " in finding.first
 
 
 def test_a_little_short_is_told_and_refused_by_nothing(tmp_path):
     """As recorders leave it, whose header counts a buffer too many."""
     for name in ("a", "b"):
         soundfile.write(tmp_path / f"{name}.wav", tone(2.0), 16_000)
-    cut(tmp_path / "a.wav", 726)
-    assert read_header(tmp_path / "a.wav").frames == 32_000 - 363
-    assert convert(tmp_path / "a.wav", tmp_path / "x.flac") == 32_000 - 363
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-726])
+    assert read_recording(tmp_path / "a.wav").frames == 32_000 - 363
+    assert convert(tmp_path / "a.wav", tmp_path / "x.flac").frames == 32_000 - 363
     rows = ["path\ttext\tsplit", "a.wav\tE\ttrain", "b.wav\tE\tvalid"]
     (warning,) = build_table(write_lines(tmp_path / "t.tsv", rows), tmp_path / "out").warnings
-    assert warning.startswith("1 files end a little before") and "a.wav" in warning
+    assert "1 rows (audio a little short); the first: " in warning and "t.tsv row 2: " in warning
     report = check_folder(tmp_path / "out", decode=True)
     (finding,) = report.findings
     assert report.ok and (finding.split, finding.level) == ("train", "warning")
@@ -195,9 +293,9 @@ def test_many_files_keep_their_order_and_errors_their_place(tmp_path):
     paths[70].write_bytes(b"")
     paths[130].unlink()
     for jobs in (1, 4):
-        results = in_threads(read_header, paths, jobs=jobs)
+        results = in_threads(read_recording, paths, jobs=jobs)
         bad = {i: r.problem for i, r in enumerate(results) if isinstance(r, AudioError)}
         assert bad == {70: "empty file", 130: "missing audio"}
         assert all(i in bad or r.frames == 1000 + i for i, r in enumerate(results))
     with pytest.raises(UserError, match=r"--jobs must be at least 1 \(got 0\)"):
-        in_threads(read_header, paths, jobs=0)
+        in_threads(read_recording, paths, jobs=0)

@@ -143,6 +143,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     tables["train"] += [("train-9", f"bad{n}", "Een zin.") for n in range(5)]
     tables["train"] += [("train-9", "gone", "Een zin."), ("train-9", "mute", "...!?")]
     tables["train"] += [("train-9", "spelt", "Een 😀 привет.")]
+    tables["train"] += [("train-9", "silent", "Een zin.")]
     tables["train"] += [tables["test"][0], tables["train"][0]]
     tables["dev"].append((tables["train"][0][0], "common_voice_nl_more", "Nog een zin."))
     short, wordy, heard = tables["train"][0][1], tables["train"][1][1], tables["dev"][0][1]
@@ -152,6 +153,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     for number in range(5):
         (release / "clips" / f"bad{number}.mp3").write_bytes(b"")
     (release / "clips" / "gone.mp3").unlink()
+    soundfile.write(release / "clips" / "silent.mp3", np.zeros(96_000), 48_000)
     with (release / "train.tsv").open("a", encoding="utf-8") as handle:
         handle.write("train-9\ttab.mp3\tEen\tzin.\t2\t0\t\t\t\t\tnl\t\n")
         handle.write("train-9\tline.mp3\tEen\nzin.\t2\t0\t\t\t\t\tnl\t\n\n")
@@ -164,6 +166,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
         "sentence with letters or signs that espeak-ng spells": 1,
         "empty file": 5,
         "missing audio": 1,
+        "silent": 1,
         "train clip shorter than span masks need": 1,
         "train clip with more phones than CTC can align": 1,
     }
