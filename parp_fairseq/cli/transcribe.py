@@ -73,9 +73,8 @@ def transcribe(
 ) -> None:
     """Transcribe audio of any sample rate and length on this CPU, without fairseq.
 
-    Greedy CTC decoding, as parp eval. The real-time factor is printed on standard error. All
-    headers are checked first; a file found damaged later is reported, and the others are
-    transcribed (exit code 2).
+    Greedy CTC decoding, as parp eval. The real-time factor is printed on standard error. A file
+    that cannot be used is reported, and the others are transcribed (exit code 2).
 
     Example: parp transcribe model.safetensors meeting.mp3 -o meeting.srt
     """

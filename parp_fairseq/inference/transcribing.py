@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -16,7 +17,12 @@ from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcrib
 from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
 from parp_fairseq.inference.transcript_files import Output, choose_format
 from parp_fairseq.manifests.audio.convert import load_soxr
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, Recording, read_recording
+from parp_fairseq.manifests.audio.headers import (
+    SAMPLE_RATE,
+    AudioError,
+    Recording,
+    read_recording,
+)
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
 
@@ -33,15 +39,14 @@ def transcribe_all(
 ) -> int:
     """Transcribe files and folders of audio, and write what is said.
 
-    Every file's header is checked before the model is opened. A file that turns out to be damaged
-    later is reported on standard error, and the others are transcribed. The arguments are the
-    options of `parp transcribe`.
+    A file that cannot be used is reported on standard error, and the others are transcribed. The
+    arguments are the options of `parp transcribe`.
 
     Returns:
         How many recordings failed.
 
     Raises:
-        UserError: a wrong option, model, output, or audio file; nothing was written then.
+        UserError: a wrong option, model or output; nothing was written then.
     """
     started = time.perf_counter()
     form = choose_format(form, output)
@@ -55,7 +60,12 @@ def transcribe_all(
     paths = find_recordings(audio)
     written = Output(form, output, audio, paths)
     written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
-    recordings = [read_recording(path) for path in paths]
+    recordings: list[Recording] = []
+    for path in paths:
+        with _reported():
+            recordings.append(read_recording(path))
+    if not recordings:
+        return len(paths)
     if any(recording.rate != SAMPLE_RATE for recording in recordings):
         load_soxr()
 
@@ -71,16 +81,13 @@ def transcribe_all(
     total = round(sum(recording.seconds for recording in recordings), 1)
     with tqdm(total=total, desc="transcribing", unit="s of audio", disable=hidden) as bar:
         for recording in recordings:
-            try:
+            with _reported():
                 transcript = transcribe(subnetwork, recording, window)
-            except UserError as error:
-                print(f"parp: error: {error}", file=sys.stderr, flush=True)
-            else:
                 written.take(transcript)
                 done.append(transcript.seconds)
             bar.update(round(recording.seconds, 1))
     written.finish(len(done))
-    failed = len(recordings) - len(done)
+    failed = len(paths) - len(done)
     if done:
         seconds, computed = sum(done), time.perf_counter() - opened
         print(
@@ -92,6 +99,15 @@ def transcribe_all(
             file=sys.stderr,
         )
     return failed
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Report an audio file that cannot be used."""
+    try:
+        yield
+    except AudioError as error:
+        print(f"parp: error: {error}", file=sys.stderr, flush=True)
 
 
 def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:

@@ -312,7 +312,6 @@ eval good.pt --split valid --data {}
 transcribe good.pt {}
     none.wav                    :: no such file or folder
     emptycorpus                 :: holds no audio file
-    audio                       :: cut\.flac is damaged
     audio/empty.wav             :: is empty
     audio/text.wav              :: is not readable as audio
     audio/cut.wav               :: is cut off

@@ -104,8 +104,9 @@ def test_one_file_other_rates_and_channels(hear, heard, tmp_path):
     assert found[str(tmp_path / "slow.wav")] != ""
 
 
-def test_damaged_files_do_not_stop_others(hear, heard, tmp_path):
+def test_files_that_cannot_be_used_do_not_stop_others(hear, heard, tmp_path):
     path, text = next(iter(heard.items()))
+    (tmp_path / "0.wav").write_bytes(b"\x1aE\xdf\xa3" + bytes(99))
     wave = np.full(32_000, np.nan, np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "b.wav", *soundfile.read(path), subtype="PCM_16")
@@ -114,10 +115,12 @@ def test_damaged_files_do_not_stop_others(hear, heard, tmp_path):
     assert code == 2
     assert out.read_text(encoding="utf-8") == f"{tmp_path / 'b.wav'}\t{text}\n"
     assert re.search(r"parp: error: .*a\.wav holds NaN or infinity", err)
-    assert re.search(r"1 recording, .*1 FAILED, see above", err)
+    assert re.search(r"parp: error: .*0\.wav is not readable as audio: it is WebM", err)
+    assert re.search(r"1 recording, .*2 FAILED, see above", err)
     # With nothing to write, nothing is written.
-    code, _, err = hear("sparse", tmp_path / "a.wav", "-o", tmp_path / "none.txt")
-    assert (code, len(err.splitlines())) == (2, 1) and not (tmp_path / "none.txt").exists()
+    for name in ("a.wav", "0.wav"):
+        code, _, err = hear("sparse", tmp_path / name, "-o", tmp_path / "none.txt")
+        assert (code, len(err.splitlines())) == (2, 1) and not (tmp_path / "none.txt").exists()
 
 
 def test_long_recordings_run_in_windows(models, heard, tmp_path, monkeypatch):
