@@ -42,8 +42,10 @@ _SILENCE = 1e-3
 """A recording whose mix moves less than that from its middle is silent (-60 dB)."""
 _CANCELLED = 0.1
 """A mix has lost its sound below this share of the energy that unrelated channels would leave."""
-# Tags and an encoder's padding may follow the sound: so many bytes, or seconds of its own bit rate.
-_TAGS, _PADDING = 1024, 0.25
+_TAGS = 2048
+"""Tags may follow the sound: so many bytes, and zeros."""
+_DECODED = ("MPEG", "FLOAT", "DOUBLE")
+"""Subtypes of which a header and a last sample do not tell enough."""
 # libsndfile gives 2**63 - 1 for an unknown length.
 _MOST_FRAMES = 2**62
 
@@ -59,10 +61,13 @@ _CHUNKS = ("WAV", "WAVEX", "RF64", "AIFF")
 _NO_CHUNK = re.compile("Exiting parser|Have 0 marker")
 
 # What browsers and phones record, by its first bytes.
-_OTHER_FORMATS = (
-    *((0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (4, b"ftyp", "MP4 or M4A"), (0, b"#!AMR", "AMR")),
-    *((0, b"0&\xb2u", "WMA"), (0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC")),
-)
+_OTHER_FORMATS = {
+    "WebM or Matroska": rb"\x1aE\xdf\xa3",
+    "MP4 or M4A": rb"....(ftyp|moov|mdat|wide|free)",
+    "AMR": rb"#!AMR",
+    "WMA": rb"0&\xb2u",
+    "AAC": rb"\xff[\xf0\xf1\xf8\xf9]",
+}
 # Of other names fairseq takes what follows a colon for a place in an archive.
 _COLON_FITS = (".wav", ".flac", ".ogg")
 
@@ -161,8 +166,8 @@ def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
             handle.seek(0)
             start = handle.read(16)
             problem, reason = "damaged audio", "its header is damaged; copy it again"
-            for at, mark, name in _OTHER_FORMATS:
-                if start[at:].startswith(mark):
+            for name, mark in _OTHER_FORMATS.items():
+                if re.match(mark, start, re.S):
                     problem, reason = "other format", f"it is {name}; convert it to FLAC"
             raise AudioError(problem, f"{path} is not readable as audio: {reason}") from error
         with file:
@@ -190,8 +195,7 @@ def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
     import soundfile
 
     with opened(path) as (file, recording):
-        if recording.format == "MP3" or recording.subtype in ("FLOAT", "DOUBLE"):
-            decode = True
+        decode = decode or recording.subtype.startswith(_DECODED)
         if not decode and recording.frames:
             try:
                 file.seek(recording.frames - 1)
@@ -231,7 +235,7 @@ def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
     path, frames, there = recording.path, recording.frames, 0
     ends_early = "{} is damaged or cut off: {} of {} samples can be decoded; copy it again"
     # libmpg123 writes its notes to the terminal.
-    quiet = muted if recording.format == "MP3" else contextlib.nullcontext
+    quiet = muted if recording.subtype.startswith("MPEG") else contextlib.nullcontext
     of_channels = of_mix = 0.0
     while True:
         try:
@@ -265,12 +269,11 @@ def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
 
 def _check_end(file: Any, recording: Recording) -> None:
     """Raise AudioError where more sound is behind what was read."""
-    at = os.lseek(file.name, 0, os.SEEK_CUR)
-    behind = os.fstat(file.name).st_size - at
-    padding = _PADDING * at / recording.seconds if recording.frames else 0
     if recording.format in _CHUNKS and not _NO_CHUNK.search(file.extra_info):
         return
-    if behind > max(_TAGS, padding):
+    at, size = os.lseek(file.name, 0, os.SEEK_CUR), os.fstat(file.name).st_size
+    behind = len(os.pread(file.name, size - at, at).strip(b"\0"))
+    if behind > _TAGS:
         raise AudioError(
             "audio ends late",
             f"{recording.path}: {behind:,} bytes follow the {recording.seconds:.1f} s that its "

@@ -24,6 +24,7 @@ from parp_fairseq.manifests.corpora.own_table import build_table
 TAG = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
 FOOTER = b"ID3\x04\0\x10\0\0\0\x0a" + bytes(10) + b"3DI\x04\0\x10\0\0\0\x0a"
 TITLE = b"ID3\x03\0\0\0\0\0\x1aTIT2\0\0\0\x10\0\0\0Info - Kanal 55"
+PICTURE = b"ID3\x04\0\0\0\x3e\0\0" + bytes(62 << 14)
 ID3V1 = b"TAG" + bytes(125)
 NOISE = np.random.default_rng(0).normal(0, 0.2, 48_000) * np.repeat([0.001, 1], 24_000)
 
@@ -65,8 +66,24 @@ VBR, CBR = (coded("MP3", bitrate_mode=mode) for mode in ("VARIABLE", "CONSTANT")
 # Without the first frame nothing tells how long it is.
 BARE = VBR[VBR.index(b"\xff\xf3", 40) :]
 CHUNK = b"_PMX" + struct.pack("<I", 30_000) + bytes(30_000)
+QUIET = coded("WAV", sound=np.append(np.zeros(16_000), NOISE))
 STEREO = np.stack([NOISE, -0.9 * NOISE], axis=1)
+OTHER = {
+    "browser": b"\x1aE\xdf\xa3",
+    "phone": b"\0\0\0\x18ftypmp42",
+    "camera": b"\0\0\0\x08wide",
+    "old phone": b"#!AMR\n",
+    "stick": b"0&\xb2u\x8ef\xcf\x11",
+    "radio": b"\xff\xf1P\x80",
+}
 OTHER_SCALE = {"int16": 2**15, "int8": 2**7, "int24": 2**23, "int32": 2**31}
+
+MP3_IN_WAV = (
+    struct.pack("<4sI8sI", b"RIFF", len(CBR) + 50, b"WAVEfmt ", 30)
+    + struct.pack("<HHIIHHHHIHHH", 0x55, 1, 16_000, 4000, 1, 0, 12, 1, 2, 144, 1, 0)
+    + struct.pack("<4sI", b"data", len(CBR))
+    + CBR
+)
 
 EARLY, LATE, DAMAGED = "audio ends early", "audio ends late", "damaged audio"
 REFUSED = {
@@ -75,13 +92,16 @@ REFUSED = {
     "wav joined": (WAV + WAV, DAMAGED),
     "mp3 joined": (CBR + CBR, LATE),
     "mp3 joined with tags": (TAG + VBR + ID3V1 + TITLE + VBR, LATE),
+    "mp3 joined behind a picture": (PICTURE + CBR + CBR, LATE),
     "mp3 without a length": (BARE, LATE),
     "mp3 behind two tags": (TAG + TAG + BARE, LATE),
     "mp3 behind a footer": (FOOTER + BARE, DAMAGED),
     "mp3 behind zeros": (bytes(100) + BARE, DAMAGED),
+    "mp3 in wav, cut": (MP3_IN_WAV[: len(MP3_IN_WAV) // 2], EARLY),
+    "mp3 in wav, joined": (MP3_IN_WAV + CBR, LATE),
     "mp3 cut": (CBR[: len(CBR) // 2], EARLY),
     "wav of a stream": (counted(counted(WAV, b"data", 0), b"RIFF", 0), LATE),
-    "wav of a quiet stream": (counted(coded("WAV", sound=0 * NOISE), b"data", 0), LATE),
+    "wav of a stream, quiet at first": (counted(QUIET, b"data", 0), LATE),
     "wav that counts a half": (counted(WAV, b"data", 48_000), LATE),
     "au of a stream": (patched(AU, 8, bytes(4)), LATE),
     "rf64 of a stream": (patched(RF64, RF64.index(b"ds64") + 16, bytes(8)), LATE),
@@ -92,8 +112,7 @@ REFUSED = {
     "flac cut": (FLAC[:-9_000], EARLY),
     "nothing": (b"", "empty file"),
     "no audio": (b"no audio at all, but long enough to be read" * 3, DAMAGED),
-    "of a phone": (b"\0\0\0\x18ftypmp42" + bytes(99), "other format"),
-    "of a browser": (b"\x1aE\xdf\xa3" + bytes(99), "other format"),
+    **{f"of a {name}": (start + bytes(99), "other format") for name, start in OTHER.items()},
     "without samples": (coded("WAV", sound=np.zeros(0)), "no sound"),
     "short": (coded("WAV", sound=np.ones(399)), "shorter than 25 ms"),
     "nan": (floats(np.append(NOISE, np.nan)), "NaN or infinity"),
@@ -127,12 +146,13 @@ def test_one_rule_refuses_for_all_commands(tmp_path, name):
         "vbr": VBR,
         "title": TITLE + CBR,
         "title too": TITLE.replace(b"Info", b"Xing") + CBR,
-        "tags": TAG + CBR + ID3V1,
+        "tags": PICTURE + CBR + ID3V1,
         "ape": CBR + b"APETAGEX" + bytes([208, 7, 0, 0, 32]) + bytes(27),
         "flac with a tag": FLAC + ID3V1,
+        "mp3 in wav": MP3_IN_WAV,
         "chunks": counted(WAV, b"RIFF", len(WAV) + len(CHUNK) - 8) + CHUNK,
         "aiff chunks": AIFF + b"ID3 " + struct.pack(">I", 30_000) + bytes(30_000),
-        "padding": WAV + bytes(1000),
+        "padding": WAV + bytes(30_000),
         **{hex(n): counted(WAV, b"data", n) for n in (0xFFFFFFFF, 0xFFFFFF00, 0x7FFFF000)},
         **{s: coded("WAV", s) for s in ("PCM_U8", "PCM_24", "FLOAT", "ULAW", "GSM610")},
         **{f: coded(f) for f in ("WAVEX", "NIST", "W64")},
