@@ -24,19 +24,28 @@ UNREAD_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".webm
 """Endings of recordings in formats that are not read."""
 
 
-def find_recordings(given: Iterable[PathLike]) -> list[Path]:
+def find_recordings(given: Iterable[PathLike]) -> tuple[list[Path], Counter[str]]:
     """Audio files, and those in folders and below, sorted by path; each once, in the order given.
 
     Hidden files and folders inside of a folder are left out.
+
+    Returns:
+        The files; and of those in folders whose format is not read the number, by ending.
 
     Raises:
         UserError: a path does not exist or is not UTF-8, or a folder holds no audio file.
     """
     unique: dict[str, Path] = {}
+    unread: dict[str, str] = {}
     for path in map(Path, given):
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; check its name")
-        files = _walk(path) if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            below = _walk(path)
+            files = [file for file in below if file.suffix.lower() in ENDINGS]
+            endings = {os.path.realpath(file): file.suffix.lower() for file in below}
+            unread.update((file, end) for file, end in endings.items() if end in UNREAD_ENDINGS)
         if not files:
             raise UserError(
                 f"{path} holds no audio file ({', '.join(ENDINGS)}); name another folder, or a file"
@@ -49,25 +58,14 @@ def find_recordings(given: Iterable[PathLike]) -> list[Path]:
                 name = os.fsencode(file).decode("utf-8", "backslashreplace")
                 raise UserError(f"{name}: its name is not UTF-8; rename it") from error
             unique.setdefault(os.path.realpath(file), file)
-    return list(unique.values())
+    return list(unique.values()), Counter(unread.values())
 
 
-def count_unread(given: Iterable[PathLike]) -> Counter[str]:
-    """Recordings in the folders of `given` that are in no format that is read: ending → count."""
-    folders = [Path(path) for path in given if Path(path).is_dir()]
-    files = {file for folder in folders for file in _walk(folder, UNREAD_ENDINGS)}
-    return Counter(file.suffix.lower() for file in files)
-
-
-def _walk(folder: Path, endings: tuple[str, ...] = ENDINGS) -> list[Path]:
+def _walk(folder: Path) -> list[Path]:
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += (
-            Path(place, name)
-            for name in names
-            if name.lower().endswith(endings) and not name.startswith(".")
-        )
+        files += (Path(place, name) for name in names if not name.startswith("."))
     return sorted(files)
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.audio import count_unread, find_recordings
+from parp_fairseq.inference.audio import find_recordings
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
 from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
 from parp_fairseq.inference.transcript_files import Output, choose_format
@@ -57,7 +57,7 @@ def transcribe_all(
         )
     model = named_checkpoint(model)
     check_format(model)
-    paths = find_recordings(audio)
+    paths, unread = find_recordings(audio)
     written = Output(form, output, audio, paths)
     written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
     recordings: list[Recording] = []
@@ -73,7 +73,12 @@ def transcribe_all(
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
     groups = run_sparse(subnetwork.model, engine)
-    _report(recordings, audio)
+    if unread:
+        print(
+            f"parp: {sum(unread.values()):,} files that end in {', '.join(sorted(unread))} are not "
+            "read; convert them to FLAC",
+            file=sys.stderr,
+        )
     opened = time.perf_counter()
     done: list[float] = []
     # On a terminal, lines of text would come between those of the bar.
@@ -108,20 +113,3 @@ def _reported() -> Iterator[None]:
         yield
     except AudioError as error:
         print(f"parp: error: {error}", file=sys.stderr, flush=True)
-
-
-def _report(recordings: Sequence[Recording], audio: Sequence[PathLike]) -> None:
-    """Say which channels are mixed, and how many recordings of the folders are left out."""
-    mixed = [recording for recording in recordings if recording.channels > 1]
-    if mixed:
-        which = mixed[0].path if len(mixed) == 1 else f"{len(mixed):,} recordings"
-        have = "has" if len(mixed) == 1 else "have"
-        print(f"parp: {which} {have} several channels: they are mixed to one", file=sys.stderr)
-    unread = count_unread(audio)
-    if unread:
-        endings = ", ".join(sorted(unread))
-        print(
-            f"parp: {sum(unread.values()):,} files that end in {endings} are not read; convert "
-            "them to FLAC",
-            file=sys.stderr,
-        )

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -112,21 +113,22 @@ class Recording:
 
     def check_fits(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Raise AudioError unless fairseq can read the file as it is."""
-        path = str(self.path)
+        path, neighbour = self.path, self.path.with_name(f"._{self.path.name}")
         if self.rate != sample_rate:
-            says = f"{path} has {self.rate} samples a second, expected {sample_rate}; resample it"
-            raise AudioError("other sample rate", says)
-        if self.channels != 1:
-            says = f"{path} has {self.channels} channels, expected 1; mix it down to mono"
-            raise AudioError("not mono", says)
-        if ":" in path and not path.endswith(_COLON_FITS):
-            says = f"{path}: fairseq takes the colon for an archive's; rename it to end in .wav"
-            raise AudioError("colon in its path", says)
-        if self.format == "MP3" and self.path.with_name(f"._{self.path.name}").exists():
-            says = (
-                f"{path}: fairseq would take ._{self.path.name} next to it for its sound; remove it"
-            )
-            raise AudioError("hidden by its neighbour", says)
+            problem = "other sample rate"
+            says = f"has {self.rate} samples a second, expected {sample_rate}; resample it"
+        elif self.channels != 1:
+            problem = "not mono"
+            says = f"has {self.channels} channels, expected 1; mix it down to mono"
+        elif ":" in str(path) and path.suffix not in _COLON_FITS:
+            problem = "colon in its path"
+            says = "has a colon, which fairseq takes for an archive's; let it end in .wav"
+        elif self.format == "MP3" and neighbour.exists():
+            problem = "hidden by its neighbour"
+            says = f"is not what fairseq would open, but {neighbour.name}; remove that"
+        else:
+            return
+        raise AudioError(problem, f"{path} {says}")
 
     def oddities(self) -> Iterator[tuple[str, str]]:
         """What is no reason to refuse the file: the kind, and a sentence about it."""
@@ -141,27 +143,24 @@ class Recording:
 def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
     """A SoundFile, whose format is taken from the content, and what its header says.
 
-    Raises AudioError for a file that is missing, empty, a folder or no audio, does not say how long
-    it is or, by its header, is cut off.
+    Raises AudioError for a file that is missing, empty or no audio, does not say how long it is or,
+    by its header, is cut off.
     """
     import soundfile
 
-    if os.path.isdir(path):
-        raise AudioError("a folder", f"{path} is a folder, not an audio file; name a file in it")
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError as error:
-        form = other_form(path) and "a file of that name is there in another Unicode form"
-        says = f"{path}: no such file; {form or 'check its name'}"
-        raise AudioError("missing audio", says) from error
+        handle = open(path, "rb")  # noqa: SIM115
     except OSError as error:
-        raise AudioError("unreadable", f"{path} cannot be read ({error.strerror})") from error
-    with os.fdopen(descriptor, "rb") as handle:
-        if not os.fstat(descriptor).st_size:
+        problem = "missing audio" if isinstance(error, FileNotFoundError) else "unreadable"
+        form = other_form(path) and "a file of that name is there in another Unicode form"
+        says = f"{path}: {str(error.strerror).lower()}; {form or 'check its name'}"
+        raise AudioError(problem, says) from error
+    with handle:
+        if not os.fstat(handle.fileno()).st_size:
             raise AudioError("empty file", f"{path} is empty; copy it again")
         try:
             with muted():
-                file = soundfile.SoundFile(descriptor, closefd=False)
+                file = soundfile.SoundFile(handle.fileno(), closefd=False)
         except (soundfile.SoundFileError, OSError, RuntimeError) as error:
             handle.seek(0)
             start = handle.read(16)
@@ -199,7 +198,8 @@ def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
         if not decode and recording.frames:
             try:
                 file.seek(recording.frames - 1)
-                decode = len(file.read(2)) != 1
+                # Seeking in FLAC decodes.
+                decode = recording.format != "FLAC" and len(file.read(2)) != 1
             except (soundfile.SoundFileError, OSError, RuntimeError):
                 decode = True
         if not decode or not recording.frames:
@@ -303,13 +303,12 @@ def in_threads(
     items: Sequence[T],
     *,
     jobs: int | None = None,
-    title: str = "audio headers",
-    progress: bool | None = None,
+    title: str = "audio",
 ) -> list[R | AudioError]:
     """`work` of each item, in their order, or the AudioError that it raised.
 
     `jobs` are threads (default: the CPU's cores; less than 1 raises UserError), which run while
-    libsndfile decodes. `progress` shows a bar on stderr; None means where stderr is a terminal.
+    libsndfile decodes. A terminal shows a bar.
     """
     from tqdm import tqdm
 
@@ -326,19 +325,13 @@ def in_threads(
     # A header is read faster than a task is handed over.
     size = max(1, min(64, len(items) // (8 * jobs)))
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
-    hidden = None if progress is None else not progress
-    results: list[R | AudioError] = []
     with muted() as terminal:
         pool = ThreadPoolExecutor(jobs)
-        bar = tqdm(total=len(items), desc=title, unit="file", disable=hidden, file=terminal)
         try:
-            for some in pool.map(lambda some: [*map(attempt, some)], chunks):
-                results += some
-                bar.update(len(some))
+            done = chain.from_iterable(pool.map(lambda some: [*map(attempt, some)], chunks))
+            return [*tqdm(done, title, len(items), unit="file", disable=None, file=terminal)]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            bar.close()
-    return results
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ What is an error here is what `check_manifest` refuses: they share their checks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.check.split import (
+    ERROR,
+    WARNING,
     CheckedManifest,
     Fault,
     audio_faults,
@@ -29,8 +31,6 @@ from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.split_names import is_training
 from parp_fairseq.manifests.tsv import available_splits
 from parp_fairseq.table import aligned
-
-ERROR, WARNING = "error", "warning"
 
 # `<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`
 _LIBRISPEECH = re.compile(r"(?:^|/)(\d+)/(\d+)/\1-\2-\d+\.\w+$")
@@ -126,68 +126,63 @@ def check_folder(
         raise UserError(f"{data} holds no dict.*.txt; put the dictionary there, or name --labels")
     counts: dict[tuple[str, str, str, str], list[Any]] = {}
 
-    def add(split: str, ending: str, level: str, *faults: Fault) -> None:
+    def add(split: str, ending: str, faults: Iterable[Fault]) -> None:
         for fault in faults:
-            counts.setdefault((split, ending, level, fault.kind), [0, fault.message])[0] += 1
+            key = (split, ending, fault.level, fault.kind)
+            counts.setdefault(key, [0, fault.message])[0] += 1
 
     sizes = []
     texts: dict[str, list[tuple[str, str]]] = {ending: [] for ending in endings}
-    read_well: dict[str, tuple[str, CheckedManifest]] = {}
+    well: dict[str, tuple[str, CheckedManifest]] = {}
     for split in splits:
         for ending in endings:
             try:
                 read = read_split(data, split, ending)
-                read_well.setdefault(split, (ending, read))
+                well.setdefault(split, (ending, read))
                 sizes.append(SplitSize(split, ending, len(read.labels), read.hours))
                 texts[ending] += (
                     (f"{read.text} row {number}", "".join(line.split()))
                     for number, line in enumerate(read.labels, start=1)
                 )
-                faults = label_faults(read, *own_symbols(read), is_training(split))
-                add(split, ending, ERROR, *faults)
+                add(split, ending, label_faults(read, *own_symbols(read), is_training(split)))
+                add(split, ending, _warnings(read, is_training(split)))
             except UserError as error:
-                add(split, ending, ERROR, Fault("unusable", str(error)))
-                continue
-            add(split, ending, WARNING, *_warnings(read, is_training(split)))
-        if split in read_well:
-            ending, read = read_well[split]
-            odd: list[Fault] = []
-            faults = audio_faults(read, decode=decode, jobs=jobs, progress=None, odd=odd)
-            add(split, ending, ERROR, *faults)
-            add(split, ending, WARNING, *odd)
+                add(split, ending, [Fault("unusable", str(error))])
+        if split in well:
+            ending, read = well[split]
+            add(split, ending, audio_faults(read, decode=decode, jobs=jobs))
     for ending in endings:
         for found in oddities(texts[ending]):
             counts[("all", ending, WARNING, found.what)] = [found.texts, found.first]
-    every = {split: read for split, (_, read) in read_well.items()}
-    audio = {
-        split: by_file(map(read.audio, range(len(read.labels)))) for split, read in every.items()
-    }
+    audio = {split: by_file(read.paths) for split, (_, read) in well.items()}
     speakers = {
-        split: [(m[1], m[1]) for row in read.manifest.rows if (m := _LIBRISPEECH.search(row.path))]
-        for split, read in every.items()
+        split: [(m[1], m[1]) for path in read.paths if (m := _LIBRISPEECH.search(path))]
+        for split, (_, read) in well.items()
     }
     for split, fault in (*in_two_kinds("audio", audio), *in_two_kinds("speakers", speakers)):
-        add(split, read_well[split][0], WARNING, fault)
+        add(split, well[split][0], [fault])
     findings = tuple(Finding(*key, *entry) for key, entry in counts.items())
     return FolderReport(data, tuple(sizes), findings)
 
 
 def _warnings(read: CheckedManifest, training: bool) -> Iterator[Fault]:
     """What would not break a run, but is hardly meant."""
-    seen: dict[str, int] = {}
-    for number, (row, line) in enumerate(zip(read.manifest.rows, read.labels)):
-        where = f"{read.tsv} row {number + 2}: {row.path}"
+    seen: dict[Hashable, int] = {}
+    rows = zip(read.manifest.rows, read.labels, by_file(read.paths))
+    for number, (row, line, (key, _)) in enumerate(rows, start=2):
+        where = f"{read.tsv} row {number}: {row.path}"
         if row.frames > _LONG:
             says = (
                 f"{where} has {row.frames} samples; fairseq stops where dataset.max_tokens is less"
             )
-            yield Fault("longer than 37.5 s", says)
+            yield Fault("longer than 37.5 s", says, WARNING)
         if training:
             # Repeated rows of a training split are upsampling.
             continue
         lacks = missing_frames(row.frames, line)
         if lacks:
-            yield Fault("label longer than its audio", f"{where} is {lacks} frames too short")
-        before = seen.setdefault(row.path, number)
+            says = f"{where} is {lacks} frames too short"
+            yield Fault("label longer than its audio", says, WARNING)
+        before = seen.setdefault(key, number)
         if before != number:
-            yield Fault("audio twice", f"{where} is in row {before + 2} too")
+            yield Fault("audio twice", f"{where} is in row {before} too", WARNING)

@@ -22,6 +22,8 @@ from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_sam
 from parp_fairseq.manifests.split_names import is_training, kind_of
 from parp_fairseq.manifests.tsv import Manifest, available_splits, read_lines, read_tsv
 
+ERROR, WARNING = "error", "warning"
+
 
 @dataclass(frozen=True)
 class CheckedManifest:
@@ -38,17 +40,19 @@ class CheckedManifest:
         """Length at 16 kHz, in hours."""
         return self.manifest.frames / SAMPLE_RATE / 3600
 
-    def audio(self, row: int) -> str:
-        """Where the audio of a row (0 is the first) is."""
-        return os.path.join(self.manifest.root, self.manifest.rows[row].path)
+    @property
+    def paths(self) -> list[str]:
+        """Where the audio of each row is."""
+        return [os.path.join(self.manifest.root, row.path) for row in self.manifest.rows]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that would break a run: its kind in a few words, and the line to tell."""
+    """What is wrong: its kind in a few words, the line to tell, and whether it breaks a run."""
 
     kind: str
     message: str
+    level: str = ERROR
 
 
 def check_manifest(
@@ -80,7 +84,8 @@ def check_manifest(
         symbols, symbols_from = own_symbols(read)
     of_labels = label_faults(read, symbols, symbols_from, training, mask_length)
     for fault in itertools.chain(of_labels, audio_faults(read, sample_rate=sample_rate)):
-        raise UserError(fault.message)
+        if fault.level == ERROR:
+            raise UserError(fault.message)
     return read
 
 
@@ -197,35 +202,32 @@ def audio_faults(
     sample_rate: int = SAMPLE_RATE,
     decode: bool = False,
     jobs: int | None = None,
-    progress: bool | None = False,
-    odd: list[Fault] | None = None,
 ) -> Iterator[Fault]:
-    """Faults of the audio, by its headers, or with `decode` by all of it.
-
-    What is odd about a file that can be used is added to `odd`.
-    """
-    tsv, manifest = read.tsv, read.manifest
-    rows = list(range(len(manifest.rows)))
+    """Faults of the audio, by its headers, or with `decode` by all of it."""
+    tsv, manifest, paths = read.tsv, read.manifest, read.paths
+    rows = list(range(len(paths)))
     if not os.path.isdir(manifest.root) and not all(os.path.isabs(r.path) for r in manifest.rows):
         says = f"{tsv} row 1: {manifest.root}: no such folder; write there where the audio is now"
         yield Fault("missing root", says)
         rows = [row for row in rows if os.path.isabs(manifest.rows[row].path)]
     # Audio of repeated rows is read once.
-    unique = list(dict.fromkeys(map(read.audio, rows)))
-    work = partial(read_recording, decode=decode)
-    found = dict(zip(unique, in_threads(work, unique, jobs=jobs, progress=progress)))
+    unique = list(dict.fromkeys(paths[row] for row in rows))
+    found = dict(zip(unique, in_threads(partial(read_recording, decode=decode), unique, jobs=jobs)))
     for row in rows:
-        path, stated = read.audio(row), manifest.rows[row].frames
-        where, recording = f"{tsv} row {row + 2}", found[path]
+        where, stated, recording = (
+            f"{tsv} row {row + 2}",
+            manifest.rows[row].frames,
+            found[paths[row]],
+        )
         try:
             if isinstance(recording, AudioError):
                 raise recording
             recording.check_fits(sample_rate)
             if recording.frames != stated:
-                says = f"{path} has {recording.frames} samples, not {stated}"
+                says = f"{paths[row]} has {recording.frames} samples, not {stated}"
                 raise AudioError("other length", f"{says}; build the manifest again")
-            if odd is not None:
-                odd += [Fault(kind, f"{where}: {says}") for kind, says in recording.oddities()]
+            for kind, says in recording.oddities():
+                yield Fault(kind, f"{where}: {says}", WARNING)
         except AudioError as error:
             yield Fault(error.problem, f"{where}: {error}")
 
@@ -244,7 +246,7 @@ def in_two_kinds(
     for kinds in homes.values():
         (first, _), *others = sorted(kinds.values(), key=lambda home: not is_training(home[0]))
         for other, name in others:
-            yield other, Fault(f"{what} also in {first}", name)
+            yield other, Fault(f"{what} also in {first}", name, WARNING)
 
 
 def by_file(paths: Iterable[str]) -> Iterator[tuple[Hashable, str]]:

@@ -106,7 +106,7 @@ def _read(folder: Path, split: str, labels: str, audio: dict[str, Row]) -> list[
     texts = read_lines(words) if words.is_file() else [""] * count
     if len(texts) != count:
         raise UserError(f"{words} has {len(texts)} lines but {read.tsv} lists {count} audio files")
-    paths = [os.path.abspath(read.audio(number)) for number in range(count)]
+    paths = [os.path.abspath(path) for path in read.paths]
     audio.update((path, Row(path, row.frames)) for path, row in zip(paths, read.manifest.rows))
     rows = enumerate(zip(paths, texts, read.labels), start=2)
     return [

@@ -38,24 +38,26 @@ def test_samples_are_those_of_converted_audio(rate, channels, tmp_path):
     assert np.abs(found - expected).max() <= 1 / 32768
 
 
-@pytest.mark.parametrize("ending", ["flac", "mp3", "ogg", "aiff", "w64"])
-def test_formats(ending, tmp_path):
-    path = tmp_path / f"a.{ending}"
-    soundfile.write(path, noise(2), 16_000)
-    whole, _ = soundfile.read(path, dtype="float32")
-    # libmpg123 does not round the same every time.
-    np.testing.assert_allclose(samples(path), whole, rtol=0, atol=1e-6)
-
-
 def test_folders_are_walked_in_order_and_files_come_once(tmp_path):
-    for name in ("b/2.wav", "b/10.FLAC", "a.wav", ".hidden/x.wav", "b/.y.wav", "c.txt", "d.ogg"):
+    for name in (
+        "b/2.wav",
+        "b/10.FLAC",
+        "a.wav",
+        ".hidden/x.wav",
+        "b/.y.wav",
+        "c.txt",
+        "d.ogg",
+        "e.M4A",
+        "b/f.webm",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = find_recordings([tmp_path / "d.ogg", tmp_path, tmp_path / "b" / "2.wav"])
+    found, unread = find_recordings([tmp_path / "d.ogg", tmp_path, tmp_path / "b" / "2.wav"])
+    assert unread == {".m4a": 1, ".webm": 1}
     names = [path.relative_to(tmp_path).as_posix() for path in found]
     assert names == ["d.ogg", "a.wav", "b/10.FLAC", "b/2.wav"]
     # A file that is named is taken whatever it is called.
-    assert find_recordings([tmp_path / "c.txt"]) == [tmp_path / "c.txt"]
+    assert find_recordings([tmp_path / "c.txt"])[0] == [tmp_path / "c.txt"]
 
 
 def test_a_name_that_is_not_utf8(tmp_path):
@@ -69,20 +71,3 @@ def test_a_name_that_is_not_utf8(tmp_path):
     for given in (tmp_path, os.fsdecode(odd)):
         with pytest.raises(UserError, match=r"/caf\\xe9\.wav: its name is not UTF-8; rename it"):
             find_recordings([given])
-
-
-def test_what_is_refused_beyond_what_parp_manifest_refuses(tmp_path, capfd):
-    soundfile.write(tmp_path / "short.wav", noise(0.0249), 16_000)
-    with pytest.raises(UserError, match=r"short\.wav is shorter than 25 ms"):
-        read_recording(tmp_path / "short.wav")
-    soundfile.write(tmp_path / "just.wav", noise(0.025, 16_000), 16_000)
-    assert len(samples(tmp_path / "just.wav")) == 400
-    soundfile.write(tmp_path / "loud.wav", noise(3) * 1e38, 16_000, subtype="FLOAT")
-    with pytest.raises(UserError, match=r"loud\.wav.*samples of \de\+37, where"):
-        samples(tmp_path / "loud.wav")
-    soundfile.write(tmp_path / "a.mp3", noise(30, 44_100), 44_100)
-    content = (tmp_path / "a.mp3").read_bytes()
-    (tmp_path / "cut.mp3").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"cut\.mp3.*(cut off|damaged)"):
-        samples(tmp_path / "cut.mp3")
-    assert capfd.readouterr().err == ""
