@@ -16,7 +16,7 @@ import math
 import os
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -77,61 +77,43 @@ TASKS = {
 
 
 def read(data: str, task: Task, split: str) -> list[tuple[tuple[str, ...], float]]:
-    """Read TASK/SPLIT.tsv, or SPLIT.jsonl with sentence1, sentence2 and label, below a folder.
+    """Read TASK/SPLIT.tsv below a folder.
 
     Returns (one or two sentences, class number or score) of every example. Raises UserError, which
     names file and row, where a file, column or label is missing or wrong.
     """
-    path, header, wanted = (
-        Path(data, task.title, f"{split}.tsv"),
-        task.header,
-        (*task.text, task.label),
-    )
-    if not path.is_file():
-        path, header = path.with_suffix(".jsonl"), None
-        wanted = (*("sentence1", "sentence2")[: len(task.text)], "label")
-    if not path.is_file():
-        raise UserError(f"{path.with_suffix('.tsv')}: no such file, nor {path.name}; check --data")
-    examples = []
-    for number, row in _rows(path, header):
-        missing = [name for name in wanted if name not in row]
+    path, header, examples = Path(data, task.title, f"{split}.tsv"), task.header, []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable ({error}); check --data") from error
+    # Not the csv module, for which a lone quote would swallow the lines that follow it.
+    for number, line in enumerate(text.split("\n"), start=1):
+        cells = line.rstrip("\r").split("\t")
+        if not line.strip():
+            continue
+        if not header:
+            header = tuple(cells)
+            continue
+        row = dict(zip(header, cells))
+        missing = [name for name in (*task.text, task.label) if name not in row]
         if missing and task.title == "QQP":  # line ends inside sentences have cut some rows in two
             continue
         if missing:
             raise UserError(f"{path} row {number}: no column {missing[0]!r}; download it again")
-        *text, label = (str(row[name]).strip() for name in wanted)
-        examples.append((tuple(text), _number(label, task, f"{path} row {number}")))
+        sides, label = tuple(row[name].strip() for name in task.text), row[task.label].strip()
+        examples.append((sides, _number(label, task, f"{path} row {number}")))
     if not examples:
         raise UserError(f"{path} has no examples; download it again")
     return examples
 
 
-def _rows(path: Path, header: Sequence[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row number and values by column. `header`: None for JSON lines, empty where line 1 has it."""
-    number = 0
-    try:
-        # Not the csv module, for which a lone quote would swallow the lines that follow it.
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-            if not line.strip():
-                continue
-            if header is None:
-                yield number, dict(json.loads(line))
-            elif not header:
-                header = line.rstrip("\r").split("\t")
-            else:
-                yield number, dict(zip(header, line.rstrip("\r").split("\t")))
-    except (OSError, ValueError, TypeError) as error:
-        where = f"{path} row {number}" if number else path
-        raise UserError(f"{where} is not readable ({error})") from error
-
-
 def _number(label: str, task: Task, where: str) -> float:
     if label in task.classes:
         return task.classes.index(label)
-    with suppress(ValueError):  # JSON files may give the number of the class
-        value = float(label)
-        if (value in range(len(task.classes))) if task.classes else (0.0 <= value <= 5.0):
-            return value
+    with suppress(ValueError):
+        if not task.classes and 0.0 <= float(label) <= 5.0:
+            return float(label)
     wanted = " or ".join(task.classes) or "a score from 0 to 5"
     raise UserError(f"{where}: the label is {label!r}, expected {wanted}")
 
@@ -356,7 +338,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run what the arguments ask for, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--data", required=True, help="GLUE folder: CoLA/train.tsv (or .jsonl), MRPC/... and so on")
+    add("--data", required=True, help="GLUE folder: CoLA/train.tsv, MRPC/... and so on")
     add("--model", required=True, help="name or folder of a transformers model")
     add("--out", type=Path, default=Path("runs/glue"), help="for runs of one model and setting")
     add("--tasks", nargs="+", choices=TASKS, default=["mrpc"])

@@ -20,8 +20,7 @@ from parp_fairseq.report.statistics import DESIGN, Effects, Estimate, design_eff
 from parp_fairseq.report.tidy import (
     MaskPair,
     Score,
-    read_mask_pairs,
-    read_scores,
+    read_table,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -123,12 +122,12 @@ class Results:
         text = (home / "claims.yaml").read_text(encoding="utf-8")
         self.targets: dict[str, dict[str, Any]] = yaml.safe_load(text)
         self.grid = read_grid(home / "grids" / "small.yaml").targets
-        self.masks = read_mask_pairs(home / "results" / "masks.csv")
+        self.masks = read_table(home / "results" / "masks.csv", MaskPair)
         self.by_run: dict[str, dict[tuple[str, str], Score]] = {}
-        for score in read_scores(home / "results" / "scores.csv"):
-            on_the_way = score.checkpoint.startswith("update")
-            key = (score.weights if on_the_way else score.split, score.checkpoint)
-            self.by_run.setdefault(score.run, {})[key] = score
+        for score in read_table(home / "results" / "scores.csv", Score):
+            if not score.checkpoint.startswith("update"):
+                key = (score.split, score.checkpoint)
+                self.by_run.setdefault(score.run, {})[key] = score
 
     def groups(self, names: Iterable[str] | None = None) -> list[RunGroup]:
         """Runs of these names (default: all) without their seeds."""

@@ -11,9 +11,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from parp_fairseq.checkpoints.formats import named_checkpoint
 from parp_fairseq.config import shipped
@@ -36,8 +35,7 @@ _KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What `--config` says: the grid's file, folders, and GPUs of a training."""
 
     grid: Path
@@ -54,10 +52,9 @@ def read_options(config: Mapping[str, Any]) -> Options:
         UserError: a key is unknown, a folder is not a whole path, or gpus is no number.
     """
     given = {key: str(value) for key, value in config.items()}
-    known = [field.name for field in fields(Options)]
     for key, value in given.items():
-        if key not in known:
-            raise UserError(f"--config: unknown {key}; use {', '.join(known)}")
+        if key not in Options._fields:
+            raise UserError(f"--config: unknown {key}; use {', '.join(Options._fields)}")
         if key in ("work", "results", "corpora") and not Path(value).is_absolute():
             raise UserError(f"--config {key}={value}: give the whole path, {key}=$PWD/{value}")
     gpus = given.get("gpus", str(shipped.GPUS))
@@ -100,10 +97,9 @@ def settings(grid: Grid) -> dict[str, Mapping[str, Any]]:
             raise UserError(f"two setups make {path} from different settings; rename one")
 
     for setup in grid.setups.values():
-        if setup.corpus is not None:
-            add(setup.data, "corpus", setup.corpus)
-        elif setup.speech is not None:
-            add(setup.data, "speech", setup.speech)
+        for kind, value in (("corpus", setup.corpus), ("speech", setup.speech)):
+            if value is not None:
+                add(setup.data, kind, value)
         speech = dict(setup.speech or {})
         for language in speech.pop("languages", ()):
             add(language_folder(language), "speech", {"language": language, **speech})
@@ -176,9 +172,10 @@ def clone(name: str, corpora: Path | None) -> Path:
 
 def check_clones(wanted: Mapping[str, Any], corpora: Path | None) -> None:
     """See that the recorded corpora that data or a model is made of are there."""
-    name = wanted.get("corpus", {}).get("name")
-    for folder in [name] if name else wanted.get("model", {}).get("audio", ()):
+    for folder in wanted.get("model", {}).get("audio", ()):
         clone(folder, corpora)
+    if "corpus" in wanted:
+        clone(wanted["corpus"]["name"], corpora)
 
 
 def make_data(folder: str, wanted: Mapping[str, Any], corpora: Path | None, jobs: int = 1) -> None:
@@ -225,13 +222,12 @@ def place_model(model: str, work: Path) -> None:
 
 def making_model(model: str, wanted: Mapping[str, Any], corpora: Path | None) -> str:
     """The command line that pre-trains a model; rerun it to resume."""
-    recipe = wanted["model"]
     arguments = [sys.executable, str(MAKE_MODEL)]
-    for folder in recipe.get("audio", ()):
-        arguments += ["--audio", str(clone(folder, corpora))]
-    for key in ("languages", "speakers", "width", "rounds", "updates", "seed"):
-        if key in recipe:
-            value = recipe[key]
+    for key, value in wanted["model"].items():
+        if key == "audio":
+            for folder in value:
+                arguments += ["--audio", str(clone(folder, corpora))]
+        else:
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             arguments += [f"--{key}", text]
     return shlex.join([*arguments, "--work", f"pretraining/{model}", "--out", model])

@@ -22,9 +22,6 @@ def demo(
         Optional[int],
         typer.Option("--jobs", "-j", help="Programs at a time, each on one core (default: all)."),
     ] = None,
-    clean: Annotated[
-        bool, typer.Option("--clean", help="First remove what an earlier demo left there.")
-    ] = False,
 ) -> None:
     """Find subnetworks of a tiny model on synthetic speech: no download, about ten minutes.
 
@@ -36,7 +33,7 @@ def demo(
 
     demo = make_demo(fast=fast, seeds=seeds)
     folder = out or Path("parp-demo-fast" if fast else "parp-demo")
-    print(run_demo(folder, demo, clean=clean, jobs=jobs).render())
+    print(run_demo(folder, demo, jobs=jobs).render())
     print(f"\ntable and figures: {folder / REPORT}")
 
 

@@ -106,7 +106,7 @@ def make_demo(*, fast: bool = False, seeds: int = 1) -> Demo:
     )
 
 
-def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = None) -> Table:
+def run_demo(out: Path, demo: Demo, *, jobs: int | None = None) -> Table:
     """Do what is left of a demo, and report on it.
 
     A run with scores is finished; a fine-tuning that was stopped resumes at its last checkpoint.
@@ -114,7 +114,6 @@ def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = N
     Args:
         out: a new folder, or one that a demo made.
         demo: what to do.
-        clean: first remove what a demo made there.
         jobs: programs at a time, each on one core; by default as many as there are cores.
 
     Raises:
@@ -127,8 +126,6 @@ def run_demo(out: Path, demo: Demo, *, clean: bool = False, jobs: int | None = N
         raise UserError(f"--jobs must be at least 1 (got {jobs})")
     take_folder(out)
     with locked(out, "another demo", _PATIENCE_SECONDS) as lock, _stopped_properly():
-        if clean:
-            clean_folder(out)
         # What a demo that was killed had half written.
         for partial in out.glob(f".{SPEECH}.*"):
             shutil.rmtree(partial, ignore_errors=True)
@@ -159,18 +156,7 @@ def take_folder(out: Path) -> None:
         raise UserError(
             f"{out} holds something that the demo did not make; give a new folder as --out"
         )
-    write_json(out / MARKER, {"what": "made by parp demo; parp demo --clean empties it"})
-
-
-def clean_folder(out: Path) -> None:
-    """Remove what a demo made, and nothing that somebody else put there."""
-    for name in (SPEECH, DATA, LOGS, REPORT):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for run in (*make_demo().runs, *make_demo(fast=True).runs):
-        for folder in out.glob(lines.folder(replace(run, seed=0)).removesuffix("0") + "[0-9]*"):
-            shutil.rmtree(folder, ignore_errors=True)
-    if (out / "runs").is_dir() and not any((out / "runs").iterdir()):
-        (out / "runs").rmdir()
+    write_json(out / MARKER, {"what": "made by parp demo"})
 
 
 @contextmanager

@@ -21,10 +21,8 @@ from parp_fairseq.report.tidy import (
     MaskPair,
     Score,
     format_options,
-    read_mask_pairs,
-    read_scores,
-    write_mask_pairs,
-    write_scores,
+    read_table,
+    write_table,
 )
 from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, RUN_FILE
 from parp_fairseq.runs.reading import read_run
@@ -50,7 +48,6 @@ def rows_of(run: Run, work: Path) -> list[Score]:
     records = [folder / CHECKPOINTS / RUN_FILE]
     if run.method == IMP:
         records = list(folder.parent.glob(f"*/{CHECKPOINTS}/{RUN_FILE}"))
-    updates = found.log.updates
     common = {
         "run": run.name,
         "setup": run.setup.name,
@@ -73,57 +70,46 @@ def rows_of(run: Run, work: Path) -> list[Score]:
     scores = []
     for row in _json(work / lines.scores(run)):
         last = Path(row["checkpoint"]).name == LAST
-        update = updates if last else _updates_of(work / lines.checkpoint(run, BEST))
+        update = found.log.updates if last else _updates_of(work / lines.checkpoint(run, BEST))
         scores.append(_score(common, row, "last" if last else "best", update))
-    if not run.checkpoints:
-        return scores
-    return scores + _theta_rows(run, work, common, found.log.validation[run.setup.valid])
+    return scores + (_kept_rows(run, work, common) if run.checkpoints else [])
 
 
-def _theta_rows(run: Run, work: Path, common: dict[str, Any], log: Iterable[Any]) -> list[Score]:
-    """θ where its errors on the validation set were fewest ("kept"), and both on the way.
+def _kept_rows(run: Run, work: Path, common: dict[str, Any]) -> list[Score]:
+    """θ where its errors on the validation set were fewest.
 
     "Validate and keep the best inside an epoch, before the next pruning" would have kept that
     file; of equals the earliest.
     """
     by_update: dict[int, list[dict[str, Any]]] = {}
     for row in _json(work / lines.theta_scores(run)):
-        match = _INTERVAL_FILE.fullmatch(Path(row["checkpoint"]).name)
-        if match:
+        if match := _INTERVAL_FILE.fullmatch(Path(row["checkpoint"]).name):
             by_update.setdefault(int(match[1]), []).append(row)
-    first, every = run.checkpoints or (0, 1)
+    first, every = run.checkpoints
     missing = [u for u in range(first, run.setup.updates + 1, every) if u not in by_update]
     if missing:
         raise UserError(
             f"{work / lines.theta_scores(run)} has no score of update {missing[0]}; remove the "
             "run's folder to train it again"
         )
-    valid = run.setup.valid
-    courses = {
-        update: next(row for row in rows if row["split"] == valid)
-        for update, rows in sorted(by_update.items())
+    rates = {
+        row["rate"]: update
+        for update, rows in sorted(by_update.items(), reverse=True)
+        for row in rows
+        if row["split"] == run.setup.valid
     }
-    kept = min(courses, key=lambda update: (courses[update]["rate"], update))
-    scores = [_score(common, row, "kept", kept) for row in by_update[kept]]
-    logged = {int(row["num_updates"]): row["wer"] for row in log}
-    for update, row in courses.items():
-        blank = dict.fromkeys(("rate_low", "rate_high", "errors", "length", "utterances"))
-        theta = {**row, **blank}
-        # What training itself logged of the subnetwork.
-        other = {**theta, "weights": "subnetwork", "rate": logged[update], "zeros": None}
-        scores += [_score(common, one, f"update {update}", update) for one in (theta, other)]
-    return scores
+    kept = rates[min(rates)]
+    return [_score(common, row, "kept", kept) for row in by_update[kept]]
 
 
 def _score(common: dict[str, Any], row: dict[str, Any], checkpoint: str, update: int) -> Score:
-    zeros = row["zeros"]
-    kept = ("split", "weights", "metric", "rate", "rate_low", "rate_high", "errors", "length")
+    keys = ("split", "weights", "metric", "rate", "rate_low", "rate_high", "errors", "length")
     return Score(
         **common,
         checkpoint=checkpoint,
         update=update,
-        zeros=None if zeros is None else round(zeros, 6),
-        **{key: row[key] for key in (*kept, "utterances")},
+        zeros=None if row["zeros"] is None else round(row["zeros"], 6),
+        **{key: row[key] for key in (*keys, "utterances")},
     )
 
 
@@ -216,8 +202,8 @@ class Tables:
 
     def _read(self) -> None:
         scores, masks = self.scores_file, self.masks_file
-        self.scores = read_scores(scores) if scores.is_file() else []
-        self.pairs = read_mask_pairs(masks) if masks.is_file() else []
+        self.scores = read_table(scores, Score) if scores.is_file() else []
+        self.pairs = read_table(masks, MaskPair) if masks.is_file() else []
         self.scored = {row.run for row in self.scores}
 
     def missing(self, target: Target) -> list[str]:
@@ -270,8 +256,8 @@ class Tables:
                     ]
                     self.pairs += compare_masks(target, *key, self.work)
             check_table(self.grid, self.scores, self.scores_file)
-            write_scores(self.scores_file, self.scores)
-            write_mask_pairs(self.masks_file, self.pairs)
+            write_table(self.scores_file, Score, self.scores)
+            write_table(self.masks_file, MaskPair, self.pairs)
 
 
 def machine(gpus: int = 0) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ class Score:
     source: str  # setup whose OMP mask it starts from, with "-seedN" if of another seed
     seed: int  # common.seed
     split: str  # the set that was decoded
-    checkpoint: str  # "last", "best", "kept" (by the paper's scripts), or "update N"
+    checkpoint: str  # "last", "best", "kept" (by the paper's scripts); "update N" is made no more
     update: int  # of the checkpoint
     weights: str  # SUBNETWORK or THETA
     zeros: float | None  # share of zeros in the weights that were scored
@@ -98,36 +98,6 @@ _KEYS: dict[type, tuple[str, ...]] = {
 }
 
 
-def read_scores(file: PathLike) -> list[Score]:
-    """Read scores.csv.
-
-    Raises:
-        UserError: the file is missing, has other columns, or a row (named) has a bad value or is a
-            duplicate.
-    """
-    return _read(Path(file), Score)
-
-
-def write_scores(file: PathLike, rows: Iterable[Score]) -> None:
-    """Write scores.csv, all or nothing; floats keep every digit.
-
-    Raises:
-        UserError: two rows are of the same run, split, checkpoint and weights, a number is not
-            finite, or the file cannot be written.
-    """
-    _write(Path(file), Score, list(rows))
-
-
-def read_mask_pairs(file: PathLike) -> list[MaskPair]:
-    """Read masks.csv; raises as `read_scores` does."""
-    return _read(Path(file), MaskPair)
-
-
-def write_mask_pairs(file: PathLike, rows: Iterable[MaskPair]) -> None:
-    """Write masks.csv; raises as `write_scores` does."""
-    _write(Path(file), MaskPair, list(rows))
-
-
 def format_options(options: Mapping[str, Any]) -> str:
     """Options as text, such as "initial_sparsity=0.4 stages=[0.8]"."""
     return " ".join(
@@ -148,9 +118,15 @@ def parse_options(text: str) -> dict[str, Any]:
     return found
 
 
-def _read(file: Path, kind: type[Row]) -> list[Row]:
+def read_table(file: PathLike, kind: type[Row]) -> list[Row]:
+    """Read scores.csv or masks.csv.
+
+    Raises:
+        UserError: the file is missing, has other columns, or a row (named) has a bad value or is a
+            duplicate.
+    """
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
+        with Path(file).open(encoding="utf-8", newline="") as stream:
             header, *lines = csv.reader(stream, strict=True)
     except FileNotFoundError:
         raise UserError(f"{file}: no such table") from None
@@ -163,15 +139,25 @@ def _read(file: Path, kind: type[Row]) -> list[Row]:
     for number, cells in enumerate(lines, start=2):
         if len(cells) != len(header):
             raise UserError(f"{file}, row {number}: {len(cells)} cells instead of {len(header)}")
-        values = {}
-        for name, text in zip(header, cells):
-            try:
-                values[name] = _value(text, types[name])
-            except ValueError:
-                raise UserError(f"{file}, row {number}: {name} cannot be {text!r}") from None
-        rows.append(kind(**values))
+        try:
+            rows.append(kind(*map(_value, cells, types.values())))
+        except ValueError as error:
+            raise UserError(f"{file}, row {number}: {error}") from None
     _check(file, rows)
     return rows
+
+
+def write_table(file: PathLike, kind: type[Row], rows: Sequence[Row]) -> None:
+    """Write scores.csv or masks.csv, all or nothing; floats keep every digit.
+
+    Raises:
+        UserError: two rows are of the same thing, a number is not finite, or the file cannot be
+            written.
+    """
+    _check(file, rows)
+    header = [field.name for field in fields(kind)]
+    cells = (["" if cell is None else cell for cell in astuple(row)] for row in rows)
+    write_bytes(file, csv_lines([header, *cells]).encode("utf-8"))
 
 
 def _value(text: str, kind: str) -> Any:
@@ -182,14 +168,7 @@ def _value(text: str, kind: str) -> Any:
     return int(text) if kind.startswith("int") else float(text)
 
 
-def _write(file: Path, kind: type[Row], rows: Sequence[Row]) -> None:
-    _check(file, rows)
-    header = [field.name for field in fields(kind)]
-    cells = (["" if cell is None else cell for cell in astuple(row)] for row in rows)
-    write_bytes(file, csv_lines([header, *cells]).encode("utf-8"))
-
-
-def _check(file: Path, rows: Sequence[Row]) -> None:
+def _check(file: PathLike, rows: Sequence[Row]) -> None:
     """Raise UserError for a duplicate, or a number that is not finite."""
     seen = set()
     for row in rows:

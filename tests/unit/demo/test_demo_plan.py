@@ -10,7 +10,7 @@ import yaml
 
 from parp_fairseq.config import shipped
 from parp_fairseq.demo import demo as demo_module
-from parp_fairseq.demo.demo import clean_folder, make_demo, run_demo, take_folder
+from parp_fairseq.demo.demo import make_demo, run_demo, take_folder
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import locked
 from parp_fairseq.grid import command_lines as lines
@@ -25,19 +25,18 @@ def test_the_whole_demo_compares_the_methods_of_the_paper():
         *("rp_0.9_seed1", "parp_0.1_seed1"),
     ]
     assert demo.setup.updates == CONFIG["optimization"]["max_update"]
-    assert demo.setup.overrides == ()
-
-
-def test_runs_differ_in_what_is_compared_and_in_nothing_else():
+    # Test data is not what settings are chosen on.
+    assert demo.setup.valid == CONFIG["dataset"]["valid_subset"]
+    assert demo.test not in (demo.setup.valid, CONFIG["dataset"]["train_subset"])
+    assert set(demo.setup.splits) < set(demo.utterances)
+    # Runs differ in what is compared and in nothing else.
     allowed = {"hydra.run.dir", "task.prune.method", "task.prune.sparsity", "task.prune.mask"}
-    commands = [lines.training(run) for run in make_demo().runs]
-    rest = [[one for one in command if one.split("=")[0] not in allowed] for command in commands]
-    assert all(command == rest[0] for command in rest)
-    assert rest[0] == [
-        *("fairseq-hydra-train", "--config-name", "parp_demo", "task.data=data/1h"),
-        *("model.w2v_path=tiny", "dataset.valid_subset=dev-clean", "common.seed=1"),
-        "common.user_dir=parp_fairseq",
-    ]
+    for run in demo.runs:
+        assert [one for one in lines.training(run) if one.split("=")[0] not in allowed] == [
+            *("fairseq-hydra-train", "--config-name", "parp_demo", "task.data=data/1h"),
+            *("model.w2v_path=tiny", "dataset.valid_subset=dev-clean", "common.seed=1"),
+            "common.user_dir=parp_fairseq",
+        ]
 
 
 def test_omp_takes_the_dense_run_of_its_own_seed():
@@ -45,10 +44,9 @@ def test_omp_takes_the_dense_run_of_its_own_seed():
     names = [run.name for run in demo.runs]
     assert len(set(names)) == len(names) == 21
     for run in demo.runs:
-        command = lines.training(run)
-        assert f"common.seed={run.seed}" in command
+        assert f"common.seed={run.seed}" in lines.training(run)
         if run.method == "omp":
-            assert f"task.prune.mask={lines.checkpoint(run.needs)}" in command
+            assert f"task.prune.mask={lines.checkpoint(run.needs)}" in lines.training(run)
             assert names.index(f"dense_seed{run.seed}") < names.index(run.name)
     for seeds in (0, 99_999_999_999):
         with pytest.raises(UserError, match=rf"--seeds must be from 1 to 1000 \(got {seeds}\)"):
@@ -62,35 +60,12 @@ def test_fast_is_dense_and_parp_with_fewer_updates_validated_as_often():
     assert "dataset.validate_interval_updates=62" in lines.training(demo.runs[0])
 
 
-def test_test_data_is_not_what_settings_are_chosen_on():
-    demo = make_demo()
-    assert demo.setup.valid == CONFIG["dataset"]["valid_subset"]
-    assert demo.test not in (demo.setup.valid, CONFIG["dataset"]["train_subset"])
-    assert set(demo.setup.splits) < set(demo.utterances)
-
-
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="did not make"):
-        take_folder(tmp_path)
-    with pytest.raises(UserError, match=r"thesis\.tex is a file"):
-        take_folder(tmp_path / "thesis.tex")
+    for folder, message in ((tmp_path, "did not make"), (tmp_path / "thesis.tex", "is a file")):
+        with pytest.raises(UserError, match=message):
+            take_folder(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_clean_removes_what_the_demo_made_and_nothing_else(tmp_path):
-    out = tmp_path / "demo"
-    take_folder(out)
-    made = ("speech", "data", "logs", "report", "runs/parp_0.9_seed12", "runs/dense_seed1")
-    for name in (*made, "runs/parp_0.5_seed1", "runs/mine"):
-        (out / name).mkdir(parents=True)
-        (out / name / "file").write_text("here")
-    (out / "notes.txt").write_text("somebody's")
-    clean_folder(out)
-    left = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert left == {"parp-demo.json", "notes.txt", "runs/mine/file", "runs/parp_0.5_seed1/file"}
-    # It is still the demo's, and can be used again.
-    take_folder(out)
 
 
 def hold(path, ready, leave):

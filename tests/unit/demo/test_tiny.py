@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from tiny_model.pretrain import ARCHITECTURE
@@ -14,24 +12,17 @@ def state():
     return torch.load(TINY_MODEL, map_location="cpu", weights_only=True)
 
 
-def test_it_is_small():
+def test_it_is_small_and_holds_plain_values_only(state):
     assert TINY_MODEL.stat().st_size <= 6_000_000
 
-
-def test_it_holds_plain_values_only(state):
     def check(value):
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                assert type(key) is str
-                check(inner)
-        elif isinstance(value, (list, tuple)):
-            for inner in value:
+        if isinstance(value, (dict, list, tuple)):
+            for inner in [*value, *value.values()] if isinstance(value, dict) else value:
                 check(inner)
         else:
             assert value is None or type(value) in {bool, int, float, str, torch.Tensor}
 
-    check({key: value for key, value in state.items() if key != "model"})
-    assert all(type(tensor) is torch.Tensor for tensor in state["model"].values())
+    check(state)
 
 
 def test_its_settings_are_known_to_every_supported_fairseq(state):
@@ -40,23 +31,6 @@ def test_its_settings_are_known_to_every_supported_fairseq(state):
     assert set(state["cfg"]["task"]) == {"_name", "data", "sample_rate", "normalize"}
     assert state["cfg"]["task"]["_name"] == "audio_pretraining"
     assert state["cfg"]["task"]["normalize"] is False
-
-
-def test_its_names_are_those_of_wav2vec2(state):
-    names = set(state["model"])
-    for layer in range(ARCHITECTURE["encoder_layers"]):
-        for linear in (*(f"self_attn.{p}_proj" for p in ("k", "v", "q", "out")), "fc1", "fc2"):
-            for kind in ("weight", "bias"):
-                assert f"encoder.layers.{layer}.{linear}.{kind}" in names
-    assert {"mask_emb", "post_extract_proj.weight", "encoder.pos_conv.0.weight_v"} <= names
-    known = re.compile(
-        r"mask_emb|feature_extractor\.conv_layers\.\d\.[02]\.(weight|bias)"
-        r"|(post_extract_proj|project_q|final_proj|layer_norm|encoder\.layer_norm)\.(weight|bias)"
-        r"|encoder\.pos_conv\.0\.(bias|weight_[gv])"
-        r"|encoder\.layers\.\d\.(self_attn\.(k|v|q|out)_proj|fc[12]|self_attn_layer_norm"
-        r"|final_layer_norm)\.(weight|bias)"
-    )
-    assert [name for name in names if not known.fullmatch(name)] == []
 
 
 def test_it_is_trained(state):

@@ -11,7 +11,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import Tables, comparisons, machine, rows_of
 from parp_fairseq.grid.setups import Grid, Run, Setup, Target
-from parp_fairseq.report.tidy import read_scores, write_scores
+from parp_fairseq.report.tidy import Score, read_table, write_table
 
 SETUP = Setup("s", "parp_demo", "data/s", "models/m.pt", "dev", ("test",))
 DENSE = Run(SETUP, "dense", 0.0, 1)
@@ -48,7 +48,7 @@ def test_a_finished_run_becomes_rows_and_no_other(tmp_path):
     tables = Tables(grid_of(DENSE, OMP), tmp_path, tmp_path / "results")
     assert tables.missing(tables.grid.targets["t"]) == [lines.scores(DENSE), lines.scores(OMP)]
     tables.add(tables.grid.targets.values(), finished=True)
-    rows = read_scores(tmp_path / "results/scores.csv")
+    rows = read_table(tmp_path / "results/scores.csv", Score)
     assert [(row.run, row.split, row.update, row.minutes) for row in rows] == [
         ("s_omp_0.5_seed1", "dev", 800, 2.0),
         ("s_omp_0.5_seed1", "test", 800, 2.0),
@@ -59,7 +59,7 @@ def test_a_finished_run_becomes_rows_and_no_other(tmp_path):
     assert again.missing(again.grid.targets["t"]) == [lines.scores(DENSE)]
     with pytest.raises(UserError, match=r"s_dense_seed1.*run\.json"):
         again.add(again.grid.targets.values())
-    assert read_scores(tmp_path / "results/scores.csv") == rows
+    assert read_table(tmp_path / "results/scores.csv", Score) == rows
 
 
 def test_other_settings_are_refused_in_the_work_folder_and_in_the_table(tmp_path):
@@ -95,7 +95,7 @@ def test_damage_is_named(tmp_path):
     with pytest.raises(UserError, match=r"eval/scores\.json"):
         rows_of(DENSE, tmp_path)
     (tmp_path / "results").mkdir()
-    write_scores(tmp_path / "results/scores.csv", [])
+    write_table(tmp_path / "results/scores.csv", Score, [])
     (tmp_path / "results/masks.csv").write_text("comparison\n")
     with pytest.raises(UserError, match=r"masks\.csv: the columns must be"):
         Tables(grid_of(DENSE), tmp_path, tmp_path / "results")

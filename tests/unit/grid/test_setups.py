@@ -17,7 +17,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_table, comparisons
 from parp_fairseq.grid.setups import read_grid
-from parp_fairseq.report.tidy import format_options, read_mask_pairs, read_scores
+from parp_fairseq.report.tidy import MaskPair, Score, format_options, read_table
 
 HERE = Path(__file__).parents[3] / "examples" / "wav2vec"
 SCORES = HERE / "results" / "scores.csv"
@@ -81,7 +81,7 @@ def test_the_shipped_grids(name):
 def test_the_committed_results_are_of_the_small_grid():
     """Names, settings and commands: all 388 runs, and every pair of masks."""
     grid = read_grid(HERE / "grids" / "small.yaml")
-    table = read_scores(SCORES)
+    table = read_table(SCORES, Score)
     check_table(grid, table, SCORES)
     assert {row.run for row in table} == set(grid.scored)
     for row in table:
@@ -91,7 +91,7 @@ def test_the_committed_results_are_of_the_small_grid():
         assert (row.seed, row.trainings) == (run.seed, run.trainings)
     pairs = {
         (pair.comparison, pair.model, pair.sparsity, pair.one, pair.other)
-        for pair in read_mask_pairs(SCORES.with_name("masks.csv"))
+        for pair in read_table(SCORES.with_name("masks.csv"), MaskPair)
     }
     assert pairs == {
         (target.name, model, sparsity, one.name, other.name)
