@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shlex
 import subprocess
@@ -22,44 +21,33 @@ from parp_fairseq.report.tidy import MaskPair, Score, format_options, read_table
 HERE = Path(__file__).parents[3] / "examples" / "wav2vec"
 SCORES = HERE / "results" / "scores.csv"
 
-GRID = {
-    "setups": {
-        "s": {
-            "config": "parp_demo",
-            "data": "data/s",
-            "model": "tiny",
-            "valid": "dev",
-            "test": ["test"],
-        },
-        "many": {
-            "config": "parp_h2l",
-            "model": "m.pt",
-            "valid": "dev",
-            "test": ["test"],
-            "each": ["nl", "fr"],
-            "data": "data/{each}",
-            "speech": {"language": "{each}"},
-        },
-    },
-    "targets": {
-        "t": {
-            "setups": ["s"],
-            "seeds": [1, 2],
-            "runs": [
-                {"method": "dense"},
-                {"method": "omp", "sparsity": [0.5, 0.9]},
-                {"method": "parp", "sparsity": [0.9], "options": {"interval": [1, 25]}},
-            ],
-        }
-    },
-}
+GRID = """
+setups:
+  s: {config: parp_demo, data: data/s, model: tiny, valid: dev, test: [test]}
+  many:
+    config: parp_h2l
+    each: [nl, fr]
+    data: data/{each}
+    speech: {language: "{each}"}
+    model: m.pt
+    valid: dev
+    test: [test]
+targets:
+  t:
+    setups: [s]
+    seeds: [1, 2]
+    runs:
+      - {method: dense}
+      - {method: omp, sparsity: [0.5, 0.9]}
+      - {method: parp, sparsity: [0.9], options: {interval: [1, 25]}}
+"""
 
 
-def grid_of(folder: Path, content=None, **target):
-    """The grid above, or another, with other keys in its target."""
-    content = copy.deepcopy(GRID if content is None else content)
-    if target:
-        content["targets"]["t"].update(target)
+def grid_of(folder: Path, setup=None, **target):
+    """The grid above with other keys in its setup s and in its target."""
+    content = yaml.safe_load(GRID)
+    content["setups"]["s"].update(setup or {})
+    content["targets"]["t"].update(target)
     (folder / "g.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return read_grid(folder / "g.yaml")
 
@@ -113,9 +101,9 @@ def test_a_target_becomes_runs(tmp_path):
 
 
 def test_a_single_value_counts_as_a_list(tmp_path):
-    one = grid_of(tmp_path, setups="s", seeds=3, runs=[{"method": "omp", "sparsity": 0.9}])
-    assert list(one.scored) == ["s_omp_0.9_seed3"]
-    assert grid_of(tmp_path, setup(test="test")).setups["s"].test == ("test",)
+    runs = [{"method": "omp", "sparsity": 0.9}]
+    one = grid_of(tmp_path, {"test": "test"}, setups="s", seeds=3, runs=runs)
+    assert list(one.scored) == ["s_omp_0.9_seed3"] and one.setups["s"].test == ("test",)
 
 
 def test_a_setup_for_each_language_or_one_of_them(tmp_path):
@@ -123,74 +111,62 @@ def test_a_setup_for_each_language_or_one_of_them(tmp_path):
     assert {run.setup.data for run in grid.scored.values()} == {"data/nl", "data/fr"}
     assert grid.setups["many-nl"].speech == {"language": "nl"}
     assert {run.trainings for run in grid.scored.values()} == {10}
-    assert set(grid_of(tmp_path, setups=["many-nl"]).scored) == {
-        name.replace("s_", "many-nl_", 1) for name in grid_of(tmp_path).scored
-    }
+    names = {name.replace("s_", "many-nl_", 1) for name in grid_of(tmp_path).scored}
+    assert set(grid_of(tmp_path, setups=["many-nl"]).scored) == names
 
 
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("others", {"many-nl_mask_0.5_from-many-fr_seed1", "many-fr_mask_0.5_from-many-nl_seed1"}),
-        (
-            "another_seed",
-            {
-                "many-nl_mask_0.5_from-many-nl-seed2_seed1",
-                "many-fr_mask_0.5_from-many-fr-seed2_seed1",
-            },
-        ),
-    ],
-)
-def test_masks_of_other_setups_of_the_model_and_of_another_seed(tmp_path, source, names):
-    entry = {"method": "mask", "sparsity": [0.5], "from": source}
+@pytest.mark.parametrize("source", ["others", "another_seed"])
+def test_masks_of_other_setups_of_the_model_and_of_another_seed(tmp_path, source):
     # s has another model: its masks do not fit.
-    grid = grid_of(tmp_path, setups=["many", "s"], seeds=[1], runs=[{**entry, "setups": ["many"]}])
-    assert set(grid.scored) == names
+    entry = {"method": "mask", "sparsity": [0.5], "from": source, "setups": ["many"]}
+    grid = grid_of(tmp_path, setups=["many", "s"], seeds=[1], runs=[entry])
+    given = {"others": ("fr", "nl"), "another_seed": ("nl-seed2", "fr-seed2")}[source]
+    assert list(grid.scored) == [
+        f"many-{to}_mask_0.5_from-many-{mask}_seed1" for to, mask in zip(("nl", "fr"), given)
+    ]
     for run in grid.scored.values():
         assert run.needs.name == f"{run.source.name}_dense_seed{run.source_seed}"
         mask = f"task.prune.mask=masks/{run.given_mask.name}.safetensors"
         assert mask in lines.training(run)
 
 
-def target(**keys):
-    return {**GRID, "targets": {"t": {**GRID["targets"]["t"], **keys}}}
-
-
-def entry(**keys):
-    return target(runs=[{"method": "omp", **keys}])
-
-
-def setup(**keys):
-    return {**GRID, "setups": {**GRID["setups"], "s": {**GRID["setups"]["s"], **keys}}}
-
-
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("setup", "target", "told"),
     [
-        ([], "g.yaml must be keys and values"),
-        ({"setups": GRID["setups"]}, "g.yaml lacks targets"),
-        ({**GRID, "results": {}}, "g.yaml: unknown key results; use setups, targets, models"),
-        (target(seed=[1]), "targets.t: unknown key seed; use setups, seeds"),
-        (target(setups=["v"]), "there is no setup v; use many, many-nl, many-fr, s"),
-        (target(runs=[{"sparsity": [0.5]}]), "targets.t.runs, entry 1 lacks method"),
-        (target(runs=[{"method": "pard"}]), "entry 1: method is 'pard'; did you mean parp"),
-        (entry(**{"from": "all"}), "methods mask and parp take from: all, others, another_seed"),
-        (target(runs=[{"method": "mask"}]), "(got None for mask)"),
-        (setup(model=None), "setups.s lacks model"),
-        (setup(config="parp_dem"), "did you mean parp_demo?"),
+        ({}, {"seed": [1]}, "targets.t: unknown key seed; use setups, seeds"),
+        ({}, {"setups": ["v"]}, "there is no setup v; use many, many-nl, many-fr, s"),
+        ({}, {"runs": [{"sparsity": [0.5]}]}, "targets.t.runs, entry 1 lacks method"),
+        ({}, {"runs": [{"method": "pard"}]}, "entry 1: method is 'pard'; did you mean parp"),
+        ({}, {"runs": [{"method": "mask"}]}, "(got None for mask)"),
+        (
+            *({}, {"runs": [{"method": "omp", "from": "all"}]}),
+            "methods mask and parp take from: all, others, another_seed (got all for omp)",
+        ),
+        ({"model": None}, {}, "setups.s lacks model"),
+        ({"config": "parp_dem"}, {}, "did you mean parp_demo?"),
     ],
 )
-def test_bad_grids(tmp_path, content, told):
+def test_bad_grids(tmp_path, setup, target, told):
     with pytest.raises(UserError) as error:
-        grid_of(tmp_path, content)
+        grid_of(tmp_path, setup, **target)
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
-def test_missing_and_broken_files(tmp_path):
-    (tmp_path / "g.yaml").write_text("a: [", encoding="utf-8")
-    for name, told in (("none", "No such file"), ("g", r"g\.yaml: while parsing")):
-        with pytest.raises(UserError, match=told):
-            read_grid(tmp_path / f"{name}.yaml")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "No such file"),
+        ("a: [", r"g\.yaml: while parsing"),
+        ("[]", "g.yaml must be keys and values"),
+        ("setups: {}", "g.yaml lacks setups"),
+        (f"{GRID}results: {{}}", "g.yaml: unknown key results; use setups, targets, models"),
+    ],
+)
+def test_missing_and_broken_files(tmp_path, text, told):
+    if text is not None:
+        (tmp_path / "g.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        read_grid(tmp_path / "g.yaml")
 
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -223,18 +199,13 @@ def test_odd_paths_and_options_reach_hydra_whole(tmp_path):
     odd = {"data": "my data/a,b='c'", "model": "it's {x}.pt"}
     options = {"stages": [[0.8]], "schedule": "linear", "biases": True}
     runs = [{"method": "parp_p", "sparsity": [0.9], "options": options, "checkpoints": [400, 20]}]
-    content = setup(**odd)
-    content["targets"] = {"t": {"setups": ["s"], "seeds": [3], "runs": runs}}
-    (run,) = grid_of(tmp_path, content).scored.values()
+    (run,) = grid_of(tmp_path, odd, seeds=[3], runs=runs).scored.values()
     script = lines.script(run).split(" &&\n")
     assert shlex.split(script[0].partition("\n")[2]) == lines.training(run)
     arguments = [one for one in lines.training(run) if "=" in one]
     overrides = OverridesParser.create().parse_overrides(arguments)
     found = {one.key_or_group: getattr(one.value(), "text", one.value()) for one in overrides}
-    assert {
-        key: found[f"{place}.{key2}"]
-        for key, place, key2 in (("data", "task", "data"), ("model", "model", "w2v_path"))
-    } == odd
+    assert {"data": found["task.data"], "model": found["model.w2v_path"]} == odd
     assert (found["task.prune.stages"], found["task.prune.biases"]) == ([0.8], True)
     assert (found["common.seed"], found["task.prune.sparsity"]) == (3, 0.9)
     assert found["checkpoint.keep_interval_updates"] == -1
@@ -242,23 +213,18 @@ def test_odd_paths_and_options_reach_hydra_whole(tmp_path):
 
 
 def test_imp_is_a_series_with_its_own_options(tmp_path):
-    options = {"rewind_update": 200, "interval": 5}
-    grid = grid_of(
-        tmp_path, runs=[{"method": "imp", "sparsity": [0.5], "options": options}], seeds=[1]
-    )
-    (run,) = grid.scored.values()
+    runs = [{"method": "imp", "sparsity": 0.5, "options": {"rewind_update": 200, "interval": 5}}]
+    (run,) = grid_of(tmp_path, runs=runs, seeds=[1]).scored.values()
     command = lines.training(run)
     assert command[:2] == ["parp", "imp"] and "--rewind-update" in command
-    assert "task.prune.interval=5" in command and lines.scores(run).endswith(
-        "/final/eval/scores.json"
-    )
+    assert "task.prune.interval=5" in command
+    assert lines.scores(run).endswith("/final/eval/scores.json")
 
 
 def test_masks_that_parp_mask_make_would_not_make(tmp_path):
-    content = setup(overrides=["task.prune.granularity=tensor"])
-    run = grid_of(tmp_path, content).scored["s_omp_0.9_seed1"]
+    run = grid_of(tmp_path).scored["s_omp_0.9_seed1"]
+    source = "runs/s_dense_seed1/checkpoints/checkpoint_last.pt"
+    assert lines.making_mask(run)[:4] == ["parp", "mask", "make", source]
+    other = {"overrides": ["task.prune.granularity=tensor"]}
     with pytest.raises(UserError, match=r"setup s: masks of overrides of task\.prune"):
-        lines.making_mask(run)
-    assert lines.making_mask(grid_of(tmp_path).scored["s_omp_0.9_seed1"])[:4] == [
-        *("parp", "mask", "make", "runs/s_dense_seed1/checkpoints/checkpoint_last.pt"),
-    ]
+        lines.making_mask(grid_of(tmp_path, other).scored["s_omp_0.9_seed1"])
