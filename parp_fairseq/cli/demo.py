@@ -1,12 +1,14 @@
 """`parp demo` and `parp report`."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from parp_fairseq.cli.options import Force
+from parp_fairseq.errors import INTERRUPTED
 
 
 def demo(
@@ -33,7 +35,12 @@ def demo(
 
     demo = make_demo(fast=fast, seeds=seeds)
     folder = out or Path("parp-demo-fast" if fast else "parp-demo")
-    print(run_demo(folder, demo, jobs=jobs).render())
+    try:
+        table = run_demo(folder, demo, jobs=jobs)
+    except KeyboardInterrupt:
+        print("stopped; rerun the same command to resume", file=sys.stderr, flush=True)
+        raise typer.Exit(INTERRUPTED) from None
+    print(table.render())
     print(f"\ntable and figures: {folder / REPORT}")
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from parp_fairseq.demo.speech import UTTERANCES, synthesise_corpus
-from parp_fairseq.errors import INTERRUPTED, UserError
+from parp_fairseq.errors import UserError
 from parp_fairseq.files import LOCK_FILE, locked, write_json
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_command
@@ -125,7 +121,7 @@ def run_demo(out: Path, demo: Demo, *, jobs: int | None = None) -> Table:
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1 (got {jobs})")
     take_folder(out)
-    with locked(out, "another demo", _PATIENCE_SECONDS) as lock, _stopped_properly():
+    with locked(out, "another demo", _PATIENCE_SECONDS) as lock:
         # What a demo that was killed had half written.
         for partial in out.glob(f".{SPEECH}.*"):
             shutil.rmtree(partial, ignore_errors=True)
@@ -157,25 +153,6 @@ def take_folder(out: Path) -> None:
             f"{out} holds something that the demo did not make; give a new folder as --out"
         )
     write_json(out / MARKER, {"what": "made by parp demo"})
-
-
-@contextmanager
-def _stopped_properly() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: through its `finally` clauses, with a line."""
-
-    def leave(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    in_charge = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, leave) if in_charge else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say("stopped; rerun the same command to resume")
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        if in_charge:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _say(line: str) -> None:

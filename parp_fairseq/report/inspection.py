@@ -30,8 +30,6 @@ from parp_fairseq.report.mask_overlap import read_masks
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
-_MOST_NAMED = 3
-
 
 @dataclass(frozen=True)
 class Magnitudes:
@@ -136,10 +134,7 @@ class Inspection:
             f"largest {whole.largest:#.4g}",
         }
         if self.not_finite:
-            rest = len(self.not_finite) - _MOST_NAMED
-            more = f" and {rest} more tensors" if rest > 0 else ""
-            named = ", ".join(self.not_finite[:_MOST_NAMED])
-            facts["not finite"] = f"NaN or infinity in {named}{more}"
+            facts["not finite"] = f"NaN or infinity in {', '.join(self.not_finite)}"
         if self.threshold is not None:
             facts["threshold"] = f"{self.threshold:#.4g}, the largest |w| last pruned"
         if (other := self.agreement) is not None:
@@ -163,7 +158,7 @@ class Inspection:
         other = self.agreement
         return {
             "file": str(self.path),
-            "origin": {k: _finite(value) for k, value in _with_keys(self.origin).items()},
+            "origin": _with_keys(self.origin),
             "sizes": _with_keys(self.sizes),
             **self.whole.to_json(),
             "not_finite": self.not_finite,
@@ -224,11 +219,10 @@ def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agre
             "and scope"
         )
     pruned = other.mask.numel - other.mask.kept
-    zeros = own.numel - own.kept
-    either = own.kept + other.mask.kept - kept_by_both(own, other.mask)
     # What both prune is all that neither keeps.
-    agreed = own.numel - either
-    return Agreement(str(other.path), pruned, agreed, zeros - agreed, iou(own, other.mask))
+    agreed = own.numel - own.kept - other.mask.kept + kept_by_both(own, other.mask)
+    elsewhere = own.numel - own.kept - agreed
+    return Agreement(str(other.path), pruned, agreed, elsewhere, iou(own, other.mask))
 
 
 def _scope_of(state: Mapping[str, Any]) -> Scope:
@@ -249,49 +243,48 @@ def _finite(value: Any) -> Any:
 
 def _with_keys(titled: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that a program can write, of titles for people."""
-    return {re.sub(r"\W+", "_", title): value for title, value in titled.items()}
+    return {re.sub(r"\W+", "_", title): _finite(value) for title, value in titled.items()}
 
 
 def _origin(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
     info = describe_state(state)
+    kind = info.kind if info.arch == info.kind else f"{info.kind} ({info.arch})"
+    form = "" if state.get("cfg") is not None else ", settings as `args`"
+    tuned = "fine-tuned" if info.finetuned else "pre-trained"
     model, task = _section(state, "model"), _section(state, "task")
-    history = state.get("optimizer_history") or [{}]
     metric = lookup(state, "cfg.checkpoint.best_checkpoint_metric") or "score"
+    prune = lookup(state, "cfg.task.prune")
+    keys = ("method", "sparsity", "initial", "interval", "interval_unit", "granularity")
+    chosen = [f"{key} {prune[key]}" for key in keys if prune and prune.get(key) is not None]
     origin: dict[str, Any] = {
         "checkpoint": str(path),
-        "model": f"{'fine-tuned' if info.finetuned else 'pre-trained'} {info.kind}"
-        + (f" ({info.arch})" if info.arch != info.kind else "")
-        + f", {info.encoder_layers} layers"
-        + ("" if state.get("cfg") is not None else ", settings as `args`"),
+        "model": f"{tuned} {kind}, {info.encoder_layers} layers{form}",
         "task": lookup(task, "_name") or lookup(task, "task"),
         "pre-trained file": lookup(model, "w2v_path"),
         "labels": info.labels,
         "normalize": info.normalize,
         # 0 in a file that was put together, such as one of a folder of transformers.
-        "updates": history[-1].get("num_updates") or None,
+        "updates": (state.get("optimizer_history") or [{}])[-1].get("num_updates") or None,
         f"best {metric}": lookup(state, "extra_state.best"),
+        "pruning": ", ".join(chosen),
+        **_recorded(path.parent / RUN_FILE),
     }
-    prune = lookup(state, "cfg.task.prune")
-    if isinstance(prune, Mapping):
-        keys = ("method", "sparsity", "initial", "interval", "interval_unit", "granularity")
-        chosen = [f"{key} {prune[key]}" for key in keys if prune.get(key) is not None]
-        origin["pruning"] = ", ".join(chosen)
-    record = path.parent / RUN_FILE
-    if record.is_file():
-        origin.update(_recorded(record))
     return {title: value for title, value in origin.items() if value not in (None, "")}
 
 
 def _recorded(record: Path) -> dict[str, Any]:
+    """What training recorded next to the checkpoint."""
+    if not record.is_file():
+        return {}
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-        versions = content.get("versions", {})
-        command = [Path(content["command"][0]).name, *content["command"][1:]]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        program, *arguments = content["command"]
+        versions = [f"{name} {version}" for name, version in content.get("versions", {}).items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{record} is damaged; remove it") from error
     return {
-        "command": " ".join(map(str, command)),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "command": " ".join([Path(program).name, *arguments]),
+        "versions": ", ".join(versions),
         "commit": lookup(content, "git.commit"),
     }
 

@@ -95,7 +95,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path, bad):
     path = save(tmp_path / "c.pt", tensors, extra_state=best)
     found = inspect_checkpoint(path)
     assert found.not_finite == names[-5:]
-    assert f"NaN or infinity in {', '.join(names[-5:-2])} and 2 more tensors\n" in found.render()
+    assert f"NaN or infinity in {', '.join(names[-5:])}\n" in found.render()
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert content["not_finite"] == names[-5:]
     assert content["mean_kept"] is None and content["largest"] is None
