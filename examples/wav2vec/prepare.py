@@ -14,12 +14,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parp_fairseq.checkpoints.formats import named_checkpoint
 from parp_fairseq.config import shipped
 from parp_fairseq.demo.sentences import check_language
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import replacing, write_json
-from parp_fairseq.grid.setups import Grid, Setup
+from parp_fairseq.grid.setups import Grid
 
 HERE = Path(__file__).resolve().parent
 MAKE_MODEL = HERE.parents[1] / "tools" / "tiny_model" / "make.py"
@@ -133,25 +132,6 @@ def notes(work: Path, made: Mapping[str, Mapping[str, Any]], paths: Iterable[str
                 "put them back, or remove both, and speech that it was made from, to make it again"
             )
     return [note(path) for path in found]
-
-
-def check_given(setup: Setup, work: Path, made: Mapping[str, Any]) -> None:
-    """See that manifests and model are there, where they are not made here.
-
-    Raises:
-        UserError: a file is missing.
-    """
-    files = []
-    if setup.data not in made:
-        files += [work / setup.data / f"{split}.tsv" for split in ("train", *setup.splits)]
-    if setup.model not in made and not (HERE / setup.model).is_file():
-        files.append(work / named_checkpoint(setup.model))
-    for file in files:
-        if not file.is_file():
-            raise UserError(
-                f"{file}: no such file, and setup {setup.name} needs it; paths in the grid are "
-                "relative to the work folder (--config work=DIR)"
-            )
 
 
 def clone(name: str, corpora: Path | None) -> Path:

@@ -83,17 +83,6 @@ def test_bad_options(config, told):
     assert (options.grid, str(options.work)) == (prepare.HERE / "grids/paper.yaml", "/w")
 
 
-def test_manifests_and_models_of_the_user_s_are_asked_for(tmp_path):
-    mine = replace(ONE, speech=None, model="mine.pt")
-    for file in ("data/languages/nl/train.tsv", "data/languages/nl/dev.tsv"):
-        with pytest.raises(UserError, match=f"{file}: no such file, and setup one needs it"):
-            prepare.check_given(mine, tmp_path, {})
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
-    with pytest.raises(UserError, match=r"mine\.pt: no such file"):
-        prepare.check_given(replace(mine, test=()), tmp_path, {})
-
-
 def test_a_model_that_ships_is_placed_where_runs_look(tmp_path):
     prepare.place_model("models/speechocean762.pt", tmp_path)
     ours = prepare.HERE / "models/speechocean762.pt"

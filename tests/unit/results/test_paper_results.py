@@ -23,15 +23,6 @@ def page():
     return yaml.safe_load((HERE / "questions.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture
-def home(tmp_path):
-    """A copy of what the analysis reads."""
-    for name in ("claims.yaml", "grids/small.yaml", "results/scores.csv", "results/masks.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(HERE / name, tmp_path / name)
-    return tmp_path
-
-
 def test_results_md_follows_from_the_tables_byte_for_byte(results, page):
     committed = (HERE / "RESULTS.md").read_text(encoding="utf-8")
     assert analysis.results_page(results, page) == committed
@@ -63,15 +54,20 @@ def test_a_table_by_hand(results, capsys):
     assert (omp["seeds"], omp["fine-tunings"]) == ("3", "2")
 
 
-def test_a_run_that_a_target_has_and_no_table(home, capsys):
-    file = home / "results" / "scores.csv"
+def test_a_run_or_target_that_is_not_there_is_named(tmp_path, capsys):
+    for name in ("claims.yaml", "grids/small.yaml", "results/scores.csv", "results/masks.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(HERE / name, tmp_path / name)
+    file = tmp_path / "results" / "scores.csv"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith("english_rp_0.9_seed2,")]
     file.write_text("".join(kept), encoding="utf-8")
-    assert analysis.main(["--table", "sanity_check"], home) == 2
-    assert "scores.csv has no run 'english_rp_0.9_seed2'" in capsys.readouterr().err
-    assert analysis.main(["--table", "figure9"], home) == 2
-    assert "no target 'figure9'; choose from sanity_check" in capsys.readouterr().err
+    for table, message in {
+        "sanity_check": "scores.csv has no run 'english_rp_0.9_seed2'",
+        "figure9": "no target 'figure9'; choose from sanity_check",
+    }.items():
+        assert analysis.main(["--table", table], tmp_path) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -115,23 +111,16 @@ def test_one_seed_never_survives_the_correction(results):
         assert raw > analysis.counted(claims, corrected=True)[verdict]
 
 
-@pytest.mark.parametrize(
-    ("counts", "answer"),
-    [
-        ((4, 0, 4), "Yes"),
-        ((0, 4, 4), "No"),
-        ((6, 2, 0), "Mostly yes"),
-        ((1, 9, 6), "Mostly no"),
-        ((5, 2, 3), "Mixed"),
-        ((3, 0, 4), "Mostly inconclusive"),
-    ],
-)
-def test_answers(counts, answer):
-    assert analysis.answer(dict(zip(analysis.VERDICTS, counts))) == answer
-
-
-def test_settings_in_words():
-    assert words("dense") == "dense"
+def test_answers_and_settings_in_words():
+    for counts, answer in {
+        (4, 0, 4): "Yes",
+        (0, 4, 4): "No",
+        (6, 2, 0): "Mostly yes",
+        (1, 9, 6): "Mostly no",
+        (5, 2, 3): "Mixed",
+        (3, 0, 4): "Mostly inconclusive",
+    }.items():
+        assert analysis.answer(dict(zip(analysis.VERDICTS, counts))) == answer
     assert words("parp_p 0.7 initial_sparsity=0.4") == "PARP-P 70%, initial_sparsity 0.4"
     assert words("mask 0.9 from another seed") == "OMP 90% with the mask of another seed"
 
