@@ -143,7 +143,7 @@ def read_dictionary(path: PathLike) -> list[str]:
         if len(fields) < 2 or not fields[1].lstrip("-").isdigit():
             raise UserError(f"{path} row {row}: expected '<symbol> <count>', found {line!r}")
         symbol = fields[0]
-        if symbol != symbol.strip(" "):
+        if symbol.strip() and symbol != symbol.strip():
             says = f"row {row}: expected one space between symbol and count, found {line!r}"
             raise UserError(f"{path} {says}")
         if symbol in known and not overwrite:

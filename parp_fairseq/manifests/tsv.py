@@ -77,7 +77,7 @@ def read_tsv(path: PathLike) -> Manifest:
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         fields = line.strip().split("\t")
-        if len(fields) != 2 or not fields[0]:
+        if len(fields) != 2 or not fields[0] or fields[0] != fields[0].strip():
             raise UserError(f"{path} row {number}: expected 'path<TAB>samples', found {line!r}")
         frames = fields[1].strip()
         if not (frames.isascii() and frames.isdigit()) or int(frames) == 0:

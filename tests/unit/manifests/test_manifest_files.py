@@ -51,6 +51,8 @@ def test_tsv_there_and_back(tmp_path):
         (read_dictionary, "\ufeffA 5\n", r"x begins with a byte order mark \(U\+FEFF\)"),
         (read_dictionary, "A 5\nB  4\n", "row 2: expected one space .*, found 'B  4'"),
         (read_dictionary, "A 5\n B 4\n", "row 2: expected one space .*, found ' B 4'"),
+        (read_dictionary, "A\u00a0 5\n", r"row 1: expected one space .*, found 'A\\xa0 5'"),
+        (read_tsv, "/r\na \t5\n", r"row 2: expected 'path<TAB>samples', found 'a \\t5'"),
     ],
 )
 def test_what_nobody_sees_in_files_made_by_hand(tmp_path, read, text, message):
