@@ -26,7 +26,7 @@ from measuring import PARP, in_turn, machine, parser, run, seconds, times
 from random_models import matrices, pretrained
 from reprune import Weights, pruner_event, static_mask
 
-from parp_fairseq.manifests.labels.units import ENGLISH_LETTERS
+from parp_fairseq.manifests.labels.labelling import ENGLISH_LETTERS
 from parp_fairseq.table import aligned
 
 SECONDS = 12.0

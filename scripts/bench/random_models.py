@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from parp_fairseq.manifests.labels.units import ENGLISH_LETTERS
+from parp_fairseq.manifests.labels.labelling import ENGLISH_LETTERS
 from parp_fairseq.pruning import Scope, magnitude_mask
 
 QUICK = {"encoder_layers": 2, "encoder_embed_dim": 384}

@@ -18,7 +18,7 @@ from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.manifests.corpora.librilight import build_librilight
 from parp_fairseq.manifests.corpora.own_table import build_table
 from parp_fairseq.manifests.labels.ctc import ctc_frames, least_samples
-from parp_fairseq.manifests.labels.units import dictionary_lines
+from parp_fairseq.manifests.labels.labelling import dictionary_lines
 
 
 def fairseq_script(name: str) -> Path:

@@ -27,7 +27,7 @@ from parp_fairseq.manifests.check.split import (
     read_split,
 )
 from parp_fairseq.manifests.labels.alphabet import oddities
-from parp_fairseq.manifests.labels.units import dictionary_endings
+from parp_fairseq.manifests.labels.labelling import dictionary_endings
 from parp_fairseq.manifests.split_names import is_training
 from parp_fairseq.manifests.tsv import available_splits
 from parp_fairseq.table import aligned

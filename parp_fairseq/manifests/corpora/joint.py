@@ -16,9 +16,8 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
-from parp_fairseq.manifests.labels.labelling import Symbols
+from parp_fairseq.manifests.labels.labelling import Symbols, dictionary_endings
 from parp_fairseq.manifests.labels.pieces import Pieces
-from parp_fairseq.manifests.labels.units import dictionary_endings
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.pipeline import Split, Utterance, write_folders
 from parp_fairseq.manifests.split_names import TRAIN, VALID, kind_of

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.labels.labelling import Units
-from parp_fairseq.manifests.labels.units import dictionary_lines
+from parp_fairseq.manifests.labels.labelling import Units, dictionary_lines
 
 MOST_PIECES = 1_000_000
 """Far above what is of use; near 2^31 sentencepiece finds no end."""

@@ -9,29 +9,29 @@ from hypothesis import strategies as st
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.labels import units
+from parp_fairseq.manifests.labels import labelling
 from parp_fairseq.manifests.tsv import Manifest, Row, read_lines, read_tsv, write_tsv
 
 REPOSITORY = Path(__file__).parents[3]
 
 
 def test_letters():
-    assert units.to_letters("HELLO WORLD") == "H E L L O | W O R L D |"
-    assert units.to_letters("IT'S") == "I T ' S |"
+    assert labelling.to_letters("HELLO WORLD") == "H E L L O | W O R L D |"
+    assert labelling.to_letters("IT'S") == "I T ' S |"
 
 
 @given(st.lists(st.text("ABC'", min_size=1), min_size=1))
 def test_letters_can_be_read_back(words):
-    letters = units.to_letters(" ".join(words))
+    letters = labelling.to_letters(" ".join(words))
     assert letters.replace(" ", "").replace("|", " ").split() == words
 
 
 def test_the_dictionary_that_ships_is_the_one_that_is_written():
     shipped = (REPOSITORY / "manifests" / "dict.ltr.txt").read_text(encoding="utf-8")
-    assert shipped == "".join(f"{symbol} {count}\n" for symbol, count in units.ENGLISH_LETTERS)
+    assert shipped == "".join(f"{symbol} {count}\n" for symbol, count in labelling.ENGLISH_LETTERS)
     digest = "9307971fbd507665bea03e2c951e38fd57b23335df0559074bfef2908ffff099"
     assert hashlib.sha256(shipped.encode()).hexdigest() == digest
-    assert frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ") == units.ENGLISH_CHARACTERS
+    assert set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ") == labelling.ENGLISH_CHARACTERS
 
 
 def test_tsv_there_and_back(tmp_path):
