@@ -89,15 +89,10 @@ def manifest_commonvoice(
     ],
     lang: Annotated[str, typer.Option(help="The release's code of the language: nl, zh-TW, …")],
     out: Out,
-    splits: Annotated[
-        Optional[Path],
-        typer.Option(help="The published splits and phones: the folder common_voices_splits."),
-    ] = None,
     hours: Annotated[
         Optional[float],
         typer.Option(
-            help="Hours of training: 1 (default) or 5 with --splits; else any number, chosen "
-            "speaker by speaker (default: the release's own train, dev and test)."
+            help="Hours of training, chosen speaker by speaker (default: the release's own splits)."
         ),
     ] = None,
     seed: Seed = 1,
@@ -110,8 +105,7 @@ def manifest_commonvoice(
 ) -> None:
     """Phones for a language of Common Voice (paper, section 4.1).
 
-    With --splits the published clips and phones, else those of the release with phones by
-    espeak-ng. Rerun the same command to resume; audio that was converted is kept.
+    Phones are espeak-ng's. Rerun the same command to resume; audio that was converted is kept.
 
     Example: parp manifest commonvoice --release cv-corpus-6.1-2020-12-11 --lang nl --hours 1
     --out data/nl

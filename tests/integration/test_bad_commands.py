@@ -380,7 +380,6 @@ manifest commonvoice {} --out new
 manifest commonvoice --release release --lang nl --out {}
     release/nl                  :: is also an input
     new --hours -1 | new --hours 0 :: a number above 0|more than 0|above 0
-    new --splits none           :: holds no nl/validated_phones
     new --voice klingon         :: espeak-ng.*, en-us
 manifest joint {} --out new
     data                        :: ~ two languages or more

@@ -1,8 +1,6 @@
-"""Common Voice with phones: manifests, and its clips as 16 kHz FLAC.
+"""Common Voice with phones: manifests of a release, and its clips as 16 kHz FLAC.
 
-Two ways, both with the audio of a release's `clips/`: the published splits and phones that the
-paper used (`commonvoice_published`), or any release's own tables, with phones by espeak-ng
-(`commonvoice_release`, `phones`).
+What its tables say is in `commonvoice_release`; phones are espeak-ng's (`phones`).
 """
 
 from __future__ import annotations
@@ -15,14 +13,12 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.convert import convert_all
 from parp_fairseq.manifests.audio.headers import AudioError
-from parp_fairseq.manifests.corpora.commonvoice_published import RELEASE_NAMES, read_published
 from parp_fairseq.manifests.corpora.commonvoice_release import (
     SPLITS,
     Clip,
     choose_splits,
     find_release,
     own_splits,
-    read_clips,
 )
 from parp_fairseq.manifests.labels.ctc import MASK_LENGTH, ctc_frames, least_samples, needed_frames
 from parp_fairseq.manifests.labels.labelling import Symbols
@@ -35,7 +31,7 @@ from parp_fairseq.manifests.tsv import Row, check_path
 
 DEV_HOURS = 0.3
 TEST_HOURS = 1.0
-"""What the published splits hold of each language, about."""
+"""What Rivière et al.'s splits, which the paper used, hold of each language, about."""
 
 Clips = dict[str, list[Clip]]
 
@@ -45,23 +41,20 @@ def build_commonvoice(
     lang: str,
     out: PathLike,
     *,
-    splits: PathLike | None = None,
     hours: float | None = None,
     seed: int = 1,
     voice: str | None = None,
     jobs: int | None = None,
     force: bool = False,
 ) -> BuildSummary:
-    """Write train, dev and test as `.tsv`, `.phn` and, where text is known, `.wrd`.
+    """Write train, dev and test as `.tsv`, `.phn` and `.wrd`.
 
     Args:
         release: a language's folder of a release, or one above it.
         lang: the release's code of the language (nl, sv-SE, zh-TW).
         out: folder for the manifests, `dict.phn.txt` and `audio/`, whose finished files stay.
-        splits: the folder of the published splits. Without it the release's own tables are used,
-            with phones by espeak-ng.
-        hours: with `splits` 1 (the default) or 5, of the published lists. Else how much to
-            choose for training; None takes the release's train, dev and test as they are.
+        hours: how much to choose for training; None takes the release's train, dev and test as
+            they are.
         seed: of that choice, which shares no speaker between train, dev and test.
         voice: espeak-ng's name of the language, where `lang` does not tell.
         jobs: threads that convert (default: the CPU's cores); no output depends on it.
@@ -71,12 +64,9 @@ def build_commonvoice(
     manifests are written when all else is done. Raises UserError naming file and row for input
     that cannot be understood, and where a split would be empty.
     """
-    lang = RELEASE_NAMES.get(lang, lang)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", lang):
         raise UserError(f"{lang!r} is no language code; give one such as nl or zh-TW")
     check_hours(hours, "--hours")
-    if splits is not None and voice is not None:
-        raise UserError("--voice is not supported by --splits; leave it out")
     folder = find_release(Path(release), lang)
     out = Path(out)
     flacs = (out / "audio").resolve()
@@ -84,22 +74,10 @@ def build_commonvoice(
 
     left = LeftOut()
     options = {"release": str(folder), "lang": lang, "hours": hours, "seed": seed, "voice": voice}
-    if splits is not None:
-        options["splits"] = str(Path(splits).resolve())
     builder = "parp manifest commonvoice"
     into = manifests_into(out, builder, inputs=[folder], options=options, force=force)
     with into as stage:
-        inventory: list[str] | None = None
-        if splits is None:
-            clips, notes = _by_espeak(folder, lang, hours, seed, voice, left, jobs)
-        else:
-            clips, inventory = read_published(Path(splits), lang, hours or 1.0, left)
-            notes = []
-            if (folder / "validated.tsv").is_file():
-                # What is wrong with its other rows is no matter here.
-                texts = read_clips(folder / "validated.tsv", lang, LeftOut())
-                for those in clips.values():
-                    those[:] = [replace(clip, text=texts.get(clip.id, clip).text) for clip in those]
+        clips, notes = _with_phones(folder, lang, hours, seed, voice, left, jobs)
         rows = _converted(clips, folder, flacs, left, jobs)
         written = []
         for split in SPLITS:
@@ -109,19 +87,16 @@ def build_commonvoice(
             if not usable:
                 why = "; ".join(left.lines()) or "the release has none"
                 raise UserError(f"{split} would be empty, so nothing was written ({why})")
-            without = sum(not clip.text for clip in usable)
-            if without:
-                notes.append(f"no {split}.wrd: validated.tsv lacks the text of {without:,} clips")
             utterances = [
                 Utterance(c.id, rows[c.id].path, c.text, symbols=c.phones) for c in usable
             ]
             written.append(Split(split, str(flacs), utterances))
         audio = {row.path: row for row in rows.values()}
         more = {"left": left, "notes": tuple(notes)}
-        return write_folders(stage, out, {"": written}, audio, Symbols(inventory), **more)
+        return write_folders(stage, out, {"": written}, audio, Symbols(), **more)
 
 
-def _by_espeak(
+def _with_phones(
     folder: Path,
     lang: str,
     hours: float | None,

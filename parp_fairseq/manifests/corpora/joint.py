@@ -93,7 +93,7 @@ def build_joint(
     into = manifests_into(out, "parp manifest joint", inputs=inputs, options=options, force=force)
     with into as stage:
         written = {"": [Split(name, os.sep, rows) for name, rows in splits.items()]}
-        units = Symbols(known=symbols, ending=labels)
+        units = Symbols(symbols, labels)
         return write_folders(stage, Path(out), written, audio, units, notes=tuple(notes))
 
 

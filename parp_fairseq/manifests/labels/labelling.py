@@ -109,22 +109,15 @@ class Symbols(Units):
     """Symbols that a corpus gives, such as phones, with spaces between.
 
     Args:
-        inventory: all of them in the dictionary's order; None: as counted.
-        known: more that the dictionary holds, where there is no inventory.
+        known: more that the dictionary holds.
         ending: of the label files; `ltr` are letters that were labelled before.
     """
 
     post_process = "none"
     of_words = False
 
-    def __init__(
-        self,
-        inventory: Sequence[str] | None = None,
-        *,
-        known: Iterable[str] = (),
-        ending: str = "phn",
-    ) -> None:
-        self._inventory, self._known, self.ending = inventory, known, ending
+    def __init__(self, known: Iterable[str] = (), ending: str = "phn") -> None:
+        self._known, self.ending = known, ending
         if ending == Units.ending:
             self.post_process = Units.post_process
 
@@ -138,9 +131,7 @@ class Symbols(Units):
         return iter(texts)
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
-        if self._inventory is None:
-            return super().dictionary(trained, Counter((*self._known, *others)))
-        return [f"{symbol} {trained[symbol]}" for symbol in self._inventory]
+        return super().dictionary(trained, Counter((*self._known, *others)))
 
 
 class Phones(Units):

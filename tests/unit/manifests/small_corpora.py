@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -190,17 +189,3 @@ def write_release(folder: Path, lang: str, tables: Mapping[str, Clips]) -> Path:
         path = folder / lang / "clips" / f"{name}.mp3"
         write_mp3(path, 2.4 + 0.1 * (index % 3), pitch=200 + 10 * index)
     return folder / lang
-
-
-def write_published(
-    place: Path,
-    phones: Mapping[str, Sequence[int]],
-    inventory: Mapping[str, int],
-    lists: Mapping[str, Sequence[str]],
-) -> None:
-    """A language of the published splits, with the spaces at line ends that they have."""
-    rows = [f"{clip} {' '.join(map(str, ints))} " for clip, ints in phones.items()]
-    write_lines(place / "validated_phones_reduced.txt", rows)
-    write_lines(place / "phonesMatches_reduced.json", [json.dumps(inventory)])
-    for key, clips in lists.items():
-        write_lines(place / f"{key}_uniform_new_version.txt", clips)

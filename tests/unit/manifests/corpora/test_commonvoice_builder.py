@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,6 @@ from small_corpora import (
     snapshot,
     write_lines,
     write_mp3,
-    write_published,
     write_release,
     write_table,
 )
@@ -30,8 +32,8 @@ from parp_fairseq.manifests.corpora.commonvoice_release import (
     find_release,
     read_clips,
 )
+from parp_fairseq.manifests.corpora.own_table import build_table
 from parp_fairseq.manifests.labels.phones import Phonemizer
-from parp_fairseq.manifests.output_folder import RECORD_FILE
 from parp_fairseq.manifests.summary import LeftOut
 
 pytest.importorskip("soxr")
@@ -172,7 +174,7 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     }
     shown = summary.render()
     assert "left out: empty file (5): bad0, bad1, bad2, …" in shown
-    assert "left out: malformed row (3): train.tsv row 18, train.tsv row 19, train.tsv row" in shown
+    assert "left out: malformed row (3): train.tsv row 19, train.tsv row 20, train.tsv row" in shown
     assert "note: 1 speakers are in more than one split, as in the release" in shown
     train = "".join(lines_of(tmp_path / "out" / "train.tsv"))
     assert train.count(".flac") == 4 and short not in train and wordy not in train
@@ -233,7 +235,6 @@ def test_which_folder_is_the_release(tmp_path):
 
 def test_options_that_do_not_go_together(tmp_path):
     for options, said in (
-        ({"voice": "nl", "splits": "."}, "--voice is not supported by --splits"),
         ({"lang": "../nl"}, "'../nl' is no language code"),
         ({"hours": float("nan")}, "--hours is nan"),
     ):
@@ -256,130 +257,24 @@ def test_a_failed_build_keeps_the_audio_and_the_earlier_manifests(tmp_path):
     assert after == before
 
 
-# --- the published splits ---------------------------------------------------------------------
-
-# Odd symbols, and numbers that are not in the order of the phones.
-INVENTORY = {"ɛː": 4, "tʃʰ": 0, "a5": 2, "#": 1, "<": 3, "never": 5}
-IDS = {
-    "trainSeqs_1.0": ["c1", "c0"],
-    "trainSeqs_5.0": ["c3", "c0", "c2", "c1"],
-    "valSeqs_1.0": ["c4"],
-    "testSeqs": ["c5", "c6"],
-}
-INVENTORY_FILE = "phonesMatches_reduced.json"
-PHONES = {f"c{n}": [(n + k) % 5 for k in range(1 + n)] for n in range(9)}
-
-
-@pytest.fixture
-def release(tmp_path):
-    """Clips without tables, as a folder of a release with a region in its name."""
-    clips = tmp_path / "cv-corpus-4" / "sv-SE" / "clips"
+def test_the_papers_splits_by_the_script_of_the_docs(tmp_path):
+    page = (Path(__file__).parents[4] / "docs/data-commonvoice.md").read_text("utf-8")
+    script = page.split("```python\n")[1].split("```")[0]
+    lists, clips = tmp_path / "sv", tmp_path / "clips"
+    # Odd symbols, numbers that are not in order, spaces at line ends, a clip in two lists.
+    inventory = {"ɛː": 4, "tʃʰ": 0, "a5": 2, "#": 1, "<": 3}
+    write_lines(lists / "phonesMatches_reduced.json", [json.dumps(inventory)])
+    rows = [f"c{n} {' '.join(str((n + k) % 5) for k in range(n))} " for n in range(9)]
+    write_lines(lists / "validated_phones_reduced.txt", rows)
+    for name, ids in (("train", "0 1 2 3 8"), ("val", "4 3"), ("test", "5 6")):
+        name = "testSeqs" if name == "test" else f"{name}Seqs_1.0"
+        write_lines(lists / f"{name}_uniform_new_version.txt", [f"c{n}" for n in ids.split()])
     for number in range(7):
         write_mp3(clips / f"c{number}.mp3", 0.3)
-    return clips.parent
-
-
-@pytest.fixture
-def splits(tmp_path):
-    folder = tmp_path / "common_voices_splits"
-    write_published(folder / "sv", PHONES, INVENTORY, IDS)
-    return folder
-
-
-def test_lists_and_phones_as_published(release, splits, tmp_path):
-    out = tmp_path / "out"
-    summary = build_commonvoice(release.parent, "sv-SE", out, splits=splits)
-    symbols = {number: phone for phone, number in INVENTORY.items()}
-    for split, key in (("train", "trainSeqs_1.0"), ("dev", "valSeqs_1.0"), ("test", "testSeqs")):
-        rows, clips = lines_of(out / f"{split}.tsv"), sorted(IDS[key])
-        assert rows == [str((out / "audio").resolve()), *(f"{c}.flac\t4800" for c in clips)]
-        expected = [" ".join(symbols[number] for number in PHONES[clip]) for clip in clips]
-        assert lines_of(out / f"{split}.phn") == expected
-        assert not (out / f"{split}.wrd").exists()
-    # In the order of the integers; counts are those of train.
-    assert lines_of(out / "dict.phn.txt") == ["tʃʰ 1", "# 1", "a5 1", "< 0", "ɛː 0", "never 0"]
-    assert counts(summary) == {}
-    assert "note: no train.wrd: validated.tsv lacks the text of 2 clips" in summary.render()
-
-
-def test_folders_and_line_ends_of_the_published_splits(release, splits, tmp_path):
-    found = []
-    for place in (splits, splits.parent, splits / "sv", splits):
-        out = tmp_path / "out"
-        build_commonvoice(release, "sv", out, splits=place, hours=5, force=True)
-        found.append({n: c for n, c in snapshot(out).items() if n != RECORD_FILE})
-        # The last time with the line ends of Windows.
-        for path in (splits / "sv").iterdir() if len(found) == 3 else ():
-            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert len(lines_of(out / "train.tsv")) == 5
-    assert all(one == found[0] for one in found)
-    with pytest.raises(UserError, match="holds no sv/"):
-        build_commonvoice(release, "sv-SE", tmp_path / "new", splits=release)
-    assert not (tmp_path / "new").exists()
-
-
-def test_five_hours_take_their_own_validation_list_where_there_is_one(release, splits, tmp_path):
-    write_lines(splits / "sv" / "valSeqs_5.0_uniform_new_version.txt", ["c6"])
-    write_lines(splits / "sv" / "testSeqs_uniform_new_version.txt", ["c5"])
-    build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits, hours=5)
-    assert lines_of(tmp_path / "out" / "dev.tsv")[1:] == ["c6.flac\t4800"]
-    for hours in (2, 1.04):
-        with pytest.raises(UserError, match=rf"no list for {hours} hours .* it has: 1\.0, 5\.0"):
-            build_commonvoice(release, "sv-SE", tmp_path / "new", splits=splits, hours=hours)
-
-
-def test_text_where_the_release_has_it(splits, tmp_path):
-    rows = [(f"s{n}", f"c{n}", f'Det är "mening" {n}.') for n in range(7)]
-    out = tmp_path / "out"
-    release = write_release(tmp_path / "with-text", "sv-SE", {"validated": rows})
-    build_commonvoice(release, "sv-SE", out, splits=splits)
-    assert lines_of(out / "train.wrd") == ['Det är "mening" 0.', 'Det är "mening" 1.']
-    # Rows and text of one build stay together: a file that no longer fits goes.
-    write_table(release / "validated.tsv", "sv-SE", rows[1:])
-    summary = build_commonvoice(release, "sv-SE", out, splits=splits, force=True)
-    assert not (out / "train.wrd").exists() and (out / "test.wrd").exists()
-    assert any("no train.wrd" in note and "1 clips" in note for note in summary.notes)
-
-
-def test_clips_that_are_missing_or_in_two_lists_are_counted_and_named(release, splits, tmp_path):
-    lists = {
-        "trainSeqs_1.0": ["c0", "c1", "c1", "c4", "gone", "c8", "silent", "unknown"],
-        "valSeqs_1.0": ["c4", "c5"],
-        "testSeqs": ["c5", "c6"],
-    }
-    shutil.rmtree(splits)
-    write_published(splits / "sv", {**PHONES, "gone": [1], "silent": []}, INVENTORY, lists)
-    summary = build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
-    assert counts(summary) == {
-        "listed twice": 1,
-        "dev clip that the list of test holds too": 1,
-        "train clip that the list of dev holds too": 1,
-        "no phones in the published annotations": 2,
-        "missing audio": 2,
-    }
-    assert "left out: missing audio (2): c8, gone" in summary.render()
-    assert [s.utterances for s in summary.splits] == [2, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        (INVENTORY_FILE, b"{", "expected a JSON object"),
-        (INVENTORY_FILE, b"[1]", "expected a JSON object"),
-        (INVENTORY_FILE, b'{"a": 1, "b": 1}', "'a' has 1, expected an integer of its own"),
-        (INVENTORY_FILE, b'{"a": true}', "'a' has True, expected"),
-        (INVENTORY_FILE, b'{"a b": 6}', "cannot be in a fairseq dictionary"),
-        (INVENTORY_FILE, b'{"<unk>": 6}', "cannot be in a fairseq dictionary"),
-        ("validated_phones_reduced.txt", b"c9 x\nc0 1 x\n", "row 2: .* no integer of phones"),
-        ("validated_phones_reduced.txt", b"c0 1\nc1 77\n", "row 2: 77 is no integer of phones"),
-        ("validated_phones_reduced.txt", b"c0 1\nc0 2\n", "row 2: c0 has other phones"),
-        ("trainSeqs_1.0_uniform_new_version.txt", b"c0\n../c1\n", r"row 2: '../c1' is no plain"),
-        ("valSeqs_1.0_uniform_new_version.txt", None, "no such file"),
-    ],
-)
-def test_published_files_that_are_refused(release, splits, tmp_path, name, content, said):
-    path = splits / "sv" / name
-    path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(UserError, match=said) as error:
-        build_commonvoice(release, "sv-SE", tmp_path / "out", splits=splits)
-    assert name in str(error.value) and not (tmp_path / "out").exists()
+    command = [sys.executable, "-c", script, str(lists), str(clips)]
+    made = subprocess.run(command, check=True, capture_output=True, env={"PYTHONUTF8": "1"}).stdout
+    (tmp_path / "sv.tsv").write_bytes(made)
+    build_table(tmp_path / "sv.tsv", tmp_path / "out", units="phones", convert=True)
+    found = {split: lines_of(tmp_path / f"out/{split}.phn") for split in SPLITS}
+    assert found["train"] == ["#", "a5 <"] and found["dev"] == ["< ɛː tʃʰ", "ɛː tʃʰ # a5"]
+    assert [len(line.split()) for line in found["test"]] == [5, 6]
