@@ -23,35 +23,16 @@ _VOICES = {
 }
 _BATCH = 256
 
-# Scripts by the first word of Unicode's names of letters, and the voices that read them; others
+# Scripts, by the first word of Unicode's names of letters, and the voices that read them; others
 # read Latin, and so do some of these.
-_READ_BY = {
-    "ARABIC": "ar fa sd ug ur",
-    "ARMENIAN": "hy hyw",
-    "BENGALI": "as bn bpy",
-    "CHEROKEE": "chr",
-    "CJK": "cmn hak yue",
-    "CYRILLIC": "ba be bg cv kaa kk ky mk nog ru sr tt uk uz",
-    "DEVANAGARI": "hi kok mr ne",
-    "ETHIOPIC": "am ti",
-    "GEORGIAN": "ka",
-    "GREEK": "el grc",
-    "GUJARATI": "gu",
-    "GURMUKHI": "pa",
-    "HANGUL": "ko",
-    "HEBREW": "he",
-    "HIRAGANA": "ja",
-    "KANNADA": "kn",
-    "KATAKANA": "ja",
-    "MALAYALAM": "ml",
-    "MYANMAR": "my shn",
-    "ORIYA": "or",
-    "SHAVIAN": "en-shaw",
-    "SINHALA": "si",
-    "TAMIL": "ta",
-    "TELUGU": "te",
-    "THAI": "th",
-}
+_READ_BY = (
+    "ARABIC: ar fa sd ug ur; ARMENIAN: hy hyw; BENGALI: as bn bpy; CHEROKEE: chr; "
+    "CJK: cmn hak yue; CYRILLIC: ba be bg cv kaa kk ky mk nog ru sr tt uk uz; "
+    "DEVANAGARI: hi kok mr ne; ETHIOPIC: am ti; GEORGIAN: ka; GREEK: el grc; GUJARATI: gu; "
+    "GURMUKHI: pa; HANGUL: ko; HEBREW: he; HIRAGANA: ja; KANNADA: kn; KATAKANA: ja; "
+    "MALAYALAM: ml; MYANMAR: my shn; ORIYA: or; SHAVIAN: en-shaw; SINHALA: si; TAMIL: ta; "
+    "TELUGU: te; THAI: th"
+)
 _LATIN_TOO = ("cmn-latn-pinyin", "fa-latn", "kaa", "sr", "uz")
 _SPOKEN_SIGNS = "°№"  # Of the kind of emoji, but read as people do.
 
@@ -97,7 +78,8 @@ class Phonemizer:
         espeak = ".".join(str(part) for part in EspeakBackend.version())
         self.source = f"espeak-ng {espeak}, voice {self.voice}, by phonemizer {version}"
         names = {self.voice, self.voice.split("-")[0]}
-        self._scripts = {s for s, voices in _READ_BY.items() if names & set(voices.split())}
+        table = (entry.split(": ") for entry in _READ_BY.split("; "))
+        self._scripts = {script for script, voices in table if names & set(voices.split())}
         if not self._scripts or self.voice in _LATIN_TOO:
             self._scripts.add("LATIN")
         self._switched: list[str] = []
