@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parp_fairseq.engine.groups import Group, find_groups
+from parp_fairseq.engine.sparse_modules import EngineError
 from parp_fairseq.kernels import native
 from parp_fairseq.table import aligned
 
@@ -32,17 +33,13 @@ _REPEATS = 4
 _CLEAR = (0.6, 1.5)
 
 
-class EngineError(ValueError):
-    """A model that the engine does not run, or a choice that does not fit it; a line says why."""
-
-
 @dataclass(frozen=True)
 class Decision:
     """What was decided for a group of linears.
 
     Attributes:
         name: the group's name (`Group.key`).
-        kind: "linear", "shared input" or "feed forward".
+        kind: "linear" or "feed forward".
         sparsity: share of its weights that are zero, in [0, 1].
         dense_ms: time in ms, at the length where sparse does worst; None: not measured.
         sparse_ms: the same, sparse.
@@ -100,9 +97,9 @@ def accelerate(
 ) -> Acceleration:
     """Replace the linears of `model` that are faster sparse, in place; for inference on a CPU.
 
-    Serves any torch model. Linears that share an input (q, k and v) and feed-forward parts of the
-    models that it knows are replaced as one. Nothing is replaced that does not win clearly in a
-    measurement, so the model does not become slower. Without compiled kernels all stays dense.
+    Serves any torch model. A feed-forward part is replaced as one where it is seen, on random
+    input, to be nothing else. Nothing is replaced that does not win clearly in a measurement, so
+    the model does not become slower. Without compiled kernels all stays dense.
 
     Args:
         model: in evaluation mode, float32, on the CPU; calling it again replaces no more.

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_flatten
 
 from parp_fairseq.engine.sparse_modules import (
+    MadeBefore,
     ProjectedAttention,
-    SharedInput,
-    SharedLinear,
+    Same,
     SparseFeedForward,
     SparseLinear,
     WavLMProjections,
 )
 from parp_fairseq.kernels.sparse_linear import count_kept
 
-# Children of an attention that are called with the same input: fairseq and most of transformers,
-# BERT, DistilBERT, Conformer-like encoders.
-_ATTENTION = (
-    ("q_proj", "k_proj", "v_proj"),
-    ("query", "key", "value"),
-    ("q_lin", "k_lin", "v_lin"),
-    ("linear_q", "linear_k", "linear_v"),
-)
 # Of a feed-forward part: the first linear, its activation, the second linear, as dotted names below
 # the module that holds them. fairseq; wav2vec 2.0's family in transformers; BERT; DistilBERT.
 _FEED_FORWARD = (
@@ -37,19 +31,11 @@ _FEED_FORWARD = (
     ("lin1", "activation", "lin2"),
 )
 # Attentions that pass the weights of their linears to a function of torch's, which would not call a
-# module in a linear's place, unless `_project` makes them.
-_FAIRSEQ = "MultiheadAttention"
-_WAVLM = "WavLMAttention"
+# module in a linear's place, unless `_project` makes them: package and class.
+_FAIRSEQ = ("fairseq", "MultiheadAttention")
+_WAVLM = ("transformers", "WavLMAttention")
 # torch's own modules read the weights of their linears, but for those that only hold modules.
 _HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-
-
-class Passed(nn.Module):
-    """In place of a module whose work another one does: returns its input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x`."""
-        return x
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Group:
     """Linears that are replaced together.
 
     Attributes:
-        kind: "linear", "shared input" or "feed forward".
+        kind: "linear" or "feed forward".
         names: the linears' dotted names.
         linears: the linears.
         activation: of a feed-forward part.
@@ -93,34 +79,31 @@ class Group:
         kept = sum(count_kept(linear.weight) for linear in self.linears)
         return 1.0 - kept / self.entries if self.entries else 0.0
 
-    def dense(self) -> Callable[[Tensor], Any]:
+    def dense(self) -> Callable[[Tensor], Tensor]:
         """The linears as they are, on one input."""
-        if self.kind != "feed forward":
-            return lambda x: [linear(x) for linear in self.linears]
+        if self.activation is None:
+            return self.linears[0]
         first, second = self.linears
-        activation = getattr(functional, str(self.activation))
+        activation = getattr(functional, self.activation)
         return lambda x: second(activation(first(x)))
 
-    def sparse(self) -> Callable[[Tensor], Any]:
+    def sparse(self) -> Callable[[Tensor], Tensor]:
         """What replaces the linears, on one input."""
-        if self.kind == "linear":
+        if self.activation is None:
             return SparseLinear(self.linears[0])
-        if self.kind == "feed forward":
-            return SparseFeedForward(self.linears[0], str(self.activation), self.linears[1])
-        shared = SharedInput(self.linears)
-        return lambda x: [shared.output(number, x) for number in range(len(self.linears))]
+        first, second = self.linears
+        return SparseFeedForward(first, self.activation, MadeBefore(second))
 
 
 def find_groups(model: nn.Module) -> list[Group]:
     """Return every group of linears that could be replaced, in the order of the model."""
     modules = dict(model.named_modules())
-    taken: set[str] = set()
-    groups: list[Group] = []
-    for name, module in modules.items():
-        for group in (*_attentions(modules, name, module), *_feed_forwards(modules, name, module)):
-            if not taken & set(group.names):
-                taken |= set(group.names)
-                groups.append(group)
+    groups = [
+        group
+        for name, module in modules.items()
+        if (group := _feed_forward(modules, name, module)) is not None
+    ]
+    taken = {name for group in groups for name in group.names}
     for name, module in modules.items():
         if isinstance(module, nn.Linear) and name not in taken and _is_usable(modules, name):
             groups.append(_alone(modules, name))
@@ -128,59 +111,90 @@ def find_groups(model: nn.Module) -> list[Group]:
     return sorted(groups, key=lambda group: order[group.names[0]])
 
 
-def _attentions(modules: dict[str, nn.Module], name: str, module: nn.Module) -> Iterator[Group]:
-    # Where the decoder attends to the encoder, the inputs differ.
-    if "encoder_attn" in name or "crossattention" in name.lower():
-        return
-    for children in _ATTENTION:
+def _feed_forward(modules: dict[str, nn.Module], name: str, module: nn.Module) -> Group | None:
+    for children in _FEED_FORWARD:
         names = tuple(_below(name, child) for child in children)
-        linears = tuple(
-            linear
-            for child in names
-            if _is_usable(modules, child) and isinstance(linear := modules[child], nn.Linear)
-        )
-        if len(linears) < len(names):
+        ends = names[0], names[2]
+        if not all(_is_usable(modules, child) for child in ends):
             continue
-        if len({linear.in_features for linear in linears}) > 1:
-            continue
-
-        def replace(names: tuple = names, linears: tuple = linears) -> None:
-            shared = SharedInput(linears)
-            for number, (child, linear) in enumerate(zip(names, linears)):
-                _set(modules, child, SharedLinear(linear, shared, number))
-            _project(modules, name)
-
-        yield Group("shared input", names, linears, None, replace)
-
-
-def _feed_forwards(modules: dict[str, nn.Module], name: str, module: nn.Module) -> Iterator[Group]:
-    for first, between, second in _FEED_FORWARD:
-        names = (_below(name, first), _below(name, second))
-        if not all(_is_usable(modules, child) for child in names):
-            continue
-        one, two = (modules[child] for child in names)
+        one, two = (modules[child] for child in ends)
         assert isinstance(one, nn.Linear) and isinstance(two, nn.Linear)
-        holder = modules[_below(name, between.rpartition(".")[0])] if "." in between else module
-        attribute = between.rpartition(".")[2]
-        function = getattr(holder, attribute, None)
-        activation = None if _is_watched(function) else activation_named(function)
-        if activation is None or not _is_followed(module, one, two):
+        above, _, attribute = names[1].rpartition(".")
+        places = [*(_place(modules, child) for child in ends), (modules[above], attribute)]
+        function = getattr(*places[2], None)
+        activation = activation_named(function)
+        watched = any(_is_watched(part) for part in module.modules())
+        if activation is None or watched or not _is_one_after_another(module, places):
             continue
 
-        def replace(
-            names: tuple = names,
-            parts: tuple = (one, activation, two),
-            holder: nn.Module = holder,
-            attribute: str = attribute,
-        ) -> None:
-            _set(modules, names[0], SparseFeedForward(*parts))
-            _set(modules, names[1], Passed())
-            if isinstance(getattr(holder, attribute), nn.Module):
-                setattr(holder, attribute, Passed())
-            else:
-                setattr(holder, attribute, _same)
+        def replace(parts: tuple = (one, activation, two), places: list = places) -> None:
+            second = MadeBefore(parts[2])
+            _put(places, [SparseFeedForward(*parts[:2], second), second, _like(places[2], Same())])
 
-        yield Group("feed forward", names, (one, two), activation, replace)
+        return Group("feed forward", ends, (one, two), activation, replace)
+    return None
+
+
+def _is_one_after_another(module: nn.Module, places: list[tuple[nn.Module, str]]) -> bool:
+    """Whether `module` calls a linear, an activation and another linear in turn and nothing else.
+
+    That is so if it returns the same bits, for ordinary and for large input, when the first of them
+    does the work of all.
+    """
+    first, second, function = (getattr(*place) for place in places)
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, 7, first.in_features, generator=draw)
+    inputs = [scale * rows for scale in (1.0, 1e-3, 1e3)]
+
+    class All(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return last.made(second(function(first(x))))
+
+    last = MadeBefore(second)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = [_outputs(module, x) for x in inputs]
+            _put(places, [All(), last, _like(places[2], Same())])
+            try:
+                after = [_outputs(module, x) for x in inputs]
+            finally:
+                _put(places, [first, second, function])
+    except Exception:
+        return False
+    return all(
+        len(old) == len(new) > 0 and all(map(_same_bits, old, new))
+        for old, new in zip(before, after)
+    )
+
+
+def _outputs(module: nn.Module, x: Tensor) -> list[Tensor]:
+    """All tensors that a module returns for one input; a mask may have to be given with it."""
+    needed = [
+        one
+        for one in inspect.signature(module.forward).parameters.values()
+        if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    outputs, _ = tree_flatten(module.forward(x.clone(), *[None] * (len(needed) - 1)))
+    return [output for output in outputs if isinstance(output, Tensor)]
+
+
+def _same_bits(one: Tensor, two: Tensor) -> bool:
+    return one.shape == two.shape and torch.allclose(one, two, rtol=0, atol=0, equal_nan=True)
+
+
+def _place(modules: dict[str, nn.Module], name: str) -> tuple[nn.Module, str]:
+    parent, _, child = name.rpartition(".")
+    return modules[parent], child
+
+
+def _put(places: list[tuple[nn.Module, str]], parts: list[Any]) -> None:
+    for place, part in zip(places, parts):
+        setattr(*place, part)
+
+
+def _like(place: tuple[nn.Module, str], module: nn.Module) -> Any:
+    """A module, or its forward where a function is in its place."""
+    return module if isinstance(getattr(*place), nn.Module) else module.forward
 
 
 def _alone(modules: dict[str, nn.Module], name: str) -> Group:
@@ -188,15 +202,18 @@ def _alone(modules: dict[str, nn.Module], name: str) -> Group:
     assert isinstance(linear, nn.Linear)
 
     def replace() -> None:
-        _set(modules, name, SparseLinear(linear))
+        _put([_place(modules, name)], [SparseLinear(linear)])
         _project(modules, name.rpartition(".")[0])
 
     return Group("linear", (name,), (linear,), None, replace)
 
 
 def activation_named(function: Any) -> str | None:
-    """Which activation of the kernels computes the same; None: none does."""
-    probe = torch.linspace(-6, 6, 97)
+    """Which activation of the kernels computes the same, on numbers of any size; None: none."""
+    sizes = torch.logspace(-8, 30, 305)
+    probe = torch.cat([torch.linspace(-6, 6, 97), sizes, -sizes])
+    if _is_watched(function):
+        return None
     try:
         with torch.no_grad():
             output = function(probe)
@@ -205,7 +222,7 @@ def activation_named(function: Any) -> str | None:
     if not isinstance(output, Tensor) or output.shape != probe.shape:
         return None
     for name in ("relu", "gelu"):
-        if torch.allclose(output, getattr(functional, name)(probe), rtol=0, atol=1e-6):
+        if torch.allclose(output, getattr(functional, name)(probe), rtol=1e-6, atol=1e-6):
             return name
     return None
 
@@ -221,11 +238,11 @@ def _is_usable(modules: dict[str, nn.Module], name: str) -> bool:
 
 def _calls_linears(modules: dict[str, nn.Module], name: str) -> bool:
     module = modules[name]
-    if type(module).__name__ == _WAVLM:
+    if _is_a(module, _WAVLM):
         return hasattr(module, "torch_multi_head_self_attention")
     if type(module).__module__.startswith("torch."):
         return type(module) is nn.Module or isinstance(module, _HOLDERS)
-    if type(module).__name__ == _FAIRSEQ:
+    if _is_a(module, _FAIRSEQ):
         return bool(name) and _is_plain(module) and not _is_decoding(modules, name)
     return True
 
@@ -237,18 +254,8 @@ def _is_watched(module: object) -> bool:
     )
 
 
-def _is_followed(module: nn.Module, one: nn.Linear, two: nn.Linear) -> bool:
-    """Whether nothing in `module` can lie between two linears but what is known to."""
-    hidden = one.out_features
-    if hidden != two.in_features:
-        return False
-    own = {id(parameter) for linear in (one, two) for parameter in linear.parameters()}
-    # A normalisation of what is hidden, such as NormFormer's, has its width.
-    return all(
-        hidden not in parameter.shape
-        for parameter in module.parameters()
-        if id(parameter) not in own
-    )
+def _is_a(module: nn.Module, kind: tuple[str, str]) -> bool:
+    return (type(module).__module__.partition(".")[0], type(module).__name__) == kind
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -271,21 +278,12 @@ def _is_decoding(modules: dict[str, nn.Module], name: str) -> bool:
 def _project(modules: dict[str, nn.Module], name: str) -> None:
     """Let an attention call its projections as modules, if this is one that does not."""
     module: Any = modules[name]
-    if type(module).__name__ == _FAIRSEQ:
-        _set(modules, name, ProjectedAttention(module))
-    if type(module).__name__ == _WAVLM:
+    if _is_a(module, _FAIRSEQ):
+        modules[name] = ProjectedAttention(module)
+        _put([_place(modules, name)], [modules[name]])
+    if _is_a(module, _WAVLM):
         module.torch_multi_head_self_attention = WavLMProjections(module)
-
-
-def _set(modules: dict[str, nn.Module], name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(modules[parent], child, module)
-    modules[name] = module
 
 
 def _below(name: str, child: str) -> str:
     return f"{name}.{child}" if name else child
-
-
-def _same(x: Tensor) -> Tensor:
-    return x

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,129 +16,118 @@ from parp_fairseq.kernels.sparse_linear import (
 )
 
 
-class SparseLinear(nn.Module):
-    """A linear; for inference on a CPU."""
+class EngineError(ValueError):
+    """A model that the engine does not run, or a choice that does not fit it; a line says why."""
+
+
+class Replaced(nn.Module):
+    """In place of a linear: saved as the linear was, read-only, and without gradients."""
 
     def __init__(self, linear: nn.Linear) -> None:
-        """Take over weight and bias."""
+        """Take over sizes, weight and bias."""
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.matrix = sparse_matrix(linear.weight)
-        self.bias = _copied(linear.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (…, in) to (…, out)."""
-        return sparse_linear(x, self.matrix, self.bias)
+        self.matrix: SparseMatrix = sparse_matrix(linear.weight)
+        self.bias = None if linear.bias is None else linear.bias.detach().clone()
+        self._trained = linear.weight.requires_grad
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out, in), computed when a model reads it."""
+        """The dense weight (out, in), computed when it is read."""
         return self.matrix.dense()
 
+    def without_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the output `y` of `x`; a backward pass through it is refused."""
+        if not torch.is_grad_enabled() or not (self._trained or x.requires_grad):
+            return y
+        result: Tensor = _NoBackward.apply(y, torch.zeros((), requires_grad=True))
+        return result
 
-class SharedInput:
-    """Linears that a model calls in turn with the same tensor: q, k and v.
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        destination[f"{prefix}weight"] = self.weight
+        if self.bias is not None:
+            destination[f"{prefix}bias"] = self.bias
 
-    The first call computes all of them; the others take what is theirs. A model that turns out to
-    call them with different tensors gets each computed by itself from then on.
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, *lists: list[str]
+    ) -> None:
+        lists[-1].append(f"{prefix[:-1]} was replaced by accelerate(); load the weights before it")
+
+
+class _NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, trained: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise EngineError("an accelerated model is for inference; train the model it was made of")
+
+
+class SparseLinear(Replaced):
+    """A linear; for inference on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (…, in) to (…, out)."""
+        return self.without_gradient(x, sparse_linear(x, self.matrix, self.bias))
+
+
+class SparseFeedForward(Replaced):
+    """In place of the first of two linears with an activation between: does the work of all three.
+
+    In place of the activation and of the second linear is what returns its input.
     """
 
-    def __init__(self, linears: Sequence[nn.Linear]) -> None:
-        self.matrix = sparse_matrix(torch.cat([linear.weight.detach() for linear in linears]))
-        self.biases = [_copied(linear.bias) for linear in linears]
-        self.widths = [linear.out_features for linear in linears]
-        parts = [
-            torch.zeros(width) if bias is None else bias
-            for bias, width in zip(self.biases, self.widths)
-        ]
-        biased = any(bias is not None for bias in self.biases)
-        self.bias: Tensor | None = torch.cat(parts) if biased else None
-        self._separate: list[SparseMatrix] | None = None
-
-    def output(self, number: int, x: Tensor) -> Tensor:
-        """What linear `number` makes of `x`."""
-        waiting = _waiting()
-        entry = None if self._separate else waiting.pop(self, None)
-        if entry is not None:
-            shared, left = entry
-            if number in left and _is_same(shared, x):
-                output = left.pop(number)
-                if left:
-                    waiting[self] = shared, left
-                return output
-            self._separate = [sparse_matrix(self.weight(each)) for each in range(len(self.widths))]
-        if self._separate:
-            return sparse_linear(x, self._separate[number], self.biases[number])
-        left = dict(enumerate(sparse_linear(x, self.matrix, self.bias).split(self.widths, dim=-1)))
-        output = left.pop(number)
-        if left:
-            waiting[self] = x, left
-        return output
-
-    def weight(self, number: int) -> Tensor:
-        """The dense weight of linear `number`."""
-        return self.matrix.dense().split(self.widths)[number].contiguous()
-
-
-_threads = threading.local()
-
-
-def _waiting() -> weakref.WeakKeyDictionary[SharedInput, tuple[Tensor, dict[int, Tensor]]]:
-    """Inputs, and outputs that were not asked for yet: a thread has its own."""
-    if not hasattr(_threads, "waiting"):
-        _threads.waiting = weakref.WeakKeyDictionary()
-    return _threads.waiting
-
-
-def _is_same(one: Tensor, two: Tensor) -> bool:
-    """Whether two tensors, both alive, look at the same memory in the same way."""
-    return one is two or (
-        one.data_ptr() == two.data_ptr()
-        and one.shape == two.shape
-        and one.stride() == two.stride()
-        and one.dtype == two.dtype
-    )
-
-
-class SharedLinear(nn.Module):
-    """One of the linears of a `SharedInput`."""
-
-    def __init__(self, linear: nn.Linear, shared: SharedInput, number: int) -> None:
-        """Stand in for `linear`, which is number `number` of `shared`."""
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.shared, self.number = shared, number
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (…, in) to (…, out)."""
-        return self.shared.output(self.number, x)
-
-    @property
-    def weight(self) -> Tensor:
-        """The dense weight (out, in), computed when a model reads it."""
-        return self.shared.weight(self.number)
-
-    @property
-    def bias(self) -> Tensor | None:
-        """The bias (out,)."""
-        return self.shared.biases[self.number]
-
-
-class SparseFeedForward(nn.Module):
-    """Two linears with an activation between; dropout has no place in inference."""
-
-    def __init__(self, first: nn.Linear, activation: str, second: nn.Linear) -> None:
-        """Take over both linears; `activation` is "relu" or "gelu"."""
-        super().__init__()
-        self.first, self.second = sparse_matrix(first.weight), sparse_matrix(second.weight)
-        self.first_bias, self.second_bias = _copied(first.bias), _copied(second.bias)
+    def __init__(self, first: nn.Linear, activation: str, second: MadeBefore) -> None:
+        """Take over the first linear; `activation` is "relu" or "gelu"."""
+        super().__init__(first)
         self.activation = activation
+        self._second = (second,)  # Its place in the model is elsewhere.
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (…, in) to (…, out)."""
-        return feed_forward(
-            x, self.first, self.first_bias, self.activation, self.second, self.second_bias
-        )
+        """Map (…, in) to (…, out of the second)."""
+        (two,) = self._second
+        y = feed_forward(x, self.matrix, self.bias, self.activation, two.matrix, two.bias)
+        return two.made(self.without_gradient(x, y))
+
+
+class MadeBefore(Replaced):
+    """In place of the second of two linears: its output was made in place of the first."""
+
+    def made(self, y: Tensor) -> Tensor:
+        """Return `y`, the output, marked as such."""
+        y.__dict__[_MARK] = _version(y)
+        return y
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return `y`.
+
+        Raises:
+            EngineError: it is something else than what `made` returned, or was changed since.
+        """
+        if y.__dict__.pop(_MARK, None) != _version(y):
+            raise EngineError(
+                "a feed-forward part that was replaced as one is called in another way than when "
+                "it was replaced; leave it dense with accelerate(model, choice)"
+            )
+        return y
+
+
+_MARK = "_parp_made_by_a_feed_forward"
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; inference mode does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+class Same(nn.Module):
+    """In place of an activation whose work another module does: returns its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`."""
+        return x
 
 
 class ProjectedAttention(nn.Module):
@@ -249,7 +235,3 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tenso
         products = products + mask
     weights = products.softmax(-1)
     return weights @ v, weights
-
-
-def _copied(bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else bias.detach().clone()

@@ -534,6 +534,19 @@ def test_two_callbacks_are_refused(tmp_path):
         run.train()
 
 
+def test_meters_are_logged_before_others_read_the_log(tmp_path):
+    logged = []
+
+    class Board(transformers.TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            logged.append(set(logs))
+
+    run = trainer(tmp_path, tiny_bert(), Board())
+    run.add_callback(PruningCallback("parp", 0.6))
+    run.train()
+    assert all({"sparsity", "threshold"} <= keys for keys in logged if "loss" in keys)
+
+
 def test_a_moving_average_is_noticed(tmp_path):
     class Average(transformers.TrainerCallback):
         def __init__(self):

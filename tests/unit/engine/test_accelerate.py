@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -13,9 +12,9 @@ from torch import nn
 from torch.nn.utils import prune as prune_hooks
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.engine import EngineError, accelerate, acceleration, sparse_modules
-from parp_fairseq.engine.groups import activation_named, find_groups
-from parp_fairseq.engine.sparse_modules import ProjectedAttention, SharedInput, SparseLinear
+from parp_fairseq.engine import EngineError, accelerate, acceleration
+from parp_fairseq.engine.groups import activation_named
+from parp_fairseq.engine.sparse_modules import ProjectedAttention, SparseLinear
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.kernels import native
 
@@ -56,7 +55,6 @@ SPEECH = {
 }
 TEXT = {**SIZE, "vocab_size": 30}
 DISTIL = {"vocab_size": 30, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
-# Groups: in each layer q, k and v as one, and both feed-forward linears as one.
 MODELS = {
     **dict.fromkeys(("Wav2Vec2", "Hubert", "Data2VecAudio", "WavLM"), SPEECH),
     "Bert": TEXT,
@@ -65,7 +63,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models_of_transformers(name, always):
+def test_models_of_transformers(name, always, tmp_path):
     transformers = pytest.importorskip("transformers")
     options = MODELS[name]
     cls = getattr(transformers, f"{name}{'ForCTC' if options is SPEECH else 'Model'}")
@@ -81,10 +79,18 @@ def test_models_of_transformers(name, always):
         found = accelerate(model)
         after = [model(**inputs)[0] for _ in range(2)]
     kinds = [decision.kind for decision in found.decisions]
-    assert kinds.count("shared input") == kinds.count("feed forward") == 2, found.render()
+    assert kinds.count("feed forward") == 2, found.render()
     assert found.replaced == len([d for d in found.decisions if d.sparsity > 0.3]) > 0
     torch.testing.assert_close(after[0], before, rtol=0, atol=1e-4)
     assert torch.equal(after[0], after[1])
+    # Saved as the dense model.
+    model.save_pretrained(tmp_path)
+    with torch.inference_mode():
+        assert torch.equal(cls.from_pretrained(tmp_path).eval()(**inputs)[0], before)
+    with pytest.raises(EngineError, match="is for inference"):
+        model(**inputs)[0].sum().backward()
+    with pytest.raises(RuntimeError, match="load the weights before"):
+        model.load_state_dict(model.state_dict())
 
 
 @pytest.mark.legacy
@@ -101,8 +107,8 @@ def test_fairseqs_wav2vec(always, tmp_path):
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
     kinds = [d.kind for d in found.decisions if d.sparse]
     # The head and the projection behind the convolutions hold no zeros.
-    assert sorted(kinds) == ["feed forward"] * 2 + ["linear"] * 2 + ["shared input"] * 2
-    assert f"6 of {len(found.decisions)} groups run sparse" in found.render()
+    assert sorted(kinds) == ["feed forward"] * 2 + ["linear"] * 8
+    assert f"10 of {len(found.decisions)} groups run sparse" in found.render()
 
 
 def test_a_choice_is_kept_and_forced(always):
@@ -160,99 +166,125 @@ def test_what_cannot_be_run_is_refused(model, message):
 
 
 class Attention(nn.Module):
+    """Changes its input in place."""
+
     def __init__(self):
         super().__init__()
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(4, 4) for _ in range(3))
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x):
+        x = x.clone()
+        q = self.q_proj(x)
+        k = self.k_proj(x.add_(1))
+        return q @ k.T @ self.v_proj(x.mul_(2))
 
 
-def test_attention_between_two_inputs_is_not_shared():
-    model = nn.ModuleDict({"self_attn": Attention(), "encoder_attn": Attention()})
-    kinds = {group.key: group.kind for group in find_groups(model)}
-    assert kinds["self_attn.q_proj+k_proj+v_proj"] == "shared input"
-    assert kinds["encoder_attn.k_proj"] == "linear"
+def reference_gelu(x):
+    return x * 0.5 * (1 + torch.erf(x / 2**0.5))
 
 
-def test_activations_are_known_by_what_they_compute():
-    assert activation_named(nn.GELU()) == "gelu"
-    assert activation_named(lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5))) == "gelu"
-    assert activation_named(nn.ReLU()) == "relu"
-    for other in (nn.GELU("tanh"), nn.SiLU(), nn.Identity(), None, "gelu"):
-        assert activation_named(other) is None
-
-
-def shared(sparsity=0.5):
-    torch.manual_seed(3)
-    linears = [nn.Linear(8, width, bias=width != 5) for width in (4, 5, 6)]
-    with torch.no_grad():
-        for linear in linears:
-            linear.weight[torch.rand_like(linear.weight) < sparsity] = 0.0
-    return linears, SharedInput(linears)
-
-
-def test_a_shared_input_is_computed_once(monkeypatch):
-    linears, together = shared()
-    calls = []
-    run = sparse_modules.sparse_linear
-    monkeypatch.setattr(sparse_modules, "sparse_linear", lambda *a: (calls.append(1), run(*a))[1])
-    for _ in range(2):
-        x = torch.randn(3, 7, 8)
-        # The same memory seen as before, though not the same object.
-        for number, view in ((0, x), (2, x.view(3, 7, 8)), (1, x.transpose(0, 1).transpose(0, 1))):
-            torch.testing.assert_close(together.output(number, view), linears[number](x))
-    assert len(calls) == 2
-    for number, linear in enumerate(linears):
-        assert torch.equal(together.weight(number), linear.weight)
-
-
-def test_different_inputs_get_their_own_outputs():
-    linears, together = shared()
-    x, y = torch.randn(3, 8), torch.randn(3, 8)
-    for _ in range(2):
-        for number, given in ((0, x), (1, y), (2, y), (0, y), (0, x), (1, x[:2]), (2, x[1:])):
-            torch.testing.assert_close(together.output(number, given), linears[number](given))
-
-
-def test_threads_do_not_mix_shared_inputs():
-    linears, together = shared()
-    inputs = [torch.randn(3, 8) for _ in range(4)]
-    half_way = threading.Barrier(len(inputs))
-
-    def run(x):
-        first = together.output(0, x)
-        half_way.wait(timeout=60)
-        return first, together.output(1, x), together.output(2, x)
-
-    with ThreadPoolExecutor(len(inputs)) as pool:
-        for x, outputs in zip(inputs, pool.map(run, inputs)):
-            for linear, output in zip(linears, outputs):
-                torch.testing.assert_close(output, linear(x))
-    assert together._separate is None
+ACTIVATIONS = [
+    *((nn.GELU(), "gelu"), (reference_gelu, "gelu"), (nn.ReLU(), "relu"), (nn.ReLU6(), None)),
+    *((nn.Hardtanh(0, 1e9), None), (lambda x: nn.functional.gelu(x).clamp(-10, 10), None)),
+    *((nn.GELU("tanh"), None), (nn.SiLU(), None), (nn.Identity(), None), (torch.relu_, "relu")),
+    *((nn.Threshold(1e-3, 0), None), (lambda x: x.relu() / x.abs().max().clamp(30), None)),
+    (lambda x: x * (x >= x.topk(4, -1).values[..., -1:]), None),
+]
 
 
 class Layer(nn.Module):
     """A feed-forward part in fairseq's names."""
 
-    def __init__(self, between=None):
+    def __init__(self, forward, activation=None):
         super().__init__()
-        self.activation_fn = nn.functional.gelu
+        self.activation_fn = activation or nn.GELU()
         self.fc1, self.fc2 = nn.Linear(8, 32), nn.Linear(32, 8)
-        self.between = between or nn.Identity()
-
-    def forward(self, x):
-        return self.fc2(self.between(self.activation_fn(self.fc1(x))))
+        self.norm = nn.LayerNorm(32)
+        self.forward = partial(forward, self)
 
 
-def test_what_has_a_norm_between_is_not_run_as_one(always):
-    for between, kinds in ((None, ["feed forward"]), (nn.LayerNorm(32), ["linear", "linear"])):
-        model = prune(nn.Sequential(Layer(between)))
-        x = torch.randn(5, 8)
-        before = model(x)
-        assert [d.kind for d in accelerate(model).decisions] == kinds
-        torch.testing.assert_close(model(x), before)
+def in_turn(part, x, scale=None):
+    hidden = part.activation_fn(part.fc1(x))
+    return part.fc2(hidden if scale is None else hidden.mul_(scale))
+
+
+def uses_hidden(part, x):
+    hidden = part.activation_fn(part.fc1(x))
+    return part.fc2(hidden) + hidden.mean(-1, keepdim=True)
+
+
+def uses_second_twice(part, x):
+    hidden = part.fc1(x)
+    return part.fc2(part.activation_fn(hidden)) + part.fc2(hidden)
+
+
+WIRINGS = {
+    "in turn": in_turn,
+    "a tuple": lambda part, x: (None, {"x": in_turn(part, x)}),
+    "a mask": lambda part, x, mask: in_turn(part, x),
+    "view": lambda part, x: in_turn(part, x.reshape(-1, 8)).view_as(x),
+    "scaled": lambda part, x: part.fc2(part.activation_fn(part.fc1(x)) * 0.5),
+    "scaled in place": lambda part, x: in_turn(part, x, 0.5),
+    "scaled where large": lambda part, x: in_turn(part, x, None if x.abs().max() < 90 else 0.1),
+    "norm": lambda part, x: part.fc2(part.norm(part.activation_fn(part.fc1(x)))),
+    "hidden used": uses_hidden,
+    "active before": lambda part, x: in_turn(part, part.activation_fn(x)),
+    "branch": uses_second_twice,
+    "weight read": lambda part, x: in_turn(part, x) @ part.fc2.weight,
+    "first by hand": lambda part, x: part.fc2(part.activation_fn(x @ part.fc1.weight.T)),
+    "needs more": lambda part, x, scale: in_turn(part, x, scale.exp()),
+    "random": lambda part, x: in_turn(part, x) + torch.rand(()),
+}
+AS_ONE = ("in turn", "a tuple", "a mask", "view", "weight read")
+
+
+def outputs(model, *inputs):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        found = model(*inputs)
+    return found[1]["x"] if isinstance(found, tuple) else found
+
+
+def kinds_in(model):
+    return [decision.kind for decision in accelerate(model).decisions]
+
+
+@pytest.mark.parametrize("name", WIRINGS)
+def test_a_feed_forward_part_runs_as_one_only_if_it_is_nothing_else(name, always):
+    model = prune(Layer(WIRINGS[name]), 0.5)
+    more = {"a mask": (None,), "needs more": (torch.ones(()),)}.get(name, ())
+    inputs = [(scale * torch.randn(5, 8), *more) for scale in (1, 100)]
+    before = [outputs(model, *one) for one in inputs]
+    assert kinds_in(model) == (["feed forward"] if name in AS_ONE else ["linear"] * 2)
+    for one, expected in zip(inputs, before):
+        torch.testing.assert_close(outputs(model, *one), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("activation", "name"), ACTIVATIONS)
+def test_activations_are_known_by_what_they_compute(activation, name, always):
+    assert activation_named(activation) == name
+    model = prune(Layer(in_turn, activation), 0.5)
+    x = 300 * torch.randn(20, 8)
+    before = outputs(model, x)
+    assert kinds_in(model) == (["feed forward"] if name else ["linear"] * 2)
+    torch.testing.assert_close(outputs(model, x), before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_what_is_called_otherwise_later_is_refused(always, inference):
+    model = prune(Layer(lambda part, x, scale=None: in_turn(part, x, scale)))
+    assert kinds_in(model) == ["feed forward"]
+    with torch.inference_mode(inference):
+        model(torch.randn(3, 8))
+        with pytest.raises(EngineError, match="called in another way"):
+            model.fc2(torch.randn(3, 8))
+        if not inference:
+            with pytest.raises(EngineError, match="called in another way"):
+                model(torch.randn(3, 8), 0.5)
 
 
 def test_hooks_are_not_lost(always):
-    model = prune(nn.Sequential(Layer(), nn.Linear(8, 8), nn.Linear(8, 8)))
+    model = prune(nn.Sequential(Layer(in_turn), nn.Linear(8, 8), nn.Linear(8, 8)))
     seen = []
     for module in (model[0].fc1, model[1]):
         module.register_forward_hook(lambda *_: seen.append(1))
@@ -272,7 +304,9 @@ def test_torchs_own_transformer_keeps_its_linears(always):
 
 
 def test_a_weight_can_still_be_read(always):
-    model = prune(nn.Sequential(nn.Linear(8, 6), Attention()))
+    model = prune(nn.Sequential(nn.Linear(8, 8), Attention()))
+    x = torch.randn(5, 8)
+    before = outputs(model, x)
     expected = {
         name: part.weight for name, part in model.named_modules() if hasattr(part, "weight")
     }
@@ -280,6 +314,7 @@ def test_a_weight_can_still_be_read(always):
     assert isinstance(model[0], SparseLinear) and len(expected) == 4
     for name, weight in expected.items():
         assert torch.equal(model.get_submodule(name).weight, weight)
+    torch.testing.assert_close(outputs(model, x), before)
     copied = copy.deepcopy(model)
     assert torch.equal(copied[0](torch.ones(1, 8)), model[0](torch.ones(1, 8)))
 
@@ -324,7 +359,7 @@ def test_a_decoders_attention_stays(always):
 
     model = prune(nn.ModuleList([SomeDecoder(), fairseqs_attention()]))
     names = [decision.name for decision in accelerate(model).decisions]
-    assert sorted(names) == ["0.fc", "1.out_proj", "1.q_proj+k_proj+v_proj"]
+    assert sorted(names) == ["0.fc", *(f"1.{name}_proj" for name in ("k", "out", "q", "v"))]
     assert accelerate(fairseqs_attention()).decisions == ()
 
 
