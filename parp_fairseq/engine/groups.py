@@ -127,9 +127,15 @@ def _feed_forward(modules: dict[str, nn.Module], name: str, module: nn.Module) -
         if activation is None or watched or not _is_one_after_another(module, places):
             continue
 
-        def replace(parts: tuple = (one, activation, two), places: list = places) -> None:
-            second = MadeBefore(parts[2])
-            _put(places, [SparseFeedForward(*parts[:2], second), second, _like(places[2], Same())])
+        def replace(
+            one: nn.Linear = one,
+            activation: str = activation,
+            two: nn.Linear = two,
+            places: list[tuple[nn.Module, str]] = places,
+        ) -> None:
+            second = MadeBefore(two)
+            first = SparseFeedForward(one, activation, second)
+            _put(places, [first, second, _like(places[2], Same())])
 
         return Group("feed forward", ends, (one, two), activation, replace)
     return None
