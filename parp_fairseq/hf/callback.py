@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from parp_fairseq.hf.saved_names import check_reloaded, read_folder
 from parp_fairseq.hf.unsupported import check_training
 from parp_fairseq.pruning import Mask, Pruner, PruningSpec
 from parp_fairseq.pruning.pruner import saved_mask
+from parp_fairseq.pruning.reach import look_ahead, motion_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,10 @@ class PruningCallback(TrainerCallback):
         self.spec = PruningSpec(method, sparsity, **{"include": (), **options})
         with options_named(""):
             self.spec.check()
+        if method == "nested":
+            raise UserError(
+                "method is 'nested', which masks gradients; only fairseq's task does that"
+            )
         self.pruner: Pruner | None = None
         self.mask: Mask | None = None
         self._resume_from = resume_from
@@ -89,7 +95,9 @@ class PruningCallback(TrainerCallback):
             self._take(model, state)
             self._prunable(args, model)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self, args, state, control, model=None, optimizer=None, lr_scheduler=None, **kwargs
+    ):
         """Take the initial mask, or resume from a checkpoint; θ becomes m0⊙θ."""
         self._take(model, state)
         _call_first(self)
@@ -107,19 +115,28 @@ class PruningCallback(TrainerCallback):
         self._ramping = not pruner.at_target
         self._model = MaskedModel(model, pruner, self._weights, state.global_step)
         self._check_workers()
+        pruner.motion = motion_of(optimizer)
+        rates = _learning_rates(lr_scheduler, state.max_steps - state.global_step)
+        if rates and state.is_world_process_zero:
+            loader = kwargs.get("train_dataloader")
+            outlook = look_ahead(pruner, rates, _epoch_ends(args, state, loader))
+            if outlook is not None:
+                logger.log(
+                    logging.WARNING if outlook.regrows is False else logging.INFO, outlook.line
+                )
 
     def on_step_begin(self, args, state, control, **kwargs):
         """Let the weights hold θ, and prune again where whole epochs have passed."""
         if self._model is not None:
             self._model.begin_update(int(state.epoch or 0.0))
 
-    def on_optimizer_step(self, args, state, control, **kwargs):
+    def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
         """Zero what is pruned, or prune again where it is time; the weights hold m⊙θ."""
-        self._end_update(state, state.global_step + 1)
+        self._end_update(state, state.global_step + 1, optimizer)
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args, state, control, optimizer=None, **kwargs):
         """The same, for a Trainer that does not announce the optimizer's step."""
-        self._end_update(state, state.global_step)
+        self._end_update(state, state.global_step, optimizer)
 
     def on_prediction_step(self, args, state, control, **kwargs):
         """Refuse to score what is not the subnetwork."""
@@ -130,8 +147,9 @@ class PruningCallback(TrainerCallback):
         """Add the meters to what training logs."""
         if self.pruner is None or not logs or "loss" not in logs:
             return
-        names = ("sparsity", "mask_iou", "revived", "threshold")
-        meters = {name: getattr(self.pruner, name) for name in names}
+        names = ("sparsity", "mask_iou", "revived", "threshold", "reach")
+        values = {name: getattr(self.pruner, name) for name in names}
+        meters = {name: value for name, value in values.items() if math.isfinite(value)}
         logs.update(meters)
         if state.log_history:
             state.log_history[-1].update(meters)
@@ -190,7 +208,7 @@ class PruningCallback(TrainerCallback):
             self._model.remove()
             self._model = None
 
-    def _end_update(self, state: TrainerState, updates: int) -> None:
+    def _end_update(self, state: TrainerState, updates: int, optimizer: Any) -> None:
         if self.pruner is None or self._model is None or self._model.updates == updates:
             return
         if not self._model.updating:
@@ -199,7 +217,7 @@ class PruningCallback(TrainerCallback):
                 "stay on them; use one whose training loop calls it"
             )
         events = self.pruner.events
-        self._model.end_update(updates)
+        self._model.end_update(updates, max(group["lr"] for group in optimizer.param_groups))
         if events == 0 and self.pruner.events:
             self._check_workers()
         if self._ramping and self.pruner.at_target:
@@ -251,6 +269,24 @@ class PruningCallback(TrainerCallback):
                 f"the workers' masks differ (checksums {checksums}), so their weights do; is a "
                 "part of the model trained without exchanging gradients?"
             )
+
+
+def _learning_rates(scheduler: Any, updates: int) -> list[float]:
+    """Those of the updates to come, where they depend on nothing else, as transformers' do."""
+    if not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
+        return []
+    done, rates = scheduler.last_epoch, [*zip(scheduler.base_lrs, scheduler.lr_lambdas)]
+    return [max(base * f(done + update) for base, f in rates) for update in range(updates)]
+
+
+def _epoch_ends(args: TrainingArguments, state: TrainerState, loader: Any) -> list[int]:
+    """Updates from now to each epoch's end; empty where epochs have no known length."""
+    try:
+        length = math.ceil(len(loader) / args.gradient_accumulation_steps)
+    except TypeError:
+        return []
+    first = length - state.global_step % length
+    return [*range(first, state.max_steps - state.global_step + length, length)]
 
 
 def _call_first(callback: TrainerCallback) -> None:

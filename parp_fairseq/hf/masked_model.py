@@ -58,9 +58,9 @@ class MaskedModel:
         self._pruner.begin_update(epochs_done, self.updates)
         self.updating = True
 
-    def end_update(self, updates: int) -> None:
+    def end_update(self, updates: int, learning_rate: float) -> None:
         """React to the optimizer's step, which was number `updates`."""
-        self._pruner.end_update(updates)
+        self._pruner.end_update(updates, learning_rate)
         self._pruner.apply_mask()
         self.updating, self.updates, self._seen = False, updates, self._sample()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,10 +75,10 @@ class NestedPruner(Pruner):
                 if gradient is not None:
                     gradient.mul_(self._masks[self.level - 1][name])
 
-    def end_update(self, update: int) -> None:
+    def end_update(self, update: int, learning_rate: float = math.nan) -> None:
         """As `Pruner` does, on θ."""
         self.restore_weights()
-        super().end_update(update)
+        super().end_update(update, learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """As `Pruner` does, with the levels' masks."""

@@ -490,6 +490,8 @@ def test_a_part_in_evaluation_mode_stays_with_theta(tmp_path):
 def test_wrong_options_are_refused_at_once():
     with pytest.raises(UserError, match=r"^method is 'prap'; did you mean parp"):
         PruningCallback("prap")
+    with pytest.raises(UserError, match="only fairseq's task"):
+        PruningCallback("nested", sparsities=[0.7])
     with pytest.raises(TypeError, match="intervall"):
         PruningCallback(intervall=3)
 
@@ -545,6 +547,43 @@ def test_meters_are_logged_before_others_read_the_log(tmp_path):
     run.add_callback(PruningCallback("parp", 0.6))
     run.train()
     assert all({"sparsity", "threshold"} <= keys for keys in logged if "loss" in keys)
+
+
+@pytest.mark.parametrize(
+    ("options", "interval", "trained", "line"),
+    [
+        ({"interval": 4}, "4 updates", {}, "some can regrow"),
+        ({"interval": 4}, "4 updates", {"learning_rate": 1e-6}, "the initial mask stays"),
+        (
+            {"interval": 1, "interval_unit": "epoch"},
+            "3 updates",
+            {"learning_rate": 1e-6, "gradient_accumulation_steps": 2},
+            "none can regrow",
+        ),
+        ({"interval": 4}, "", {"optim": "sgd"}, "no known bound"),
+    ],
+)
+def test_a_training_says_whether_weights_can_regrow(
+    tmp_path, caplog, options, interval, trained, line
+):
+    def run_of(folder, *callbacks):
+        caplog.clear()
+        callback = PruningCallback("parp", 0.6, **options)
+        return trainer(folder, tiny_bert(), callback, *callbacks, **{**OFTEN, **trained}), callback
+
+    caplog.set_level("INFO")
+    run, callback = run_of(tmp_path, InterruptAfter(2))
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    run, callback = run_of(tmp_path)
+    run.train(resume_from_checkpoint=True)
+    assert line in caplog.text and interval in caplog.text
+    reaches = [entry["reach"] for entry in run.state.log_history if "reach" in entry]
+    if "no known" in line:
+        assert not reaches
+    else:
+        kept = callback.mask.equal(callback.pruner.initial_mask)
+        assert (reaches[0] < 1) == ("some can" not in line) == kept
 
 
 def test_a_moving_average_is_noticed(tmp_path):
