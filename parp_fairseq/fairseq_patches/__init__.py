@@ -8,8 +8,8 @@ checkpoints appear whole under their names |
 below the target sparsity; no interval checkpoint is left out |
 | `fairseq.trainer.NanDetector` | `saving.end_at_nan` | one line in place of every gradient |
 | attributes of `save_checkpoint` and `should_stop_early`, `progress_bar._tensorboard_writers`, \
-`logging.raiseExceptions` | `temporary.one_run` | nothing of one run reaches the next; a full disk \
-is one line |
+`logging.raiseExceptions`, `BackgroundConsumer._max_len` | `temporary.one_run` | nothing of a run \
+reaches the next one or the end of Python; a full disk is one line |
 | `fairseq.checkpoint_utils.load_checkpoint_to_cpu` | `temporary.repaired_loading`, while a model \
 is built | pre-trained files of other versions of fairseq load |
 | `open` in `fairseq.tasks.audio_finetuning` and `fairseq.data.audio.raw_audio_dataset` | \

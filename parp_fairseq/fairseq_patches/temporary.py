@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from fairseq import checkpoint_utils
+from fairseq.data.iterators import BackgroundConsumer
 from fairseq.logging import progress_bar
 from omegaconf import open_dict
 
 from parp_fairseq.checkpoints.repair import repair_settings
+
+_SECONDS_TO_END = 5.0
 
 
 @contextlib.contextmanager
@@ -21,7 +27,8 @@ def one_run() -> Iterator[None]:
     """Train in this block as if the process were new: a multirun trains several times in one.
 
     fairseq keeps the best score as `save_checkpoint.best` and `should_stop_early.best`, and leaves
-    TensorBoard's writers open, whose threads complain at exit. A log file on a full disk does not
+    TensorBoard's writers open, whose threads complain at exit. Its threads that read ahead go on,
+    and where Python leaves meanwhile it aborts (exit code 134). A log file on a full disk does not
     fill the screen with tracebacks.
     """
     vars(checkpoint_utils.save_checkpoint).clear()
@@ -37,6 +44,18 @@ def one_run() -> Iterator[None]:
             with contextlib.suppress(Exception):
                 writer.close()
         progress_bar._tensorboard_writers.clear()
+        _end_readers()
+
+
+def _end_readers() -> None:
+    last = time.monotonic() + _SECONDS_TO_END
+    for thread in threading.enumerate():
+        if isinstance(thread, BackgroundConsumer):
+            # It looks at this after every batch, for which there must be room.
+            thread._max_len = 0
+            while thread.is_alive() and time.monotonic() < last:
+                with contextlib.suppress(queue.Empty):
+                    thread._queue.get(timeout=0.05)
 
 
 @contextlib.contextmanager
