@@ -27,6 +27,7 @@ from parp_fairseq.hf.parameters import prunable_parameters
 from parp_fairseq.hf.saved_names import check_reloaded, read_folder
 from parp_fairseq.hf.unsupported import check_training
 from parp_fairseq.pruning import Mask, Pruner, PruningSpec
+from parp_fairseq.pruning.nested import NestedPruner
 from parp_fairseq.pruning.pruner import saved_mask
 from parp_fairseq.pruning.reach import look_ahead, motion_of
 
@@ -64,7 +65,7 @@ class PruningCallback(TrainerCallback):
         """Choose how to prune; the model comes with the Trainer.
 
         Args:
-            method: dense, rp, mpi, omp, mask, parp, parp_p or gmp.
+            method: dense, rp, mpi, omp, mask, parp, parp_p, gmp or nested.
             sparsity: share of the prunable entries that end as zero, in [0, 1].
             resume_from: the checkpoint folder that training is resumed from, where it is not in
                 the Trainer's `output_dir`.
@@ -78,10 +79,6 @@ class PruningCallback(TrainerCallback):
         self.spec = PruningSpec(method, sparsity, **{"include": (), **options})
         with options_named(""):
             self.spec.check()
-        if method == "nested":
-            raise UserError(
-                "method is 'nested', which masks gradients; only fairseq's task does that"
-            )
         self.pruner: Pruner | None = None
         self.mask: Mask | None = None
         self._resume_from = resume_from
@@ -129,6 +126,11 @@ class PruningCallback(TrainerCallback):
         """Let the weights hold θ, and prune again where whole epochs have passed."""
         if self._model is not None:
             self._model.begin_update(int(state.epoch or 0.0))
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Let only what the trained level keeps have gradients (method "nested")."""
+        if isinstance(self.pruner, NestedPruner) and self._model is not None:
+            self.pruner.mask_gradients(dict(model.named_parameters()))
 
     def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
         """Zero what is pruned, or prune again where it is time; the weights hold m⊙θ."""
