@@ -35,6 +35,13 @@ def evaluate(
         Optional[int],
         typer.Option(help="Utterances in a batch (default: no limit); 1: as parp transcribe."),
     ] = None,
+    batches: Annotated[
+        str,
+        typer.Option(
+            help="infer, or validation: by the settings of the checkpoint's training in place of "
+            "the two above, which gives the rate that training printed."
+        ),
+    ] = "infer",
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda (default: a GPU if there is one).")
     ] = None,
@@ -105,6 +112,7 @@ def evaluate(
             labels=labels,
             max_tokens=max_tokens,
             batch_size=batch_size,
+            batches=batches,
             device=device,
             engine=engine,
             weights=weights,

@@ -6,7 +6,8 @@ on what an utterance is batched with (its feature extractor normalises over the 
 the batches are built by the same fairseq functions from the same options. Their defaults are
 infer's but for `required_batch_size_multiple`, 8 there and always 1 here: where a last batch does
 not hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not).
-Here every utterance is decoded and counted.
+Here every utterance is decoded and counted. Validation during training makes other batches, by the
+run's own options; `batches="validation"` makes the same ones.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ MAX_TOKENS = 3_000_000
 SUBNETWORK, THETA = "subnetwork", "theta"
 """What is scored of a checkpoint: m⊙θ, which every checkpoint holds; or θ, before masking."""
 
+INFER, VALIDATION = "infer", "validation"
+"""How utterances are batched: as fairseq's infer does it, or as the checkpoint's own validation."""
+
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
     """Score one checkpoint on one split; `options` and errors are those of `evaluate_all`."""
@@ -59,6 +63,7 @@ def evaluate_all(
     labels: str | None = None,
     max_tokens: int | None = MAX_TOKENS,
     batch_size: int | None = None,
+    batches: str = INFER,
     num_workers: int = 1,
     device: str | None = None,
     engine: str = "dense",
@@ -77,6 +82,8 @@ def evaluate_all(
         labels: ending of the label files; by default what each checkpoint was trained on.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
+        batches: `infer`, or `validation`: by the checkpoint's own settings, in place of the two
+            above. The rate is then the one that its training printed.
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
         engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
@@ -99,6 +106,7 @@ def evaluate_all(
     for name, word, choices in (
         ("--engine", engine, ENGINES),
         ("--weights", weights, (SUBNETWORK, THETA)),
+        ("--batches", batches, (INFER, VALIDATION)),
     ):
         if word not in choices:
             raise UserError(f"{name} {word}: use one of {', '.join(choices)}")
@@ -117,9 +125,13 @@ def evaluate_all(
     chosen = _device(device, engine)
     checked: dict[Any, CheckedManifest] = {}
 
-    def opened(checkpoint: PathLike) -> tuple[FineTuned, list[CheckedManifest]]:
-        """The checkpoint, and the splits as they fit it; each is checked once per dictionary."""
+    def opened(checkpoint: PathLike) -> tuple[FineTuned, dict[str, Any], list[CheckedManifest]]:
+        """The checkpoint, its batches, and the splits, each checked once per dictionary."""
         finetuned = open_finetuned(checkpoint, data, labels)
+        planning = {"max_tokens": max_tokens, "max_sentences": batch_size, "seed": 1}
+        planning["required_batch_size_multiple"] = 1
+        if batches == VALIDATION:
+            planning = _validation_batches(finetuned)
         if weights == THETA:
             from parp_fairseq.checkpoints.theta import dense_weights
 
@@ -127,17 +139,18 @@ def evaluate_all(
             finetuned = replace(finetuned, state={**finetuned.state, "model": model})
         manifests = []
         for split in splits:
-            key = (split, finetuned.labels, tuple(finetuned.symbols))
+            longest = planning["max_tokens"]
+            key = (split, finetuned.labels, tuple(finetuned.symbols), longest)
             if key not in checked:
-                checked[key] = _checked_split(finetuned, data, split, max_tokens)
+                checked[key] = _checked_split(finetuned, data, split, longest)
             manifests.append(checked[key])
-        return finetuned, manifests
+        return finetuned, planning, manifests
 
     for checkpoint in checkpoints:
         # Opened again below: an old checkpoint's weights are read whole, and many do not fit.
         opened(checkpoint)
     for checkpoint in checkpoints:
-        finetuned, manifests = opened(checkpoint)
+        finetuned, planning, manifests = opened(checkpoint)
         symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
         zeros = share_of_zeros(finetuned.state)
         with _quiet():
@@ -145,16 +158,8 @@ def evaluate_all(
             model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen, engine=engine)
         for manifest in manifests:
             with _quiet():
-                batches = make_batches(
-                    task,
-                    manifest,
-                    num_workers,
-                    max_tokens=max_tokens,
-                    max_sentences=batch_size,
-                    required_batch_size_multiple=1,
-                    seed=1,
-                )
-                utterances = transcribe(model, symbols, batches, manifest)
+                loader = make_batches(task, manifest, num_workers, **planning)
+                utterances = transcribe(model, symbols, loader, manifest)
             yield Score(
                 checkpoint=os.fspath(checkpoint),
                 data=os.fspath(data),
@@ -242,6 +247,23 @@ def share_of_zeros(state: Mapping[str, Any]) -> float | None:
     entries = sum(weights[name].numel() for name in names)
     kept = sum(int(weights[name].count_nonzero()) for name in names)
     return 1.0 - kept / entries if entries else None
+
+
+def _validation_batches(finetuned: FineTuned) -> dict[str, Any]:
+    """What fairseq's Trainer planned the batches of its validation by."""
+    settings = finetuned.settings()
+    dataset, seed = settings.get("dataset") or {}, (settings.get("common") or {}).get("seed")
+    if "max_tokens_valid" not in dataset or seed is None:
+        raise UserError(
+            f"{finetuned.path} does not say how its validation was batched (cfg.dataset, "
+            "cfg.common.seed); leave out --batches validation"
+        )
+    return {
+        "max_tokens": dataset["max_tokens_valid"],
+        "max_sentences": dataset.get("batch_size_valid"),
+        "required_batch_size_multiple": dataset.get("required_batch_size_multiple", 8),
+        "seed": seed,
+    }
 
 
 def _checked_split(

@@ -16,12 +16,15 @@ import torch
 from small_model import random_state
 from stock_infer import run_fairseq_infer
 
+from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation import decode, evaluate
+from parp_fairseq.evaluation import decode, edit_counts, evaluate
+from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork
 from parp_fairseq.manifests.audio.headers import read_recording
+from parp_fairseq.runs.reading import read_run
 
 LETTERS = "ETAONIHSRDLU"
 SYMBOLS = {
@@ -164,6 +167,42 @@ def test_small_batches_equal_infer(letters, expected, tmp_path):
     assert_same_as_infer(score, infer, rows=26)
     # The batches matter: with others this model hears something else.
     assert [u.hypothesis for u in expected.utterances] != [u.hypothesis for u in score.utterances]
+
+
+@pytest.mark.legacy
+@pytest.mark.parametrize("limits", [(60_000, None), (90_000, 3)])
+def test_batches_of_the_validation_give_the_rate_of_fairseqs_criterion(letters, tmp_path, limits):
+    from fairseq.criterions.ctc import CtcCriterion, CtcCriterionConfig
+
+    data, paths = letters
+    state = torch.load(paths["finetuned"], weights_only=False)
+    kept = {"max_tokens_valid": limits[0], "batch_size_valid": limits[1]}
+    kept["required_batch_size_multiple"] = 1
+    state["cfg"].update(dataset=kept, common={"seed": 5})
+    # No </s>, which only the criterion counts.
+    state["model"]["w2v_encoder.proj.bias"][2] = -100.0
+    torch.save(state, tmp_path / "c.pt")
+    opened = open_finetuned(tmp_path / "c.pt", data)
+    task = build_task(opened, data)
+    task.load_dataset("test")
+    model, dataset = build_model(opened, task), task.dataset("test")
+    criterion = CtcCriterion(CtcCriterionConfig(post_process="letter"), task)
+    batches = task.get_batch_iterator(
+        dataset, limits[0], limits[1], (10**9, 10**9), seed=5
+    ).next_epoch_itr(shuffle=False)
+    logged = [criterion(model, sample)[2] for sample in batches]
+    score = evaluate(tmp_path / "c.pt", data, "test", batches="validation", **CPU)
+    assert score.words.errors == sum(row["w_errors"] for row in logged)
+    pairs = [(u.reference_units.split(), u.hypothesis_units.split()) for u in score.utterances]
+    assert sum(edit_counts(*pair).errors for pair in pairs) == sum(r["c_errors"] for r in logged)
+    with pytest.raises(UserError, match=r"finetuned\.pt does not say how its validation was batch"):
+        evaluate(paths["finetuned"], data, "test", batches="validation", **CPU)
+
+
+def test_and_what_a_training_printed(finetuned, data):
+    printed = read_run(finetuned.with_name("run.json")).valid_rate("dev-other")
+    score = evaluate(finetuned, data, "dev-other", batches="validation", **CPU)
+    assert round(score.rate, 3) == printed
 
 
 @pytest.mark.parametrize(
