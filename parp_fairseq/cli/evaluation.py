@@ -79,7 +79,8 @@ def evaluate(
 ) -> None:
     """Word, character or phone error rates, equal to fairseq's infer with a Viterbi decoder.
 
-    With 95% bootstrap intervals over utterances. Files are written when all is decoded (transcripts
+    With 95% bootstrap intervals over utterances, and of several checkpoints the difference from the
+    first, paired by utterance. Files are written when all is decoded (transcripts
     when their split is); after Ctrl-C the table shows what was done.
 
     Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
@@ -138,4 +139,5 @@ def evaluate(
     finally:
         # What was done, where it ended early too.
         if scores and stdout not in (as_json, as_csv):
-            print(score_files.render_scores(scores), flush=True)
+            tables = (score_files.render_scores(scores), score_files.render_differences(scores))
+            print("\n\n".join(filter(None, tables)), flush=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.score import ErrorRate, Score
+from parp_fairseq.evaluation.score import ErrorRate, Score, paired_difference
 from parp_fairseq.files import Kind, PathLike, begins_with, check_output, write_lines
 from parp_fairseq.table import aligned
 
@@ -43,6 +43,24 @@ def render_scores(scores: Sequence[Score]) -> str:
             row += [score.weights, "" if score.zeros is None else f"{100 * score.zeros:.2f}"]
         rows.append(row)
     return aligned(header, rows, left=3)
+
+
+def render_differences(scores: Sequence[Score]) -> str:
+    """What each checkpoint's rate differs by from the first one's, split by split, as a table.
+
+    Empty where no two were scored on the same references.
+    """
+    first: dict[str, Score] = {}
+    rows = []
+    for score in scores:
+        base = first.setdefault(score.split, score)
+        found = None if base is score else paired_difference(base, score)
+        if found is not None:
+            points, low, high = found
+            interval = f"[{low:+.2f}, {high:+.2f}]"
+            rows.append([score.checkpoint, score.split, score.metric, f"{points:+.2f}", interval])
+    header = ["checkpoint", "split", "metric", "points against the first", "95% interval"]
+    return aligned(header, rows, left=3) if rows else ""
 
 
 def _rate(rate: ErrorRate | None) -> list[str]:

@@ -327,9 +327,11 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp_eval, monkeypatch
     with open(tmp_path / "s.csv", newline="") as handle:
         assert [float(row["rate"]) for row in csv.DictReader(handle)] == [s.rate for s in alone]
     rows = [line.split() for line in out.splitlines()]
-    assert [(row[0], row[1], row[3]) for row in rows[1:]] == [
+    assert [(row[0], row[1], row[3]) for row in rows[1:5]] == [
         (score.checkpoint, score.split, f"{score.rate:.2f}") for score in alone
     ]
+    points = [f"{other.rate - base.rate:+.2f}" for base, other in zip(alone, alone[2:])]
+    assert [row[3] for row in rows[7:]] == points
     heard = tmp_path / "heard" / "two" / "best.pt" / "dev.tsv"
     lines = heard.read_text(encoding="utf-8").splitlines()[1:]
     assert [line.split("\t")[2] for line in lines] == [u.hypothesis for u in alone[3].utterances]
