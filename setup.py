@@ -131,6 +131,8 @@ setup(
         "phones": ["phonemizer>=3.4"],
         "audio": ["soxr"],
         "pieces": ["sentencepiece"],
+        # Beam search with a language model.
+        "lm": ["flashlight-text==0.0.7", "kenlm==0.3.0"],
         "onnx": ["onnx", "onnxruntime"],
         "report": ["matplotlib"],
         # The launcher for Hydra 1.3, which comes with the newer fairseq.
