@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import Force, listed
+from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore, listed
 from parp_fairseq.errors import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -63,6 +63,15 @@ def evaluate(
         Optional[Path],
         typer.Option(help="The pre-trained file, where a checkpoint lacks its architecture."),
     ] = None,
+    lm: Lm = None,
+    lexicon: Lexicon = None,
+    beam: Beam = 50,
+    lm_weight: LmWeight = 2.0,
+    word_score: WordScore = -1.0,
+    tune: Annotated[
+        Optional[str],
+        typer.Option(help="Split on which the two weights are chosen, for each checkpoint."),
+    ] = None,
     transcripts: Annotated[
         Optional[Path],
         typer.Option(help="Folder for references and hypotheses: CKPT/SPLIT.tsv each."),
@@ -77,7 +86,7 @@ def evaluate(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Word, character or phone error rates, equal to fairseq's infer with a Viterbi decoder.
+    """Word, character or phone error rates, equal to those of fairseq's infer (viterbi, kenlm).
 
     With 95% bootstrap intervals over utterances, and of several checkpoints the difference from the
     first, paired by utterance. Files are written when all is decoded (transcripts
@@ -91,7 +100,10 @@ def evaluate(
     from parp_fairseq.evaluation import score_files
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
+    from parp_fairseq.inference.beam_search import LanguageModel
 
+    numbers = {"beam": beam, "lm_weight": lm_weight, "word_score": word_score}
+    language = LanguageModel.of_options(lm, lexicon, **numbers)
     checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
     splits = listed(split)
     outputs = {"--json": (as_json, score_files.scores_as_json)}
@@ -101,7 +113,8 @@ def evaluate(
         raise UserError("--json and --csv cannot both be standard output; name a file for one")
     heard = score_files.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
     written = {name: [path] for name, (path, _) in outputs.items() if path not in (None, stdout)}
-    models = [path for path in (*checkpoints, w2v_path) if path is not None]
+    read = (*checkpoints, w2v_path, lm, lexicon)
+    models = [path for path in read if path is not None]
     written["--transcripts"] = list(heard.values())
     score_files.check_outputs(written, models, data, splits, force)
     scores: list[Score] = []
@@ -119,6 +132,8 @@ def evaluate(
             weights=weights,
             num_workers=workers,
             w2v_path=w2v_path,
+            language=language,
+            tune_on=tune,
         ):
             scores.append(score)
             if heard:

@@ -17,6 +17,17 @@ VocabSize = Annotated[
     Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")
 ]
 
+Lm = Annotated[
+    Optional[Path],
+    typer.Option(help="KenLM n-gram of words (binary or ARPA) for beam search; with --lexicon."),
+]
+Lexicon = Annotated[
+    Optional[Path], typer.Option(help="Words to choose from: a word and its symbols a line.")
+]
+Beam = Annotated[int, typer.Option(help="Hypotheses kept after each frame.")]
+LmWeight = Annotated[float, typer.Option(help="Weight of the n-gram.")]
+WordScore = Annotated[float, typer.Option(help="Added for each word.")]
+
 
 def listed(values: Iterable[str]) -> list[str]:
     """The values of an option that may be repeated and may hold several, separated by commas."""

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import Force
+from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore
 from parp_fairseq.errors import EXIT_CODE
 
 
@@ -69,17 +69,25 @@ def transcribe(
         float,
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
     ] = 20.0,
+    lm: Lm = None,
+    lexicon: Lexicon = None,
+    beam: Beam = 50,
+    lm_weight: LmWeight = 2.0,
+    word_score: WordScore = -1.0,
     force: Force = False,
 ) -> None:
     """Transcribe audio of any sample rate and length on this CPU, without fairseq.
 
-    Greedy CTC decoding, as parp eval. The real-time factor is printed on standard error. A file
-    that cannot be used is reported, and the others are transcribed (exit code 2).
+    Greedy CTC decoding, or beam search with --lm and --lexicon, as parp eval. The real-time factor
+    is printed on standard error. A file that cannot be used is reported, and the others are
+    transcribed (exit code 2).
 
     Example: parp transcribe model.safetensors meeting.mp3 -o meeting.srt
     """
+    from parp_fairseq.inference.beam_search import LanguageModel
     from parp_fairseq.inference.transcribing import transcribe_all
 
+    numbers = {"beam": beam, "lm_weight": lm_weight, "word_score": word_score}
     failed = transcribe_all(
         model,
         audio,
@@ -88,6 +96,7 @@ def transcribe(
         engine=engine.value,
         window=window,
         force=force,
+        language=LanguageModel.of_options(lm, lexicon, **numbers),
     )
     if failed:
         raise typer.Exit(EXIT_CODE)

@@ -13,6 +13,7 @@ run's own options; `batches="validation"` makes the same ones.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -29,8 +30,9 @@ from parp_fairseq.checkpoints.formats import check_format
 from parp_fairseq.checkpoints.safe_load import check_readable
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import ENGINES, build_model, build_task
-from parp_fairseq.evaluation.score import Score, Utterance
+from parp_fairseq.evaluation.score import Score, Utterance, edit_counts
 from parp_fairseq.files import PathLike
+from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
 from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.manifests.check.split import (
     CheckedManifest,
@@ -47,6 +49,10 @@ SUBNETWORK, THETA = "subnetwork", "theta"
 
 INFER, VALIDATION = "infer", "validation"
 """How utterances are batched: as fairseq's infer does it, or as the checkpoint's own validation."""
+
+LM_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
+"""What `tune` tries."""
 
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
@@ -69,6 +75,8 @@ def evaluate_all(
     engine: str = "dense",
     weights: str = SUBNETWORK,
     w2v_path: PathLike | None = None,
+    language: LanguageModel | None = None,
+    tune_on: str | None = None,
 ) -> Iterator[Score]:
     """Decode `{split}.tsv` of the folder `data` with fine-tuned checkpoints and score them.
 
@@ -90,6 +98,8 @@ def evaluate_all(
         weights: `subnetwork`, or `theta` for the weights before masking, with which training
             resumes.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
+        language: search with this language model; None: the likeliest symbol of each frame.
+        tune_on: the split on which its weights are chosen anew, for each checkpoint.
 
     Raises:
         UserError: a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
@@ -120,7 +130,9 @@ def evaluate_all(
         check_format(checkpoint)
     if w2v_path is not None:
         check_readable(w2v_path)
-    for split in splits:
+    if tune_on is not None and language is None:
+        raise UserError("--tune chooses the weights of a language model; give --lm and --lexicon")
+    for split in (*splits, *([] if tune_on is None else [tune_on])):
         manifest_file(data, split)
     chosen = _device(device, engine)
     checked: dict[Any, CheckedManifest] = {}
@@ -138,7 +150,7 @@ def evaluate_all(
             model = dense_weights(finetuned.state, finetuned.path)
             finetuned = replace(finetuned, state={**finetuned.state, "model": model})
         manifests = []
-        for split in splits:
+        for split in (*splits, *([] if tune_on is None else [tune_on])):
             longest = planning["max_tokens"]
             key = (split, finetuned.labels, tuple(finetuned.symbols), longest)
             if key not in checked:
@@ -153,13 +165,24 @@ def evaluate_all(
         finetuned, planning, manifests = opened(checkpoint)
         symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
         zeros = share_of_zeros(finetuned.state)
+        search = None if language is None else BeamSearch(language, symbols)
         with _quiet():
             task = build_task(finetuned, os.fspath(data))
             model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen, engine=engine)
+        if search is not None and tune_on is not None:
+            manifest = manifests.pop()
+            with _quiet():
+                loader = make_batches(task, manifest, num_workers, **planning)
+                rate = tune(model, symbols, loader, manifest, search)
+            print(
+                f"parp: {checkpoint}: --lm-weight {search.language.lm_weight:g} --word-score "
+                f"{search.language.word_score:g} make the fewest errors on {tune_on} ({rate:.2f}%)",
+                file=sys.stderr,
+            )
         for manifest in manifests:
             with _quiet():
                 loader = make_batches(task, manifest, num_workers, **planning)
-                utterances = transcribe(model, symbols, loader, manifest)
+                utterances = transcribe(model, symbols, loader, manifest, search)
             yield Score(
                 checkpoint=os.fspath(checkpoint),
                 data=os.fspath(data),
@@ -169,6 +192,7 @@ def evaluate_all(
                 utterances=tuple(sorted(utterances, key=lambda utterance: utterance.row)),
                 weights=weights,
                 zeros=zeros,
+                language=search and search.language,
             )
         # Two large models need not fit into the memory.
         del finetuned, task, model
@@ -195,13 +219,57 @@ def make_batches(task: Any, checked: CheckedManifest, num_workers: int, **planni
 
 
 def transcribe(
-    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest
+    model: Any,
+    symbols: Symbols,
+    batches: Any,
+    checked: CheckedManifest,
+    search: BeamSearch | None = None,
 ) -> list[Utterance]:
     """Reference and hypothesis of each utterance of `batches`, in their order.
 
     Raises:
         UserError: audio cannot be read.
     """
+    utterances: list[Utterance] = []
+    for row, target, logits in _logits(model, batches, checked):
+        reference = symbols.units(target[target != symbols.padding])
+        if search is None:
+            hypothesis = symbols.units(symbols.best(logits.argmax(dim=-1).numpy()))
+            text = symbols.joined(hypothesis)
+        else:
+            found = search.decode(logits.numpy())
+            hypothesis, text = symbols.units(found.rows), found.text
+        path = checked.manifest.rows[row].path
+        utterances.append(
+            Utterance(row, path, symbols.joined(reference), text, reference, hypothesis)
+        )
+    return utterances
+
+
+def tune(
+    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest, search: BeamSearch
+) -> float:
+    """Weigh a search by what makes the fewest errors on a split; return its WER in percent.
+
+    All pairs of LM_WEIGHTS and WORD_SCORES are tried; of equal ones the first is taken.
+    """
+    heard = [
+        (symbols.joined(symbols.units(target[target != symbols.padding])).split(), logits.numpy())
+        for _, target, logits in _logits(model, batches, checked)
+    ]
+    errors = {}
+    for weight, score in itertools.product(LM_WEIGHTS, WORD_SCORES):
+        language = replace(search.language, lm_weight=weight, word_score=score)
+        search.weigh(language)
+        edits = (edit_counts(words, search.decode(found).text.split()) for words, found in heard)
+        errors[language] = sum(counts.errors for counts in edits)
+    best = min(errors, key=errors.__getitem__)
+    search.weigh(best)
+    return errors[best] * 100.0 / sum(len(words) for words, _ in heard)
+
+
+def _logits(model: Any, batches: Any, checked: CheckedManifest) -> Iterator[tuple[int, Any, Any]]:
+    """Row, target (an array) and logits (a tensor: frames, symbols) of each utterance."""
     import torch
     from fairseq import utils
     from tqdm import tqdm
@@ -210,21 +278,14 @@ def transcribe(
     rows = checked.manifest.rows
     # None: shown on a terminal.
     bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=None)
-    utterances: list[Utterance] = []
     with torch.no_grad(), bar:
         for sample in _readable(batches, checked):
             if device.type == "cuda":
                 sample = utils.move_to_cuda(sample, device)
             logits = model.get_logits(model(**sample["net_input"])).transpose(0, 1)
-            paths = logits.float().cpu().argmax(dim=-1).numpy()
             targets = sample["target"].cpu().numpy()
-            for row, path, target in zip(sample["id"].tolist(), paths, targets):
-                reference = symbols.units(target[target != symbols.padding])
-                hypothesis = symbols.units(symbols.best(path))
-                texts = (symbols.joined(reference), symbols.joined(hypothesis))
-                utterances.append(Utterance(row, rows[row].path, *texts, reference, hypothesis))
+            yield from zip(sample["id"].tolist(), targets, logits.float().cpu().contiguous())
             bar.update(len(sample["id"]))
-    return utterances
 
 
 def share_of_zeros(state: Mapping[str, Any]) -> float | None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from parp_fairseq.inference.beam_search import LanguageModel
+
 RESAMPLES = 10_000
 """Test sets drawn for an interval; each has as many utterances as the real one."""
 
@@ -172,6 +174,7 @@ class Score:
         utterances: by row.
         weights: what was scored of the checkpoint: `subnetwork` (m⊙θ) or `theta`.
         zeros: share of zeros among its prunable entries, in [0, 1]; None where it has none.
+        language: the language model that was searched with.
     """
 
     checkpoint: str
@@ -182,6 +185,7 @@ class Score:
     utterances: tuple[Utterance, ...] = field(repr=False)
     weights: str = "subnetwork"
     zeros: float | None = None
+    language: LanguageModel | None = None
 
     @cached_property
     def words(self) -> ErrorRate:
@@ -225,7 +229,15 @@ class Score:
             "utterances": len(self.utterances),
             "weights": self.weights,
             "zeros": self.zeros,
+            **self._search(),
         }
+
+    def _search(self) -> dict[str, Any]:
+        keys = ("lm", "lexicon", "beam", "lm_weight", "word_score")
+        if self.language is None:
+            return dict.fromkeys(keys)
+        values = (getattr(self.language, key) for key in keys)
+        return {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in zip(keys, values)}
 
 
 def _numbers(rate: ErrorRate | None, name: str, prefix: str) -> dict[str, Any]:

@@ -24,13 +24,15 @@ KINDS = {
 
 
 def render_scores(scores: Sequence[Score]) -> str:
-    """An aligned table, a score a row; columns of CER and of θ only where there are such scores."""
+    """An aligned table, a score a row; columns of CER, θ and an LM only where there are such."""
     with_characters = any(score.characters is not None for score in scores)
     of_theta = any(score.weights != "subnetwork" for score in scores)
     header = ["checkpoint", "split", "metric", "%", "95% interval"]
     header += ["errors", "of", "sub", "ins", "del"]
     header += ["CER %", "95% interval"] if with_characters else []
     header += ["utts"] + (["weights", "zeros %"] if of_theta else [])
+    searched = any(score.language is not None for score in scores)
+    header += ["LM weight", "word score"] if searched else []
     rows = []
     for score in scores:
         words, edits = score.words, score.words.total
@@ -41,6 +43,8 @@ def render_scores(scores: Sequence[Score]) -> str:
         row += [f"{len(score.utterances):,}"]
         if of_theta:
             row += [score.weights, "" if score.zeros is None else f"{100 * score.zeros:.2f}"]
+        if score.language is not None:
+            row += [f"{score.language.lm_weight:g}", f"{score.language.word_score:g}"]
         rows.append(row)
     return aligned(header, rows, left=3)
 

@@ -1,4 +1,4 @@
-"""What is said in a recording, by greedy CTC decoding, in overlapping windows if it is long.
+"""What is said in a recording, greedily or by beam search, in overlapping windows if it is long.
 
 A recording no longer than a window is run whole. A longer one is cut into windows of that length,
 so that memory does not grow with its length; each but the last begins `length - 2 * context` after
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parp_fairseq.inference.audio import blocks
+from parp_fairseq.inference.beam_search import BeamSearch
 from parp_fairseq.inference.subnetwork import Subnetwork
 from parp_fairseq.inference.symbols import Word
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, Recording
@@ -40,6 +41,7 @@ def transcribe(
     recording: Recording,
     window: float = SECONDS,
     context: float = CONTEXT_SECONDS,
+    search: BeamSearch | None = None,
 ) -> Transcript:
     """Transcribe a recording.
 
@@ -49,6 +51,7 @@ def transcribe(
         window: seconds that are run at a time; a shorter recording is run whole, exactly as
             `parp eval` runs it in a batch of its own.
         context: seconds on either side of a frame that its window has at least.
+        search: chooses the words; None: the likeliest symbol of every frame.
 
     Raises:
         UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.
@@ -65,21 +68,24 @@ def transcribe(
     length, margin = (
         round(seconds * SAMPLE_RATE / made.stride) * made.stride for seconds in (window, context)
     )
-    parts = [
-        (start // made.stride, _path(subnetwork, cut, recording))
-        for start, cut in windows(counted(blocks(recording)), length, margin, made.stride)
-    ]
-    path = stitched(parts)
+    parts = []
+    for start, cut in windows(counted(blocks(recording)), length, margin, made.stride):
+        logits = _logits(subnetwork, cut, recording)
+        # A search needs them all; else only a frame's likeliest symbol is kept.
+        part = logits.argmax(-1).astype(np.int32) if search is None else logits
+        parts.append((start // made.stride, part))
+    whole = stitched(parts)
+    if search is None:
+        text, found = subnetwork.symbols.text(whole), tuple(subnetwork.symbols.words(whole))
+    else:
+        text, found = search.decode(whole)[1:]
     frame = made.stride / SAMPLE_RATE
-    words = tuple(
-        Word(word.text, word.start * frame, word.end * frame)
-        for word in subnetwork.symbols.words(path)
-    )
-    return Transcript(recording, samples / SAMPLE_RATE, subnetwork.symbols.text(path), words)
+    words = tuple(Word(word.text, word.start * frame, word.end * frame) for word in found)
+    return Transcript(recording, samples / SAMPLE_RATE, text, words)
 
 
-def _path(subnetwork: Subnetwork, window: np.ndarray, recording: Recording) -> np.ndarray:
-    """The likeliest symbol of every frame of a window's samples."""
+def _logits(subnetwork: Subnetwork, window: np.ndarray, recording: Recording) -> np.ndarray:
+    """The logits (frames, symbols) of a window's samples."""
     import torch
     from torch.nn import functional
 
@@ -94,8 +100,8 @@ def _path(subnetwork: Subnetwork, window: np.ndarray, recording: Recording) -> n
         source = torch.from_numpy(np.ascontiguousarray(window))
         if subnetwork.normalize:
             source = functional.layer_norm(source, source.shape)
-        path = subnetwork.model(source[None])[0].argmax(-1)
-    return path.numpy().astype(np.int32)
+        logits: np.ndarray = subnetwork.model(source[None])[0].numpy()
+    return logits
 
 
 def windows(
@@ -135,11 +141,11 @@ def windows(
 
 
 def stitched(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-    """One path from those of windows.
+    """One path (or array of logits) from those of windows.
 
     Args:
-        parts: each window's first frame in the recording, and the symbol of each of its frames; in
-            order, overlapping or touching.
+        parts: each window's first frame in the recording, and what it has for each of its frames;
+            in order, overlapping or touching.
     """
     kept = []
     begin = 0

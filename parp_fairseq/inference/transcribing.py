@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -13,6 +14,7 @@ from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.inference.audio import find_recordings
+from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
 from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
 from parp_fairseq.inference.transcript_files import Output, choose_format
@@ -36,6 +38,7 @@ def transcribe_all(
     engine: str = AUTO,
     window: float = SECONDS,
     force: bool = False,
+    language: LanguageModel | None = None,
 ) -> int:
     """Transcribe files and folders of audio, and write what is said.
 
@@ -59,7 +62,8 @@ def transcribe_all(
     check_format(model)
     paths, unread = find_recordings(audio)
     written = Output(form, output, audio, paths)
-    written.check([*paths, *(model.iterdir() if model.is_dir() else [model])], force)
+    read = [] if language is None else [Path(language.lm), Path(language.lexicon)]
+    written.check([*paths, *read, *(model.iterdir() if model.is_dir() else [model])], force)
     recordings: list[Recording] = []
     for path in paths:
         with _reported():
@@ -72,6 +76,7 @@ def transcribe_all(
     subnetwork = open_subnetwork(model)
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
+    search = None if language is None else BeamSearch(language, subnetwork.symbols)
     groups = run_sparse(subnetwork.model, engine)
     if unread:
         print(
@@ -87,7 +92,7 @@ def transcribe_all(
     with tqdm(total=total, desc="transcribing", unit="s of audio", disable=hidden) as bar:
         for recording in recordings:
             with _reported():
-                transcript = transcribe(subnetwork, recording, window)
+                transcript = transcribe(subnetwork, recording, window, search=search)
                 written.take(transcript)
                 done.append(transcript.seconds)
             bar.update(round(recording.seconds, 1))

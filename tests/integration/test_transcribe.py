@@ -133,13 +133,13 @@ def test_long_recordings_run_in_windows(models, heard, tmp_path, monkeypatch):
         for _ in range(times):
             file.write(round_of)
     seen = []
-    alone = transcribing._path
+    alone = transcribing._logits
 
     def counted(subnetwork, window, recording):
         seen.append(len(window))
         return alone(subnetwork, window, recording)
 
-    monkeypatch.setattr(transcribing, "_path", counted)
+    monkeypatch.setattr(transcribing, "_logits", counted)
     subnetwork = open_subnetwork(models["sparse"])
     done = transcribe(subnetwork, read_recording(tmp_path / "long.flac"))
     assert max(seen) == 20 * 16_000
