@@ -148,6 +148,25 @@ def drop_unknown(section: Any, registry: Mapping[str, Any], prefix: str) -> list
     return _drop_keys(section, registry[section["_name"]](), prefix)
 
 
+def repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
+    """Take out what the installed fairseq does not know; return what was changed, a line each."""
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+    inner = (settings.get("model") or {}).get("w2v_args") or {}
+    changes = []
+    for prefix, section in (
+        ("cfg.task.", settings.get("task")),
+        ("cfg.model.w2v_args.task.", inner.get("task")),
+    ):
+        dropped = drop_unknown(section, TASK_DATACLASS_REGISTRY, prefix)
+        changes += [f"{key} is unknown to this fairseq and was left out" for key in dropped]
+    for key in ("criterion", "lr_scheduler"):
+        if key not in settings:
+            settings[key] = None
+            changes.append(f"cfg.{key} was missing and is now null")
+    return changes
+
+
 def keep_audio_keys(section: Any, *more: str) -> None:
     """Reduce a task's settings to those that say how audio and labels are read, and `more`."""
     if isinstance(section, dict) and section.get("_name") in _AUDIO_TASKS:

@@ -1,4 +1,7 @@
-"""Models in every format that this program reads, and how a model's file is written."""
+"""Models in every format that this program reads, and how a model's file is written.
+
+A file's format is recognised by its first bytes, so one that was cut off still is.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.file_types import MASK_FILE
 from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
-from parp_fairseq.checkpoints.sparse_file import is_sparse, read_sparse
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, staged
+from parp_fairseq.files import Kind, PathLike, staged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,38 @@ CHECKPOINTS = "checkpoints"
 """The folder of checkpoints in a run's folder: fairseq's save_dir, as every yaml has it."""
 
 BEST, LAST = "checkpoint_best.pt", "checkpoint_last.pt"
+
+SPARSE_FORMAT, MASK_FORMAT = "parp-sparse", "parp-mask"
+"""The keys of the metadata of a sparse model and of a mask file."""
+
+# A zip archive of torch's begins with "NAME/data.pkl".
+_ZIP, _FIRST_ENTRY = b"PK\x03\x04", b"/data.pkl"
+# torch 1.5 and older: a pickle that begins with torch's magic number.
+_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def _is_checkpoint(path: Path) -> bool:
+    with path.open("rb") as handle:
+        start = handle.read(512)
+    return start.startswith(_OLD) or (start.startswith(_ZIP) and _FIRST_ENTRY in start)
+
+
+def _safetensors(name: str, key: str) -> Kind:
+    """The kind of a safetensors file whose first metadata is `key`."""
+    # The length of the header in eight bytes, then its JSON, which begins with the metadata.
+    start = b'{"__metadata__":{"' + key.encode() + b'":'
+
+    def is_one(path: Path) -> bool:
+        with path.open("rb") as handle:
+            handle.seek(8)
+            return handle.read(len(start)) == start
+
+    return Kind(name, is_one)
+
+
+CHECKPOINT = Kind("a checkpoint", _is_checkpoint)
+SPARSE_MODEL = _safetensors("a sparse model", SPARSE_FORMAT)
+MASK_FILE = _safetensors("a mask file", MASK_FORMAT)
 
 
 def named_checkpoint(name: PathLike) -> Path:
@@ -50,6 +83,17 @@ def named_checkpoint(name: PathLike) -> Path:
             print(f"parp: {name}: using {file.name}", file=sys.stderr)
             return file
     raise UserError(f"{checkpoints} holds neither {BEST} nor {LAST}; train the run first")
+
+
+def is_sparse(path: PathLike) -> bool:
+    """Whether a file begins as a safetensors file does; `read_sparse` checks that it is ours."""
+    try:
+        with open(path, "rb") as handle:
+            start = handle.read(9)
+    except OSError:
+        return False
+    # The length of the header, then its JSON.
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32
 
 
 def check_format(path: PathLike) -> None:
@@ -84,7 +128,11 @@ def read_state(path: PathLike) -> dict[str, Any]:
         from parp_fairseq.checkpoints.hf_folder import read_hf_folder
 
         return read_hf_folder(path)
-    return read_sparse(path) if is_sparse(path) else load_checkpoint(path)
+    if not is_sparse(path):
+        return load_checkpoint(path)
+    from parp_fairseq.checkpoints.sparse_file import read_sparse
+
+    return read_sparse(path)
 
 
 def read_weights(path: PathLike) -> dict[str, Tensor]:

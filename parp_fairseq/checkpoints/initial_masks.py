@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parp_fairseq.checkpoints.file_types import CHECKPOINT, SPARSE_MODEL
+from parp_fairseq.checkpoints.formats import CHECKPOINT, SPARSE_MODEL
 from parp_fairseq.checkpoints.hf_folder import read_tensors
 from parp_fairseq.checkpoints.safe_load import check_readable, load_checkpoint
 from parp_fairseq.errors import UserError, options_named

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from parp_fairseq.checkpoints.file_types import MASK_FORMAT
+from parp_fairseq.checkpoints.formats import MASK_FORMAT
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, write_bytes
 from parp_fairseq.pruning.mask import Mask

@@ -8,12 +8,10 @@ too, refuses the objects that older files hold their settings in.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from typing import Any
 
-from parp_fairseq.checkpoints.fairseq_settings import drop_unknown, plain_settings
-from parp_fairseq.checkpoints.file_types import CHECKPOINT
-from parp_fairseq.checkpoints.formats import output
+from parp_fairseq.checkpoints.fairseq_settings import plain_settings, repair_settings
+from parp_fairseq.checkpoints.formats import CHECKPOINT, output
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.files import PathLike, check_output
 
@@ -43,25 +41,6 @@ def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[
 
         with output(out) as stage:
             torch.save({**state, "args": None, "cfg": settings}, stage / out.name)
-    return changes
-
-
-def repair_settings(settings: MutableMapping[str, Any]) -> list[str]:
-    """Take out what the installed fairseq does not know; return what was changed, a line each."""
-    from fairseq.tasks import TASK_DATACLASS_REGISTRY
-
-    inner = (settings.get("model") or {}).get("w2v_args") or {}
-    changes = []
-    for prefix, section in (
-        ("cfg.task.", settings.get("task")),
-        ("cfg.model.w2v_args.task.", inner.get("task")),
-    ):
-        dropped = drop_unknown(section, TASK_DATACLASS_REGISTRY, prefix)
-        changes += [f"{key} is unknown to this fairseq and was left out" for key in dropped]
-    for key in ("criterion", "lr_scheduler"):
-        if key not in settings:
-            settings[key] = None
-            changes.append(f"cfg.{key} was missing and is now null")
     return changes
 
 

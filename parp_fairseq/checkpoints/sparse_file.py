@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY
+from parp_fairseq.checkpoints.formats import SPARSE_FORMAT as FORMAT
 from parp_fairseq.checkpoints.safe_load import check_evaluated_strings
 from parp_fairseq.checkpoints.strict_json import strict_json
 from parp_fairseq.errors import UserError
@@ -27,7 +28,6 @@ from parp_fairseq.files import PathLike
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "parp-sparse"
 VERSION = 1
 DTYPES = ("fp32", "fp16")
 MASK, KEPT = ":mask", ":kept"
@@ -42,17 +42,6 @@ _TYPES = (*_FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL")
 _INTEGERS = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
 # What a second entry in the file's header costs at most.
 _ENTRY_BYTES = 256
-
-
-def is_sparse(path: PathLike) -> bool:
-    """Whether a file begins as a safetensors file does; `read_sparse` checks that it is ours."""
-    try:
-        with open(path, "rb") as handle:
-            start = handle.read(9)
-    except OSError:
-        return False
-    # The length of the header, then its JSON.
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32
 
 
 def read_sparse(path: PathLike) -> dict[str, Any]:

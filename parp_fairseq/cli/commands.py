@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from parp_fairseq import __version__
-from parp_fairseq.cli.entry_point import interrupted
+from parp_fairseq.cli import interrupted
 from parp_fairseq.errors import EXIT_CODE, UserError
 
 # In the order of work: command, module and name of its function or its group, line in the help.

@@ -44,8 +44,7 @@ def mask_make(
 
     Example: parp mask make wav2vec_small.pt --sparsity 0.5 -o mpi_0.5.safetensors
     """
-    from parp_fairseq.checkpoints.file_types import MASK_FILE
-    from parp_fairseq.checkpoints.formats import named_checkpoint
+    from parp_fairseq.checkpoints.formats import MASK_FILE, named_checkpoint
     from parp_fairseq.checkpoints.initial_masks import make_mask
     from parp_fairseq.errors import UserError
     from parp_fairseq.files import check_output

@@ -14,9 +14,8 @@ from typing import Any
 
 from parp_fairseq.checkpoints.dictionary import DIGEST_KEY, read_dictionary, symbols_digest
 from parp_fairseq.checkpoints.fairseq_settings import keep_audio_keys
-from parp_fairseq.checkpoints.file_types import CHECKPOINT
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.formats import output
+from parp_fairseq.checkpoints.formats import CHECKPOINT, output
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_output
 

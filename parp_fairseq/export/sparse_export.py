@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
 from parp_fairseq.checkpoints.fairseq_settings import keep_audio_keys
-from parp_fairseq.checkpoints.file_types import SPARSE_MODEL
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.formats import output
+from parp_fairseq.checkpoints.formats import SPARSE_MODEL, output
 from parp_fairseq.checkpoints.sparse_file import (
     FORMAT,
     KEPT,

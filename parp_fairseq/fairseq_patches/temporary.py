@@ -17,7 +17,7 @@ from fairseq.data.iterators import BackgroundConsumer
 from fairseq.logging import progress_bar
 from omegaconf import open_dict
 
-from parp_fairseq.checkpoints.repair import repair_settings
+from parp_fairseq.checkpoints.fairseq_settings import repair_settings
 
 _SECONDS_TO_END = 5.0
 

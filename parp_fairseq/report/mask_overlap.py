@@ -9,8 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parp_fairseq.checkpoints.file_types import CHECKPOINT, SPARSE_MODEL
-from parp_fairseq.checkpoints.formats import read_weights
+from parp_fairseq.checkpoints.formats import CHECKPOINT, SPARSE_MODEL, read_weights
 from parp_fairseq.checkpoints.hf_folder import is_hf_folder
 from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
 from parp_fairseq.checkpoints.prunable_weights import scoped_weights

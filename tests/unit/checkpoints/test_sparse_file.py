@@ -15,12 +15,8 @@ from safetensors.torch import save_file
 from small_model import bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.sparse_file import (
-    is_sparse,
-    pack,
-    read_sparse,
-    unpack,
-)
+from parp_fairseq.checkpoints.formats import is_sparse
+from parp_fairseq.checkpoints.sparse_file import pack, read_sparse, unpack
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq

@@ -115,7 +115,7 @@ def test_every_command_has_an_example(path, help_text):
 
 def test_the_list_of_commands_is_whole_and_loads_none_of_them():
     code = (
-        "import sys; from parp_fairseq.cli.entry_point import run\n"
+        "import sys; from parp_fairseq.cli import run\n"
         "from parp_fairseq.cli.commands import COMMANDS, app\n"
         "sys.argv = ['parp', '--help']; run(app)\n"
         "print(*sys.modules, file=sys.stderr)"
@@ -124,10 +124,10 @@ def test_the_list_of_commands_is_whole_and_loads_none_of_them():
     for name, (_, _, line) in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.M)
     own = [name for name in done.stderr.split() if name.startswith("parp_fairseq.cli.")]
-    assert own == ["parp_fairseq.cli.entry_point", "parp_fairseq.cli.commands"]
+    assert own == ["parp_fairseq.cli.commands"]
 
 
-@pytest.mark.parametrize("module", ["parp_fairseq.cli.entry_point", "parp_fairseq.pruning"])
+@pytest.mark.parametrize("module", ["parp_fairseq.cli.commands", "parp_fairseq.pruning"])
 def test_ctrl_c_while_modules_are_imported(module):
     code = (
         "import sys\n"
