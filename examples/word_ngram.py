@@ -50,12 +50,8 @@ def arpa(text: Iterable[list[str]], order: int) -> list[str]:
 
     grams = {1: [(BEGIN,), *((word,) for word in known)]}
     for length in range(2, order + 1):
-        grams[length] = sorted(
-            (*history, word)
-            for history, words in counts.items()
-            if len(history) == length - 1
-            for word in words
-        )
+        found = [history for history in counts if len(history) == length - 1]
+        grams[length] = sorted((*history, word) for history in found for word in counts[history])
     lines = ["\\data\\", *(f"ngram {length}={len(found)}" for length, found in grams.items())]
     for length, found in grams.items():
         lines += ["", f"\\{length}-grams:"]

@@ -102,8 +102,7 @@ def evaluate(
     from parp_fairseq.files import write_lines
     from parp_fairseq.inference.beam_search import LanguageModel
 
-    numbers = {"beam": beam, "lm_weight": lm_weight, "word_score": word_score}
-    language = LanguageModel.of_options(lm, lexicon, **numbers)
+    language = LanguageModel.of_options(lm, lexicon, beam, lm_weight, word_score)
     checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
     splits = listed(split)
     outputs = {"--json": (as_json, score_files.scores_as_json)}

@@ -87,7 +87,6 @@ def transcribe(
     from parp_fairseq.inference.beam_search import LanguageModel
     from parp_fairseq.inference.transcribing import transcribe_all
 
-    numbers = {"beam": beam, "lm_weight": lm_weight, "word_score": word_score}
     failed = transcribe_all(
         model,
         audio,
@@ -96,7 +95,7 @@ def transcribe(
         engine=engine.value,
         window=window,
         force=force,
-        language=LanguageModel.of_options(lm, lexicon, **numbers),
+        language=LanguageModel.of_options(lm, lexicon, beam, lm_weight, word_score),
     )
     if failed:
         raise typer.Exit(EXIT_CODE)

@@ -229,15 +229,12 @@ class Score:
             "utterances": len(self.utterances),
             "weights": self.weights,
             "zeros": self.zeros,
-            **self._search(),
+            **{
+                key: os.fspath(value) if isinstance(value, os.PathLike) else value
+                for key in ("lm", "lexicon", "beam", "lm_weight", "word_score")
+                for value in [getattr(self.language, key, None)]
+            },
         }
-
-    def _search(self) -> dict[str, Any]:
-        keys = ("lm", "lexicon", "beam", "lm_weight", "word_score")
-        if self.language is None:
-            return dict.fromkeys(keys)
-        values = (getattr(self.language, key) for key in keys)
-        return {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in zip(keys, values)}
 
 
 def _numbers(rate: ErrorRate | None, name: str, prefix: str) -> dict[str, Any]:

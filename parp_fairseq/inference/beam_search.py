@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class LanguageModel:
 
     @classmethod
     def of_options(
-        cls, lm: PathLike | None, lexicon: PathLike | None, **numbers: Any
+        cls, lm: PathLike | None, lexicon: PathLike | None, beam: int, *weights: float
     ) -> LanguageModel | None:
         """From the options of a command; None where no language model was asked for.
 
@@ -55,12 +55,11 @@ class LanguageModel:
             return None
         if lm is None or lexicon is None:
             raise UserError("--lm and --lexicon need each other: docs/evaluation.md makes both")
-        if numbers["beam"] < 1:
-            raise UserError(f"--beam must be at least 1 (got {numbers['beam']})")
-        for name in ("lm_weight", "word_score"):
-            if not math.isfinite(numbers[name]):
-                raise UserError(f"--{name.replace('_', '-')} is {numbers[name]}; give a number")
-        return cls(lm, lexicon, **numbers)
+        if beam < 1:
+            raise UserError(f"--beam must be at least 1 (got {beam})")
+        if not all(map(math.isfinite, weights)):
+            raise UserError(f"--lm-weight and --word-score are {weights}; give finite numbers")
+        return cls(lm, lexicon, beam, *weights)
 
 
 class Found(NamedTuple):
