@@ -80,10 +80,6 @@ def evaluate(
         Optional[Path],
         typer.Option("--json", help="File to write the scores into; - for standard output."),
     ] = None,
-    as_csv: Annotated[
-        Optional[Path],
-        typer.Option("--csv", help="The same as a table of comma-separated values."),
-    ] = None,
     force: Force = False,
 ) -> None:
     """Word, character or phone error rates, equal to those of fairseq's infer (viterbi, kenlm).
@@ -96,7 +92,6 @@ def evaluate(
     --split test-clean,test-other --json scores.json
     """
     from parp_fairseq.checkpoints.formats import named_checkpoint
-    from parp_fairseq.errors import UserError
     from parp_fairseq.evaluation import score_files
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
@@ -105,13 +100,9 @@ def evaluate(
     language = LanguageModel.of_options(lm, lexicon, beam, lm_weight, word_score)
     checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
     splits = listed(split)
-    outputs = {"--json": (as_json, score_files.scores_as_json)}
-    outputs["--csv"] = (as_csv, score_files.scores_as_csv)
     stdout = Path("-")
-    if as_json == as_csv == stdout:
-        raise UserError("--json and --csv cannot both be standard output; name a file for one")
     heard = score_files.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
-    written = {name: [path] for name, (path, _) in outputs.items() if path not in (None, stdout)}
+    written = {"--json": [path for path in (as_json,) if path not in (None, stdout)]}
     read = (*checkpoints, w2v_path, lm, lexicon)
     models = [path for path in read if path is not None]
     written["--transcripts"] = list(heard.values())
@@ -137,21 +128,19 @@ def evaluate(
             scores.append(score)
             if heard:
                 score_files.write_transcripts(score, heard[score.checkpoint, score.split])
-        for path, text in outputs.values():
-            if path == stdout:
-                print(text(scores))
-            elif path is not None:
-                write_lines(path, [text(scores)])
+        if as_json == stdout:
+            print(score_files.scores_as_json(scores))
+        elif as_json is not None:
+            write_lines(as_json, [score_files.scores_as_json(scores)])
     except KeyboardInterrupt:
         total = len(checkpoints) * len(splits)
         print(
-            f"parp: interrupted: {len(scores)} of {total} scores were done; no JSON or CSV is "
-            "written",
+            f"parp: interrupted: {len(scores)} of {total} scores were done; no JSON is written",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None
     finally:
         # What was done, where it ended early too.
-        if scores and stdout not in (as_json, as_csv):
+        if scores and as_json != stdout:
             tables = (score_files.render_scores(scores), score_files.render_differences(scores))
             print("\n\n".join(filter(None, tables)), flush=True)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.score import ErrorRate, Score, paired_difference
 from parp_fairseq.files import Kind, PathLike, begins_with, check_output, write_lines
 from parp_fairseq.table import aligned
 
 KINDS = {
     "--json": Kind("a file of scores", begins_with(b'[\n {\n  "checkpoint":')),
-    "--csv": Kind("a table of scores", begins_with(b"checkpoint,data,split,")),
     "--transcripts": Kind("a file of transcripts", begins_with(b"id\treference\thypothesis")),
 }
 """What each option of `parp eval` writes."""
@@ -79,16 +75,6 @@ def scores_as_json(scores: Sequence[Score]) -> str:
     return json.dumps([score.to_json() for score in scores], indent=1)
 
 
-def scores_as_csv(scores: Sequence[Score]) -> str:
-    """The same keys as columns, a row a score; a cell is empty where a score lacks the number."""
-    rows = [score.to_json() for score in scores]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().removesuffix("\n")
-
-
 def transcript_files(
     folder: PathLike, checkpoints: Sequence[PathLike], splits: Sequence[str]
 ) -> dict[tuple[str, str], Path]:
@@ -133,16 +119,12 @@ def check_outputs(
         force: replace files of the same kinds.
 
     Raises:
-        UserError: a file is an input, already exists (without `force`), is of another kind, is a
-            duplicate, or cannot be written.
+        UserError: a file is an input, already exists (without `force`), is of another kind, or
+            cannot be written.
     """
     inputs = list(map(Path, models))
     for pattern in ("dict.*.txt", *(f"{glob.escape(split)}.*" for split in splits)):
         inputs += Path(data).glob(pattern)
-    written: dict[str, str] = {}
     for option, files in outputs.items():
         for file in files:
             check_output(file, KINDS[option], inputs=inputs, force=force, option=option)
-            other = written.setdefault(os.path.realpath(file), option)
-            if other != option:
-                raise UserError(f"{option} {file} is also what {other} writes; choose another path")

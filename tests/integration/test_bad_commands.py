@@ -225,7 +225,6 @@ eval good.pt --data data --split valid {}
     --workers -1                :: 0 or more|at least 0
     --w2v-path none.pt          :: no such checkpoint
     --json notes.txt            :: {other} a file of scores
-    --json - --csv -            :: cannot both be standard output
     --weights dense             :: use one of subnetwork, theta
     --transcripts notes.txt     :: is a file, not a folder
     --nonsense                  :: No such option

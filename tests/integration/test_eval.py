@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -319,13 +318,10 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp_eval, monkeypatch
     assert alone[0].utterances != alone[2].utterances
     built, build = [], decode.build_model
     monkeypatch.setattr(decode, "build_model", lambda *a, **k: built.append(1) or build(*a, **k))
-    files = ("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv")
-    files += ("--transcripts", tmp_path / "heard")
+    files = ("--json", tmp_path / "s.json", "--transcripts", tmp_path / "heard")
     code, out, err = parp_eval(*checkpoints, "--data", data, "--split", "test,dev", *files)
     assert (code, err, len(built)) == (0, "", 2)
     assert json.loads((tmp_path / "s.json").read_text()) == [score.to_json() for score in alone]
-    with open(tmp_path / "s.csv", newline="") as handle:
-        assert [float(row["rate"]) for row in csv.DictReader(handle)] == [s.rate for s in alone]
     rows = [line.split() for line in out.splitlines()]
     assert [(row[0], row[1], row[3]) for row in rows[1:5]] == [
         (score.checkpoint, score.split, f"{score.rate:.2f}") for score in alone
@@ -414,12 +410,10 @@ def test_an_interrupted_evaluation(several, parp_eval, monkeypatch, tmp_path):
 
     monkeypatch.setattr(decode, "transcribe", interrupted)
     arguments = (*checkpoints, "--data", data, "--split", "dev,test")
-    files = ("--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv")
-    code, out, err = parp_eval(*arguments, *files, "--transcripts", tmp_path / "heard")
+    files = ("--json", tmp_path / "s.json", "--transcripts", tmp_path / "heard")
+    code, out, err = parp_eval(*arguments, *files)
     assert code == 130
-    assert err.splitlines() == [
-        "parp: interrupted: 1 of 4 scores were done; no JSON or CSV is written"
-    ]
+    assert err.splitlines() == ["parp: interrupted: 1 of 4 scores were done; no JSON is written"]
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [[str(checkpoints[0]), "dev"]]
     assert [f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file()] == [
         Path("heard/one/best.pt/dev.tsv")

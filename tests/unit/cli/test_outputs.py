@@ -62,7 +62,6 @@ COMMANDS = {
         "eval c.pt --data data --split test --json OUT",
         ["c.pt", "data/test.tsv", "data/test.ltr", "data/dict.ltr.txt"],
     ),
-    "csv": ("eval c.pt --data data --split test --csv OUT", ["c.pt", "data/test.tsv"]),
 }
 OTHER = "already exists and is not"
 EXISTS = "already exists"
@@ -116,12 +115,8 @@ def test_an_existing_output_needs_force(folder, parp, name):
 
 def test_existing_scores_need_force(folder, parp):
     (folder / "s.json").write_text(SCORES)
-    (folder / "s.csv").write_text("checkpoint,data,split,labels,metric,rate\n")
-    for option in ("json", "csv"):
-        command = COMMANDS[option][0].replace("OUT", f"s.{option}")
-        refused(parp, folder, command, f"s.{option} {EXISTS}.*--force")
-    both = COMMANDS["json"][0].replace("OUT", "s") + " --csv s"
-    refused(parp, folder, both, "--csv s is also what --json writes")
+    command = COMMANDS["json"][0].replace("OUT", "s.json")
+    refused(parp, folder, command, f"s.json {EXISTS}.*--force")
     command = "eval c.pt --data data --split test --transcripts heard"
     heard = folder / "heard" / "c.pt" / "test.tsv"
     heard.parent.mkdir(parents=True)

@@ -1,10 +1,8 @@
-"""Tables of scores, the same numbers as JSON and CSV, and files of transcripts."""
+"""Tables of scores, and files of transcripts."""
 
 from __future__ import annotations
 
 import csv
-import io
-import json
 from pathlib import Path
 
 import pytest
@@ -38,16 +36,6 @@ def test_differences_are_from_the_first_checkpoint_of_a_split():
     assert score_files.render_differences(scores[:2]) == ""
 
 
-def test_json_and_csv_hold_the_same():
-    scores = [score_of(PAIRS), score_of(PAIRS, "PER", checkpoint="a,b.pt")]
-    read = json.loads(score_files.scores_as_json(scores))
-    rows = list(csv.DictReader(io.StringIO(score_files.scores_as_csv(scores))))
-    assert [list(row) for row in rows] == [list(score) for score in read]
-    for score, row in zip(read, rows):
-        assert row == {key: "" if value is None else str(value) for key, value in score.items()}
-    assert rows[1]["checkpoint"] == "a,b.pt"
-
-
 def test_transcripts(tmp_path):
     best = ["runs/a/ckpt/best.pt", Path("runs/b/ckpt/best.pt")]
     files = score_files.transcript_files("out", best, ["x", "y"])
@@ -73,9 +61,7 @@ def test_outputs_are_checked_before_the_work(tmp_path):
         named = {f"--{option}": files for option, files in outputs.items()}
         score_files.check_outputs(named, ["c.pt", "w.pt"], tmp_path, ["test"], force=True)
 
-    check(json=[tmp_path / "new" / "a.json"], csv=[tmp_path / "a.csv"])
-    with pytest.raises(UserError, match=r"--csv .* is also what --json writes"):
-        check(json=[tmp_path / "a"], csv=[tmp_path / "x" / ".." / "a"])
+    check(json=[tmp_path / "new" / "a.json"])
     score_files.write_transcripts(score_of(PAIRS), tmp_path / "test.tsv")
     with pytest.raises(UserError, match="is also an input"):
         check(transcripts=[tmp_path / "test.tsv"])
