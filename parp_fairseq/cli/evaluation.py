@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore, listed
+from parp_fairseq.cli.options import (
+    Beam,
+    Force,
+    Lexicon,
+    Lm,
+    LmWeight,
+    WordScore,
+    language_model,
+    listed,
+)
 from parp_fairseq.errors import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -85,8 +94,8 @@ def evaluate(
     """Word, character or phone error rates, equal to those of fairseq's infer (viterbi, kenlm).
 
     With 95% bootstrap intervals over utterances, and of several checkpoints the difference from the
-    first, paired by utterance. Files are written when all is decoded (transcripts
-    when their split is); after Ctrl-C the table shows what was done.
+    first, paired by utterance. Files are written when all is decoded (transcripts when their split
+    is); after Ctrl-C the table shows what was done.
 
     Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
     --split test-clean,test-other --json scores.json
@@ -95,9 +104,8 @@ def evaluate(
     from parp_fairseq.evaluation import score_files
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
-    from parp_fairseq.inference.beam_search import LanguageModel
 
-    language = LanguageModel.of_options(lm, lexicon, beam, lm_weight, word_score)
+    language = language_model(lm, lexicon, beam, lm_weight, word_score)
     checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
     splits = listed(split)
     stdout = Path("-")

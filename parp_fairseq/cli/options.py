@@ -1,11 +1,17 @@
 """Options that several commands share."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+from parp_fairseq.errors import UserError
+
+if TYPE_CHECKING:
+    from parp_fairseq.inference.beam_search import LanguageModel
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Jobs = Annotated[
@@ -27,6 +33,27 @@ Lexicon = Annotated[
 Beam = Annotated[int, typer.Option(help="Hypotheses kept after each frame.")]
 LmWeight = Annotated[float, typer.Option(help="Weight of the n-gram.")]
 WordScore = Annotated[float, typer.Option(help="Added for each word.")]
+
+
+def language_model(
+    lm: Optional[Path], lexicon: Optional[Path], beam: int, *weights: float
+) -> Optional["LanguageModel"]:
+    """From the five options above; None where no language model was asked for.
+
+    Raises:
+        UserError: one file without the other, or a number out of its range.
+    """
+    if lm is None and lexicon is None:
+        return None
+    if lm is None or lexicon is None:
+        raise UserError("--lm and --lexicon need each other: docs/evaluation.md makes both")
+    if beam < 1:
+        raise UserError(f"--beam must be at least 1 (got {beam})")
+    if not all(map(math.isfinite, weights)):
+        raise UserError(f"--lm-weight and --word-score are {weights}; give finite numbers")
+    from parp_fairseq.inference.beam_search import LanguageModel
+
+    return LanguageModel(lm, lexicon, beam, *weights)
 
 
 def listed(values: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore
+from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore, language_model
 from parp_fairseq.errors import EXIT_CODE
 
 
@@ -84,7 +84,6 @@ def transcribe(
 
     Example: parp transcribe model.safetensors meeting.mp3 -o meeting.srt
     """
-    from parp_fairseq.inference.beam_search import LanguageModel
     from parp_fairseq.inference.transcribing import transcribe_all
 
     failed = transcribe_all(
@@ -95,7 +94,7 @@ def transcribe(
         engine=engine.value,
         window=window,
         force=force,
-        language=LanguageModel.of_options(lm, lexicon, beam, lm_weight, word_score),
+        language=language_model(lm, lexicon, beam, lm_weight, word_score),
     )
     if failed:
         raise typer.Exit(EXIT_CODE)

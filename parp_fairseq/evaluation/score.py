@@ -6,12 +6,13 @@ import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from parp_fairseq.inference.beam_search import LanguageModel
+if TYPE_CHECKING:
+    from parp_fairseq.inference.beam_search import LanguageModel
 
 RESAMPLES = 10_000
 """Test sets drawn for an interval; each has as many utterances as the real one."""

@@ -42,25 +42,6 @@ class LanguageModel:
     lm_weight: float = 2.0
     word_score: float = -1.0
 
-    @classmethod
-    def of_options(
-        cls, lm: PathLike | None, lexicon: PathLike | None, beam: int, *weights: float
-    ) -> LanguageModel | None:
-        """From the options of a command; None where no language model was asked for.
-
-        Raises:
-            UserError: one file without the other, or a number out of its range.
-        """
-        if lm is None and lexicon is None:
-            return None
-        if lm is None or lexicon is None:
-            raise UserError("--lm and --lexicon need each other: docs/evaluation.md makes both")
-        if beam < 1:
-            raise UserError(f"--beam must be at least 1 (got {beam})")
-        if not all(map(math.isfinite, weights)):
-            raise UserError(f"--lm-weight and --word-score are {weights}; give finite numbers")
-        return cls(lm, lexicon, beam, *weights)
-
 
 class Found(NamedTuple):
     """The best hypothesis: rows of symbols, repetitions merged; text; words with their frames."""

@@ -227,6 +227,10 @@ eval good.pt --data data --split valid {}
     --json notes.txt            :: {other} a file of scores
     --weights dense             :: use one of subnetwork, theta
     --transcripts notes.txt     :: is a file, not a folder
+    --lm none --lexicon none --beam 0 :: {from1}
+    --lm none | --lexicon none  :: need each other
+    --lm none --lexicon none --lm-weight nan :: give finite numbers
+    --tune valid                :: give --lm and --lexicon
     --nonsense                  :: No such option
 configs {}
     show parp_10mni             :: did you mean parp_10min
@@ -298,6 +302,7 @@ eval good.pt --data data --split valid {}
     --weights theta             :: ~ good\.pt keeps no pruning state
     --max-tokens 100            :: valid\.tsv row 2: a\.flac has 16000 samples
     --device cuda:99            :: no GPU
+    --lm none --lexicon notes.txt :: notes\.txt row 1: 'mine' has no symbols
 eval good.pt --split valid --data {}
     bad/symbol                  :: valid\.ltr row 1: the symbol 'Z' is not in the dictionary
     bad/nowords                 :: ~ valid\.ltr: no row has a word
