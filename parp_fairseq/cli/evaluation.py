@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads the annotations themselves.
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -22,6 +23,10 @@ from parp_fairseq.errors import INTERRUPTED
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score
 
+Batches = Enum("Batches", {name: name for name in ("infer", "validation")})
+Engine = Enum("Engine", {name: name for name in ("dense", "sparse")})
+Weights = Enum("Weights", {name: name for name in ("subnetwork", "theta")})
+
 
 def evaluate(
     checkpoints: Annotated[
@@ -39,35 +44,32 @@ def evaluate(
         Optional[str],
         typer.Option(help="Ending of the label files (default: each checkpoint's own)."),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Samples in a batch, padded.")] = 3_000_000,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Samples in a batch, padded.")] = 3_000_000,
     batch_size: Annotated[
         Optional[int],
-        typer.Option(help="Utterances in a batch (default: no limit); 1: as parp transcribe."),
+        typer.Option(min=1, help="Utterances in a batch (default: any); 1: as parp transcribe."),
     ] = None,
     batches: Annotated[
-        str,
+        Batches,
         typer.Option(
-            help="infer, or validation: by the settings of the checkpoint's training in place of "
-            "the two above, which gives the rate that training printed."
+            help="validation: by the settings of the checkpoint's training in place of the two "
+            "above, which gives the rate that training printed."
         ),
-    ] = "infer",
+    ] = Batches.infer,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda (default: a GPU if there is one).")
     ] = None,
     engine: Annotated[
-        str,
-        typer.Option(
-            help="dense, or sparse: over the kept weights only where that is faster (on a CPU)."
-        ),
-    ] = "dense",
+        Engine,
+        typer.Option(help="sparse: over the kept weights only where that is faster (on a CPU)."),
+    ] = Engine.dense,
     weights: Annotated[
-        str,
+        Weights,
         typer.Option(
-            help="subnetwork (m⊙θ), or theta: the weights before masking, out of checkpoints that "
-            "task parp wrote."
+            help="m⊙θ, or θ: the weights before masking, out of checkpoints that task parp wrote."
         ),
-    ] = "subnetwork",
-    workers: Annotated[int, typer.Option(help="Processes that read audio.")] = 1,
+    ] = Weights.subnetwork,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read audio.")] = 1,
     w2v_path: Annotated[
         Optional[Path],
         typer.Option(help="The pre-trained file, where a checkpoint lacks its architecture."),
@@ -124,10 +126,10 @@ def evaluate(
             labels=labels,
             max_tokens=max_tokens,
             batch_size=batch_size,
-            batches=batches,
+            batches=batches.value,
             device=device,
-            engine=engine,
-            weights=weights,
+            engine=engine.value,
+            weights=weights.value,
             num_workers=workers,
             w2v_path=w2v_path,
             language=language,

@@ -29,7 +29,7 @@ from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.formats import check_format
 from parp_fairseq.checkpoints.safe_load import check_readable
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation.fairseq_model import ENGINES, build_model, build_task
+from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.evaluation.score import Score, Utterance, edit_counts
 from parp_fairseq.files import PathLike
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
@@ -106,20 +106,10 @@ def evaluate_all(
             labels are missing, empty, without any word or do not fit the dictionary; audio cannot
             be read.
     """
-    for name, value, least in (
-        ("--max-tokens", max_tokens, 1),
-        ("--batch-size", batch_size, 1),
-        ("--workers", num_workers, 0),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{name} must be at least {least} (got {value})")
-    for name, word, choices in (
-        ("--engine", engine, ENGINES),
-        ("--weights", weights, (SUBNETWORK, THETA)),
-        ("--batches", batches, (INFER, VALIDATION)),
-    ):
-        if word not in choices:
-            raise UserError(f"{name} {word}: use one of {', '.join(choices)}")
+    known = (("dense", "sparse"), (SUBNETWORK, THETA), (INFER, VALIDATION))
+    for word, words in zip((engine, weights, batches), known):
+        if word not in words:
+            raise ValueError(f"{word!r} is none of {words}")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):

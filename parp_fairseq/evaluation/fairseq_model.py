@@ -16,9 +16,6 @@ from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_check
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
-ENGINES = ("dense", "sparse")
-"""How layers are run: zeros and all, or over the kept weights only where that is faster."""
-
 
 def build_task(finetuned: FineTuned, data: PathLike) -> Any:
     """fairseq's `audio_finetuning` task over `data`, set as the checkpoint needs it."""
@@ -57,7 +54,7 @@ def build_model(
         task: what `build_task` returned; None for one without data.
         w2v_path: the pre-trained file, for a checkpoint that does not hold its architecture.
         device: where it will run.
-        engine: one of ENGINES.
+        engine: `dense`, or `sparse` to run layers over their kept weights where that is faster.
 
     Raises:
         UserError: the weights do not fit, or fairseq cannot build such a model.
