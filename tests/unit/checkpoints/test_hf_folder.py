@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, bits, random_state, save
@@ -18,7 +16,6 @@ from parp_fairseq.checkpoints.hf_folder import INDEX_FILE, read_tensors
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.checkpoints.vocabulary import from_transformers, to_transformers
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation import evaluate
 from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
@@ -63,15 +60,10 @@ def test_from_fairseq_there_and_back(kind, tmp_path):
     source = torch.randn(2, 9_000)
     padding = torch.zeros(2, 9_000, dtype=torch.bool)
     padding[1, 6_000:] = True
-    outputs = []
-    for path in (tmp_path / "c.pt", tmp_path / "hf"):
-        with torch.no_grad():
-            outputs.append(
-                build_model(open_finetuned(path))(source=source, padding_mask=padding)[
-                    "encoder_out"
-                ]
-            )
-    torch.testing.assert_close(*outputs, atol=1e-5, rtol=0)
+    models = [build_model(open_finetuned(tmp_path / name)) for name in ("c.pt", "hf")]
+    with torch.no_grad():
+        found = [model(source=source, padding_mask=padding)["encoder_out"] for model in models]
+    torch.testing.assert_close(*found, atol=1e-5, rtol=0)
     # A sparse file keeps no criterion.
     one, other = (
         {**json.loads((tmp_path / where / "config.json").read_text()), "ctc_zero_infinity": None}
@@ -165,17 +157,6 @@ def test_a_model_made_by_transformers(stable, tmp_path):
     assert heard == [said.replace("[UNK]", "<unk>").strip()] * 3 and len(said) > 5
 
 
-def test_eval_takes_it(folder, tmp_path):
-    soundfile.write(tmp_path / "a.flac", 0.1 * np.sin(np.arange(16_000) / 20), 16_000)
-    (tmp_path / "test.tsv").write_text(f"{tmp_path}\na.flac\t16000\n")
-    (tmp_path / "test.ltr").write_text("E T |\n")
-    one, other = (
-        evaluate(path, tmp_path, "test", device="cpu", num_workers=0)
-        for path in (folder, folder.parent / "c.pt")
-    )
-    assert one.utterances == other.utterances
-
-
 def test_inspect_takes_it(folder, parp):
     theirs, ours = (
         json.loads(parp("inspect", path, "--json")[1])["sizes"]
@@ -191,10 +172,8 @@ BAD = [
     (CONFIG, {"architectures": ["Wav2Vec2ForPreTraining"]}, "only a Wav2Vec2ForCTC"),
     (CONFIG, {"add_adapter": True}, "add_adapter=True"),
     (CONFIG, {"layer_norm_eps": 1e-12}, "layer_norm_eps=1e-12"),
-    (CONFIG, {"do_stable_layer_norm": 1}, "do_stable_layer_norm=1"),
     (CONFIG, {"hidden_size": True}, "hidden_size=True, which is no size"),
     (CONFIG, {"num_attention_heads": 5}, "does not divide by heads 5"),
-    (CONFIG, {"conv_stride": [5]}, "are no layers"),
     (CONFIG, {"pad_token_id": 99}, "pad_token_id, the CTC blank, is 99"),
     ("vocab.json", {"A": 99}, "names no symbol for row"),
     ("vocab.json", {"A": 5}, "share the row 5"),
@@ -203,9 +182,7 @@ BAD = [
     (AUDIO, {"do_normalize": ...}, "does not say do_normalize"),
     (CONFIG, b"{", "config.json cannot be read as JSON"),
     (CONFIG, b"[]", "config.json holds no JSON object"),
-    ("tokenizer_config.json", b"[1]", "tokenizer_config.json holds no JSON object"),
     ("model.safetensors", b"\0" * 100, "model.safetensors: not a readable model"),
-    (CONFIG, None, "lacks config.json"),
     ("model.safetensors", None, "lacks model.safetensors"),
     (AUDIO, None, "lacks preprocessor_config.json"),
 ]
@@ -265,14 +242,9 @@ def test_every_name_goes_there_and_back(mode):
     for other in ("encoder.layers.0.adapter.weight", "mask_emb.more"):
         assert to_transformers(f"w2v_encoder.w2v_model.{other}") is None
     assert from_transformers("hubert.encoder.layers.0.attention.k_proj.weight") is None
-
-
-def test_weight_norm_as_older_versions_named_it():
-    theirs = "wav2vec2.encoder.pos_conv_embed.conv."
-    ours = "w2v_encoder.w2v_model.encoder.pos_conv.0."
-    for name in ("weight_g", "weight_v"):
-        assert from_transformers(theirs + name) == ours + name
-        assert to_transformers(ours + name) != theirs + name
+    # As older versions of transformers called its weight norm.
+    older = "wav2vec2.encoder.pos_conv_embed.conv.weight_g"
+    assert from_transformers(older) == "w2v_encoder.w2v_model.encoder.pos_conv.0.weight_g"
 
 
 def test_one_file_and_several(tmp_path):

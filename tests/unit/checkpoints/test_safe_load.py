@@ -48,10 +48,6 @@ def old_args(**changes):
     return argparse.Namespace(**settings)
 
 
-def info_of(path):
-    return describe_state(load_checkpoint(path))
-
-
 def refused(path, pattern):
     with pytest.raises(UserError, match=pattern) as caught:
         load_checkpoint(path)
@@ -198,19 +194,14 @@ def test_truncated_files(tmp_path, zipped, share):
     path = saved(tmp_path / "cut.pt", zipped, cfg=CFG, more=torch.zeros(50_000))
     os.truncate(path, int(path.stat().st_size * share))
     refused(path, r"cut\.pt is truncated|cut\.pt is not a")
-    if zipped:
-        refused(path, r"is truncated or damaged; copy or download it again")
 
 
-@pytest.mark.parametrize("content", [b"fLaC\0\0\0\x22", b"\x80" + bytes(range(200)), "npz"])
+@pytest.mark.parametrize("content", [b"fLaC\0\0\0\x22", b"\x80" + bytes(range(200))])
 def test_other_files(tmp_path, content):
-    path = tmp_path / "other"
-    if content == "npz":
-        with path.open("wb") as handle:
-            np.savez(handle, a=np.zeros(3))
-    else:
-        path.write_bytes(content)
-    refused(path, "is not a")
+    (tmp_path / "other").write_bytes(content)
+    refused(tmp_path / "other", "is not a")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    refused(tmp_path / "other.npz", "is not a")
 
 
 def test_a_checkpoint_without_settings(tmp_path):
@@ -219,6 +210,9 @@ def test_a_checkpoint_without_settings(tmp_path):
 
 INSIDE = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in WEIGHTS.items()}
 INSIDE["w2v_encoder.proj.weight"] = torch.zeros(32, 3)
+
+
+OLD_CTC = old_args(arch="wav2vec_ctc", normalize=True, labels="phn", w2v_args=old_args())
 
 
 def cfg_of(name, inner=None, **task):
@@ -232,7 +226,6 @@ def cfg_of(name, inner=None, **task):
         ({"cfg": CFG}, WEIGHTS, ("wav2vec2", False, True, None)),
         ({"args": old_args()}, WEIGHTS, ("wav2vec2", False, False, None)),
         (cfg_of("hubert"), WEIGHTS, ("hubert", False, None, None)),
-        (cfg_of("data2vec_audio"), WEIGHTS, ("data2vec", False, None, None)),
         (cfg_of("transformer_lm"), WEIGHTS, ("transformer_lm", False, None, None)),
         (
             cfg_of("wav2vec_ctc", "hubert", normalize=False, labels="ltr"),
@@ -241,19 +234,12 @@ def cfg_of(name, inner=None, **task):
         ),
         # By its keys only, should its settings say little.
         (cfg_of("my_model"), INSIDE, ("wav2vec2", True, None, None)),
-        (
-            {
-                "args": argparse.Namespace(
-                    arch="wav2vec_ctc", normalize=True, labels="phn", w2v_args=old_args()
-                )
-            },
-            INSIDE,
-            ("wav2vec2", True, True, "phn"),
-        ),
+        ({"args": OLD_CTC}, INSIDE, ("wav2vec2", True, True, "phn")),
     ],
 )
 def test_what_a_checkpoint_says_about_itself(tmp_path, settings, weights, expected):
-    info = info_of(saved(tmp_path / "m.pt", "args" not in settings, model=weights, **settings))
+    path = saved(tmp_path / "m.pt", "args" not in settings, model=weights, **settings)
+    info = describe_state(load_checkpoint(path))
     assert (info.kind, info.finetuned, info.normalize, info.labels) == expected
     assert info.encoder_layers == 2
     assert set(info.shapes) == set(weights)
