@@ -33,6 +33,11 @@ class WhisperEncoderConfig(Wav2Vec2Config):
     )
 
 
+def longest(config: Any) -> int:
+    """The most samples of an utterance that fit the positions of a WhisperEncoderConfig."""
+    return (STRIDE * config["positions"] + 1) * HOP - 1
+
+
 class WhisperLayer(nn.Module):
     """A transformer layer, norms first; keys have no bias."""
 
@@ -138,7 +143,7 @@ class WhisperEncoder(BaseFairseqModel):
         if x.shape[1] > len(self.positions):
             raise UserError(
                 f"an utterance has {x.shape[1]} frames of 20 ms, the model {len(self.positions)} "
-                "positions; leave it out with task.max_sample_size"
+                "positions; cut the recording or remove its row"
             )
         sound = torch.arange(x.shape[1], device=x.device) < frames[:, None]
         keep = None if bool(sound.all()) else sound[:, None, None]

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.optim import OPTIMIZER_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.optim import OPTIMIZER_REGISTRY, _build_optimizer
 from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
-from parp_fairseq.checkpoints.fairseq_settings import describe_state
+from parp_fairseq.checkpoints.fairseq_settings import config_section, describe_state
 from parp_fairseq.checkpoints.formats import TINY, TINY_MODEL
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import sha256
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
+from parp_fairseq.models.whisper_encoder import longest
+from parp_fairseq.optim.learning_rates import learning_rates
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.runs.settings import is_path
@@ -49,6 +55,23 @@ _PRUNING_NEEDS = (
     ("optimization.use_bmuf", False, "block-momentum averaging would undo the zeros"),
     ("distributed_training.zero_sharding", "none", "sharded optimizer state is not supported"),
 )
+# What CTC logs of a validation and can be best: nll_loss only where sentences are averaged.
+_CTC_METRICS = ("loss", "uer", "wer", "raw_wer", "nll_loss")
+# Names in a pre-trained file that the model lacks, and the other way round → what to do.
+_MISFITS = (
+    (
+        r"> .*adapter",
+        "it has adapters: set +model.layer_type=trf_adp, +model.adp_num and +model.adp_dim",
+    ),
+    (r"< .*adapter", "it has no adapters: leave model.layer_type out"),
+    (r"> .*(ffn1|conv_module)", "it is a conformer: set +model.layer_type=conformer"),
+    (r"< .*(ffn1|conv_module)", "it is no conformer: leave model.layer_type out"),
+    (
+        r"> .*\.parametrizations\.weight\.original",
+        "it was saved with torch's new weight_norm: rename original0 and original1 in it to "
+        "weight_g and weight_v, without parametrizations.weight",
+    ),
+)
 _WHOLE_MODEL = ("c10d", "pytorch_ddp", "legacy_ddp", "no_c10d")
 
 
@@ -73,11 +96,12 @@ def check_run(run: DictConfig) -> bool:
     settle_paths(run)
     prune_config.make_pruner(task.prune, run.optimization.max_update)
     refuse_unsupported(run)
+    _check_updates(run)
     # A folder, or None: official 0.12.2 does not know this option.
     override = task.target_dictionary if "target_dictionary" in task else None
     dictionary = Path(override or task.data, f"dict.{task.labels}.txt")
     manifests = _check_manifests(run, dictionary, read_dictionary(dictionary) if override else None)
-    _check_pretrained(run.model.w2v_path, task.normalize, run.model.apply_mask)
+    _check_pretrained(run, manifests)
     task.contents = _contents(run, manifests)
     restart = find_restart(run.checkpoint)
     check_dictionary(restart.weights, dictionary)
@@ -143,6 +167,9 @@ def refuse_unsupported(run: DictConfig) -> None:
     backend = run.distributed_training.ddp_backend
     prunes = method.initial is not None
     updates, kept = run.optimization.get("max_update") or 0, run.task.get("keep_update") or 0
+    model, metric = run.get("model") or {}, checkpoint.get("best_checkpoint_metric")
+    metrics = _CTC_METRICS if run.criterion.get("sentence_avg") else _CTC_METRICS[:-1]
+    scores = "ctc" in run.criterion._name and not run.get("dataset", {}).get("disable_validation")
     for wrong, message in (
         (
             0 < updates < kept,
@@ -191,6 +218,24 @@ def refuse_unsupported(run: DictConfig) -> None:
             "set distributed_training.ddp_backend=legacy_ddp",
         ),
         (
+            scores and metric not in metrics,
+            f"checkpoint.best_checkpoint_metric={metric}: a validation gives {', '.join(metrics)}",
+        ),
+        (
+            scores and checkpoint.get("maximize_best_checkpoint_metric"),
+            f"checkpoint.maximize_best_checkpoint_metric=true: {metric} is better where it is "
+            "smaller, so the worst checkpoint would be kept as best; set it to false",
+        ),
+        (
+            model.get("layer_type") == "trf_adp" and model.get("adp_num", -1) < 1,
+            "model.layer_type=trf_adp: set +model.adp_num to the number of adapters",
+        ),
+        (
+            model.get("layer_decay", 1) < 1,
+            f"model.layer_decay={model.get('layer_decay')}: fairseq has it for data2vec 2.0 only; "
+            "leave it out",
+        ),
+        (
             method.ramps and checkpoint.patience > 0,
             f"checkpoint.patience={checkpoint.patience}: errors rise while the sparsity ramps up, "
             "so training would stop before the target; set checkpoint.patience=-1",
@@ -203,6 +248,24 @@ def refuse_unsupported(run: DictConfig) -> None:
         value = run[section].get(key, supported) if section in run else supported
         if value != supported:
             raise UserError(f"{option}={value}: set {option}={supported} ({why})")
+
+
+def _check_updates(run: DictConfig) -> None:
+    """Raise UserError where fairseq could not build optimizer or schedule, or count batches."""
+    every = run.optimization.update_freq
+    if not every or min(every) < 1:
+        raise UserError(f"optimization.update_freq is {every}; each must be at least 1")
+    try:
+        section = "optimizer.base"
+        _build_optimizer(run.optimizer.base, [torch.nn.Parameter(torch.zeros(1))])
+        section = "lr_scheduler"
+        learning_rates(run)
+    except Exception as error:
+        if "phase_ratio" in str(error):
+            reason = "optimization.max_update is too small for the phases of "
+            raise UserError(f"{reason}lr_scheduler.phase_ratio") from error
+        first = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{section}: {type(error).__name__}: {first}") from error
 
 
 def _check_manifests(
@@ -228,9 +291,15 @@ def _check_manifests(
     return checked
 
 
-def _check_pretrained(path: str, normalize: bool, span_masks: bool) -> None:
-    """Raise UserError where `path` is no pre-trained model that this run can start from."""
+def _check_pretrained(run: DictConfig, manifests: dict[str, list[CheckedManifest]]) -> None:
+    """Raise UserError where `model.w2v_path` is no pre-trained model for this run."""
+    path, normalize = run.model.w2v_path, run.task.normalize
     state = load_checkpoint(path)
+    if not state.get("optimizer_history") and "best_loss" not in state:
+        raise UserError(
+            f"{path}: its optimizer_history is empty, and fairseq opens no such checkpoint; give "
+            "the one that fairseq saved"
+        )
     info = describe_state(state)
     if info.finetuned:
         raise UserError(
@@ -243,11 +312,71 @@ def _check_pretrained(path: str, normalize: bool, span_masks: bool) -> None:
             f"{path}: this model was pre-trained with normalize={info.normalize} and "
             f"task.normalize is {normalize}; set task.normalize={str(info.normalize).lower()}"
         )
-    if info.kind == "parp_whisper" and span_masks:
-        raise UserError(f"{path}: Whisper's encoder has no span masks: set model.apply_mask=false")
+    if info.arch not in {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}:
+        raise UserError(f"{path} is of a model that fairseq does not know ({info.arch})")
+    if info.kind == "parp_whisper":
+        if run.model.apply_mask:
+            raise UserError(
+                f"{path}: Whisper's encoder has no span masks: set model.apply_mask=false"
+            )
+        _check_positions(run, manifests, longest(config_section(state, "model")))
     for name, tensor in state["model"].items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: {name} holds NaN or infinity; give another checkpoint")
+
+
+def _check_positions(
+    run: DictConfig, manifests: dict[str, list[CheckedManifest]], most: int
+) -> None:
+    """Raise UserError for an utterance of more than `most` samples, which the model cannot take."""
+    if (run.task.get("max_sample_size") or most + 1) <= most:
+        return
+    for role, checked in manifests.items():
+        if role == "validation set" and run.dataset.disable_validation:
+            continue
+        for manifest in checked:
+            for number, row in enumerate(manifest.manifest.rows, start=2):
+                if row.frames > most:
+                    raise UserError(
+                        f"{manifest.tsv} row {number}: {row.path} is {row.frames / SAMPLE_RATE:.1f}"
+                        f" s long, and Whisper's encoder takes {most / SAMPLE_RATE:.1f} s; cut the "
+                        "recording or remove the row"
+                    )
+
+
+@contextlib.contextmanager
+def misfit_named(path: str) -> Iterator[None]:
+    """Say in one line where the pre-trained file `path` does not fit the model built inside."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "in loading state_dict" not in text:
+            raise
+        parts = {"<": r"Missing key\(s\).*", ">": r"Unexpected key\(s\).*"}
+        names = {
+            sign: re.findall(r'"([^"]+)"', "".join(re.findall(part, text)))
+            for sign, part in parts.items()
+        }
+        shapes = re.findall(r"size mismatch for (\S+):", text)
+        said = [
+            f"{what} {found[0]}" + (f" and {len(found) - 1:,} more" if len(found) > 1 else "")
+            for what, found in (
+                ("it lacks", names["<"]),
+                ("it alone has", names[">"]),
+                ("of another shape is", shapes),
+            )
+            if found
+        ]
+        signed = "\n".join(f"{sign} {name}" for sign in names for name in names[sign])
+        ways = [way for pattern, way in _MISFITS if re.search(pattern, signed)]
+        before = names[">"][0].removesuffix(names["<"][0]) if names["<"] and names[">"] else ""
+        if before and {before + name for name in names["<"]} <= set(names[">"]):
+            ways = [f"take {before!r} off the beginning of its names"]
+        way = ways[0] if ways else "give the whole checkpoint, as fairseq saved it"
+        raise UserError(
+            f"{path}: model.w2v_path does not fit the model: {', '.join(said)}; {way}"
+        ) from error
 
 
 def _contents(run: DictConfig, manifests: dict[str, list[CheckedManifest]]) -> dict[str, str]:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.initialize import add_defaults
 from fairseq.dataclass.utils import omegaconf_no_object_check
 from fairseq.distributed.utils import infer_init_method
@@ -26,6 +31,9 @@ from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.tasks.checks import check_run
 
+# In a traceback, also in the text of one that a worker sends: fairseq was in its loop.
+_TRAINS = re.compile(r"fairseq_cli.train\.py\", line \d+, in train\b")
+_WORKER = "terminated with the following error"
 # What Hydra and the lock leave of a start that was refused; the log is empty then.
 _TRACES = {"config.yaml", "hydra.yaml", "overrides.yaml", "hydra_train.log", ".lock"}
 
@@ -69,13 +77,37 @@ def completed_config(cfg: DictConfig) -> DictConfig:
         first, *more = str(error).splitlines()
         keys = [line.partition("full_key:")[2].strip() for line in more if "full_key:" in line]
         raise UserError(f"option {keys[0] if keys else 'unknown'}: {first}") from error
-    if run.distributed_training.distributed_init_method is None:
+    _refuse_unknown(run)
+    distributed = run.distributed_training
+    if distributed.distributed_init_method is None:
         try:
             # As fairseq will: how many processes train together, and which of them this is.
-            infer_init_method(run.distributed_training)
+            infer_init_method(distributed)
         except AssertionError as error:
             raise UserError(f"distributed_training.distributed_world_size: {error}") from error
+    if distributed.distributed_init_method is None and distributed.distributed_world_size > 1:
+        raise UserError(
+            f"distributed_training.distributed_port={distributed.distributed_port} is for SLURM, "
+            "and this is no job of SLURM; leave it out (on one machine) or start by torchrun"
+        )
     return run
+
+
+def _refuse_unknown(run: DictConfig) -> None:
+    """Raise UserError for an option that `+` added and nothing reads."""
+    sections = {section.name: section.type for section in fields(FairseqConfig)}
+    for name, node in run.items():
+        if name not in sections and get_close_matches(name, sections, n=1, cutoff=0.8):
+            raise UserError(f"{name}: no such section{_meant(name, sections)}")
+        if is_dataclass(sections.get(name)):
+            known = [option.name for option in fields(sections[name])]
+            for key in set(node) - set(known):
+                raise UserError(f"{name}.{key}: no such option{_meant(key, known, f'{name}.')}")
+
+
+def _meant(name: str, known: Sequence[str], before: str = "") -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {before}{close[0]}?" if close else " of this fairseq; leave it out"
 
 
 @contextlib.contextmanager
@@ -126,9 +158,12 @@ def _line_of(error: Exception, folder: Path) -> str | None:
         # fairseq hides which ones.
         cause = " ".join(str(error.__context__ or "").split())
         return f"{text.split(';')[0]}: it is of another model ({cause[:200]})"
-    if isinstance(error, AssertionError) and "phase_ratio" in text:
-        return "optimization.max_update is too small for the phases of lr_scheduler.phase_ratio"
-    return None
+    where = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if os.environ.get("HYDRA_FULL_ERROR") == "1" or _TRAINS.search(where):
+        return None
+    what = (text.strip().splitlines() or [""])[-1 if _WORKER in text else 0]
+    name = "" if _WORKER in text else f"{type(error).__name__}: "
+    return f"the training cannot begin: {name}{what} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 @contextlib.contextmanager

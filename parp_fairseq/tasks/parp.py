@@ -30,6 +30,7 @@ from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs import record as records
 from parp_fairseq.runs.names import kept_update
 from parp_fairseq.tasks import config as prune_config
+from parp_fairseq.tasks.checks import misfit_named
 from parp_fairseq.tasks.config import ParpTaskConfig
 from parp_fairseq.tasks.named_rows import NamedRows
 
@@ -76,7 +77,7 @@ class ParpTask(AudioFinetuningTask):
         fairseq_patches.apply()
         prune = self.cfg.prune
         pruner = prune_config.make_pruner(prune, self._run.optimization.max_update)
-        with repaired_loading():
+        with repaired_loading(), misfit_named(model_cfg.w2v_path):
             model = super().build_model(model_cfg, from_checkpoint)
         if pruner is not None:
             spec = prune_config.spec_of(prune)

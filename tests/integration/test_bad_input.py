@@ -39,6 +39,19 @@ OPTIONS = {
     "dataset.max_tokens=20000": r"train\.tsv row 2: .* raise dataset\.max_tokens from 20000",
     "dataset.max_tokens_valid=20000": r"dev-other\.tsv row 2: .* raise dataset\."
     "max_tokens_valid from 20000",
+    "checkpoint.best_checkpoint_metric=accuracy": r"checkpoint\.best_.*loss, uer, wer, raw_wer",
+    "+optimization.clip_nrm=1": r"optimization\.clip_nrm: no such.*did you mean .*\.clip_norm\?",
+    "+checkpoint.zzz=1": r"checkpoint\.zzz: no such option of this fairseq; leave it out",
+    "+optimisation.clip_norm=1": r"optimisation: no such section; did you mean optimization\?",
+    "+optimizer.base.weight_deca=1": r"optimizer\.base: .*'weight_deca'",
+    "optimizer.base.adam_betas=0.9": r"optimizer\.base: ",
+    "lr_scheduler._name=none": r"lr_scheduler: KeyError: 'none'",
+    "optimization.update_freq=[0]": r"optimization\.update_freq is \[0\]; each must be at least 1",
+    "+model.load_ema=true": r"the training cannot begin: AssertionError",
+    # A machine without GPUs makes one process of it.
+    "distributed_training.distributed_port=1234 distributed_training.distributed_no_spawn=true "
+    "distributed_training.distributed_world_size=2": r"distributed_training\.distributed_port=1234 "
+    "is for SLURM",
 }
 
 
@@ -70,6 +83,38 @@ def saved(change):
 def finetuned(state):
     model = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in state["model"].items()}
     return {**state, "model": model}
+
+
+def without(name):
+    return lambda state: {
+        **state,
+        "model": {key: value for key, value in state["model"].items() if key != name},
+    }
+
+
+def named(change):
+    return lambda state: {
+        **state,
+        "model": {change(name): tensor for name, tensor in state["model"].items()},
+    }
+
+
+def of_model(**settings):
+    return lambda state: {
+        **state,
+        "cfg": {**state["cfg"], "model": {**state["cfg"]["model"], **settings}},
+    }
+
+
+def renormed(name):
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        name = name.replace(f"pos_conv.0.{old}", f"pos_conv.0.parametrizations.weight.{new}")
+    return name
+
+
+def misshapen_model(state):
+    state["model"]["encoder.layers.1.fc1.weight"] = torch.zeros(3, 3)
+    return state
 
 
 def not_finite(state):
@@ -111,6 +156,44 @@ FILES = {
         saved(not_finite),
         "model.w2v_path",
         r": encoder\.layers\.1\.fc1\.weight holds NaN or infinity",
+    ),
+    **{
+        name: (saved(change), "model.w2v_path", rf": model\.w2v_path does not fit .*: {expected}")
+        for name, change, expected in (
+            (
+                "a lost layer",
+                without("encoder.layers.1.fc1.weight"),
+                r"it lacks \S+1\.fc1\S+;",
+            ),
+            ("a prefix", named("model.{}".format), ".*take 'model.' off the beginning"),
+            ("new weight_norm", named(renormed), ".*rename original0 and original1"),
+            ("too few layers", of_model(encoder_layers=5), r"it alone has \S+5\.\S+ and 15 more"),
+            (
+                "a matrix of another shape",
+                misshapen_model,
+                r"of another shape is \S+1\.fc1\.",
+            ),
+            (
+                "a conformer",
+                named(lambda name: name.replace("1.fc1", "1.ffn1.w_1")),
+                r".*set \+model\.layer_type=conformer",
+            ),
+            (
+                "adapters",
+                named(lambda name: name.replace("1.fc1", "1.adapter_layer.W_a")),
+                r".*set \+model\.layer_type=trf_adp",
+            ),
+        )
+    },
+    "no history": (
+        saved(lambda state: {**state, "optimizer_history": []}),
+        "model.w2v_path",
+        ": its optimizer_history is empty",
+    ),
+    "an unknown model": (
+        saved(of_model(_name="wav2vec9")),
+        "model.w2v_path",
+        r" is of a model that fairseq does not know \(wav2vec9\)",
     ),
     "another model's mask": (
         mask_of(**{"encoder.layers.0.fc1.weight": (4, 4)}),

@@ -1,6 +1,7 @@
 """The main job on Whisper's encoder: convert, fine-tune and prune, score."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,12 @@ def test_trains_prunes_and_is_scored(train, data, parp, tmp_path):
     assert again.returncode == 2 and "already exists" in again.stderr
     pretrained = f"model.w2v_path={tmp_path / 'whisper.pt'}"
     assert "set model.apply_mask=false" in train.refusal(pretrained, "model.apply_mask=true")
+    state = load_checkpoint(tmp_path / "whisper.pt")
+    # In place of 1500, which are 30 seconds.
+    state["cfg"]["model"]["positions"] = 150
+    torch.save(state, tmp_path / "short.pt")
+    line = train.refusal(f"model.w2v_path={tmp_path / 'short.pt'}", "model.apply_mask=false")
+    assert re.match(r"\S+train\.tsv row \d+: \S+ is \d\.\d s long, .* takes 3\.0 s; cut", line)
     run = train(
         pretrained,
         "model.apply_mask=false",

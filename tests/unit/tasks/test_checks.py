@@ -11,12 +11,12 @@ def run_with(method, **changes):
     plain = {
         "task": {"prune": {"method": method}},
         "optimizer": {"_name": "parp", "base": {"_name": "adam"}},
-        "criterion": {"_name": "parp_ctc"},
+        "criterion": {"_name": "parp_ctc", "sentence_avg": True},
         "common": {"fp16": False, "cpu": True},
         "ema": {},
         "optimization": {},
         "distributed_training": {"ddp_backend": "legacy_ddp"},
-        "checkpoint": {"patience": -1},
+        "checkpoint": {"patience": -1, "best_checkpoint_metric": "wer"},
     }
     return OmegaConf.merge(OmegaConf.create(plain), OmegaConf.create(changes))
 
@@ -42,6 +42,18 @@ REFUSED = [
         "post_process=letter: .* not joined into words; set criterion.post_process=none",
     ),
     ("dense", {"checkpoint": {"checkpoint_suffix": "_x"}}, "another checkpoint.save_dir"),
+    ("dense", {"model": {"layer_type": "trf_adp"}}, "number of adapters"),
+    ("dense", {"model": {"layer_decay": 0.9}}, "data2vec 2.0 only"),
+    ("dense", {"checkpoint": {"best_checkpoint_metric": "accuracy"}}, "gives loss, uer, wer,"),
+    (
+        "dense",
+        {
+            "checkpoint": {"best_checkpoint_metric": "nll_loss"},
+            "criterion": {"sentence_avg": False},
+        },
+        "=nll_loss: a validation gives loss, uer, wer, raw_wer$",
+    ),
+    ("dense", {"checkpoint": {"maximize_best_checkpoint_metric": True}}, "the worst checkpoint"),
     ("dense", {"checkpoint": {"write_checkpoints_asynchronously": True}}, "no last or best"),
 ]
 
@@ -58,7 +70,14 @@ def test_refused(method, changes, message):
     [
         ("parp", {"checkpoint": {"patience": 3}}),
         ("dense", {"criterion": {"_name": "ctc"}, "ema": {"store_ema": True}}),
-        ("dense", {"checkpoint": {"patience": 3}}),
+        ("dense", {"checkpoint": {"patience": 3, "best_checkpoint_metric": "nll_loss"}}),
+        (
+            "dense",
+            {
+                "checkpoint": {"best_checkpoint_metric": "accuracy"},
+                "dataset": {"disable_validation": True},
+            },
+        ),
     ],
 )
 def test_allowed(method, changes):
