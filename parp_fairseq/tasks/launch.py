@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 import traceback
@@ -22,14 +24,19 @@ from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.initialize import add_defaults
 from fairseq.dataclass.utils import omegaconf_no_object_check
 from fairseq.distributed.utils import infer_init_method
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
+from torch.nn import Module
 
+from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import INTERRUPTED, UserError, cannot_encode, reported
 from parp_fairseq.fairseq_patches.temporary import one_run
 from parp_fairseq.files import cannot_write, locked
-from parp_fairseq.runs.names import LAST
+from parp_fairseq.manifests.tsv import available_splits
+from parp_fairseq.runs.names import BEST, LAST
 from parp_fairseq.tasks.checks import check_run
+from parp_fairseq.tasks.resuming import updates_of
 
 # In a traceback, also in the text of one that a worker sends: fairseq was in its loop.
 _TRAINS = re.compile(r"fairseq_cli.train\.py\", line \d+, in train\b")
@@ -56,10 +63,59 @@ def launch(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> Any:
         rank = run.distributed_training.distributed_rank
         lock = contextlib.nullcontext() if rank else alone_in(folder)
         with one_line(folder), lock, _traces_removed():
-            if not check_run(run):
-                return None
-            with one_run():
-                return train(run)
+            left = check_run(run)
+            trained = None
+            if left:
+                _keep_dumps_off_the_terminal()
+                with one_run():
+                    trained = train(run)
+            if rank == 0:
+                _say_what_is_there(run, folder)
+            return trained
+
+
+class NoDumps(logging.Filter):
+    """Passes over fairseq's whole config and model, which are in the log file."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is something else."""
+        return not isinstance(record.msg, (DictConfig, Module))
+
+
+def _keep_dumps_off_the_terminal() -> None:
+    """Change the settings by which fairseq sets up logging, once more in every process."""
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.instance().cfg.hydra
+    logs = OmegaConf.to_container(hydra.job_logging, resolve=True)
+    if "console" in (logs.get("handlers") or {}):
+        logs["filters"] = {"dumps": {"()": f"{__name__}.{NoDumps.__name__}"}}
+        logs["handlers"]["console"]["filters"] = ["dumps"]
+        with read_write(hydra), open_dict(hydra):
+            hydra.job_logging = logs
+
+
+def _say_what_is_there(run: DictConfig, folder: Path) -> None:
+    """Print where a run's model is, how it scored, and the command that scores it."""
+    file = next((folder / name for name in (BEST, LAST) if (folder / name).is_file()), None)
+    if file is None:
+        return
+
+    def seen(path: Path) -> str:
+        here = Path(run.task.folder or os.getcwd())
+        return shlex.quote(str(path.relative_to(here) if here in path.parents else path))
+
+    state = load_checkpoint(file)
+    best = (state.get("extra_state") or {}).get("best")
+    valid = run.dataset.valid_subset
+    score = ""
+    if file.name == BEST and best is not None:
+        score = f", {run.checkpoint.best_checkpoint_metric} {best:.4g} in validation ({valid})"
+    data = Path(run.task.data)
+    tests = [split for split in available_splits(data) if split.startswith("test")]
+    splits = shlex.quote(",".join(tests) or valid)
+    print(f"the trained model: {seen(file)} (update {updates_of(state):,}{score})")
+    print(f"to score it: parp eval {seen(file)} --data {seen(data)} --split {splits}", flush=True)
 
 
 def completed_config(cfg: DictConfig) -> DictConfig:

@@ -1,5 +1,7 @@
 """Task `parp`: fine-tuning for speech recognition with a Pruner next to the Trainer."""
 
+import contextlib
+import io
 import logging
 import math
 from pathlib import Path
@@ -77,7 +79,9 @@ class ParpTask(AudioFinetuningTask):
         fairseq_patches.apply()
         prune = self.cfg.prune
         pruner = prune_config.make_pruner(prune, self._run.optimization.max_update)
-        with repaired_loading(), misfit_named(model_cfg.w2v_path):
+        # fairseq prints the model, and then logs it.
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with repaired_loading(), misfit_named(model_cfg.w2v_path), quiet:
             model = super().build_model(model_cfg, from_checkpoint)
         if pruner is not None:
             spec = prune_config.spec_of(prune)

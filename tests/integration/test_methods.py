@@ -1,6 +1,8 @@
 """Every method, trained by fairseq on speech, counted in what it leaves on disk."""
 
 import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -53,7 +55,7 @@ def check_what_is_left(run, sparsity, method):
 
 
 @pytest.mark.legacy
-def test_parp(train):
+def test_parp(train, parp, monkeypatch):
     run = train("task.prune.sparsity=0.7", "task.prune.interval=2", "optimization.lr=[0.05]")
     assert run.code == 0, run.tail
     mask, first = check_what_is_left(run, 0.7, "parp")
@@ -68,6 +70,19 @@ def test_parp(train):
     assert record["versions"]["torch"] == torch.__version__
     (events,) = (run.folder / "tensorboard" / "train_inner").iterdir()
     assert all(name.encode() in events.read_bytes() for name in ours)
+    # The last lines are where the model is and a command that works as it stands.
+    model, command = run.output.splitlines()[-2:]
+    best = "run/checkpoints/checkpoint_best.pt"
+    assert re.fullmatch(
+        rf"the trained model: {best} \(update 6, wer [\d.]+ in validation \(dev-other\)\)", model
+    )
+    words = shlex.split(command.removeprefix("to score it: parp "))
+    monkeypatch.chdir(train.folder)
+    assert parp(*words)[0] == 0
+    # The whole config and the model are in the log file only.
+    log = (run.folder / "hydra_train.log").read_text()
+    for dump in ("'distributed_training': {", "(feature_extractor)"):
+        assert dump in log and dump not in run.output
 
 
 def test_parp_p_ramps_up_and_its_best_is_at_the_target(train):
