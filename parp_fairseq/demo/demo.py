@@ -20,10 +20,9 @@ from parp_fairseq.machine import cores
 from parp_fairseq.report import make_report
 from parp_fairseq.report.run_table import Table
 from parp_fairseq.report.style import check_drawing
-from parp_fairseq.runs.children import ONE_THREAD
 from parp_fairseq.runs.names import CHECKPOINTS, LOG_FILE, RUN_FILE
 from parp_fairseq.runs.progress import updates_done
-from parp_fairseq.runs.side_by_side import Step, run_steps
+from parp_fairseq.runs.side_by_side import ONE_THREAD, Step, run_steps
 
 GRID_FILE = Path(__file__).with_name("demo.yaml")
 MARKER = "parp-demo.json"

@@ -10,9 +10,9 @@ import shlex
 from parp_fairseq.config import shipped
 from parp_fairseq.errors import UserError
 from parp_fairseq.grid.setups import IMP, Run
-from parp_fairseq.runs.children import ONE_THREAD
 from parp_fairseq.runs.imp import FINAL
 from parp_fairseq.runs.names import BEST, CHECKPOINTS, LAST, MASK_FILE, SCORES_FOLDER
+from parp_fairseq.runs.side_by_side import ONE_THREAD
 
 # parp imp's own options; the others are keys under task.prune.
 _OF_IMP = ("rewind_update", "round_updates")

@@ -1,18 +1,144 @@
-"""Programs that run side by side, a given number at a time, each after those that it needs."""
+"""Programs that run side by side, a given number at a time, each after those that it needs.
+
+None outlives this process, and each failure becomes one line.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.runs import children
 from parp_fairseq.runs.progress import Progress
 
+# Runs share a machine better with one thread each, and sums come out alike on any number of cores.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+# On Linux a child asks to be killed when its parent dies (prctl's PR_SET_PDEATHSIG is 1), then
+# becomes the program. Doing so after a fork, in this process's image, would not be safe.
+_GUARD = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+_SECONDS_TO_LEAVE = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.2
+_OURS = "parp: error: "
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
+_LONGEST = 400
+
+
+def program_path(name: str) -> str:
+    """The path of an installed program, from this environment where it has one.
+
+    Raises:
+        UserError: there is none.
+    """
+    neighbour = Path(sys.executable).with_name(name)
+    path = str(neighbour) if neighbour.is_file() else shutil.which(name)
+    if path is None:
+        raise UserError(
+            f"{name} was not found next to {sys.executable}; install this package there"
+        )
+    return path
+
+
+@dataclass
+class Child:
+    """A program that was started; its output is appended to `log`."""
+
+    log: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+    log_start: int = 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def failure(self) -> str:
+        """Say in one line why it failed."""
+        with self.log.open("rb") as stream:
+            stream.seek(self.log_start)
+            output = stream.read().decode("utf-8", "replace")
+        code = self.exit_code or 0
+        if code < 0:
+            return f"it was killed by signal {-code} (9 is what a lack of memory sends)"
+        return cause(output)
+
+
+def start(
+    arguments: Sequence[str],
+    folder: Path,
+    log: Path,
+    lock: int,
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    """Start a program in `folder`.
+
+    It inherits the lock's file descriptor, so the folder stays locked while it runs; on Linux it is
+    killed when this process dies.
+
+    Args:
+        arguments: the program's path and its arguments.
+        folder: the folder to run in.
+        log: a file for all its output; what is there stays.
+        lock: a file descriptor to inherit.
+        environment: variables to add to those of this process.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    guard = []
+    if sys.platform == "linux":
+        guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+    with log.open("ab") as stream:
+        stream.write(f"$ {' '.join(arguments)}\n".encode())
+        stream.flush()
+        position = stream.tell()
+        process = subprocess.Popen(
+            [*guard, *arguments],
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+            # Ctrl-C reaches only the parent, which then ends its children one after the other.
+            start_new_session=True,
+        )
+    return Child(log, process, position)
+
+
+def stop(children: Sequence[Child]) -> None:
+    """End these programs and wait until they are gone."""
+    running = [child.process for child in children if child.exit_code is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(_SECONDS_TO_LEAVE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def cause(output: str) -> str:
+    """Say in one line why a program failed, given all that it printed.
+
+    That is its own one-line error if there is one, else the last exception, else the last line.
+    """
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    ours = [line[len(_OURS) :] for line in lines if line.startswith(_OURS)]
+    raised = [line for line in lines if _EXCEPTION.match(line)]
+    line = (ours or raised or lines or ["no output"])[-1].strip()
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 @dataclass
@@ -42,7 +168,7 @@ class Step:
     then: Callable[[], str | None] | None = None
     done: bool = False
     announced: bool = False
-    child: children.Child | None = None
+    child: Child | None = None
 
     def progress(self) -> float:
         """How much of its work is done."""
@@ -95,10 +221,8 @@ def run_steps(
                     ready = all(other.done for other in step.after)
                     if step.child is None and not step.done and ready and len(running) < jobs:
                         program, *rest = step.arguments
-                        path = program if os.sep in program else children.program(program)
-                        step.child = children.start(
-                            [path, *rest], folder, step.log, lock, environment
-                        )
+                        path = program if os.sep in program else program_path(program)
+                        step.child = start([path, *rest], folder, step.log, lock, environment)
                         running.append(step)
                 progress.show(
                     sum(step.progress() for step in steps),
@@ -106,7 +230,7 @@ def run_steps(
                 )
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
-            children.stop([step.child for step in steps if step.child is not None])
+            stop([step.child for step in steps if step.child is not None])
 
 
 def _finish_ended(steps: Sequence[Step], progress: Progress) -> None:

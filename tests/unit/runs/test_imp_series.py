@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.runs import children, side_by_side
+from parp_fairseq.runs import side_by_side
 from parp_fairseq.runs.imp import LEAST_STEP, Series, round_sparsities, run_imp
 
 SERIES = Series("parp_demo", ("+fake=train",), sparsity=0.5, step=0.5)
@@ -47,7 +47,7 @@ def program(tmp_path, monkeypatch):
     file = tmp_path / "program"
     file.write_text(PROGRAM.format(python=sys.executable, trained=str(trained)))
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(children, "program", lambda name: str(file))
+    monkeypatch.setattr(side_by_side, "program_path", lambda name: str(file))
     return file
 
 
