@@ -24,7 +24,6 @@ class Method:
     Attributes:
         name: in options.
         title: in tables.
-        about: a line about it.
         initial: its initial mask, one of `INITIAL_MASKS`, `FINETUNED` or `FILE`; None: it never
             prunes.
         others: further initial masks that the option `initial` may name; with `any_file` it may
@@ -40,7 +39,6 @@ class Method:
 
     name: str
     title: str
-    about: str
     initial: str | None
     others: tuple[str, ...] = ()
     any_file: bool = False
@@ -78,78 +76,29 @@ class Method:
             )
 
 
+_DRAWN = (RANDOM, RANDOM_INIT)
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("dense", "dense", "ordinary fine-tuning, nothing pruned", None),
+        Method("dense", "dense", None),
+        Method("rp", "RP", RANDOM, others=(RANDOM_INIT,), static=True),
+        Method("mpi", "MPI", MAGNITUDE, static=True),
+        # Fine-tune densely, then the pre-trained model again under the mask of the result.
+        Method("omp", "OMP", FINETUNED, static=True, fine_tunings=2),
+        Method("mask", "given mask", FILE, static=True, fine_tunings=None),
+        # Zhu and Gupta, 2017.
         Method(
-            "rp",
-            "RP",
-            "random pruning: a static random mask",
-            RANDOM,
-            others=(RANDOM_INIT,),
-            static=True,
-        ),
-        Method(
-            "mpi",
-            "MPI",
-            "the smallest weights of the pre-trained model pruned once, static mask",
-            MAGNITUDE,
-            static=True,
-        ),
-        Method(
-            "omp",
-            "OMP",
-            "one-shot magnitude pruning: fine-tune densely, take the mask from the result, "
-            "fine-tune the pre-trained model again with that mask, static",
-            FINETUNED,
-            static=True,
-            fine_tunings=2,
-        ),
-        Method("mask", "given mask", "a given mask, static", FILE, static=True, fine_tunings=None),
-        Method(
-            "gmp",
-            "GMP",
-            "gradual magnitude pruning (Zhu and Gupta, 2017): the sparsity ramps up to the target, "
-            "and what is pruned stays zero",
-            MAGNITUDE,
-            others=(RANDOM, RANDOM_INIT),
+            *("gmp", "GMP", MAGNITUDE, _DRAWN),
             any_file=True,
             static=True,
             ramps=True,
             schedule="cubic",
             below=1.0,
         ),
-        Method(
-            "parp",
-            "PARP",
-            "prune the pre-trained model by magnitude, fine-tune all weights, and prune again "
-            "every few updates: pruned weights may regrow",
-            MAGNITUDE,
-            others=(RANDOM, RANDOM_INIT),
-            any_file=True,
-        ),
-        Method(
-            "parp_p",
-            "PARP-P",
-            "PARP that begins at a lower sparsity and ramps up to the target",
-            MAGNITUDE,
-            others=(RANDOM, RANDOM_INIT),
-            any_file=True,
-            ramps=True,
-            below=0.4,
-        ),
-        Method(
-            "nested",
-            "nested",
-            "GMP to the lowest of several sparsities, then each update trains one of them: "
-            "subnetworks that lie in one another, from one fine-tuning",
-            MAGNITUDE,
-            static=True,
-            ramps=True,
-            below=0.4,
-            levels=True,
-        ),
+        Method("parp", "PARP", MAGNITUDE, _DRAWN, any_file=True),
+        Method("parp_p", "PARP-P", MAGNITUDE, _DRAWN, any_file=True, ramps=True, below=0.4),
+        # GMP to the lowest of several sparsities, then each update trains one of them.
+        Method("nested", "nested", MAGNITUDE, static=True, ramps=True, below=0.4, levels=True),
     )
 }
 """By name, in the order of tables."""
