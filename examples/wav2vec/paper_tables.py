@@ -25,16 +25,9 @@ from parp_fairseq.report.tidy import (
 
 HERE = Path(__file__).resolve().parent
 INTERVAL = 25  # task.prune.interval where a run does not name one
-WAYS = {"static": "static mask", "parp": "PARP"}
-OWN, ANOTHER_SEED, RANDOM = "own", "own, another seed", "random (RP)"
-OTHERS = "mean of the others'"
-MASKS_OF = {
-    "own": OWN,
-    "another_seed": ANOTHER_SEED,
-    "other_languages": OTHERS,
-    "random": RANDOM,
-}
-"""What claims call moved masks → their rows."""
+WAYS = ("static", "parp")
+OWN, ANOTHER_SEED, OTHERS, RANDOM = ("own", "another_seed", "other_languages", "random")
+"""Whose mask is moved, as claims call it."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +183,9 @@ def samples(results: Results, name: str) -> dict[str, dict[str, Sample]]:
         metric = next(iter(results.run_groups(name).values()))[0].metric
         return {
             model: {
-                f"{whose} {way}": Sample(metric, rates[way, mask])
+                f"{whose} {way}": Sample(metric, rates[way, whose])
                 for way in WAYS
-                for whose, mask in MASKS_OF.items()
+                for whose in (OWN, ANOTHER_SEED, OTHERS, RANDOM)
             }
             for model, rates in transfers(results, name).items()
         }
@@ -258,12 +251,12 @@ def transfers(results: Results, name: str) -> dict[str, dict[tuple[str, str], di
 def tables_of(results: Results, name: str) -> list[TextTable]:
     """The tables of a target: its settings in each setup, and what its kind adds."""
     kind = results.target(name)["kind"]
-    if kind in ("overlap", "transfer"):
-        return (_overlap_tables if kind == "overlap" else _transfer_tables)(results, name)
+    if kind == "overlap":
+        return _overlap_tables(results, name)
     tables = [_settings_table(results, *item) for item in results.run_groups(name).items()]
     if kind == "effects":
         tables.append(_effects_table(results, name))
-    return tables + (_language_tables(results, name) if kind == "languages" else [])
+    return tables + (_compared(results, name) if kind in ("languages", "transfer") else [])
 
 
 def _settings_table(results: Results, setup: str, groups: list[RunGroup]) -> TextTable:
@@ -304,36 +297,18 @@ def _effects_table(results: Results, name: str) -> TextTable:
     return TextTable("effects, points", ["sparsity", *Effects._fields, "seeds"], body)
 
 
-def _language_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors of each language and their average, a table for each group of setups."""
+def _compared(results: Results, name: str) -> list[TextTable]:
+    """Errors on each language or target and their average, a table for each group of setups."""
     tables = []
     for group, sides in samples(results, name).items():
-        body = [
-            [
-                words(setting),
-                *(f"{rate:.1f}" for rate in (*one.rates.values(), mean(one.rates.values()))),
-            ]
-            for setting, one in sides.items()
-        ]
         first = next(iter(sides.values()))
+        rates = {side: [*one.rates.values()] for side, one in sides.items()}
+        body = [
+            [side, *(f"{rate:.1f}" for rate in (*values, mean(values)))]
+            for side, values in rates.items()
+        ]
         header = ["setting", *first.rates, "average"]
         tables.append(TextTable(f"{first.metric} on the test sets, {group}", header, body))
-    return tables
-
-
-def _transfer_tables(results: Results, name: str) -> list[TextTable]:
-    """Errors under the mask of each row, of the setup of each column."""
-    tables = []
-    for model, found in transfers(results, name).items():
-        for way, title in WAYS.items():
-            own = found[way, OWN]
-            body = [
-                [mask, *(f"{found[way, mask][to]:.1f}" for to in own)]
-                for mask in (*own, ANOTHER_SEED, RANDOM, OTHERS)
-            ]
-            tables.append(
-                TextTable(f"errors on the test set, {title}, {model}", ["mask of", *own], body)
-            )
     return tables
 
 
