@@ -337,17 +337,6 @@ class MaskOf(NamedTuple):
         """As claims name it."""
         return " ".join(filter(None, self[1:4]))
 
-    @property
-    def title(self) -> str:
-        """The method, and options."""
-        options = re.sub(r"([a-z])([\d.]+|linear)$", r"\1 \2", self.options or "")
-        return ", ".join(filter(None, [method_title(self.method), options.replace("-", "_")]))
-
-    @property
-    def label(self) -> str:
-        """In a matrix; MPI's mask is the same in all setups of a model."""
-        return self.title if self.method == "mpi" else f"{self.setup} {self.title} seed {self.seed}"
-
 
 def comparisons(results: Results, name: str) -> dict[tuple[str, float], list[MaskPair]]:
     """(model, sparsity) → the pairs of masks that a target compares."""
@@ -370,11 +359,8 @@ def _overlap_tables(results: Results, name: str) -> list[TextTable]:
     for (model, sparsity), pairs in comparisons(results, name).items():
         iou = {(pair.one, pair.other): pair.iou for pair in pairs}
         iou.update({(other, one): value for (one, other), value in iou.items()})
-        labels = {run: MaskOf.of(run).label for pair in pairs for run in (pair.one, pair.other)}
-        body = [
-            [label, *(_digits(iou.get((run, other), 1.0)) for other in labels)]
-            for run, label in labels.items()
-        ]
+        runs = dict.fromkeys(run for pair in pairs for run in (pair.one, pair.other))
+        body = [[one, *(_digits(iou.get((one, other), 1.0)) for other in runs)] for one in runs]
         title = f"IOU, {model}, {percent(sparsity)}"
-        tables.append(TextTable(title, ["mask", *labels.values()], body))
+        tables.append(TextTable(title, ["mask", *runs], body))
     return tables
