@@ -80,15 +80,6 @@ class RunGroup:
             return None
         return DESIGN[2 * method.ramps + (not method.static)]
 
-    @property
-    def start(self) -> list[str]:
-        """Method with the source of the mask and options, and sparsity."""
-        title = method_title(self.first.method)
-        if self.first.source:
-            title += f" {self.setting[self.setting.index('from ') :].replace(' trail', '')}"
-        options = (f"{key} {value}" for key, value in self.first.option_values.items())
-        return [", ".join([title, *options]), percent(self.first.sparsity)]
-
     def scores(self, split: str | None = None, checkpoint: str = "last") -> dict[int, Score]:
         """Seed → score; of the first test set without `split`."""
         key = (split or self.splits[1], checkpoint)
@@ -273,10 +264,12 @@ def _settings_table(results: Results, setup: str, groups: list[RunGroup]) -> Tex
             runs.first.method == "omp" or bool(runs.first.source)
         )
         rates = (runs.estimate(*key).shown() for key in keys)
-        body.append([*runs.start, runs.interval, *rates, len(runs.by_seed), fine_tunings, minutes])
+        body.append(
+            [words(runs.setting), runs.interval, *rates, len(runs.by_seed), fine_tunings, minutes]
+        )
     titles = {"last": "", "best": ", best", "kept": ", best θ"}
     shown = [f"{first.metric} {split}{titles[checkpoint]}" for split, checkpoint in keys]
-    header = ["setting", "sparsity", "n", *shown, "seeds", "fine-tunings", "minutes"]
+    header = ["setting", "n", *shown, "seeds", "fine-tunings", "minutes"]
     return TextTable(setup, header, [[*map(str, row)] for row in body])
 
 
