@@ -23,35 +23,55 @@ from parp_fairseq.runs.names import INITIAL_MASK_FILE, LAST, MASK_FILE
 HERE = Path(__file__).parents[2] / "examples" / "wav2vec"
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake needs Python 3.11")
 
-QUICK = {
-    "config": "parp_demo",
-    "data": "data/quick/10min",
-    "speech": {
-        "seed": 3,
-        "utterances": {"1h/0/clean": 8, "dev-other": 2, "dev-clean": 4, "test-clean": 4},
-    },
-    "model": "tiny",
-    "valid": "dev-clean",
-    "test": ["test-clean"],
-    "overrides": ["optimization.max_update=10"],
-}
-SEEN = {"method": "parp", "sparsity": [0.9], "options": {"interval": 8}, "checkpoints": [5, 1]}
-GIVEN = {"method": "mask", "sparsity": [0.9], "from": "all"}
-GRID = {
-    "setups": {"quick": QUICK},
-    "targets": {
-        "dense_only": {"setups": ["quick"], "runs": [{"method": "dense"}]},
-        "seen": {"setups": ["quick"], "runs": [SEEN]},
-        "alike": {
-            "setups": ["quick"],
-            "masks": [
-                *({"method": name, "sparsity": [0.9]} for name in ("omp", "mpi", "rp")),
-                SEEN,
-            ],
-        },
-        "moved": {"setups": ["quick"], "runs": [GIVEN]},
-    },
-}
+GRID = yaml.safe_load("""
+setups:
+  quick:
+    config: parp_demo
+    data: data/quick/10min
+    speech:
+      seed: 3
+      utterances: {1h/0/clean: 8, dev-other: 2, dev-clean: 4, test-clean: 4}
+    model: tiny
+    valid: dev-clean
+    test: [test-clean]
+    overrides: [optimization.max_update=10]
+targets:
+  dense_only: {setups: [quick], runs: [{method: dense}]}
+  seen:
+    setups: [quick]
+    runs:
+      - {method: parp, sparsity: [0.9], options: {interval: 8}, checkpoints: [5, 1]}
+  alike:
+    setups: [quick]
+    masks:
+      - {method: omp, sparsity: [0.9]}
+      - {method: mpi, sparsity: [0.9]}
+      - {method: rp, sparsity: [0.9]}
+  moved: {setups: [quick], runs: [{method: mask, sparsity: [0.9], from: all}]}
+""")
+GRID["targets"]["alike"]["masks"] += GRID["targets"]["seen"]["runs"]
+LANGUAGES = yaml.safe_load("""
+models:
+  two.pt: {languages: [nl, fr], speakers: 7, rounds: [2, 2]}
+setups:
+  joint:
+    config: parp_demo
+    speech: {languages: [nl, fr], utterances: {train: 12, dev: 4, test: 4}}
+    data: data/joint
+    model: two.pt
+    valid: dev
+    test: [test-nl, test-fr]
+    overrides: [task.labels=phn, criterion.post_process=none, optimization.max_update=4]
+targets:
+  both: {setups: [joint], runs: [{method: parp, sparsity: [0.9]}]}
+""")
+
+
+def with_quick(**changes):
+    """The grid with the first target, and other keys in its setup; None removes one."""
+    quick = {**GRID["setups"]["quick"], **changes}
+    quick = {key: value for key, value in quick.items() if value is not None}
+    return {**GRID, "setups": {"quick": quick}}
 
 
 def snakemake(
@@ -111,10 +131,8 @@ def test_from_a_grid_to_its_tables(tmp_path):
     assert again.returncode == 0, again.stderr
     assert not re.search("rule (run|mask|data)", again.stdout + again.stderr)
     # With other settings it is refused by name.
-    quick = {**QUICK, "overrides": ["optimization.max_update=11"]}
-    other = snakemake(
-        home, "-n", "all", grid={**GRID, "setups": {**GRID["setups"], "quick": quick}}
-    )
+    longer = with_quick(overrides=["optimization.max_update=11"])
+    other = snakemake(home, "-n", "all", grid=longer)
     said = "quick_dense_seed1 was made with optimization.max_update=10 and the grid now has"
     assert other.returncode != 0 and said in other.stdout + other.stderr
 
@@ -122,30 +140,6 @@ def test_from_a_grid_to_its_tables(tmp_path):
 def omp_mask(work, like):
     dense = load_checkpoint(work / "runs/quick_dense_seed1/checkpoints" / LAST)["model"]
     return magnitude_mask({name: dense[f"w2v_encoder.w2v_model.{name}"] for name in like}, 0.9)
-
-
-LANGUAGES = {
-    "models": {"two.pt": {"languages": ["nl", "fr"], "speakers": 7, "rounds": [2, 2]}},
-    "setups": {
-        "joint": {
-            "config": "parp_demo",
-            "speech": {
-                "languages": ["nl", "fr"],
-                "utterances": {"train": 12, "dev": 4, "test": 4},
-            },
-            "data": "data/joint",
-            "model": "two.pt",
-            "valid": "dev",
-            "test": ["test-nl", "test-fr"],
-            "overrides": [
-                "task.labels=phn",
-                "criterion.post_process=none",
-                "optimization.max_update=4",
-            ],
-        }
-    },
-    "targets": {"both": {"setups": ["joint"], "runs": [{"method": "parp", "sparsity": [0.9]}]}},
-}
 
 
 def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
@@ -159,14 +153,8 @@ def test_languages_from_a_model_of_them_to_their_errors(tmp_path):
     assert (tmp_path / "work/two.pt").stat().st_size < 6_000_000
 
 
-def with_quick(**changes):
-    quick = {key: value for key, value in QUICK.items() if key != "speech"}
-    targets = {"dense_only": GRID["targets"]["dense_only"]}
-    return {"setups": {"quick": {**quick, **changes}}, "targets": targets}
-
-
 def test_what_is_yours_is_asked_for_before_anything_starts(tmp_path):
-    recorded = with_quick(corpus={"name": "mboshi", "valid_share": 0.3})
+    recorded = with_quick(speech=None, corpus={"name": "mboshi", "valid_share": 0.3})
     # To see what would be done, none of it need be there.
     assert snakemake(tmp_path, "-n", "dense_only", grid=recorded).returncode == 0
     run = snakemake(tmp_path, "dense_only")
@@ -178,7 +166,7 @@ def test_what_is_yours_is_asked_for_before_anything_starts(tmp_path):
     assert run.returncode == 0, run.stderr[-3000:]
     assert (tmp_path / "work/data/quick/10min/train.tsv").is_file()
     # Data that was made from other settings is not used.
-    other = with_quick(corpus={"name": "mboshi", "valid_share": 0.4})
+    other = with_quick(speech=None, corpus={"name": "mboshi", "valid_share": 0.4})
     run = snakemake(tmp_path, "-n", "dense_only", grid=other)
     assert run.returncode != 0
     assert "10min was made from other settings than the grid has now" in run.stdout + run.stderr
@@ -202,14 +190,11 @@ def test_every_job_on_slurm_has_its_time_and_memory():
 @pytest.mark.timeout(2400)
 def test_the_shortest_target_that_ships_killed_on_the_way(tmp_path):
     """sanity_check without the scores that are committed: six fine-tunings of a minute or two."""
-    (tmp_path / "quick.yaml").write_bytes((HERE / "grids/small.yaml").read_bytes())
-    program = Path(sys.executable).with_name("snakemake")
-    folders = (
-        f"grid={tmp_path}/quick.yaml",
-        f"work={tmp_path}/work",
-        f"results={tmp_path}/results",
-    )
-    command = [program, "-s", HERE / "Snakefile", "-c", "2", "sanity_check", "--config", *folders]
+    grid = yaml.safe_load((HERE / "grids/small.yaml").read_text(encoding="utf-8"))
+    assert snakemake(tmp_path, "-n", "sanity_check", grid=grid).returncode == 0
+    command = [Path(sys.executable).with_name("snakemake"), "-s", HERE / "Snakefile", "-c", "2"]
+    folders = [f"{name}={tmp_path}/{name}" for name in ("work", "results")]
+    command += ["sanity_check", "--config", f"grid={tmp_path}/quick.yaml", *folders]
     first = subprocess.Popen(command, start_new_session=True, cwd=tmp_path)
     runs = tmp_path / "work/runs"
     while not (begun := list(runs.glob(f"*/checkpoints/{LAST}"))):
