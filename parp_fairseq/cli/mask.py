@@ -83,9 +83,9 @@ def mask_info(
     """
     sources = _present(sources)
 
-    from parp_fairseq.report.mask_overlap import MaskReport, read_masks
+    from parp_fairseq.report.mask_overlap import read_masks
 
-    reports = [MaskReport(named) for named in read_masks(sources)]
+    reports = read_masks(sources)
     if as_json:
         print(json.dumps([report.to_json() for report in reports], indent=1))
     else:

@@ -38,23 +38,16 @@ class NamedMask:
     mask: Mask
     info: Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class MaskReport:
-    """How a mask was made, and where its zeros are."""
-
-    named: NamedMask
-
     def render(self) -> str:
         """Lines on how it was made, and a table of the sparsity of each matrix, in percent."""
-        mask = self.named.mask
+        mask = self.mask
         share = zeros_in(sparsity_report(mask)["tensors"])
         grid = Grid.over(mask)
         lines = [
-            f"{self.named.path}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned in "
+            f"{self.path}: {mask.numel - mask.kept:,} of {mask.numel:,} entries pruned in "
             f"{len(mask)} tensors, sparsity {mask.sparsity:.6f}",
         ]
-        info = {k: value for k, value in self.named.info.items() if k != "sparsity"}
+        info = {k: value for k, value in self.info.items() if k != "sparsity"}
         lines += [f"{key}: {_shown(value)}" for key, value in info.items() if value is not None]
         if grid.layers:
             lines += ["", "pruned, %", grid.render(lambda names: f"{100 * share(names):.2f}")]
@@ -62,8 +55,8 @@ class MaskReport:
 
     def to_json(self) -> dict[str, Any]:
         """The file's info and `sparsity_report` of its mask."""
-        info = dict(self.named.info)
-        return {"file": str(self.named.path), "info": info, **sparsity_report(self.named.mask)}
+        found = sparsity_report(self.mask)
+        return {"file": str(self.path), "info": dict(self.info), **found}
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,8 @@ class Overlaps:
         """
         check_drawing()
         labels = [named.label for named in self.masks]
-        save(heat_maps([HeatMap("IOU of kept weights", self.matrix, labels, labels)], _short), file)
+        matrix = HeatMap("IOU of kept weights", self.matrix, labels, labels)
+        save(heat_maps([matrix], lambda value: _digits(value, 4)), file)
 
 
 def compare(masks: Sequence[NamedMask]) -> Overlaps:
@@ -251,12 +245,6 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def _digits(value: float) -> str:
+def _digits(value: float, places: int = 6) -> str:
     # A one only where the masks are the same.
-    return f"{value:.6f}" if value == 1.0 else f"{min(value, 0.999999):.6f}"
-
-
-def _short(value: float) -> str:
-    if value == 1.0:
-        return "1"
-    return _digits(value) if value > 0.9995 else f"{value:.4f}"
+    return f"{value if value == 1 else min(value, 1 - 10**-places):.{places}f}"
