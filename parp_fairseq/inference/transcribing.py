@@ -23,7 +23,8 @@ from parp_fairseq.manifests.audio.headers import (
     SAMPLE_RATE,
     AudioError,
     Recording,
-    read_recording,
+    check_length,
+    opened,
 )
 
 SHORTEST_WINDOW = 3 * CONTEXT_SECONDS
@@ -66,8 +67,9 @@ def transcribe_all(
     written.check([*paths, *read, *(model.iterdir() if model.is_dir() else [model])], force)
     recordings: list[Recording] = []
     for path in paths:
-        with _reported():
-            recordings.append(read_recording(path))
+        with _reported(), opened(path) as (_, recording):
+            check_length(path, recording.samples)
+            recordings.append(recording)
     if not recordings:
         return len(paths)
     if any(recording.rate != SAMPLE_RATE for recording in recordings):
@@ -84,7 +86,7 @@ def transcribe_all(
             "read; convert them to FLAC",
             file=sys.stderr,
         )
-    opened = time.perf_counter()
+    ready = time.perf_counter()
     done: list[float] = []
     # On a terminal, lines of text would come between those of the bar.
     hidden = True if output is None and sys.stdout.isatty() else None
@@ -99,11 +101,11 @@ def transcribe_all(
     written.finish(len(done))
     failed = len(paths) - len(done)
     if done:
-        seconds, computed = sum(done), time.perf_counter() - opened
+        seconds, computed = sum(done), time.perf_counter() - ready
         print(
             f"parp: {len(done):,} recording{'s' * (len(done) > 1)}, {seconds:,.1f} s of audio; "
             f"computed in {computed:,.2f} s (real-time factor {computed / seconds:.3f}); model "
-            f"opened in {opened - started:.2f} s"
+            f"opened in {ready - started:.2f} s"
             + (f"; {groups} groups of layers ran sparse" if groups else "")
             + (f"; {failed:,} FAILED, see above" if failed else ""),
             file=sys.stderr,

@@ -180,6 +180,8 @@ def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
                 amount = "its end" if missing == 1 else f"{missing:.0%} of what its header counts"
                 says = f"{path} is cut off: {amount} is not there; copy it again"
                 raise AudioError("audio ends early", says)
+            if not recording.frames:
+                _check_end(file, recording)
             yield file, recording
 
 
@@ -202,7 +204,7 @@ def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
                 decode = recording.format != "FLAC" and len(file.read(2)) != 1
             except (soundfile.SoundFileError, OSError, RuntimeError):
                 decode = True
-        if not decode or not recording.frames:
+        if not decode:
             _check_end(file, recording)
     if decode and recording.frames:
         with opened(path) as (file, recording):
