@@ -142,13 +142,13 @@ class Transcript(NamedTuple):
 
 
 def read_transcripts(path: Path) -> dict[str, Transcript]:
-    """Read `ID TEXT` rows. Spaces are squeezed, blank rows skipped, CRLF read as LF.
+    """Read `ID TEXT` rows. Spaces are squeezed, blank rows and a byte order mark are skipped.
 
     Raises UserError naming file and row for an id without text or a duplicate.
     """
     transcripts: dict[str, Transcript] = {}
     for row, line in enumerate(stream_lines(path, "transcript"), start=1):
-        words = line.split()
+        words = line.removeprefix("\ufeff").split()
         if not words:
             continue
         name, text = words[0], " ".join(words[1:])

@@ -86,7 +86,7 @@ def oddities(texts: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
 
 
 def _unseen(character: str) -> bool:
-    return category(character) in ("Cf", "Co", "Cn") or bool(_UNSEEN.match(character))
+    return category(character) in ("Cc", "Cf", "Co", "Cn") or bool(_UNSEEN.match(character))
 
 
 def code(character: str) -> str:

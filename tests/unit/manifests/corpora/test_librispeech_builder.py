@@ -54,7 +54,7 @@ def test_three_sets_with_all_their_files(corpora):
 
 
 def test_labels_follow_the_rows(corpora):
-    text = "10-100-0000 IT'S  A\r\n10-100-0001 WORLD \r\n\r\n"
+    text = "\ufeff10-100-0000 IT'S  A\r\n10-100-0001 WORLD \r\n\r\n"
     (corpora / TEXTS).write_bytes(text.encode())
     build(corpora)
     out = corpora / "out" / "10min"

@@ -20,6 +20,7 @@ def found(*texts):
     ("texts", "what", "count", "first"),
     [
         (["a", "b\u200bc", "\u200b\u200b"], "invisible U+200B ZERO WIDTH SPACE", 2, "row 2"),
+        (["a\x07"], "invisible U+0007", 1, "row 1"),
         (["a\u00ad"], "U+00AD SOFT HYPHEN", 1, "row 1"),
         (["x", "\ufeffx"], "U+FEFF ZERO WIDTH NO-BREAK SPACE", 1, "row 2"),
         (["\u3164"], "U+3164 HANGUL FILLER", 1, "row 1"),
