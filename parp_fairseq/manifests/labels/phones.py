@@ -87,7 +87,7 @@ class Phonemizer:
 
     def objection(self, text: str) -> str:
         """Why espeak-ng cannot read a text: letters of other scripts and emoji; empty if it can."""
-        for character in text:
+        for character in dict.fromkeys(text):
             kind = category(character)
             foreign = kind[0] == "L" and _script(character) not in (*self._scripts, "MODIFIER")
             if foreign or (kind == "So" and character not in _SPOKEN_SIGNS):

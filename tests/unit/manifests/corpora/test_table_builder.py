@@ -220,13 +220,15 @@ def test_validation_is_a_seeded_sample_of_speakers(tmp_path):
     assert chosen("d", valid_share=0.01) == {"0"}
 
 
-def test_a_split_whose_name_begins_with_train_is_trained_on(corpus, tmp_path):
+def test_a_split_whose_name_begins_with_train_is_trained_on_and_no_other(corpus, tmp_path):
     names = [split.replace("train", "training") for split in SPLITS]
     (line,) = build_table(save(corpus, rows_of(split=names)), tmp_path / "out").overrides
     assert "dataset.train_subset=training dataset.valid_subset=valid" in line
     counts = dict(line.split() for line in lines_of(tmp_path / "out/dict.ltr.txt"))
     labels = " ".join(lines_of(tmp_path / "out/training.ltr")).split()
     assert {s: int(n) for s, n in counts.items() if n != "0"} == Counter(labels)
+    (warning,) = build_table(save(corpus, rows_of(split="012012")), tmp_path / "none").warnings
+    assert warning == "no split of . is for training: call one train"
 
 
 def test_phones_that_are_given_and_phones_by_espeak(corpus, tmp_path):
@@ -272,11 +274,6 @@ def test_other_audio_is_refused_or_converted(corpus, tmp_path):
     write_audio(other / "b.wav", 9_000)
     build_table(save(other, rows_of(split=["train", "valid"])[:2]), out, convert=True, force=True)
     assert lines_of(out / "train.tsv")[1:] == [f"{out}/audio/a.flac.flac\t8000"]
-
-
-def test_no_split_for_training_is_told(corpus, tmp_path):
-    (warning,) = build_table(save(corpus, rows_of(split="012012")), tmp_path / "out").warnings
-    assert warning == "no split of . is for training: call one train"
 
 
 def cell(row, column, value):
@@ -339,16 +336,14 @@ def test_bad_tables(corpus, tmp_path, name):
     assert snapshot(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize(
-    ("columns", "options", "message"),
-    [
+def test_options_that_cannot_be(corpus, tmp_path):
+    for columns, options, message in (
         ({}, {"valid_share": 1}, "--valid-share is 1, expected"),
         ({"speaker": "xxxxxx"}, {}, "only one speaker or row"),
-    ],
-)
-def test_options_that_cannot_be(corpus, tmp_path, columns, options, message):
-    with pytest.raises(UserError, match=message):
-        build_table(save(corpus, rows_of(**columns)), tmp_path / "out", **options)
+        ({"split": SPLITS}, {"valid_share": 0.1}, "has a column split; leave --valid-share out"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_table(save(corpus, rows_of(**columns)), tmp_path / "out", **options)
 
 
 def test_command(parp, corpus, tmp_path):
