@@ -342,7 +342,7 @@ manifest table {} --out new
     ragged.tsv                  :: row 2 has 1 columns, expected 2
     twice.tsv                   :: row 3: .*a\.flac.* row 2
     gone.wav.tsv                :: row 2: .*gone\.wav: no such file
-    folder.tsv                  :: row 2: .*audio is a folder
+    folder.tsv                  :: row 2: .*audio: is a directory; check its name
     bar.tsv                     :: row 2: .*'\|'
     notext.tsv                  :: row 2 has no text
     latin.tsv                   :: row 2 is not UTF-8

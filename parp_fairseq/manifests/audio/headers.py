@@ -151,8 +151,9 @@ def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
     try:
         handle = open(path, "rb")  # noqa: SIM115
     except OSError as error:
-        problem = "missing audio" if isinstance(error, FileNotFoundError) else "unreadable"
-        form = other_form(path) and "a file of that name is there in another Unicode form"
+        missing = isinstance(error, FileNotFoundError)
+        problem = "missing audio" if missing else "unreadable"
+        form = missing and other_form(path) and "it is there in another Unicode form"
         says = f"{path}: {str(error.strerror).lower()}; {form or 'check its name'}"
         raise AudioError(problem, says) from error
     with handle:
