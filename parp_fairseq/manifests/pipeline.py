@@ -258,7 +258,9 @@ def _audio(
     for (one, _), made in zip(unfit, convert_all(pairs, jobs=jobs) if pairs else []):
         if isinstance(made, AudioError):
             raise UserError(f"{one.where}: {made}")
-        usable[one.audio] = replace(made, missing=usable[one.audio].missing)
+        given = usable[one.audio]
+        clipped = given.clipped or made.clipped
+        usable[one.audio] = replace(made, missing=given.missing, clipped=clipped)
     audio: dict[str, Row] = {}
     odd: list[Fault] = []
     for one, root in utterances:

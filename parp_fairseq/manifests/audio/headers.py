@@ -41,6 +41,9 @@ _LOUDEST = 4.0
 """Samples beyond it are integers written as floats; healthy sound hardly leaves [-1, 1]."""
 _SILENCE = 1e-3
 """A recording whose mix moves less than that from its middle is silent (-60 dB)."""
+_FULL_SCALE, _CLIPPED = 0.999, 0.1
+"""A recording is clipped where so much of it is beyond so much: integers as floats, written by a
+program that cuts them off."""
 _CANCELLED = 0.1
 """A mix has lost its sound below this share of the energy that unrelated channels would leave."""
 _TAGS = 2048
@@ -89,7 +92,8 @@ class Recording:
         frames: samples of a channel; `samples` is that at 16 kHz.
         format: libsndfile's name of it, by the content, whatever the file is called.
         missing: the share of what the header counts that is not there, `TOLERANCE` at most.
-        silent: whether there is nothing to hear, known where all was decoded.
+        silent: whether there is nothing to hear, known where all was decoded; and likewise
+        clipped: whether over a tenth of it is at full scale.
     """
 
     path: Path
@@ -100,6 +104,7 @@ class Recording:
     subtype: str = ""
     missing: float = 0.0
     silent: bool = False
+    clipped: bool = False
 
     @property
     def samples(self) -> int:
@@ -137,6 +142,8 @@ class Recording:
             yield "audio a little short", f"{self.path} {says}"
         if self.silent:
             yield "silent", f"{self.path} holds nothing to hear; remove it with its transcript"
+        if self.clipped:
+            yield "clipped", f"{self.path} is at full scale for a tenth of its time; make it again"
 
 
 @contextlib.contextmanager
@@ -209,11 +216,18 @@ def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
             _check_end(file, recording)
     if decode and recording.frames:
         with opened(path) as (file, recording):
-            blocks = [(len(x), x.min(), x.max()) for x in decoded(file, recording)]
-        lengths, lows, highs = zip(*blocks)
-        missing = max(recording.missing, 1 - sum(lengths) / recording.frames)
-        silent = bool(max(highs) - min(lows) < 2 * _SILENCE)
-        recording = replace(recording, frames=sum(lengths), missing=missing, silent=silent)
+            blocks = [
+                (len(x), x.min(), x.max(), int((abs(x) > _FULL_SCALE).sum()))
+                for x in decoded(file, recording)
+            ]
+        lengths, lows, highs, full = zip(*blocks)
+        recording = replace(
+            recording,
+            frames=sum(lengths),
+            missing=max(recording.missing, 1 - sum(lengths) / recording.frames),
+            silent=bool(max(highs) - min(lows) < 2 * _SILENCE),
+            clipped=sum(full) > _CLIPPED * sum(lengths),
+        )
     check_length(path, recording.samples)
     return recording
 

@@ -262,29 +262,39 @@ def test_channels_that_cancel_each_other(tmp_path):
     assert not (tmp_path / "x.flac").exists()
 
 
-SILENT = {
-    "zeros": (np.zeros(48_000), {}),
-    "off its middle": (np.full(48_000, 0.4), {}),
-    "scaled down twice": (NOISE / 2**15, {"subtype": "FLOAT"}),
-    "16 bits in 32": (NOISE / 2**16, {"subtype": "PCM_32"}),
-    "zeros, compressed": (np.zeros(48_000), {"format": "MP3"}),
-    "zeros of another rate": (np.zeros((96_000, 2)), {"samplerate": 32_000}),
+ODD = {
+    "silent": {
+        "zeros": (np.zeros(48_000), {}),
+        "off its middle": (np.full(48_000, 0.4), {}),
+        "scaled down twice": (NOISE / 2**15, {"subtype": "FLOAT"}),
+        "16 bits in 32": (NOISE / 2**16, {"subtype": "PCM_32"}),
+        "zeros, compressed": (np.zeros(48_000), {"format": "MP3"}),
+        "zeros of another rate": (np.zeros((96_000, 2)), {"samplerate": 32_000}),
+    },
+    "clipped": {
+        "int16 as floats, cut off": (NOISE * 2**15, {}),
+        "by another program": (np.clip(NOISE * 2**15, -1, 1), {"subtype": "FLOAT"}),
+        "of another rate": (np.sign(NOISE), {"samplerate": 48_000}),
+    },
 }
 
 
-def test_silence_is_a_warning_by_row(tmp_path):
+@pytest.mark.parametrize("problem", ODD)
+def test_odd_levels_are_a_warning_by_row(tmp_path, problem):
     rows = ["path\ttext\tsplit", "sound.wav\tE\ttrain"]
     soundfile.write(tmp_path / "sound.wav", NOISE / 20, 16_000)
-    for number, (sound, options) in enumerate(SILENT.values()):
+    for number, (sound, options) in enumerate(ODD[problem].values()):
         soundfile.write(tmp_path / f"{number}.wav", sound, **{"samplerate": 16_000, **options})
         rows.append(f"{number}.wav\tE\ttrain")
-    table = write_lines(tmp_path / "t.tsv", rows)
+    table, count = write_lines(tmp_path / "t.tsv", rows), len(ODD[problem])
     (warning,) = build_table(table, tmp_path / "out", convert=True).warnings
-    assert warning.startswith("odd audio in 6 rows (silent); the first: ")
-    assert "t.tsv row 3: " in warning and "0.wav holds nothing to hear" in warning
+    assert warning.startswith(f"odd audio in {count} rows ({problem}); the first: ")
+    assert "t.tsv row 3: " in warning and "0.wav " in warning
     report = check_folder(tmp_path / "out", decode=True)
     (finding,) = report.findings
-    assert report.ok and (finding.problem, finding.level, finding.count) == ("silent", "warning", 6)
+    assert report.ok and (finding.problem, finding.level) == (problem, "warning")
+    # What was resampled is no more at full scale.
+    assert finding.count == count - (problem == "clipped")
     assert "train.tsv row 2: " in finding.first
 
 
