@@ -146,6 +146,8 @@ def _lengths(
         for clip, found in zip(batch, in_threads(read_recording, paths, jobs=jobs, title=title)):
             if isinstance(found, AudioError):
                 left.add(found.problem, clip.id)
+            elif found.silent:
+                left.add("silent", clip.id)
             else:
                 yield clip, found.samples
 

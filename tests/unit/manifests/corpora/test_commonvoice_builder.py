@@ -92,6 +92,7 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
     tables["validated"] += [("extra-9", "common_voice_nl_said", tables["test"][0][2])]
     release, hours = write_release(tmp_path, "nl", tables), 16 / 3600
     (release / "clips" / "common_voice_nl_dev01.mp3").write_bytes(b"")
+    soundfile.write(release / "clips" / "common_voice_nl_dev00.mp3", np.zeros(96_000), 48_000)
     summary = build_commonvoice(release, "nl", tmp_path / "out", hours=hours, jobs=2)
     speakers = {clip: who for rows in tables.values() for who, clip, _ in rows}
     found = [
@@ -107,6 +108,7 @@ def test_chosen_hours_share_no_speaker_and_no_sentence(tmp_path):
         "validated clip of a speaker in dev or test": 6,
         "validated clip of a sentence in dev or test": 1,
         "empty file": 1,
+        "silent": 1,
     }
     # The same seed gives the same bytes, whatever the jobs.
     content = snapshot(tmp_path / "out")
