@@ -56,18 +56,15 @@ def test_what_is_too_loud_is_clipped_and_not_turned_over(tmp_path):
 
 def test_faults_are_told_quietly_and_leave_nothing(tmp_path, capfd):
     """Faults of each kind are in test_audio_files."""
-    write_mp3(tmp_path / "in" / "good.mp3", 2.0)
-    good = (tmp_path / "in" / "good.mp3").read_bytes()
-    random = np.random.default_rng(0).integers(0, 256, 4_000, dtype=np.uint8).tobytes()
-    (tmp_path / "in" / "junk.mp3").write_bytes(random)
-    (tmp_path / "in" / "hole.mp3").write_bytes(good[:6_000] + random + good[10_000:])
-    (tmp_path / "in" / "cut.mp3").write_bytes(good[: len(good) // 2])
-    names = ["junk", "hole", "gone", "cut", "good"]
-    pairs = [(tmp_path / "in" / f"{n}.mp3", tmp_path / "out" / f"{n}.flac") for n in names]
-    results = convert_all(pairs, jobs=2)
-    problems = [getattr(result, "problem", "") for result in results]
-    early = "audio ends early"
-    assert problems == ["damaged audio", early, "missing audio", early, ""]
+    write_mp3(tmp_path / "good", 2.0)
+    good = (tmp_path / "good").read_bytes()
+    (tmp_path / "hole").write_bytes(
+        good[:6_000] + np.random.default_rng(0).bytes(4_000) + good[10_000:]
+    )
+    names = ["hole", "gone", "good"]
+    pairs = [(tmp_path / name, tmp_path / "out" / f"{name}.flac") for name in names]
+    problems = [getattr(result, "problem", "") for result in convert_all(pairs, jobs=2)]
+    assert problems == ["audio ends early", "missing audio", ""]
     assert os.listdir(tmp_path / "out") == ["good.flac"]
     # libmpg123 writes to the descriptor; it must be back afterwards.
     assert capfd.readouterr().err == ""
