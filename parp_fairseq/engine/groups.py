@@ -14,11 +14,9 @@ from torch.utils._pytree import tree_flatten
 
 from parp_fairseq.engine.sparse_modules import (
     MadeBefore,
-    ProjectedAttention,
     Same,
     SparseFeedForward,
     SparseLinear,
-    WavLMProjections,
 )
 from parp_fairseq.kernels.sparse_linear import count_kept
 
@@ -30,11 +28,10 @@ _FEED_FORWARD = (
     ("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"),
     ("lin1", "activation", "lin2"),
 )
-# Attentions that pass the weights of their linears to a function of torch's, which would not call a
-# module in a linear's place, unless `_project` makes them: package and class.
-_FAIRSEQ = ("fairseq", "MultiheadAttention")
-_WAVLM = ("transformers", "WavLMAttention")
-# torch's own modules read the weights of their linears, but for those that only hold modules.
+# fairseq's attention hands the weights of its linears to a function of torch's, unless this is set.
+_CALLS_LINEARS = "skip_embed_dim_check"
+# WavLM's, of transformers, always does; so do torch's own modules, but for those that hold modules.
+_READS_WEIGHTS = "torch_multi_head_self_attention"
 _HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -208,8 +205,10 @@ def _alone(modules: dict[str, nn.Module], name: str) -> Group:
     assert isinstance(linear, nn.Linear)
 
     def replace() -> None:
-        _put([_place(modules, name)], [SparseLinear(linear)])
-        _project(modules, name.rpartition(".")[0])
+        parent, child = _place(modules, name)
+        setattr(parent, child, SparseLinear(linear))
+        if hasattr(parent, _CALLS_LINEARS):
+            setattr(parent, _CALLS_LINEARS, True)
 
     return Group("linear", (name,), (linear,), None, replace)
 
@@ -239,18 +238,13 @@ def _is_usable(modules: dict[str, nn.Module], name: str) -> bool:
     if type(linear) is not nn.Linear or _is_watched(linear):
         return False
     # The model itself cannot be replaced in place.
-    return bool(name) and _calls_linears(modules, name.rpartition(".")[0])
+    return bool(name) and _calls_linears(modules[name.rpartition(".")[0]])
 
 
-def _calls_linears(modules: dict[str, nn.Module], name: str) -> bool:
-    module = modules[name]
-    if _is_a(module, _WAVLM):
-        return hasattr(module, "torch_multi_head_self_attention")
+def _calls_linears(module: nn.Module) -> bool:
     if type(module).__module__.startswith("torch."):
         return type(module) is nn.Module or isinstance(module, _HOLDERS)
-    if _is_a(module, _FAIRSEQ):
-        return bool(name) and _is_plain(module) and not _is_decoding(modules, name)
-    return True
+    return not hasattr(module, _READS_WEIGHTS)
 
 
 def _is_watched(module: object) -> bool:
@@ -258,37 +252,6 @@ def _is_watched(module: object) -> bool:
     return isinstance(module, nn.Module) and bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
     )
-
-
-def _is_a(module: nn.Module, kind: tuple[str, str]) -> bool:
-    return (type(module).__module__.partition(".")[0], type(module).__name__) == kind
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether this is the self-attention of fairseq's that `ProjectedAttention` replaces."""
-    return (
-        getattr(module, "self_attention", False)
-        and getattr(module, "bias_k", None) is None
-        and not getattr(module, "add_zero_attn", False)
-        and not getattr(module, "use_xformers", False)
-    )
-
-
-def _is_decoding(modules: dict[str, nn.Module], name: str) -> bool:
-    """Whether a module is part of a decoder, whose attention keeps what it saw before."""
-    path = name.split(".")
-    above = (".".join(path[:end]) for end in range(len(path)))
-    return any("Decoder" in type(modules[outer]).__name__ for outer in above)
-
-
-def _project(modules: dict[str, nn.Module], name: str) -> None:
-    """Let an attention call its projections as modules, if this is one that does not."""
-    module: Any = modules[name]
-    if _is_a(module, _FAIRSEQ):
-        modules[name] = ProjectedAttention(module)
-        _put([_place(modules, name)], [modules[name]])
-    if _is_a(module, _WAVLM):
-        module.torch_multi_head_self_attention = WavLMProjections(module)
 
 
 def _below(name: str, child: str) -> str:

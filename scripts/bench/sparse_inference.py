@@ -22,7 +22,6 @@ from random_models import linears, pretrained
 from torch import nn
 
 from parp_fairseq.engine import accelerate
-from parp_fairseq.engine.sparse_modules import ProjectedAttention
 from parp_fairseq.kernels import native
 from parp_fairseq.pruning import Scope, magnitude_mask
 from parp_fairseq.table import aligned
@@ -92,8 +91,8 @@ def int8(model: nn.Module) -> nn.Module:
     """A copy with PyTorch's dynamically quantised linears."""
     model = copy.deepcopy(model)
     for layer in model.encoder.layers:
-        # fairseq's attention reads its projections' weights, which quantised ones do not show.
-        layer.self_attn = ProjectedAttention(layer.self_attn)
+        # fairseq's attention else reads its projections' weights, which quantised ones do not show.
+        layer.self_attn.skip_embed_dim_check = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)

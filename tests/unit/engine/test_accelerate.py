@@ -14,7 +14,7 @@ from torch.nn.utils import prune as prune_hooks
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.engine import EngineError, accelerate, acceleration
 from parp_fairseq.engine.groups import activation_named
-from parp_fairseq.engine.sparse_modules import ProjectedAttention, SparseLinear
+from parp_fairseq.engine.sparse_modules import SparseLinear
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.kernels import native
 
@@ -319,48 +319,26 @@ def test_a_weight_can_still_be_read(always):
     assert torch.equal(copied[0](torch.ones(1, 8)), model[0](torch.ones(1, 8)))
 
 
-def fairseqs_attention():
+@pytest.mark.legacy
+def test_fairseqs_attention_in_encoder_and_decoder(always):
     from fairseq.modules import MultiheadAttention
 
     torch.manual_seed(2)
-    return MultiheadAttention(64, 4, dropout=0.1, self_attention=True).eval()
+    model = prune(MultiheadAttention(64, 4, dropout=0.1, self_attention=True))
+    x, padding = torch.randn(37, 3, 64), torch.zeros(3, 37, dtype=torch.bool)
+    padding[1, 30:] = padding[2, 5:] = True
+    future = torch.full((37, 37), float("-inf")).triu(1)
 
+    def outputs():
+        options = ({"key_padding_mask": padding}, {"attn_mask": future}, {"need_weights": True})
+        whole = [part for one in options for part in model(x, x, x, **one)]
+        state: dict = {}
+        return whole + [model(one, one, one, incremental_state=state)[0] for one in x.split(1)]
 
-@pytest.mark.legacy
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("masked", [None, "bool", "numbers", "numbers a head"])
-def test_attention_equals_fairseqs(padded, masked):
-    attention = fairseqs_attention()
-    x = torch.randn(37, 3, 64)
-    padding = torch.zeros(3, 37, dtype=torch.bool)
-    padding[1, 30:] = padding[2, 5:] = padded
-    masks = {
-        None: None,
-        "bool": torch.ones(37, 37).triu(1).bool(),
-        "numbers": torch.randn(37, 37),
-        "numbers a head": torch.randn(12, 37, 37),
-    }
-    options = {"key_padding_mask": padding if padded else None, "attn_mask": masks[masked]}
-    for need_weights in (False, True):
-        expected, weights = attention(x, x, x, need_weights=need_weights, **options)
-        found, shown = ProjectedAttention(attention)(x, x, x, need_weights=need_weights, **options)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-        assert (shown is not None) == need_weights
-        if need_weights:
-            torch.testing.assert_close(shown, weights, atol=1e-5, rtol=0)
-
-
-@pytest.mark.legacy
-def test_a_decoders_attention_stays(always):
-    class SomeDecoder(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.self_attn, self.fc = fairseqs_attention(), nn.Linear(64, 64)
-
-    model = prune(nn.ModuleList([SomeDecoder(), fairseqs_attention()]))
-    names = [decision.name for decision in accelerate(model).decisions]
-    assert sorted(names) == ["0.fc", *(f"1.{name}_proj" for name in ("k", "out", "q", "v"))]
-    assert accelerate(fairseqs_attention()).decisions == ()
+    with torch.inference_mode():
+        before = outputs()
+        assert accelerate(model).replaced == 4
+        torch.testing.assert_close(outputs(), before, atol=1e-5, rtol=0)
 
 
 def test_a_win_within_the_noise_is_none(monkeypatch):
