@@ -42,8 +42,8 @@ def _reasons(args: TrainingArguments, model: Any) -> list[tuple[bool, str]]:
         ),
         (
             args.n_gpu > 1,
-            "nn.DataParallel copies the weights before each forward pass; start one process for "
-            "each GPU (torchrun, accelerate launch), or set CUDA_VISIBLE_DEVICES",
+            "nn.DataParallel is not tested; start one process for each GPU (torchrun, accelerate "
+            "launch), or set CUDA_VISIBLE_DEVICES",
         ),
         (
             hasattr(model, "peft_config") or bool(getattr(model, "_hf_peft_config_loaded", False)),
@@ -60,8 +60,8 @@ def _reasons(args: TrainingArguments, model: Any) -> list[tuple[bool, str]]:
             "a schedule-free optimizer trains other weights than it evaluates; use another optim",
         ),
         (
-            bool(args.torch_compile) or hasattr(model, "_orig_mod"),
-            "torch.compile does not run the hooks that apply the mask; set torch_compile=False",
+            hasattr(model, "_orig_mod"),
+            "the model is compiled already; give it as it was, with torch_compile=True",
         ),
         (
             any(parameter.is_meta for parameter in model.parameters()),

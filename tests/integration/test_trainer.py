@@ -469,6 +469,19 @@ def test_interrupted_and_begun_again_in_one_process(tmp_path):
     assert zeros(scope_of(model)) == round(0.5 * entries(names))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"gradient_checkpointing": True}, {"torch_compile": True, "torch_compile_backend": "eager"}],
+)
+def test_other_ways_to_the_same_weights(tmp_path, options):
+    models = [tiny_wav2vec2(), tiny_wav2vec2()]
+    for number, model in enumerate(models):
+        callback = PruningCallback("parp", 0.6, interval=3)
+        more = {**OFTEN, **(options if number else {})}
+        trainer(tmp_path / str(number), model, callback, data=sounds(), **more).train()
+    same(*models)
+
+
 def test_a_part_in_evaluation_mode_stays_with_theta(tmp_path):
     """Some scripts freeze dropout in parts of a model; those are trained all the same."""
     model = tiny_bert()
@@ -496,13 +509,7 @@ def test_wrong_options_are_refused_at_once():
         PruningCallback(intervall=3)
 
 
-ARGUMENTS = {
-    "fsdp": "",
-    "deepspeed": None,
-    "n_gpu": 1,
-    "optim": "adamw_torch",
-    "torch_compile": False,
-}
+ARGUMENTS = {"fsdp": "", "deepspeed": None, "n_gpu": 1, "optim": "adamw_torch"}
 
 
 @pytest.mark.parametrize(
@@ -512,7 +519,7 @@ ARGUMENTS = {
         ({"deepspeed": {"zero_optimization": {"stage": 3}}}, {}, "DeepSpeed"),
         ({"n_gpu": 2}, {}, "DataParallel"),
         ({"optim": "schedule_free_adamw"}, {}, "schedule-free"),
-        ({"torch_compile": True}, {}, "torch_compile"),
+        ({}, {"_orig_mod": None}, "torch_compile"),
         ({}, {"peft_config": {"default": None}}, "PEFT"),
         ({}, {"is_quantized": True}, "quantised"),
     ],

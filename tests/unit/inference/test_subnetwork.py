@@ -141,7 +141,7 @@ def test_engines(models, monkeypatch, tmp_path):
     monkeypatch.setattr("parp_fairseq.engine.acceleration.LEAST_ENTRIES", 1)
     monkeypatch.setattr("parp_fairseq.engine.acceleration._time", None)
     sparse = opened()
-    assert run_sparse(sparse, "auto") == 6
+    assert run_sparse(sparse, "auto") == 10
     difference = (sparse(sound()) - dense(sound())).abs().max()
     assert 0 < difference < 1e-4
     export_sparse(save(random_state(0.5), tmp_path / "c.pt"), tmp_path / "half.safetensors")
