@@ -177,7 +177,7 @@ def test_the_engine_knows_its_layers():
     expected = ours(sound())
     decisions = accelerate(ours).decisions
     kinds = [decision.kind for decision in decisions]
-    assert kinds.count("shared input") == kinds.count("feed forward") == 3
+    assert kinds.count("feed forward") == 3
     assert accelerate(forced, {decision.name: True for decision in decisions}).replaced == len(
         decisions
     )
