@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from parp_fairseq.engine.groups import Group, find_groups
+from parp_fairseq.engine.groups import LEAST_SPARSITY, Group, find_groups
 from parp_fairseq.engine.sparse_modules import EngineError
 from parp_fairseq.kernels import native
 from parp_fairseq.table import aligned
@@ -20,9 +20,6 @@ FRAMES = (100, 500)
 
 MARGIN = 0.9
 """Sparse is taken below this share of the dense time; more would be within the noise."""
-
-LEAST_SPARSITY = 0.3
-"""Less sparse groups stay dense without a measurement."""
 
 LEAST_ENTRIES = 2**14
 

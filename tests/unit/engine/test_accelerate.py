@@ -226,6 +226,7 @@ WIRINGS = {
     "scaled": lambda part, x: part.fc2(part.activation_fn(part.fc1(x)) * 0.5),
     "scaled in place": lambda part, x: in_turn(part, x, 0.5),
     "scaled where large": lambda part, x: in_turn(part, x, None if x.abs().max() < 90 else 0.1),
+    "scaled where small": lambda part, x: in_turn(part, x, None if x.abs().max() > 90 else 0.1),
     "norm": lambda part, x: part.fc2(part.norm(part.activation_fn(part.fc1(x)))),
     "hidden used": uses_hidden,
     "active before": lambda part, x: in_turn(part, part.activation_fn(x)),
