@@ -35,15 +35,12 @@ def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
     return np.array([tensor.data_ptr() for tensor in tensors], np.uint64)
 
 
-def split(tensors: Sequence[Tensor], name: str) -> tuple[Kernel | None, list[int], list[int]]:
-    """The kernel `name`, the indices of the tensors it serves, and of those left to the reference.
+def serving(tensors: Sequence[Tensor], name: str) -> Kernel | None:
+    """The kernel `name`; None where the reference is to be used: nothing compiled, or a GPU.
 
-    Where all tensors are remote the kernel is not looked up, so no line says that it is missing.
+    With tensors on a GPU the kernel is not looked up, so no line says that it is missing.
     """
-    remote = [is_remote(tensor) for tensor in tensors]
-    run = None if all(remote) else kernel(name)
-    left = [i for i, far in enumerate(remote) if far or run is None]
-    return run, sorted(set(range(len(tensors))) - set(left)), left
+    return None if not tensors or any(map(is_remote, tensors)) else kernel(name)
 
 
 def is_remote(tensor: Tensor) -> bool:

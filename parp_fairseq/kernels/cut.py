@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels import bits
-from parp_fairseq.kernels.batch import Batch, addresses, split
+from parp_fairseq.kernels.batch import Batch, addresses, serving
 from parp_fairseq.kernels.native import threads
 from parp_fairseq.kernels.words import words
 
@@ -59,40 +59,28 @@ def cut(
         pack: return masks.
         others: at most two lists of packed masks of these tensors, to be compared with.
     """
-    run, served, left = split(tensors, "cut")
+    run = serving(tensors, "cut")
     flats = [tensor.detach().contiguous() for tensor in tensors]
     masks = [_packed_like(flat) for flat in flats] if pack else []
     counts = np.zeros((len(tensors), 3), np.int64)
-    if served:
-        batch = Batch([flats[i] for i in served])
-        chosen = np.array([bounds[i] for i in served], np.int64).T.copy()
-        packs = [
-            [pack[i].cpu().contiguous() for i in served] if pack else []
-            for pack in (masks, *others, [], [])[:3]
-        ]
-        pointers = [addresses(pack) if pack else None for pack in packs]
-        own = np.zeros((len(served), 3), np.int64)
-        run(
-            *batch.arguments(),
-            batch.widths,
-            *chosen,
-            zero,
-            *pointers,
-            own,
-            threads(),
-        )
-        counts[served] = own
-    for i in left:
-        flat = flats[i].view(-1)
-        keep = kept_reference(flat, bounds[i])
-        packed = bits.pack(keep)
-        if zero:
-            flat.masked_fill_(~keep, 0)
-        if pack:
-            masks[i] = packed
-        counts[i, 0] = bits.count(packed)
-        for k, other in enumerate(others):
-            counts[i, 1 + k] = bits.count_both(packed, other[i].to(packed.device))
+    if run is not None:
+        chosen = np.array(bounds, np.int64).T.copy()
+        packs = [[one.cpu().contiguous() for one in many] for many in (masks, *others, [], [])[:3]]
+        pointers = [addresses(many) if many else None for many in packs]
+        batch = Batch(flats)
+        run(*batch.arguments(), batch.widths, *chosen, zero, *pointers, counts, threads())
+    else:
+        for i, (flat, bound) in enumerate(zip(flats, bounds)):
+            flat = flat.view(-1)
+            keep = kept_reference(flat, bound)
+            packed = bits.pack(keep)
+            if zero:
+                flat.masked_fill_(~keep, 0)
+            if pack:
+                masks[i] = packed
+            counts[i, 0] = bits.count(packed)
+            for k, other in enumerate(others):
+                counts[i, 1 + k] = bits.count_both(packed, other[i].to(packed.device))
     if zero:
         _write_back(tensors, flats)
     both = counts[:, 1 : 1 + len(others)].sum(0)
@@ -114,14 +102,14 @@ def zero_unset(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
         tensors: of any shapes and types, contiguous or not.
         masks: packed bits, one tensor for each, on its device.
     """
-    run, served, left = split(tensors, "zero_unset")
+    run = serving(tensors, "zero_unset")
     flats = [tensor.detach().contiguous() for tensor in tensors]
-    if served:
-        batch = Batch([flats[i] for i in served])
-        packs = [masks[i].contiguous() for i in served]
+    if run is not None:
+        batch, packs = Batch(flats), [mask.contiguous() for mask in masks]
         run(*batch.arguments(), batch.widths, addresses(packs), threads())
-    for i in left:
-        zero_unset_reference(flats[i], masks[i])
+    else:
+        for flat, mask in zip(flats, masks):
+            zero_unset_reference(flat, mask)
     _write_back(tensors, flats)
 
 

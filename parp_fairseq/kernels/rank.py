@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from parp_fairseq.kernels.batch import Batch, split
+from parp_fairseq.kernels.batch import Batch, serving
 from parp_fairseq.kernels.native import threads
 from parp_fairseq.kernels.words import infinity, words
 
@@ -46,42 +46,32 @@ def scan(arrays: Sequence[Tensor], low: int, high: int, room: int) -> Bracketed:
         high: a word, at most that of infinity.
         room: how many may be collected.
     """
-    run, served, left = split(arrays, "scan")
-    count = len(arrays)
-    below, inside, infinite = (np.zeros(count, np.int64) for _ in range(3))
-    starts = np.cumsum([0, *(array.numel() for array in arrays)], dtype=np.int64)
+    run = serving(arrays, "scan")
+    if run is None:
+        return _scanned(arrays, low, high, room)
+    width = arrays[0].element_size()
+    # Memory that is not written to is not taken.
+    near, at = np.empty(room, f"i{width}"), np.empty(room, np.int64)
+    counts = np.zeros((3, len(arrays)), np.int64)
+    bracket = low, high, infinity(arrays[0].dtype)
+    batch = Batch(arrays)
+    used = run(*batch.arguments(), width, *bracket, room, near, at, *counts, threads())
+    used = min(used, room)
+    return Bracketed(*counts, near[:used], at[:used])
+
+
+def _scanned(arrays: Sequence[Tensor], low: int, high: int, room: int) -> Bracketed:
+    """The same by the definition."""
+    counts = np.zeros((3, len(arrays)), np.int64)
     parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    if served:
-        batch = Batch([arrays[i] for i in served])
-        width = arrays[served[0]].element_size()
-        # Memory that is not written to is not taken.
-        near, at = np.empty(room, f"i{width}"), np.empty(room, np.int64)
-        counts = np.zeros((3, len(served)), np.int64)
-        used = run(
-            *batch.arguments(),
-            width,
-            low,
-            high,
-            infinity(arrays[0].dtype),
-            room,
-            near,
-            at,
-            *counts,
-            threads(),
-        )
-        below[served], inside[served], infinite[served] = counts
-        near, at = near[: min(used, room)], at[: min(used, room)]
-        if left:
-            # Positions over the arrays served become positions over all.
-            owner = np.searchsorted(batch.starts, at, side="right") - 1
-            at = at + (starts[served] - batch.starts[:-1])[owner]
-        parts.append((near, at))
-    for i in left:
-        below[i], inside[i], infinite[i], near, at = scan_reference(arrays[i], low, high)
-        if sum(part.size for part, _ in parts) + near.numel() <= room:
-            parts.append((near.cpu().numpy(), at.cpu().numpy() + starts[i]))
-    collected = parts[-1] if len(parts) == 2 else tuple(map(np.concatenate, zip(*parts)))
-    return Bracketed(below, inside, infinite, *collected)
+    start = collected = 0
+    for i, array in enumerate(arrays):
+        *counts[:, i], near, at = scan_reference(array, low, high)
+        if collected + near.numel() <= room:
+            collected += near.numel()
+            parts.append((near.cpu().numpy(), at.cpu().numpy() + start))
+        start += array.numel()
+    return Bracketed(*counts, *map(np.concatenate, zip(*parts)))
 
 
 def scan_reference(array: Tensor, low: int, high: int) -> tuple[int, int, bool, Tensor, Tensor]:

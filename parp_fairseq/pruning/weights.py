@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from parp_fairseq.kernels.words import INTEGERS
 from parp_fairseq.pruning.mask import Mask
-
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class MaskedWeights:
@@ -102,4 +101,4 @@ def fill_(tensor: Tensor, pruned: Tensor, values: Tensor) -> None:
 
 def _bits(tensor: Tensor) -> Tensor:
     """The same memory as integers."""
-    return tensor.detach().view(_INTEGERS[tensor.element_size()])
+    return tensor.detach().view(INTEGERS[tensor.dtype])
