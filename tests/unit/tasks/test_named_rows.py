@@ -3,7 +3,7 @@
 import pytest
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.tasks.named_rows import NamedRows
+from parp_fairseq.tasks.parp import NamedRows
 
 
 class Audio(dict):

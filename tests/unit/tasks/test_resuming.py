@@ -94,20 +94,13 @@ def test_a_restored_file_and_the_folders_own_must_both_be_of_this_run(tmp_path):
         restart(tmp_path, restore_file=str(other), finetune_from_model=str(other))
 
 
-class Hostile:
-    def __reduce__(self):
-        return (print, ("this ran",))
-
-
 @pytest.mark.parametrize("key", ["restore_file", "finetune_from_model", "last"])
-def test_a_file_that_would_run_code_is_refused(tmp_path, key, capsys):
+def test_a_file_that_would_run_code_is_refused(tmp_path, key):
     path = tmp_path / ("checkpoint_last.pt" if key == "last" else "other.pt")
-    with path.open("wb") as handle:
-        pickle.dump({"model": Hostile()}, handle, protocol=2)
+    path.write_bytes(pickle.dumps({"model": print}, protocol=2))
     checkpoint(tmp_path / "checkpoint_1_6.pt", 6)
-    with pytest.raises(UserError, match=path.name):
+    with pytest.raises(UserError, match=rf"{path.name}.*print"):
         restart(tmp_path, **({} if key == "last" else {key: str(path)}))
-    assert "this ran" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("key", ["target_dictionary", SYMBOLS_KEY])
