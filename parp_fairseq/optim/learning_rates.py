@@ -30,12 +30,12 @@ def learning_rates(run: DictConfig, batches: int = 0) -> tuple[list[float], list
         The learning rate of every update, and after how many updates each epoch ends (nothing
         where that is not known). No rates where it is not known when the run ends.
     """
+    optimizer = _Rate()
+    scheduler = build_lr_scheduler(copy.deepcopy(run.lr_scheduler), optimizer)
     length = run.optimization.max_update or math.inf
     epochs = run.optimization.max_epoch or math.inf
     if length == math.inf and (epochs == math.inf or not batches):
         return [], []
-    optimizer = _Rate()
-    scheduler = build_lr_scheduler(copy.deepcopy(run.lr_scheduler), optimizer)
     rates: list[float] = []
     ends: list[int] = []
     while len(rates) < length and len(ends) < epochs:

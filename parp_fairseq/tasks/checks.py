@@ -169,7 +169,8 @@ def refuse_unsupported(run: DictConfig) -> None:
     updates, kept = run.optimization.get("max_update") or 0, run.task.get("keep_update") or 0
     model, metric = run.get("model") or {}, checkpoint.get("best_checkpoint_metric")
     metrics = _CTC_METRICS if run.criterion.get("sentence_avg") else _CTC_METRICS[:-1]
-    scores = "ctc" in run.criterion._name and not run.get("dataset", {}).get("disable_validation")
+    validates = not (run.get("dataset") or {}).get("disable_validation")
+    scores = validates and run.criterion._name in ("parp_ctc", "ctc")
     for wrong, message in (
         (
             0 < updates < kept,
@@ -261,11 +262,10 @@ def _check_updates(run: DictConfig) -> None:
         section = "lr_scheduler"
         learning_rates(run)
     except Exception as error:
-        if "phase_ratio" in str(error):
-            reason = "optimization.max_update is too small for the phases of "
-            raise UserError(f"{reason}lr_scheduler.phase_ratio") from error
-        first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{section}: {type(error).__name__}: {first}") from error
+        reason = f"{section}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if isinstance(error, AssertionError) and "add up" not in reason:
+            reason = "optimization.max_update is too small for the phases of lr_scheduler"
+        raise UserError(reason) from error
 
 
 def _check_manifests(
@@ -295,7 +295,7 @@ def _check_pretrained(run: DictConfig, manifests: dict[str, list[CheckedManifest
     """Raise UserError where `model.w2v_path` is no pre-trained model for this run."""
     path, normalize = run.model.w2v_path, run.task.normalize
     state = load_checkpoint(path)
-    if not state.get("optimizer_history") and "best_loss" not in state:
+    if not state.get("optimizer_history", "best_loss" in state):
         raise UserError(
             f"{path}: its optimizer_history is empty, and fairseq opens no such checkpoint; give "
             "the one that fairseq saved"

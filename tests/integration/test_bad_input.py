@@ -46,6 +46,8 @@ OPTIONS = {
     "+optimizer.base.weight_deca=1": r"optimizer\.base: .*'weight_deca'",
     "optimizer.base.adam_betas=0.9": r"optimizer\.base: ",
     "lr_scheduler._name=none": r"lr_scheduler: KeyError: 'none'",
+    "lr_scheduler.phase_ratio=[0.1,0.1]": r"lr_scheduler: AssertionError: phase ratios must add up",
+    "optimization.max_update=1": r"optimization\.max_update is too small for the phases",
     "optimization.update_freq=[0]": r"optimization\.update_freq is \[0\]; each must be at least 1",
     "+model.load_ema=true": r"the training cannot begin: AssertionError",
     # A machine without GPUs makes one process of it.

@@ -112,10 +112,6 @@ def test_a_loss_that_is_not_finite(train):
     assert "Detected nan" not in run.output
 
 
-def test_too_few_updates_for_the_stages_of_the_learning_rate(train):
-    ended(train("optimization.max_update=1"), 2, "optimization.max_update is too small")
-
-
 def test_a_checkpoint_of_another_model(train, tmp_path):
     first = train("optimization.max_update=2")
     assert first.code == 0, first.tail
