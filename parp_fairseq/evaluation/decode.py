@@ -135,7 +135,7 @@ def evaluate_all(
         if batches == VALIDATION:
             planning = _validation_batches(finetuned)
         if weights == THETA:
-            from parp_fairseq.checkpoints.theta import dense_weights
+            from parp_fairseq.checkpoints.mask_files import dense_weights
 
             model = dense_weights(finetuned.state, finetuned.path)
             finetuned = replace(finetuned, state={**finetuned.state, "model": model})

@@ -16,9 +16,11 @@ from parp_fairseq.checkpoints.hf_folder import (
     AUDIO_FILE,
     CONFIG_FILE,
     SAMPLE_RATE,
+    SPECIAL_FILE,
+    TOKENS_FILE,
+    VOCABULARY_FILE,
     WEIGHTS_FILE,
 )
-from parp_fairseq.checkpoints.hf_symbols import SPECIAL_FILE, TOKENS_FILE, VOCABULARY_FILE
 from parp_fairseq.checkpoints.vocabulary import TRAINING_KEYS, Architecture, to_transformers
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.export_folder import check_folder, summary, writing_folder

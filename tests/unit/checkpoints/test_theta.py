@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from parp_fairseq.checkpoints.mask_files import dense_weights
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
-from parp_fairseq.checkpoints.theta import dense_weights
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Pruner, SparsitySchedule, magnitude_mask
 
