@@ -1,26 +1,36 @@
-"""The sparse file: exact, as small as it says, and refused when it is not what it should be."""
+"""The sparse file: exact, as small as it says, read by others, and what its page says it is."""
 
 from __future__ import annotations
 
 import copy
+import json
+import os
+import re
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading_sparse import EXAMPLE, example_reader
 from safetensors import safe_open
 from safetensors.torch import save_file
 from small_model import bits, random_state, save
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import is_sparse
-from parp_fairseq.checkpoints.sparse_file import pack, read_sparse, unpack
+from parp_fairseq.checkpoints.sparse_file import MAX_DIMENSIONS, VERSION, pack, read_sparse, unpack
+from parp_fairseq.checkpoints.strict_json import MAX_DEPTH
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.sparse_export import export_sparse
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "sparse-format.md"
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +44,11 @@ def state():
 
 @pytest.fixture(scope="module")
 def files(state, tmp_path_factory):
-    """Its checkpoint and sparse file."""
+    """Its checkpoint, its sparse file, and what the export said; a file of fp16 next to it."""
     folder = tmp_path_factory.mktemp("sparse")
-    checkpoint = save(state, folder / "checkpoint.pt")
-    return (
-        checkpoint,
-        folder / "model.safetensors",
-        export_sparse(checkpoint, folder / "model.safetensors"),
-    )
+    checkpoint, out = save(state, folder / "checkpoint.pt"), folder / "fp32.safetensors"
+    export_sparse(checkpoint, folder / "fp16.safetensors", dtype="fp16")
+    return checkpoint, out, export_sparse(checkpoint, out)
 
 
 @settings(max_examples=60, deadline=None)
@@ -173,3 +180,77 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(files, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.safetensors"]
     assert out.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def text():
+    return DOCS.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def documented(text):
+    """The bytes of the worked example, read out of the page."""
+    (dump,) = re.findall(r"```hexdump\n(.*?)```", text, re.S)
+    content = b""
+    for line in dump.strip().split("\n"):
+        at, rest = line.split("  ", 1)
+        assert int(at, 16) == len(content)
+        content += bytes.fromhex(rest[:47])
+    return content
+
+
+def test_the_example_is_read_as_the_page_says(documented, text, tmp_path):
+    path = tmp_path / "example.safetensors"
+    path.write_bytes(documented)
+    w = np.array([[0, 1.5, 0], [0, 0, -2], [-0.0, 0, 0]], np.float32)
+    state = read_sparse(path)
+    arrays = example_reader(path)
+    for tensors in (state["model"], {k: torch.from_numpy(v) for k, v in arrays.items()}):
+        assert set(tensors) == {"bias", "w"}
+        assert bits(tensors["w"]) == w.tobytes()
+        assert tensors["bias"].tolist() == [0.5, 0.25]
+    assert state["task_state"]["parp_symbols"] == {"symbols": ["|", "É"], "counts": [5, 3]}
+    # Where the page says that things lie.
+    length = int.from_bytes(documented[:8], "little")
+    assert f"the header's length, {length:#x}." in text
+    for name, begin in (("bias", 0), ("w:kept", 8), ("w:mask", 20)):
+        assert f"{8 + length + begin:04x}: `{name}`" in text
+    assert f"at most\n{MAX_DEPTH} levels deep" in text
+    assert (
+        f"1 to {MAX_DIMENSIONS} integers" in text and f"| `version` | integer | {VERSION} |" in text
+    )
+
+
+def test_the_page_names_every_field(text, files):
+    with safe_open(str(files[1]), framework="pt") as handle:
+        (written,) = handle.metadata().values()
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) == set(json.loads(written))
+    assert files[1].read_bytes().startswith(b'{"__metadata__":{"parp-sparse":', 8)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_the_small_reader_reads_the_same(dtype, files, state):
+    path = files[1].with_name(f"{dtype}.safetensors")
+    arrays, ours = example_reader(path), read_sparse(path)["model"]
+    assert set(arrays) == set(ours) == set(state["model"])
+    for name, array in arrays.items():
+        if dtype == "fp32":
+            assert array.tobytes() == bits(ours[name]) == bits(state["model"][name]), name
+        elif array.dtype == np.float16:
+            assert np.array_equal(array.astype(np.float32), ours[name].numpy()), name
+            assert np.array_equal(array, state["model"][name].numpy().astype(np.float16)), name
+
+
+def test_the_small_reader_runs_where_torch_is_not(files, state, tmp_path):
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 50
+    for gone in ("torch", "parp_fairseq", "fairseq"):
+        (tmp_path / f"{gone}.py").write_text(f"raise ImportError('no {gone} here')\n")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), str(files[1])],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^(\S+) +(\(.*\)) +[\d.]+%$", done.stdout, re.M)
+    assert found == [(name, str(tuple(t.shape))) for name, t in sorted(state["model"].items())]
