@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson, Force, check_picture, listed
+from parp_fairseq.cli.options import AsJson, Force, listed
 
 _SOURCES = (
     "Mask files, checkpoints, exports (fairseq, sparse or hf), or folders of runs (their masks "
@@ -108,7 +108,10 @@ def mask_iou(
     Example: parp mask iou es.safetensors fr.safetensors mpi.safetensors --png iou.png
     """
     sources = _present(sources)
-    check_picture(png, sources, force)
+    if png is not None:
+        from parp_fairseq.files import PNG, check_output
+
+        check_output(png, PNG, inputs=sources, force=force, option="--png")
 
     from parp_fairseq.report.mask_overlap import compare, read_masks
     from parp_fairseq.report.style import check_drawing

@@ -59,11 +59,3 @@ def language_model(
 def listed(values: Iterable[str]) -> list[str]:
     """The values of an option that may be repeated and may hold several, separated by commas."""
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
-
-
-def check_picture(png: Optional[Path], inputs: Iterable[Path], force: bool) -> None:
-    """Raise UserError, before any work, where no picture can be drawn into the file `png`."""
-    if png is not None:
-        from parp_fairseq.files import PNG, check_output
-
-        check_output(png, PNG, inputs=inputs, force=force, option="--png")
