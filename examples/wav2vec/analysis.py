@@ -1,7 +1,7 @@
 """The paper's results, from the tidy tables in results/.
 
 python examples/wav2vec/analysis.py                    writes RESULTS.md and figures/
-python examples/wav2vec/analysis.py --table figure3    prints the tables of a target (--csv: as CSV)
+python examples/wav2vec/analysis.py --table figure3    prints the tables of a target
 """
 
 from __future__ import annotations
@@ -373,14 +373,12 @@ def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
     """Run the command; print one line for bad input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", metavar="TARGET", help="print the tables of a target")
-    parser.add_argument("--csv", action="store_true", help="with --table: print CSV")
     options = parser.parse_args(arguments)
     try:
         results = Results(home)
         if options.table:
             for table in tables_of(results, options.table):
-                text = table.csv() if options.csv else f"{table.title}:\n\n{table.markdown()}\n"
-                print(text, end="" if options.csv else "\n")
+                print(f"{table.title}:\n\n{table.markdown()}\n")
             return 0
         page = yaml.safe_load((home / "questions.yaml").read_text(encoding="utf-8"))
         draw_figures(results, page["questions"], home / FIGURES)

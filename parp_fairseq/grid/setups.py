@@ -132,13 +132,8 @@ class Grid:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @cached_property
-    def scored(self) -> dict[str, Run]:
-        """The runs whose scores the targets show, by name."""
-        return {run.name: run for target in self.targets.values() for run in target.runs}
-
-    @cached_property
     def runs(self) -> dict[str, Run]:
-        """These and all that they and the masks need, what is needed first."""
+        """The targets' runs by name, and before them what they and the masks need."""
         found: dict[str, Run] = {}
         for target in self.targets.values():
             masks = (run for run in target.masks if run.method not in _OF_MODEL)

@@ -46,11 +46,6 @@ class TextTable:
         )
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
-    def csv(self) -> str:
-        """As comma-separated values, with the title as the first column."""
-        rows = ([self.title, *row] for row in self.rows)
-        return csv_lines([["table", *self.header], *rows])
-
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     """Rows as comma-separated values, the last line ended too."""

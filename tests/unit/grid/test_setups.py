@@ -52,10 +52,14 @@ def grid_of(folder: Path, setup=None, **target):
     return read_grid(folder / "g.yaml")
 
 
+def scored(grid):
+    """The runs of the targets, without those that they need."""
+    return {run.name: run for target in grid.targets.values() for run in target.runs}
+
+
 @pytest.mark.parametrize("name", ["small", "paper"])
 def test_the_shipped_grids(name):
     grid = read_grid(HERE / "grids" / f"{name}.yaml")
-    assert set(grid.scored) <= set(grid.runs)
     seen = set()
     for run_name, run in grid.runs.items():
         assert run.name == run_name and set(run_name) <= set(map(chr, range(33, 127))) - set(
@@ -71,9 +75,10 @@ def test_the_committed_results_are_of_the_small_grid():
     grid = read_grid(HERE / "grids" / "small.yaml")
     table = read_table(SCORES, Score)
     check_table(grid, table, SCORES)
-    assert {row.run for row in table} == set(grid.scored)
+    runs = scored(grid)
+    assert {row.run for row in table} == set(runs)
     for row in table:
-        run = grid.scored[row.run]
+        run = runs[row.run]
         assert (row.setup, row.method, row.sparsity) == (run.setup.name, run.method, run.sparsity)
         assert (row.options, row.source) == (format_options(dict(run.options)), run.source_name)
         assert (row.seed, row.trainings) == (run.seed, run.trainings)
@@ -91,28 +96,28 @@ def test_the_committed_results_are_of_the_small_grid():
 
 def test_a_target_becomes_runs(tmp_path):
     grid = grid_of(tmp_path)
-    assert list(grid.scored)[:2] == ["s_dense_seed1", "s_dense_seed2"]
-    assert len(grid.scored) == 2 + 4 + 4
-    assert "s_parp_0.9_interval25_seed2" in grid.scored
-    assert grid.scored["s_omp_0.9_seed2"].needs == grid.scored["s_dense_seed2"]
+    assert list(scored(grid))[:2] == ["s_dense_seed1", "s_dense_seed2"]
+    assert len(scored(grid)) == 2 + 4 + 4
+    assert "s_parp_0.9_interval25_seed2" in scored(grid)
+    assert scored(grid)["s_omp_0.9_seed2"].needs == scored(grid)["s_dense_seed2"]
     only = grid_of(tmp_path, runs=[{"method": "omp", "sparsity": [0.9]}], seeds=[3])
-    assert list(only.scored) == ["s_omp_0.9_seed3"]
+    assert list(scored(only)) == ["s_omp_0.9_seed3"]
     assert list(only.runs) == ["s_dense_seed3", "s_omp_0.9_seed3"]
 
 
 def test_a_single_value_counts_as_a_list(tmp_path):
     runs = [{"method": "omp", "sparsity": 0.9}]
     one = grid_of(tmp_path, {"test": "test"}, setups="s", seeds=3, runs=runs)
-    assert list(one.scored) == ["s_omp_0.9_seed3"] and one.setups["s"].test == ("test",)
+    assert list(scored(one)) == ["s_omp_0.9_seed3"] and one.setups["s"].test == ("test",)
 
 
 def test_a_setup_for_each_language_or_one_of_them(tmp_path):
     grid = grid_of(tmp_path, setups=["many"], runs=[{"method": "imp", "sparsity": [0.9]}])
-    assert {run.setup.data for run in grid.scored.values()} == {"data/nl", "data/fr"}
+    assert {run.setup.data for run in scored(grid).values()} == {"data/nl", "data/fr"}
     assert grid.setups["many-nl"].speech == {"language": "nl"}
-    assert {run.trainings for run in grid.scored.values()} == {10}
-    names = {name.replace("s_", "many-nl_", 1) for name in grid_of(tmp_path).scored}
-    assert set(grid_of(tmp_path, setups=["many-nl"]).scored) == names
+    assert {run.trainings for run in scored(grid).values()} == {10}
+    names = {name.replace("s_", "many-nl_", 1) for name in scored(grid_of(tmp_path))}
+    assert set(scored(grid_of(tmp_path, setups=["many-nl"]))) == names
 
 
 @pytest.mark.parametrize("source", ["others", "another_seed"])
@@ -121,10 +126,10 @@ def test_masks_of_other_setups_of_the_model_and_of_another_seed(tmp_path, source
     entry = {"method": "mask", "sparsity": [0.5], "from": source, "setups": ["many"]}
     grid = grid_of(tmp_path, setups=["many", "s"], seeds=[1], runs=[entry])
     given = {"others": ("fr", "nl"), "another_seed": ("nl-seed2", "fr-seed2")}[source]
-    assert list(grid.scored) == [
+    assert list(scored(grid)) == [
         f"many-{to}_mask_0.5_from-many-{mask}_seed1" for to, mask in zip(("nl", "fr"), given)
     ]
-    for run in grid.scored.values():
+    for run in scored(grid).values():
         assert run.needs.name == f"{run.source.name}_dense_seed{run.source_seed}"
         mask = f"task.prune.mask=masks/{run.given_mask.name}.safetensors"
         assert mask in lines.training(run)
@@ -199,7 +204,7 @@ def test_odd_paths_and_options_reach_hydra_whole(tmp_path):
     odd = {"data": "my data/a,b='c'", "model": "it's {x}.pt"}
     options = {"stages": [[0.8]], "schedule": "linear", "biases": True}
     runs = [{"method": "parp_p", "sparsity": [0.9], "options": options, "checkpoints": [400, 20]}]
-    (run,) = grid_of(tmp_path, odd, seeds=[3], runs=runs).scored.values()
+    (run,) = scored(grid_of(tmp_path, odd, seeds=[3], runs=runs)).values()
     script = lines.script(run).split(" &&\n")
     assert shlex.split(script[0].partition("\n")[2]) == lines.training(run)
     arguments = [one for one in lines.training(run) if "=" in one]
@@ -214,7 +219,7 @@ def test_odd_paths_and_options_reach_hydra_whole(tmp_path):
 
 def test_imp_is_a_series_with_its_own_options(tmp_path):
     runs = [{"method": "imp", "sparsity": 0.5, "options": {"rewind_update": 200, "interval": 5}}]
-    (run,) = grid_of(tmp_path, runs=runs, seeds=[1]).scored.values()
+    (run,) = scored(grid_of(tmp_path, runs=runs, seeds=[1])).values()
     command = lines.training(run)
     assert command[:2] == ["parp", "imp"] and "--rewind-update" in command
     assert "task.prune.interval=5" in command
@@ -222,9 +227,9 @@ def test_imp_is_a_series_with_its_own_options(tmp_path):
 
 
 def test_masks_that_parp_mask_make_would_not_make(tmp_path):
-    run = grid_of(tmp_path).scored["s_omp_0.9_seed1"]
+    run = scored(grid_of(tmp_path))["s_omp_0.9_seed1"]
     source = "runs/s_dense_seed1/checkpoints/checkpoint_last.pt"
     assert lines.making_mask(run)[:4] == ["parp", "mask", "make", source]
     other = {"overrides": ["task.prune.granularity=tensor"]}
     with pytest.raises(UserError, match=r"setup s: masks of overrides of task\.prune"):
-        lines.making_mask(grid_of(tmp_path, other).scored["s_omp_0.9_seed1"])
+        lines.making_mask(scored(grid_of(tmp_path, other))["s_omp_0.9_seed1"])
