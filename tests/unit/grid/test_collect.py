@@ -62,6 +62,29 @@ def test_a_finished_run_becomes_rows_and_no_other(tmp_path):
     assert read_table(tmp_path / "results/scores.csv", Score) == rows
 
 
+def test_theta_is_kept_where_it_made_fewest_errors_the_earliest_of_equals(tmp_path):
+    run = replace(DENSE, setup=replace(SETUP, overrides=("optimization.max_update=8",)))
+    run = replace(run, checkpoints=(5, 1))
+    leave(tmp_path, run)
+    (row, _) = json.loads((tmp_path / lines.scores(run)).read_text())
+
+    def score(rates):
+        rows = [
+            {**row, "checkpoint": f"x/checkpoint_1_{update}.pt", "split": split, "rate": rate}
+            for update, pair in rates.items()
+            for split, rate in zip(("dev", "test"), pair)
+        ]
+        (tmp_path / lines.theta_scores(run)).write_text(json.dumps(rows))
+        return [one for one in rows_of(run, tmp_path) if one.checkpoint == "kept"]
+
+    rates = {5: (9.0, 1.0), 6: (7.0, 2.0), 7: (7.0, 3.0), 8: (8.0, 4.0)}
+    kept = score(rates)
+    assert [(one.split, one.rate, one.update) for one in kept] == [("dev", 7, 6), ("test", 2, 6)]
+    del rates[7]
+    with pytest.raises(UserError, match="has no score of update 7"):
+        score(rates)
+
+
 def test_other_settings_are_refused_in_the_work_folder_and_in_the_table(tmp_path):
     longer = replace(DENSE, setup=replace(SETUP, overrides=("optimization.max_update=900",)))
     leave(tmp_path, DENSE)
