@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -9,6 +10,8 @@ import typer
 
 from parp_fairseq.cli.options import Force
 from parp_fairseq.errors import INTERRUPTED
+
+Form = Enum("Form", {name: name for name in ("text", "markdown", "csv", "json")})
 
 
 def demo(
@@ -19,10 +22,12 @@ def demo(
     fast: Annotated[
         bool, typer.Option("--fast", help="Only dense and PARP, fewer updates.")
     ] = False,
-    seeds: Annotated[int, typer.Option(help="Number of seeds for every method.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds for every method.")] = 1,
     jobs: Annotated[
         Optional[int],
-        typer.Option("--jobs", "-j", help="Programs at a time, each on one core (default: all)."),
+        typer.Option(
+            *("--jobs", "-j"), min=1, help="Programs at a time, each on one core (default: all)."
+        ),
     ] = None,
 ) -> None:
     """Find subnetworks of a tiny model on synthetic speech: no download, about ten minutes.
@@ -49,9 +54,7 @@ def report(
     out: Annotated[
         Optional[Path], typer.Option(help="Folder for figures and the table's files.")
     ] = None,
-    form: Annotated[
-        str, typer.Option("--format", help="Of what is printed: text, markdown, csv or json.")
-    ] = "text",
+    form: Annotated[Form, typer.Option("--format", help="Of what is printed.")] = Form.text,
     force: Force = False,
 ) -> None:
     """Table and figures of runs, from what training and parp eval wrote.
@@ -61,7 +64,5 @@ def report(
     Example: parp report runs --out report
     """
     from parp_fairseq.report import make_report
-    from parp_fairseq.report.rendering import check_format
 
-    check_format(form)
-    print(make_report(folders, out, force=force).render(form))
+    print(make_report(folders, out, force=force).render(form.value))

@@ -82,13 +82,7 @@ class Demo:
 
 
 def make_demo(*, fast: bool = False, seeds: int = 1) -> Demo:
-    """The demo of `parp demo`: every method with the seeds 1 to `seeds`.
-
-    Raises:
-        UserError: fewer seeds than 1, or more than 1000.
-    """
-    if not 1 <= seeds <= 1000:
-        raise UserError(f"--seeds must be from 1 to 1000 (got {seeds})")
+    """The demo of `parp demo`: every method with the seeds 1 to `seeds`."""
     target = read_grid(GRID_FILE).targets["fast" if fast else "demo"]
     # There is one setup, so names do not say which.
     setup = replace(target.runs[0].setup, name="")
@@ -116,9 +110,7 @@ def run_demo(out: Path, demo: Demo, *, jobs: int | None = None) -> Table:
             matplotlib is missing, or a part failed (the line names its log).
     """
     check_drawing()
-    jobs = cores() if jobs is None else jobs
-    if jobs < 1:
-        raise UserError(f"--jobs must be at least 1 (got {jobs})")
+    jobs = jobs or cores()
     take_folder(out)
     with locked(out, "another demo", _PATIENCE_SECONDS) as lock:
         # What a demo that was killed had half written.

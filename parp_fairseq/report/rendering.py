@@ -8,16 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parp_fairseq.errors import UserError
 from parp_fairseq.table import aligned
-
-FORMATS = ("text", "markdown", "csv", "json")
-
-
-def check_format(form: str) -> None:
-    """Raise UserError unless `form` is one of FORMATS."""
-    if form not in FORMATS:
-        raise UserError(f"no format {form!r}; choose from {', '.join(FORMATS)}")
 
 
 def percent(share: float) -> str:

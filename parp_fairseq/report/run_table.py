@@ -11,7 +11,7 @@ from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.experiments import Setting, differing, settings_of, title_of
-from parp_fairseq.report.rendering import TextTable, check_format, csv_lines, percent
+from parp_fairseq.report.rendering import TextTable, csv_lines, percent
 from parp_fairseq.report.statistics import Spread
 from parp_fairseq.runs.reading import Run, cost
 
@@ -77,14 +77,10 @@ class Table:
         ]
 
     def render(self, form: str = "text") -> str:
-        """In one of `rendering.FORMATS`, notes included.
+        """As text, markdown, csv or json, notes included.
 
         CSV has numbers without rounding; columns ending in `_low` and `_high` hold the range.
-
-        Raises:
-            UserError: another format.
         """
-        check_format(form)
         if form == "json":
             return json.dumps(self.to_json(), indent=1)
         if form == "csv":

@@ -401,10 +401,9 @@ report {}
     emptycorpus                 :: no run in emptycorpus: .*checkpoints/run\.json
     runs                        :: run\.json is damaged \(not JSON\)
     runs2                       :: run\.json is not a record of a run
-    runs --format pdf           :: text, markdown, csv, json
+    runs --format pdf           :: 'text', 'markdown', 'csv', 'json'
 demo --out {}
-    new --seeds 0               :: must be from 1 to 1000
-    new --jobs 0                :: {from1}
+    new --seeds 0 | new --jobs 0 :: greater than or equal to 1
     full                        :: something (else|that the demo did not make)
     notes.txt                   :: is a file; give a folder
 imp task.data=data model.w2v_path=tiny.pt --out {}

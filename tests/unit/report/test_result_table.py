@@ -84,9 +84,6 @@ def test_the_forms_of_a_table(runs):
     assert found["rows"][3]["runs"][1]["scores"] == {"dev-other": 46, "test-other": 50}
     assert found["unfinished"][0]["updates"] == 10
 
-    with pytest.raises(UserError, match="no format 'html'; choose from text, markdown"):
-        table.render("html")
-
 
 AUDIO = "the training set's audio"
 SEEDS = ("es_seed1", "es_seed2", "fr_seed1")
