@@ -245,8 +245,6 @@ def tables_of(results: Results, name: str) -> list[TextTable]:
     if kind == "overlap":
         return _overlap_tables(results, name)
     tables = [_settings_table(results, *item) for item in results.run_groups(name).items()]
-    if kind == "effects":
-        tables.append(_effects_table(results, name))
     return tables + (_compared(results, name) if kind in ("languages", "transfer") else [])
 
 
@@ -280,14 +278,6 @@ def _minutes(runs: RunGroup, results: Results) -> list[float]:
         (dense,) = results.groups(f"{runs.setup}_dense_seed{seed}" for seed in minutes)
         return [minutes[seed] + score.minutes for seed, score in dense.scores().items()]
     return list(minutes.values())
-
-
-def _effects_table(results: Results, name: str) -> TextTable:
-    body = [
-        [percent(sparsity), *(one.shown(signed=True) for one in found), str(found[0].count)]
-        for sparsity, found in effects(results, name).items()
-    ]
-    return TextTable("effects, points", ["sparsity", *Effects._fields, "seeds"], body)
 
 
 def _compared(results: Results, name: str) -> list[TextTable]:

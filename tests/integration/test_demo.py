@@ -83,17 +83,10 @@ def test_fairseqs_own_infer_agrees(finished):
     assert note in report.notes
 
 
-def test_what_is_complete_is_not_done_again(finished):
+def test_what_is_complete_is_not_done_again_nor_taken_for_other_settings(finished):
     out, report = finished
     before = written(out)
-    again = run_demo(out, small_demo())
-    assert written(out) == before
-    assert again.render() == report.render()
-
-
-def test_a_finished_run_of_other_settings_is_refused(finished):
-    out, _ = finished
-    before = written(out)
+    assert run_demo(out, small_demo()).render() == report.render()
     with pytest.raises(UserError, match=r"seed1 was made with .*max_update=8.* now has .*=9"):
         run_demo(out, small_demo(overrides=("optimization.max_update=9",)))
     assert written(out) == before
