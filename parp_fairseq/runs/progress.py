@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 _UPDATES = re.compile(rb'"num_updates": "?(\d+)')
@@ -113,4 +113,4 @@ class Progress:
             self._seen = (now, done)
         if not self._paces:
             return ""
-        return f"about {duration((self._total - done) / median(self._paces))} left"
+        return f"about {duration((self._total - done) / median_low(self._paces))} left"
