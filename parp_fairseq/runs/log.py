@@ -14,25 +14,12 @@ _UPDATES = "num_updates"
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """A run's meters by update; an update that was logged twice (a resumed run) counts once.
+    """What a run's meters say."""
 
-    Attributes:
-        training: rows of the training set, every `common.log_interval` updates.
-        validation: rows of each validation set, their keys without the set's name.
-        minutes: time spent training and validating, of all starts of the run.
-        ended: whether fairseq said that training is done.
-    """
-
-    training: tuple[Row, ...]
-    validation: Mapping[str, tuple[Row, ...]]
-    minutes: float
-    ended: bool
-
-    @property
-    def updates(self) -> int:
-        """The last update that was logged; 0 if none was."""
-        rows = [*self.training, *(row for rows in self.validation.values() for row in rows)]
-        return int(max((row[_UPDATES] for row in rows), default=0))
+    updates: int  # the last one that was logged; 0 if none was
+    validation: Mapping[str, Row]  # the last row of each set, its keys without the set's name
+    minutes: float  # spent training and validating, of all starts of the run
+    ended: bool  # whether fairseq said that training is done
 
 
 def read_log(files: Sequence[Path]) -> TrainingLog:
@@ -41,7 +28,7 @@ def read_log(files: Sequence[Path]) -> TrainingLog:
     Both of the logs that a run leaves will do: the one named by `common.log_file`, and Hydra's.
     Lines that are no meters are passed over, as is a last line that was cut off.
     """
-    log = TrainingLog((), {}, 0.0, False)
+    log = TrainingLog(0, {}, 0.0, False)
     for file in files:
         log = _read(file)
         if log.updates:
@@ -50,10 +37,8 @@ def read_log(files: Sequence[Path]) -> TrainingLog:
 
 
 def _read(file: Path) -> TrainingLog:
-    training: dict[int, Row] = {}
-    validation: dict[str, dict[int, Row]] = {}
-    seconds = [0.0]
-    ended = False
+    validation: dict[str, Row] = {}
+    updates, seconds, ended = 0, [0.0], False
     for line in _lines(file):
         ended = ended or "done training in" in line
         row = _row(line)
@@ -69,16 +54,13 @@ def _read(file: Path) -> TrainingLog:
             if plain["wall"] < seconds[-1]:
                 seconds.append(0.0)
             seconds[-1] = plain["wall"]
-        if prefix == "":
-            training[int(plain[_UPDATES])] = plain
-        elif prefix != "train_":
-            validation.setdefault(prefix[:-1], {})[int(plain[_UPDATES])] = plain
-    return TrainingLog(
-        tuple(training[update] for update in sorted(training)),
-        {name: tuple(rows[update] for update in sorted(rows)) for name, rows in validation.items()},
-        sum(seconds) / 60,
-        ended,
-    )
+        # Of a resumed run the last start counts.
+        if prefix not in ("", "train_"):
+            before = validation.get(prefix[:-1], plain)
+            validation[prefix[:-1]] = max(plain, before, key=lambda row: row[_UPDATES])
+        if prefix != "train_":
+            updates = max(updates, int(plain[_UPDATES]))
+    return TrainingLog(updates, validation, sum(seconds) / 60, ended)
 
 
 def _lines(file: Path) -> Iterator[str]:

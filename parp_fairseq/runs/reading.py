@@ -86,9 +86,9 @@ class Run:
 
     def valid_rate(self, split: str) -> float | None:
         """Percent errors on a validation set after the last update, as training logged it."""
-        rows = self.log.validation.get(split, ())
-        rate = rows[-1].get("wer") if rows else None
-        return None if rate is None or rows[-1]["num_updates"] < self.log.updates else rate
+        row = self.log.validation.get(split)
+        last = row is not None and row["num_updates"] >= self.log.updates
+        return row.get("wer") if row is not None and last else None
 
 
 def lookup(config: Any, key: str, default: Any = None) -> Any:

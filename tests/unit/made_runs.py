@@ -14,15 +14,13 @@ def meters(**values) -> str:
     return json.dumps({"epoch": 1, **{key: str(value) for key, value in values.items()}})
 
 
-def log_lines(updates, wers, *, every=10, split="dev-other", iou=None, minutes=2.0):
+def log_lines(updates, wers, *, every=10, split="dev-other", minutes=2.0):
     """Meters every `every` updates and errors at as many validations as `wers` has."""
     at = {round(updates * (i + 1) / len(wers)): wer for i, wer in enumerate(wers)}
     lines = ["{'_name': None, 'common': {}}", "Wav2VecCtc("]
     for update in range(every, updates + 1, every):
         wall = round(60 * minutes * update / updates, 1)
         values = {"loss": 100 / update, "num_updates": update, "wall": wall, "train_wall": 1}
-        if iou is not None:
-            values["mask_iou"] = 1 - (1 - iou) * update / updates
         lines.append(meters(**values))
         if update in at:
             row = {"loss": 9, "wer": at[update], "uer": 1, "num_updates": update}
@@ -56,7 +54,6 @@ def write_run(
     done=None,
     wers=(90.0, 60.0, 50.0, 45.0),
     scores=None,
-    iou=None,
     minutes=2.0,
     lr=0.0005,
     mask=None,
@@ -98,7 +95,7 @@ def write_run(
     (checkpoints / "run.json").write_text(json.dumps(record))
     if method != "dense":
         (checkpoints / "sparsity.json").write_text(json.dumps(sparsity_report(sparsity)))
-    lines = log_lines(updates, wers, iou=iou, minutes=minutes)
+    lines = log_lines(updates, wers, minutes=minutes)
     if done is not None:
         counts = [re.search(r'num_updates": "(\d+)', line) for line in lines]
         lines = [line for line, n in zip(lines, counts) if n is None or int(n[1]) <= done]

@@ -11,22 +11,16 @@ def write(path, lines):
 
 
 def test_both_logs_of_a_run_say_the_same(tmp_path):
-    lines = log_lines(40, (90.0, 45.0), iou=0.8, minutes=3.0)
+    lines = log_lines(40, (90.0, 45.0), minutes=3.0)
     plain = write(tmp_path / "train.log", lines)
     # Hydra's log has a time and a name in front of each line.
     stamped = [f"[2026-01-01 10:00:00,000][train_inner][INFO] - {line}" for line in lines]
     hydra = write(tmp_path / "hydra_train.log", stamped)
     one, two = read_log([plain]), read_log([hydra])
     assert one == two
-    assert one.updates == 40
-    assert one.minutes == 3.0
-    assert [row["num_updates"] for row in one.training] == [10, 20, 30, 40]
-    assert one.training[-1]["mask_iou"] == 0.8
-    assert [(r["num_updates"], r["wer"]) for r in one.validation["dev-other"]] == [
-        (20, 90.0),
-        (40, 45.0),
-    ]
-    assert not one.ended
+    assert (one.updates, one.minutes, one.ended) == (40, 3.0, False)
+    row = one.validation["dev-other"]
+    assert (row["num_updates"], row["wer"]) == (40, 45.0)
 
 
 def test_lines_that_fairseq_repeats_count_once(tmp_path):
@@ -45,15 +39,14 @@ def test_a_resumed_run_keeps_what_was_logged_last_and_adds_its_times(tmp_path):
     ]
     second = [
         meters(loss=2, num_updates=30, wall=20),
+        meters(**{"dev-other_wer": 70, "dev-other_num_updates": 20}),
         meters(loss=1, num_updates=40, wall=48),
         meters(train_loss=1, train_num_updates=40, train_wall=54, train_train_wall=7),
         "done training in 50.0 seconds",
     ]
     log = read_log([write(tmp_path / "log", [*first, *second])])
-    assert [row["loss"] for row in log.training] == [5, 4, 2, 1]
-    assert log.minutes == (90 + 54) / 60
-    assert log.validation["dev-other"][0]["wer"] == 80
-    assert log.ended
+    assert (log.updates, log.minutes, log.ended) == (40, (90 + 54) / 60, True)
+    assert log.validation["dev-other"]["wer"] == 70
 
 
 def test_noise_and_a_cut_line_are_passed_over(tmp_path):
