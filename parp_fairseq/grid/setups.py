@@ -195,7 +195,7 @@ def _setups(where: str, name: str, entry: Any, gpus: int) -> Iterator[Setup]:
     on_gpus = 0 if shipped.read(entry["config"])["common"].get("cpu") else gpus
     if on_gpus:
         shipped.overrides_for_gpus(entry["config"], on_gpus)
-    for each in entry.get("each", [None]):
+    for each in _listed(entry, "each", None):
         values = {key: entry[key] for key in _SETUP if key in entry}
         values = json.loads(json.dumps(values).replace("{each}", str(each)))
         values.update({key: _listed(values, key) for key in ("test", "overrides")})
@@ -228,6 +228,8 @@ def _check_source(where: str, part: Mapping[str, Any], kind: str) -> None:
             f"{where}: methods mask and parp take from: {', '.join(_SOURCES)} (got {source} for "
             f"{method})"
         )
+    if not all(0 <= one <= 1 for one in _listed(part, "sparsity", 0.5)):
+        raise UserError(f"{where}: sparsity must be in [0, 1] (got {part['sparsity']})")
     if kind == "masks" and method in _OF_MODEL and "options" in part:
         raise UserError(f"{where}: options are not supported for masks of {method}")
 

@@ -107,8 +107,8 @@ def test_a_target_becomes_runs(tmp_path):
 
 def test_a_single_value_counts_as_a_list(tmp_path):
     runs = [{"method": "omp", "sparsity": 0.9}]
-    one = grid_of(tmp_path, {"test": "test"}, setups="s", seeds=3, runs=runs)
-    assert list(scored(one)) == ["s_omp_0.9_seed3"] and one.setups["s"].test == ("test",)
+    one = grid_of(tmp_path, {"test": "test", "each": "nl"}, setups="s", seeds=3, runs=runs)
+    assert list(scored(one)) == ["s-nl_omp_0.9_seed3"] and one.setups["s-nl"].test == ("test",)
 
 
 def test_a_setup_for_each_language_or_one_of_them(tmp_path):
@@ -143,6 +143,7 @@ def test_masks_of_other_setups_of_the_model_and_of_another_seed(tmp_path, source
         ({}, {"runs": [{"sparsity": [0.5]}]}, "targets.t.runs, entry 1 lacks method"),
         ({}, {"runs": [{"method": "pard"}]}, "entry 1: method is 'pard'; did you mean parp"),
         ({}, {"runs": [{"method": "mask"}]}, "(got None for mask)"),
+        ({}, {"runs": [{"method": "omp", "sparsity": 90}]}, "must be in [0, 1] (got 90)"),
         (
             *({}, {"runs": [{"method": "omp", "from": "all"}]}),
             "methods mask and parp take from: all, others, another_seed (got all for omp)",
