@@ -97,7 +97,7 @@ def rehearsed(run: Run, work: Path, smaller: Mapping[str, Any] | None) -> Iterat
         options.update(OFTEN)
     sparsity = 0.1 if run.method == IMP else run.sparsity
     short = replace(run, setup=setup, sparsity=sparsity, options=tuple(options.items()))
-    for one in (short.needs, replace(short, checkpoints=None)):
+    for one in (short.needs, replace(short, checkpoints=())):
         if one is not None:
             programs = Path(sys.executable).parent
             script = f"set -euo pipefail; PATH={programs}:$PATH; {lines.script(one)}"
