@@ -111,8 +111,6 @@ def sentence(rng, good):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """CoLA (one sentence) and RTE (a pair) with a few words, and a small random BERT for them."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     root, rng = tmp_path_factory.mktemp("glue"), random.Random(0)
     for split, count in (("train", 32), ("dev", 16)):
         labels = [row % 2 for row in range(count)]
@@ -121,26 +119,11 @@ def world(tmp_path_factory):
         names = ("not_entailment", "entailment")
         pairs = [f"0\t{sentence(rng, 1)}\t{sentence(rng, n)}\t{names[n]}" for n in labels]
         write(root / "data" / "RTE" / f"{split}.tsv", RTE, *pairs)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    vocabulary = {word: n for n, word in enumerate([*special, *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(root / "bert")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    write(root / "bert" / "vocab.txt", *vocabulary)
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+    config = transformers.BertConfig(vocab_size=len(vocabulary), num_attention_heads=2, **sizes)
     transformers.BertModel(config).save_pretrained(root / "bert")
     return root
 
