@@ -35,7 +35,7 @@ from parp_fairseq.manifests.labels.labelling import Units, write_labels
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.sampling import by_rounds, check_hours, groups_for_share, up_to_hours
 from parp_fairseq.manifests.split_names import TRAIN, VALID, is_training
-from parp_fairseq.manifests.summary import BuildSummary, SplitSummary, training_overrides
+from parp_fairseq.manifests.summary import BuildSummary, SplitSummary, training_commands
 from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
 
 VALID_SHARE = 0.1
@@ -214,7 +214,7 @@ def write_folders(
     return BuildSummary(
         out=out,
         splits=tuple(summaries),
-        overrides=training_overrides(out, summaries, units.ending, units.post_process),
+        commands=training_commands(out, summaries, units.ending, units.post_process),
         warnings=tuple(warnings),
         alphabet=dict(alphabet),
         **more,

@@ -15,10 +15,8 @@ from parp_fairseq.manifests.labels.alphabet import render_alphabet
 from parp_fairseq.manifests.split_names import TRAIN, is_training, kind_of
 from parp_fairseq.table import aligned
 
-# Updates that the paper's authors give wav2vec 2.0 base, by hours of speech (parp_10min, parp_1h,
-# parp_10h). Nothing is known from them about more.
-_UPDATES = {1 / 6: 12_000, 1.0: 15_000, 10.0: 20_000}
-_MOST_HOURS = 20.0
+# The paper's settings of wav2vec 2.0 base, by hours of speech.
+_CONFIGS = {1 / 6: "parp_10min", 1.0: "parp_1h", 10.0: "parp_10h"}
 
 # What to choose the best checkpoint by, where several splits are for validation.
 _BEST = ("dev-other", "valid")
@@ -67,7 +65,7 @@ class BuildSummary:
     """All splits that a builder wrote, and what it left out and why.
 
     Attributes:
-        overrides: for each folder with a training split, what to add to fairseq-hydra-train.
+        commands: for each folder with a training split, a training on it, whole.
         warnings: what training will refuse, and what else to look at, a line each.
         left: what was left out, by reason.
         notes: what else to know.
@@ -76,7 +74,7 @@ class BuildSummary:
 
     out: Path
     splits: tuple[SplitSummary, ...]
-    overrides: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     left: LeftOut = field(default_factory=LeftOut)
     notes: tuple[str, ...] = ()
@@ -91,8 +89,9 @@ class BuildSummary:
         lines = [aligned(("folder", "split", "utterances", "hours", "words"), rows, left=2)]
         lines += [render_alphabet(self.alphabet)] if self.alphabet else []
         lines += [f"warning: {line}" for line in self.warnings]
-        lines += [f"train with: {line}" for line in self.overrides]
-        return "\n".join([*lines, *self.left.lines(), *(f"note: {note}" for note in self.notes)])
+        lines += [*self.left.lines(), *(f"note: {note}" for note in self.notes)]
+        train = ["train with:", *self.commands] if self.commands else []
+        return "\n".join([*lines, *train])
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only."""
@@ -101,15 +100,14 @@ class BuildSummary:
         return {**{k: v for k, v in vars(self).items() if k != "left"}, **more}
 
 
-def training_overrides(
+def training_commands(
     out: Path, splits: Sequence[SplitSummary], labels: str, post_process: str
 ) -> tuple[str, ...]:
-    """A line of overrides for each folder below `out` that has a training split.
+    """A command for each folder below `out` that has a training split, on two lines.
 
-    `optimization.max_update` is the authors' setting for the nearest amount of speech, and is
-    left out beyond what they trained on.
+    Its config is the paper's for the nearest amount of speech.
     """
-    lines = []
+    commands = []
     for folder in dict.fromkeys(split.folder for split in splits):
         here = [split for split in splits if split.folder == folder]
         training = {split.split: split.hours for split in here if is_training(split.split)}
@@ -123,11 +121,14 @@ def training_overrides(
         if validation:
             best = [name for name in _BEST if name in validation]
             options["dataset.valid_subset"] = [*best, *validation][0]
-        updates = updates_for(sum(training.values()))
-        if updates:
-            options["optimization.max_update"] = str(updates)
-        lines.append(" ".join(override(key, value) for key, value in options.items()))
-    return tuple(lines)
+        else:
+            options["dataset.disable_validation"] = "true"
+        commands.append(
+            f"fairseq-hydra-train --config-name {config_for(sum(training.values()))} "
+            "common.user_dir=parp_fairseq model.w2v_path=wav2vec_small.pt \\\n  "
+            + " ".join(override(key, value) for key, value in options.items())
+        )
+    return tuple(commands)
 
 
 def override(key: str, value: str) -> str:
@@ -139,9 +140,6 @@ def override(key: str, value: str) -> str:
     return f"\"{key}='{value}'\""
 
 
-def updates_for(hours: float) -> int | None:
-    """The authors' number of updates for the nearest amount of speech, if they have one."""
-    if not 0 < hours <= _MOST_HOURS:
-        return None
-    nearest = min(_UPDATES, key=lambda known: abs(math.log(known / hours)))
-    return _UPDATES[nearest]
+def config_for(hours: float) -> str:
+    """The config for the nearest amount of speech, in ratio."""
+    return _CONFIGS[min(_CONFIGS, key=lambda known: abs(math.log(known / max(hours, 1e-9))))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import shutil
 import subprocess
 import sys
@@ -112,8 +113,10 @@ def test_pieces_train_and_are_scored_as_words(train, tmp_path):
         lines.append(f"{index}.flac\t{sentences[index % 5]}\t{split}")
     table = write_lines(tmp_path / "corpus.tsv", lines)
     summary = build_table(table, tmp_path / "spm", units="spm", vocab_size=20, force=True)
-    (overrides,) = summary.overrides
-    run = train(*[word for word in overrides.split() if "max_update" not in word])
+    (command,) = summary.commands
+    program, *words = shlex.split(command.replace("\\\n", ""))
+    assert program == "fairseq-hydra-train" and words[:2] == ["--config-name", "parp_10min"]
+    run = train(*words[4:])
     assert run.code == 0, run.tail
     score = evaluate(run.folder / "checkpoints" / "checkpoint_last.pt", tmp_path / "spm", "test")
     assert score.metric == "WER"

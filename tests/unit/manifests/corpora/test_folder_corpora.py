@@ -30,7 +30,7 @@ def test_speechocean(ocean, tmp_path):
     assert lines_of(out / "test.tsv") == [str(ocean), "WAVE/SPEAKER0003/000030012.WAV\t10005"]
     assert lines_of(out / "test.wrd") == ["IT'S ME"]
     assert lines_of(out / "test.ltr") == ["I T ' S | M E |"]
-    assert "dataset.valid_subset=valid" in summary.overrides[0]
+    assert "dataset.valid_subset=valid" in summary.commands[0]
     build_corpus(speechocean762.CORPUS, ocean.parent, out, units="phones", force=True)
     # No speaker is in two splits, and nothing is lost.
     rows = {split: lines_of(out / f"{split}.tsv")[1:] for split in ("train", "valid", "test")}
@@ -52,7 +52,7 @@ def test_mboshi_letters_without_tones(bantu, tmp_path):
     assert lines_of(out / "train.phn")[3] == "n ε"
     assert lines_of(out / "train.wrd")[0] == "wa ámitúúngá itsωώ"
     assert lines_of(out / "dev.phn") == ["n g a"]
-    assert "criterion.post_process=none dataset.valid_subset=dev" in summary.overrides[0]
+    assert "criterion.post_process=none dataset.valid_subset=dev" in summary.commands[0]
     assert {s.split for s in summary.splits} == {"train", "dev"}
     assert check_folder(out).ok
     build_corpus(mboshi.CORPUS, bantu / "full_corpus_newsplit", out, units="letters", force=True)
@@ -126,7 +126,7 @@ def test_the_commands(parp, name, ocean, bantu, tmp_path):
     folder = {"speechocean762": ocean, "mboshi": bantu / "full_corpus_newsplit"}[name]
     line = ["manifest", name, folder, "--out", tmp_path / "out", "--json"]
     code, printed, _ = parp(*line)
-    assert code == 0 and json.loads(printed)["overrides"]
+    assert code == 0 and json.loads(printed)["commands"]
     for arguments, message in ((line, "--force"), ([*line, "--out", folder], "is also an input")):
         code, _, error = parp(*arguments)
         assert code == 2 and message in error

@@ -60,7 +60,7 @@ def test_training_is_one_after_another_and_the_rest_is_kept_apart(languages):
     expected = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     assert lines_of(out / "dict.phn.txt") == [f"{s} {n}" for s, n in expected]
     text = summary.render()
-    assert "task.labels=phn criterion.post_process=none dataset.valid_subset=dev " in text
+    assert "task.labels=phn criterion.post_process=none dataset.valid_subset=dev" in text
     assert "to see each language: \"dataset.valid_subset='dev,dev-nl,dev-fr'\"" in text
     assert "note: fr: 1 utterances, 0.00 hours, 20.0% of train" in text
 

@@ -47,7 +47,7 @@ def test_three_sets_with_all_their_files(corpora):
     assert train["samples"] == sum(frames)
     assert train["hours"] == pytest.approx(train["samples"] / 16_000 / 3600)
     assert train["words"] == len(" ".join(lines_of(out / "10min/train.wrd")).split())
-    assert any("dataset.valid_subset=dev-other" in line for line in summary.overrides)
+    assert any("dataset.valid_subset=dev-other" in line for line in summary.commands)
     first = snapshot(out)
     build(corpora, jobs=8)
     assert snapshot(out) == first
@@ -194,7 +194,7 @@ def test_pieces_of_each_folders_own_training_set(corpora):
     summary = build(corpora, sets=["10min", "1h"], units="spm", vocab_size=28)
     models = [(corpora / "out" / f / "spm.model").read_bytes() for f in ("10min", "1h")]
     assert models[0] != models[1] and not (corpora / "out" / "1h" / "train.ltr").exists()
-    assert "task.labels=spm criterion.post_process=sentencepiece" in summary.overrides[0]
+    assert "task.labels=spm criterion.post_process=sentencepiece" in summary.commands[0]
     with pytest.raises(UserError, match="name one train"):
         build_librispeech(corpora, ["dev-other"], corpora / "new", units="spm", vocab_size=9)
     assert not (corpora / "new").exists()

@@ -73,9 +73,10 @@ def test_the_three_formats_give_the_same(corpus, tmp_path, ending, end):
     assert lines_of(out / "dict.ltr.txt")[0] == "| 10"
     counts = [(s.split, s.utterances) for s in summary.splits]
     assert counts == [("test", 1), ("train", 4), ("valid", 1)] and check_folder(out).ok
-    assert summary.overrides == (
-        f"task.data={out} task.labels=ltr criterion.post_process=letter "
-        "dataset.valid_subset=valid optimization.max_update=12000",
+    assert summary.render().endswith(
+        "train with:\nfairseq-hydra-train --config-name parp_10min common.user_dir=parp_fairseq "
+        f"model.w2v_path=wav2vec_small.pt \\\n  task.data={out} task.labels=ltr "
+        "criterion.post_process=letter dataset.valid_subset=valid"
     )
     # Every byte as an earlier version wrote it, but for the place.
     digest = hashlib.sha256()
@@ -222,7 +223,7 @@ def test_validation_is_a_seeded_sample_of_speakers(tmp_path):
 
 def test_a_split_whose_name_begins_with_train_is_trained_on_and_no_other(corpus, tmp_path):
     names = [split.replace("train", "training") for split in SPLITS]
-    (line,) = build_table(save(corpus, rows_of(split=names)), tmp_path / "out").overrides
+    (line,) = build_table(save(corpus, rows_of(split=names)), tmp_path / "out").commands
     assert "dataset.train_subset=training dataset.valid_subset=valid" in line
     counts = dict(line.split() for line in lines_of(tmp_path / "out/dict.ltr.txt"))
     labels = " ".join(lines_of(tmp_path / "out/training.ltr")).split()

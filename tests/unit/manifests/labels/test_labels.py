@@ -4,7 +4,7 @@ import shlex
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_corpora import lines_of
 
@@ -12,7 +12,7 @@ from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.labels.labelling import make_units, write_labels
 from parp_fairseq.manifests.split_names import is_training, kind_of
-from parp_fairseq.manifests.summary import override, updates_for
+from parp_fairseq.manifests.summary import config_for, override
 
 TRAIN = ["the quick brown fox", "jumps over it's lazy dog", "quick dogs jump", "the the the"] * 8
 
@@ -128,11 +128,9 @@ def test_kinds_of_splits():
     assert is_training("train") and not is_training("dev-train")
 
 
-@settings(max_examples=50)
-@given(st.floats(0.001, 20))
-def test_updates_are_one_of_the_authors(hours):
-    assert updates_for(hours) in (12_000, 15_000, 20_000)
-    assert [updates_for(h) for h in (0.17, 1, 10, 100, 0)] == [12_000, 15_000, 20_000, None, None]
+def test_the_config_of_the_nearest_amount_of_speech():
+    configs = [config_for(hours) for hours in (0, 0.17, 0.5, 1, 5, 100)]
+    assert configs == [f"parp_{size}" for size in ("10min", "10min", "1h", "1h", "10h", "10h")]
 
 
 @pytest.mark.legacy
