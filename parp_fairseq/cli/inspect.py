@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
+from parp_fairseq.cli.options import AsJson, Force
 from parp_fairseq.pruning.spec import PruningSpec
 
 
@@ -35,6 +35,10 @@ def inspect(
     sparsity: Annotated[
         Optional[float], typer.Option(help="With --lr: at this sparsity only, 0 to 1.")
     ] = None,
+    png: Annotated[
+        Optional[Path], typer.Option(help="With --lr: draw the curve into this file.")
+    ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Where a checkpoint came from, where its zeros are, how large its weights are.
@@ -43,11 +47,18 @@ def inspect(
     """
     from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
     from parp_fairseq.errors import UserError
+    from parp_fairseq.files import PNG, check_output
+    from parp_fairseq.report.style import check_drawing
 
     checkpoint = named_checkpoint(checkpoint)
     check_format(checkpoint)
     if lr is None and sparsity is not None:
         raise UserError("--sparsity needs --lr, the learning rate to fine-tune with")
+    if png is not None:
+        if lr is None:
+            raise UserError("--png needs --lr, the learning rate to fine-tune with")
+        check_drawing()
+        check_output(png, PNG, inputs=[checkpoint], force=force, option="--png")
     if lr is not None and against is not None:
         raise UserError("--lr and --against answer two questions; ask one at a time")
     if against is not None:
@@ -62,4 +73,6 @@ def inspect(
         inspection = inspect_checkpoint(checkpoint, against)
     else:
         inspection = reach_curve(checkpoint, lr, interval, sparsity)
+        if png is not None:
+            inspection.draw(png)
     print(json.dumps(inspection.to_json(), indent=1) if as_json else inspection.render())

@@ -13,6 +13,7 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.arguments import check_interval, check_sparsity
 from parp_fairseq.pruning.reach import interval_to_reach, reach, relative_reach, thresholds
 from parp_fairseq.pruning.scope import Scope
+from parp_fairseq.report import style
 from parp_fairseq.report.rendering import TextTable, percent
 
 SPARSITIES = tuple(share / 20 for share in range(1, 20))
@@ -69,6 +70,19 @@ class ReachCurve:
                 for sparsity, threshold in self.thresholds.items()
             ],
         }
+
+    def draw(self, file: PathLike) -> None:
+        """Draw half the threshold over sparsity, and the reach as a line."""
+        figure, (axes,) = style.panels(height=4.0)
+        shares = [100 * sparsity for sparsity in self.thresholds]
+        axes.plot(shares, [t / 2 for t in self.thresholds.values()], label="half the threshold")
+        label = f"reach: {self.interval} updates at {self.learning_rate:g}"
+        axes.axhline(self.reach, color="black", linestyle="--", label=label)
+        axes.set_xlabel("sparsity, %")
+        axes.set_ylabel("magnitude")
+        axes.set_title("pruned weights can regrow only where the reach is above")
+        axes.legend()
+        style.save(figure, file)
 
 
 def reach_curve(

@@ -45,5 +45,13 @@ def test_the_command(tmp_path, parp):
     assert code == 0 and "n needed" in said
     code, said, _ = parp("inspect", checkpoint, "--lr", "1e-3", "--sparsity", "0.5", "--json")[:3]
     assert len(json.loads(said)["sparsities"]) == 1
-    for wrong in (("--sparsity", "0.5"), ("--lr", "1", "--against", checkpoint)):
+    picture = tmp_path / "reach.png"
+    assert parp("inspect", checkpoint, "--lr", "1e-3", "--png", picture)[0] == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert parp("inspect", checkpoint, "--lr", "1e-3", "--png", picture)[0] == 2
+    for wrong in (
+        ("--sparsity", "0.5"),
+        ("--png", "x.png"),
+        ("--lr", "1", "--against", checkpoint),
+    ):
         assert parp("inspect", checkpoint, *wrong)[0] == 2

@@ -4,8 +4,6 @@ import shlex
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from small_corpora import lines_of
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
