@@ -72,7 +72,7 @@ AU, AIFF, RF64, CAF = (coded(form) for form in ("AU", "AIFF", "RF64", "CAF"))
 VBR, CBR = (coded("MP3", bitrate_mode=mode) for mode in ("VARIABLE", "CONSTANT"))
 # Without the first frame nothing tells how long it is.
 BARE = VBR[VBR.index(b"\xff\xf3", 40) :]
-CHUNK = b"_PMX" + struct.pack("<I", 30_000) + bytes(30_000)
+CHUNK = b"_PMX" + struct.pack("<I", 30_000) + b"x" * 30_000
 QUIET = coded("WAV", sound=np.append(np.zeros(16_000), NOISE))
 STEREO = np.stack([NOISE, -0.9 * NOISE], axis=1)
 OTHER = {
@@ -174,7 +174,7 @@ def test_one_rule_refuses_for_all_commands(tmp_path, name, capfd):
         "flac with tags": PICTURE + FLAC + ID3V1,
         "mp3 in wav": MP3_IN_WAV,
         "chunks": counted(WAV, b"RIFF", len(WAV) + len(CHUNK) - 8) + CHUNK,
-        "aiff chunks": AIFF + b"ID3 " + struct.pack(">I", 30_000) + bytes(30_000),
+        "aiff chunks": AIFF + b"ID3 " + struct.pack(">I", 30_000) + b"x" * 30_000,
         "padding": WAV + bytes(30_000),
         **{hex(n): counted(WAV, b"data", n) for n in (0xFFFFFFFF, 0xFFFFFF00, 0x7FFFF000)},
         **{s: coded("WAV", s) for s in ("PCM_U8", "PCM_24", "FLOAT", "ULAW", "GSM610")},
