@@ -23,9 +23,9 @@ from parp_fairseq.errors import INTERRUPTED
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score
 
-Batches = Enum("Batches", {name: name for name in ("infer", "validation")})
-Engine = Enum("Engine", {name: name for name in ("dense", "sparse")})
-Weights = Enum("Weights", {name: name for name in ("subnetwork", "theta")})
+Batches = Enum("Batches", {name: name for name in ("infer", "validation")}, type=str)
+Engine = Enum("Engine", {name: name for name in ("dense", "sparse")}, type=str)
+Weights = Enum("Weights", {name: name for name in ("subnetwork", "theta")}, type=str)
 
 
 def evaluate(
