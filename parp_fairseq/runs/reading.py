@@ -151,8 +151,8 @@ def _scores(folder: Path) -> dict[str, Mapping[str, Any]]:
                 float(score["rate"]), str(score["metric"])
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{file} is not a score: write it with parp eval --json") from error
-            # θ's are not the subnetwork's; before there was a choice, no score said which.
-            if score.get("weights", "subnetwork") != "subnetwork":
+            # θ's are not the subnetwork's, nor are a language model's; old scores do not say which.
+            if score.get("weights", "subnetwork") != "subnetwork" or score.get("lm") is not None:
                 continue
             if split not in scores or is_last:
                 scores[split] = score

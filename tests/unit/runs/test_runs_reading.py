@@ -52,15 +52,16 @@ def test_the_last_checkpoint_is_the_one_reported(tmp_path):
     assert read_run(folder / "checkpoints" / "run.json").scores["dev-other"]["rate"] == 50.0
 
 
-def test_a_score_of_theta_is_not_the_subnetworks(tmp_path):
+@pytest.mark.parametrize("how", [{"weights": "theta"}, {"lm": "4-gram.bin"}])
+def test_scores_of_theta_and_of_a_language_model_are_left_out(tmp_path, how):
     folder = write_run(tmp_path / "a", scores={"dev-other": 65.1})
-    of_theta = json.loads((folder / "eval" / "dev-other.json").read_text())[0]
-    of_theta.update(rate=40.0, weights="theta")
-    lone = {**of_theta, "split": "test-other"}
-    (folder / "eval" / "dev-other_theta.json").write_text(json.dumps([of_theta, lone]))
+    other = json.loads((folder / "eval" / "dev-other.json").read_text())[0]
+    other.update(rate=40.0, **how)
+    lone = {**other, "split": "test-other"}
+    (folder / "eval" / "dev-other_more.json").write_text(json.dumps([other, lone]))
     rates = {s: v["rate"] for s, v in read_run(folder / "checkpoints/run.json").scores.items()}
     assert rates == {"dev-other": 65.1}
-    ours = {**of_theta, "rate": 64.0, "weights": "subnetwork"}
+    ours = {**other, "rate": 64.0, "weights": "subnetwork", "lm": None}
     (folder / "eval" / "z.json").write_text(json.dumps([ours]))
     assert read_run(folder / "checkpoints" / "run.json").scores["dev-other"]["rate"] == 64.0
 
