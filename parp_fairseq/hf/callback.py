@@ -8,8 +8,7 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -33,8 +32,18 @@ from parp_fairseq.pruning.reach import look_ahead, motion_of
 
 logger = logging.getLogger(__name__)
 
-# Model → the callback that prunes it, and the training in which.
-_pruned_by: WeakKeyDictionary[nn.Module, tuple[PruningCallback, TrainerState]] = WeakKeyDictionary()
+# Where a model keeps its owner.
+_OWNER = "_parp_pruned_by"
+
+
+class _Owner(NamedTuple):
+    """The callback that prunes a model, and the training in which; a copy of it has none."""
+
+    callback: PruningCallback | None = None
+    training: TrainerState | None = None
+
+    def __reduce__(self) -> Any:
+        return _Owner, ()
 
 
 class PruningCallback(TrainerCallback):
@@ -169,7 +178,7 @@ class PruningCallback(TrainerCallback):
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Leave m⊙θ in the model, and nothing else."""
         if model is not None:
-            _pruned_by.pop(model, None)
+            model.__dict__.pop(_OWNER, None)
         if self.pruner is None or self._model is None:
             return
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
@@ -194,7 +203,7 @@ class PruningCallback(TrainerCallback):
 
     def _take(self, model: nn.Module, state: TrainerState) -> None:
         """Be the one that prunes this model; end what an interrupted training left."""
-        owner, training = _pruned_by.get(model, (None, None))
+        owner, training = getattr(model, _OWNER, _Owner())
         if owner is not None and owner is not self and training is state:
             raise UserError(
                 "this Trainer has two PruningCallbacks; one model can be pruned by one: remove one "
@@ -203,7 +212,7 @@ class PruningCallback(TrainerCallback):
         if owner is not None and owner.pruner is not None and owner._model is not None:
             owner.pruner.restore_weights()
             owner._release()
-        _pruned_by[model] = self, state
+        setattr(model, _OWNER, _Owner(self, state))
 
     def _release(self) -> None:
         if self._model is not None:

@@ -222,6 +222,11 @@ def test_whoever_looks_between_updates_sees_the_subnetwork(tmp_path, kind, befor
     copies[0].save_pretrained(tmp_path / "copy")
     for folder in ("saved", "copy"):
         same(copies[0], type(model).from_pretrained(tmp_path / folder))
+    # The copy is a plain model.
+    another = PruningCallback("mpi", 0.7, include=include)
+    trainer(tmp_path / "d", copies[0], another, data=data, max_steps=1).train()
+    weights, _ = mask_of(copies[0], include)
+    assert zeros(weights) == round(0.7 * entries(weights))
 
 
 class Inside(transformers.Trainer):
