@@ -36,7 +36,10 @@ class Replaced(nn.Module):
         return self.matrix.dense()
 
     def without_gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the output `y` of `x`; a backward pass through it is refused."""
+        """Return the output `y` of `x`; tracing it and a backward pass through it are refused."""
+        if torch.jit.is_tracing():
+            # What the kernel computes would become a constant.
+            raise EngineError("an accelerated model cannot be traced; trace it before accelerate()")
         if not torch.is_grad_enabled() or not (self._trained or x.requires_grad):
             return y
         result: Tensor = _NoBackward.apply(y, torch.zeros((), requires_grad=True))

@@ -316,6 +316,8 @@ def test_a_weight_can_still_be_read(always):
     for name, weight in expected.items():
         assert torch.equal(model.get_submodule(name).weight, weight)
     torch.testing.assert_close(outputs(model, x), before)
+    with pytest.raises(EngineError, match="cannot be traced"), torch.no_grad():
+        torch.jit.trace(model, x)
     copied = copy.deepcopy(model)
     assert torch.equal(copied[0](torch.ones(1, 8)), model[0](torch.ones(1, 8)))
 
