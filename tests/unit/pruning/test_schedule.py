@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.pruning import PruningError, SparsitySchedule, StagedSchedule
+from parp_fairseq.pruning import PruningError, SparsitySchedule
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,3 @@ def test_never_falls_and_ends_at_the_target(one, two, rise, shape):
 def test_refuses_what_makes_no_sense(options, message):
     with pytest.raises(PruningError, match=message):
         SparsitySchedule(**options)
-
-
-def test_phases_follow_each_other():
-    """60 → 80 → 90 in one run: each phase of 10 updates ramps for 5."""
-    phases = (SparsitySchedule(0.8, 0.6, rise=5), SparsitySchedule(0.9, 0.8, rise=5))
-    chain = StagedSchedule(phases, 10)
-    seen = [round(chain.at(update), 4) for update in (0, 1, 5, 9, 10, 11, 15, 19, 20, 999)]
-    assert seen == [0.6, 0.64, 0.8, 0.8, 0.8, 0.82, 0.9, 0.9, 0.9, 0.9]
-    assert chain.final == 0.9

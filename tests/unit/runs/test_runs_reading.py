@@ -33,15 +33,10 @@ def test_what_a_run_says(tmp_path):
     assert run.option("optimization.nothing", 3) == 3
 
 
-def test_a_run_under_way_is_not_finished(tmp_path):
-    run = read_run(write_run(tmp_path / "a", done=20) / "checkpoints" / "run.json")
-    assert run.log.updates == 20
-    assert not run.finished
-
-
-def test_phones_without_joining_give_a_per(tmp_path):
-    folder = write_run(tmp_path / "a", post_process="none")
-    assert read_run(folder / "checkpoints" / "run.json").metric == "PER"
+def test_a_run_under_way_and_one_of_phones(tmp_path):
+    folder = write_run(tmp_path / "a", done=20, post_process="none")
+    run = read_run(folder / "checkpoints" / "run.json")
+    assert (run.log.updates, run.finished, run.metric) == (20, False, "PER")
 
 
 def test_the_last_checkpoint_is_the_one_reported(tmp_path):
