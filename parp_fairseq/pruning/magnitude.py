@@ -42,12 +42,10 @@ class Selection:
     Attributes:
         bounds: name → Bound, in the order of names.
         threshold: the largest magnitude that is pruned, 0.0 where nothing is.
-        kept_from: no kept entry is smaller; infinite where nothing is pruned.
     """
 
     bounds: Mapping[str, Bound]
     threshold: float
-    kept_from: float
 
     def mask(self, tensors: Mapping[str, Tensor]) -> Mask:
         """Return the mask of the tensors that were selected from, zeroed or not."""
@@ -125,14 +123,12 @@ def select_smallest(
     names = sorted(tensors)
     groups = [names] if granularity == "global" else [[name] for name in names]
     bounds: dict[str, Bound] = {}
-    threshold, kept_from = 0.0, math.inf
+    threshold = 0.0
     for group in filter(None, groups):
         of_group, largest = _select([(n, tensors[n].detach()) for n in group], sparsity, hint)
         bounds.update(zip(group, of_group))
         threshold = max(threshold, largest)
-        if round(sparsity * sum(tensors[name].numel() for name in group)):
-            kept_from = min(kept_from, largest)
-    return Selection(bounds, threshold, kept_from)
+    return Selection(bounds, threshold)
 
 
 def smallest_kept(

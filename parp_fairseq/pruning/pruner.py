@@ -368,8 +368,11 @@ class Pruner:
             mask = nested(mask, before, weights, self.granularity)
             of_previous, of_initial = kept_by_both(mask, before), kept_by_both(mask, initial)
         self.reach = math.nan if self.static else self.motion.relative(self._rates, self.kept_from)
-        self.kept_from, self._rates = selection.kept_from, 0.0
+        self._rates = 0.0
         self._mask, self.threshold, self._sparsity = mask, selection.threshold, sparsity
+        if not self.static:
+            # What is pruned hardly moved since the last event: the threshold is far below.
+            self.kept_from = smallest_kept(weights, mask, sparsity, self.granularity)
         pruned = before.numel - before.kept
         self.revived = (kept - of_previous) / pruned if pruned else 0.0
         either = kept + initial.kept - of_initial

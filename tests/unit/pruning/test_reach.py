@@ -192,3 +192,18 @@ def test_a_training_says_what_can_happen(options, epoch_ends, rate, regrows, say
     assert all(part in outlook.line for part in says), outlook.line
     pruner.motion = Motion()
     assert look_ahead(pruner, [rate] * 300, epoch_ends).regrows is None
+
+
+def test_the_reach_is_over_what_is_kept_at_every_pruning():
+    """What was pruned and hardly moved is far below; it says nothing about who can pass."""
+    weight = torch.linspace(0.1, 1.0, 10).requires_grad_()
+    optimizer = torch.optim.Adam([weight], lr=1e-3, betas=(0.9, 0.98))
+    pruner = Pruner(SparsitySchedule(final=0.5), interval=1, total_updates=4)
+    pruner.start({"w": weight.detach()}, magnitude_mask({"w": weight.detach()}, 0.5), 0.5)
+    pruner.motion = motion_of(optimizer)
+    for update in range(4):
+        pruner.begin_update(0, update)
+        weight.grad = torch.ones(10)
+        optimizer.step()
+        pruner.end_update(update + 1, 1e-3)
+        assert pruner.reach == pytest.approx(2 * adam_bound() * 1e-3 / 0.6, rel=0.02)
