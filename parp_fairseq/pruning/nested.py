@@ -19,8 +19,8 @@ class NestedPruner(Pruner):
     """A Pruner that trains several *levels* of sparsity, one in each update.
 
     The densest level is pruned as by GMP: its sparsity ramps up, and what it prunes stays zero.
-    From there on each update trains one level s, all alike often: the weights hold m_s⊙θ while it
-    lasts, and only what m_s keeps is changed. The masks are magnitude masks of θ, taken anew at
+    From there on each update trains one level s, the sparsest in half of them and else all alike
+    often: the weights hold m_s⊙θ while it lasts, and only what m_s keeps is changed. The masks are magnitude masks of θ, taken anew at
     each event, so they lie in one another; so does every subnetwork in the densest, which is what
     is scored on the way and saved. `magnitude_mask` of what is saved, at the sparsity of a level,
     is that level's mask.
@@ -59,7 +59,9 @@ class NestedPruner(Pruner):
                 magnitude_mask(self._weights.tensors, level, self.granularity)
                 for level in self.levels[1:]
             ]
-        self.level = random.Random(f"{self._seed} {update}").randrange(len(self.levels))
+        draw = random.Random(f"{self._seed} {update}")
+        sparsest = len(self.levels) - 1
+        self.level = sparsest if draw.random() < 0.5 else draw.randrange(len(self.levels))
         if self.level:
             self._weights.apply(self._masks[self.level - 1])
 

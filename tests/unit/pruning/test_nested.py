@@ -30,7 +30,9 @@ def written_out(interval):
         before = run.copy()
         if masks is None and mask_sparsity(mask) == round(DENSEST * 39):
             masks = [mask, *(magnitude_mask(run.weights, level) for level in LEVELS)]
-        level = masks[random.Random(f"{SEED} {update}").randrange(3)] if masks else mask
+        draw = random.Random(f"{SEED} {update}")
+        drawn = 2 if draw.random() < 0.5 else draw.randrange(3)
+        level = masks[drawn] if masks else mask
         run.multiply(level)
         run.optimizer.zero_grad()
         flat = torch.cat([weight.flatten() for weight in run.weights.values()])
