@@ -1,31 +1,13 @@
 """`parp transcribe`: transcripts of audio files."""
 
 # No `from __future__ import annotations`: typer reads the annotations themselves.
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
 from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore, language_model
 from parp_fairseq.errors import EXIT_CODE
-
-
-class Form(str, Enum):
-    """What transcripts are written as."""
-
-    text = "text"
-    jsonl = "jsonl"
-    ctm = "ctm"
-    srt = "srt"
-
-
-class Engine(str, Enum):
-    """How layers run."""
-
-    auto = "auto"
-    dense = "dense"
-    sparse = "sparse"
 
 
 def transcribe(
@@ -39,32 +21,34 @@ def transcribe(
     audio: Annotated[
         list[Path],
         typer.Argument(
-            metavar="AUDIO", help="Audio files (WAV, FLAC, MP3, OGG …), and folders of them."
+            metavar="AUDIO",
+            help="Audio files (WAV, FLAC, MP3, OGG …), folders of them, or - for standard input.",
         ),
     ],
     form: Annotated[
-        Optional[Form],
+        Optional[Literal["text", "jsonl", "ctm", "srt", "vtt"]],
         typer.Option(
             "--format",
             help="text (after path and tab for several files); jsonl and ctm with word times; "
-            "srt: captions (default: what --output ends in, or text).",
+            "srt and vtt: captions (default: what --out ends in, or text).",
         ),
     ] = None,
     output: Annotated[
         Optional[Path],
         typer.Option(
-            "--output",
+            "--out",
             "-o",
-            help="File to write (default: standard output); for srt of several files a folder.",
+            "--output",
+            help="File to write (default: standard output); a folder for several files' captions.",
         ),
     ] = None,
     engine: Annotated[
-        Engine,
+        Literal["auto", "dense", "sparse"],
         typer.Option(
             help="dense; sparse: over the kept weights only where a measurement finds that "
             "faster; auto: where it clearly is, without measuring."
         ),
-    ] = Engine.auto,
+    ] = "auto",
     window: Annotated[
         float,
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
@@ -89,9 +73,9 @@ def transcribe(
     failed = transcribe_all(
         model,
         audio,
-        form=form and form.value,
+        form=form,
         output=output,
-        engine=engine.value,
+        engine=engine,
         window=window,
         force=force,
         language=language_model(lm, lexicon, beam, lm_weight, word_score),

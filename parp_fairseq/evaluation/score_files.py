@@ -97,7 +97,7 @@ def write_transcripts(score: Score, file: PathLike) -> None:
     texts, units = ("reference", "hypothesis"), ("reference_units", "hypothesis_units")
     lines = ["\t".join(("id", *texts, *counts, *units))]
     for utterance in score.utterances:
-        cells = [utterance.id, *(getattr(utterance, text) for text in texts)]
+        cells = [utterance.id, *(" ".join(getattr(utterance, text).split()) for text in texts)]
         cells += [str(getattr(utterance.words, count)) for count in counts]
         lines.append("\t".join([*cells, *(getattr(utterance, text) for text in units)]))
     write_lines(file, lines)

@@ -23,6 +23,8 @@ ENDINGS = (
 UNREAD_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".webm", ".wma")
 """Endings of recordings in formats that are not read."""
 
+STANDARD_INPUT = Path("-")
+
 
 def find_recordings(given: Iterable[PathLike]) -> tuple[list[Path], Counter[str]]:
     """Audio files, and those in folders and below, sorted by path; each once, in the order given.
@@ -38,7 +40,7 @@ def find_recordings(given: Iterable[PathLike]) -> tuple[list[Path], Counter[str]
     unique: dict[str, Path] = {}
     unread: dict[str, str] = {}
     for path in map(Path, given):
-        if not path.exists():
+        if path != STANDARD_INPUT and not path.exists():
             raise UserError(f"{path}: no such file or folder; check its name")
         files = [path]
         if path.is_dir():

@@ -76,7 +76,8 @@ def transcribe(
         parts.append((start // made.stride, part))
     whole = stitched(parts)
     if search is None:
-        text, found = subnetwork.symbols.text(whole), tuple(subnetwork.symbols.words(whole))
+        text = " ".join(subnetwork.symbols.text(whole).split())
+        found = tuple(subnetwork.symbols.words(whole))
     else:
         text, found = search.decode(whole)[1:]
     frame = made.stride / SAMPLE_RATE

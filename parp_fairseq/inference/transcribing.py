@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,7 +16,7 @@ from tqdm import tqdm
 from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.audio import find_recordings
+from parp_fairseq.inference.audio import STANDARD_INPUT, find_recordings
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
 from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
@@ -66,9 +69,16 @@ def transcribe_all(
     read = [] if language is None else [Path(language.lm), Path(language.lexicon)]
     written.check([*paths, *read, *(model.iterdir() if model.is_dir() else [model])], force)
     recordings: list[Recording] = []
+    # Removed when it is closed, at the end of this function.
+    spool = tempfile.NamedTemporaryFile(prefix="standard-input-")  # noqa: SIM115
+    spooled = Path(spool.name)
+    if STANDARD_INPUT in paths:
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+        spool.flush()
     for path in paths:
-        with _reported(), opened(path) as (_, recording):
-            check_length(path, recording.samples)
+        place = spooled if path == STANDARD_INPUT else path
+        with _reported(), opened(place) as (_, recording):
+            check_length(place, recording.samples)
             recordings.append(recording)
     if not recordings:
         return len(paths)
@@ -95,6 +105,9 @@ def transcribe_all(
         for recording in recordings:
             with _reported():
                 transcript = transcribe(subnetwork, recording, window, search=search)
+                if recording.path == spooled:
+                    named = replace(recording, path=STANDARD_INPUT)
+                    transcript = replace(transcript, recording=named)
                 written.take(transcript)
                 done.append(transcript.seconds)
             bar.update(round(recording.seconds, 1))
@@ -107,6 +120,7 @@ def transcribe_all(
             f"computed in {computed:,.2f} s (real-time factor {computed / seconds:.3f}); model "
             f"opened in {ready - started:.2f} s"
             + (f"; {groups} groups of layers ran sparse" if groups else "")
+            + ("" if output is None else f"; written: {output}")
             + (f"; {failed:,} FAILED, see above" if failed else ""),
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""Transcripts as text, JSON lines, CTM and SRT, on standard output or in files."""
+"""Transcripts as text, JSON lines, CTM, SRT and WebVTT, on standard output or in files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, wr
 from parp_fairseq.inference.recognise import Transcript
 from parp_fairseq.inference.symbols import Word
 
-TEXT, JSONL, CTM, SRT = "text", "jsonl", "ctm", "srt"
+TEXT, JSONL, CTM, SRT, VTT = "text", "jsonl", "ctm", "srt", "vtt"
 
 # What is usual for subtitles: two lines of 42 characters, one second to seven.
 _LINE, _LINES = 42, 2
@@ -24,7 +24,7 @@ PAUSE = 0.8
 
 
 class Output:
-    """Where transcripts go: standard output, one file, or a folder with an SRT file each."""
+    """Where transcripts go: standard output, one file, or a folder with a file of captions each."""
 
     def __init__(
         self,
@@ -36,32 +36,33 @@ class Output:
         """For transcripts of `paths`, found in what was `given`; `output` None: standard output.
 
         Raises:
-            UserError: an SRT file cannot hold several recordings, or two would have the same name.
+            UserError: captions are of one recording, but there are several; or names are the same.
         """
         several = len(paths) > 1
-        if form == SRT and several and output is None:
+        captions = form in (SRT, VTT)
+        if captions and several and output is None:
             raise UserError(
-                f"--format srt holds one recording, and {len(paths)} were given; give a folder for "
-                "one file each with --output"
+                f"--format {form} holds one recording, and {len(paths)} were given; give a folder "
+                "for one file each with --out"
             )
         self.form = form
         self.path = None if output is None else Path(output)
         self.paths = paths
-        self._is_folder = form == SRT and several
+        self._is_folder = captions and several
         # Whether text is preceded by its recording's path.
         self._named = several or any(Path(path).is_dir() for path in given)
-        self._names = dict(zip(paths, names_of(paths))) if form in (CTM, SRT) else {}
+        self._names = dict(zip(paths, names_of(paths))) if captions or form == CTM else {}
         self._lines: list[str] = []
 
     def check(self, inputs: Iterable[PathLike], force: bool) -> None:
         """Raise UserError, before any work, where a file may not be written."""
         for file in self._files():
-            check_output(file, KINDS[self.form], inputs=inputs, force=force, option="--output")
+            check_output(file, KINDS[self.form], inputs=inputs, force=force, option="--out")
 
     def check_not(self, dictionary: Path | None) -> None:
         """Raise UserError where the dictionary that the model needs would be overwritten."""
         for file in self._files():
-            check_not_input(file, [] if dictionary is None else [dictionary], "--output")
+            check_not_input(file, [] if dictionary is None else [dictionary], "--out")
 
     def take(self, transcript: Transcript) -> None:
         """Print a transcript, write it, or keep it for the one file."""
@@ -81,7 +82,7 @@ class Output:
 
     def _file(self, recording: Path) -> Path:
         assert self.path is not None
-        return self.path / f"{self._names[recording]}.srt"
+        return self.path / f"{self._names[recording]}.{self.form}"
 
     def _files(self) -> list[Path]:
         if self.path is None:
@@ -96,16 +97,16 @@ def choose_format(form: str | None, output: PathLike | None) -> str:
         UserError: the ending contradicts the format.
     """
     ending = "" if output is None else Path(output).suffix.lower()[1:]
-    by_ending = ending if ending in (JSONL, CTM, SRT) else None
+    by_ending = ending if ending in (JSONL, CTM, SRT, VTT) else None
     if form is not None and by_ending not in (None, form):
         raise UserError(
-            f"--output {output} ends in .{ending}, but --format is {form}; change one of them"
+            f"--out {output} ends in .{ending}, but --format is {form}; change one of them"
         )
     return form or by_ending or TEXT
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """What CTM and SRT call recordings: their names without the ending, and without spaces.
+    """What CTM and captions call recordings: their names without the ending, and without spaces.
 
     Where two would be the same, all get their path below the innermost common folder too.
 
@@ -134,7 +135,7 @@ def lines_of(
 
     Args:
         transcript: what `transcribe` returned.
-        form: TEXT, JSONL, CTM or SRT, as `docs/transcribe.md` describes them.
+        form: TEXT, JSONL, CTM, SRT or VTT, as `docs/transcribe.md` describes them.
         named: whether text is preceded by the path and a tab.
         names: what CTM calls the recording.
     """
@@ -158,12 +159,19 @@ def lines_of(
             f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {word.text}" for word in words
         ]
     captions = list(_captions(words))
-    lines: list[str] = []
+    lines = [] if form == SRT else ["WEBVTT", ""]
     for number, caption in enumerate(captions, start=1):
         start, end = caption[0].start, caption[-1].end
         limit = captions[number][0].start if number < len(captions) else transcript.seconds
         end = max(end, min(start + _SHORTEST, limit))
-        lines += [str(number), f"{_clock(start)} --> {_clock(end)}", *_wrapped(caption), ""]
+        times = f"{_clock(start)} --> {_clock(end)}"
+        said = _wrapped(caption)
+        if form == VTT:
+            times = times.replace(",", ".")
+            # As WebVTT asks: these begin markup.
+            said = [line.replace("&", "&amp;").replace("<", "&lt;") for line in said]
+            said = [line.replace(">", "&gt;") for line in said]
+        lines += [str(number), times, *said, ""]
     return lines
 
 
@@ -220,9 +228,15 @@ def _is_srt(path: Path) -> bool:
         return handle.readline(16).strip() == "1" and "-->" in handle.readline(64)
 
 
+def _is_vtt(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig") as handle:
+        return handle.readline(64).split()[:1] == ["WEBVTT"]
+
+
 KINDS = {
     TEXT: Kind("a text file that ends in .txt", _is_text),
     JSONL: Kind("JSON lines of this command", _is_jsonl),
     CTM: Kind("a CTM file", _is_ctm),
     SRT: Kind("an SRT file", _is_srt),
+    VTT: Kind("a WebVTT file", _is_vtt),
 }

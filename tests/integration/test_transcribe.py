@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,10 @@ def heard(models, data):
     score = evaluate(
         models["checkpoint"], data, "dev-other", batch_size=1, device="cpu", num_workers=0
     )
-    found = {f"{root}/{utterance.path}": utterance.hypothesis for utterance in score.utterances}
+    found = {
+        f"{root}/{utterance.path}": " ".join(utterance.hypothesis.split())
+        for utterance in score.utterances
+    }
     assert len(set(found.values())) > 4
     return found
 
@@ -102,6 +107,15 @@ def test_one_file_other_rates_and_channels(hear, heard, tmp_path):
     found = dict(line.split("\t") for line in lines)
     assert found[str(tmp_path / "stereo.wav")] == text
     assert found[str(tmp_path / "slow.wav")] != ""
+
+
+def test_standard_input(hear, heard, monkeypatch):
+    path, text = max(heard.items(), key=lambda item: len(item[1]))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(path).read_bytes())))
+    code, (line,), _ = hear("sparse", "-", "--format", "jsonl")
+    assert code == 0 and json.loads(line)["path"] == "-" and json.loads(line)["text"] == text
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no audio")))
+    assert hear("sparse", "-")[0] == 2
 
 
 def test_files_that_cannot_be_used_do_not_stop_others(hear, heard, tmp_path):

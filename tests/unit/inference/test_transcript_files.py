@@ -68,6 +68,10 @@ def test_srt():
         *("2", "00:00:02,000 --> 00:00:02,500", "C", ""),
     ]
     assert written(transcript([], 2.5), "srt") == []
+    words[1] = ("<&>", 0.2, 0.3)
+    assert written(transcript(words, 2.5), "vtt")[:6] == [
+        *("WEBVTT", "", "1", "00:00:00.000 --> 00:00:01.000", "A &lt;&amp;&gt;", ""),
+    ]
     slow = [("X", float(second), second + 0.9) for second in range(10)]
     assert [line for line in written(transcript(slow, 11.0), "srt") if "-->" in line] == [
         "00:00:00,000 --> 00:00:06,900",
@@ -110,10 +114,16 @@ def test_names():
 
 
 def test_the_ending_of_the_output_decides_the_format():
-    for output, form in ((None, "text"), ("a.srt", "srt"), ("a.CTM", "ctm"), ("a.txt", "text")):
+    for output, form in (
+        (None, "text"),
+        ("a.srt", "srt"),
+        ("a.CTM", "ctm"),
+        ("a.vtt", "vtt"),
+        ("a.txt", "text"),
+    ):
         assert choose_format(None, output) == form
     assert choose_format("srt", "folder") == choose_format("srt", "a.txt") == "srt"
-    with pytest.raises(UserError, match=r"--output a\.srt ends in \.srt, but --format is text"):
+    with pytest.raises(UserError, match=r"--out a\.srt ends in \.srt, but --format is text"):
         choose_format("text", "a.srt")
 
 
