@@ -84,6 +84,36 @@ class WheelOfThisPlatform(bdist_wheel):
 OLD = 'python_version < "3.11"'
 NEW = 'python_version >= "3.11"'
 
+EXTRAS = {
+    "hf": ["transformers", "accelerate"],
+    # examples/glue
+    "glue": ["transformers", "accelerate", "scikit-learn"],
+    "phones": ["phonemizer>=3.4"],
+    "audio": ["soxr"],
+    "pieces": ["sentencepiece"],
+    # Beam search with a language model.
+    "lm": ["flashlight-text==0.0.7", "kenlm==0.3.0"],
+    "onnx": ["onnx", "onnxruntime"],
+    "report": ["matplotlib"],
+    # The launcher for Hydra 1.3, which comes with the newer fairseq.
+    "slurm": [f"hydra-submitit-launcher; {NEW}"],
+    "workflow": [f"snakemake>=9,<10; {NEW}"],
+    "tensorboard": ["tensorboard"],
+    # The API reference (scripts/docs.sh).
+    "docs": ["mkdocs", "mkdocstrings-python"],
+    "dev": [
+        "hypothesis",
+        "import-linter",
+        "jiwer",
+        "mypy",
+        "pytest",
+        "pytest-timeout",
+        "pytest-xdist",
+        "ruff",
+        "twine",
+    ],
+}
+
 setup(
     name="parp-fairseq",
     version=version(),
@@ -122,33 +152,15 @@ setup(
         "soundfile",
         "tensorboardX",
         "tqdm",
-        "typer",
+        # With choices as Literal.
+        "typer>=0.19",
     ],
     extras_require={
-        "hf": ["transformers", "accelerate"],
-        # examples/glue
-        "glue": ["transformers", "accelerate", "scikit-learn"],
-        "phones": ["phonemizer>=3.4"],
-        "audio": ["soxr"],
-        "pieces": ["sentencepiece"],
-        # Beam search with a language model.
-        "lm": ["flashlight-text==0.0.7", "kenlm==0.3.0"],
-        "onnx": ["onnx", "onnxruntime"],
-        "report": ["matplotlib"],
-        # The launcher for Hydra 1.3, which comes with the newer fairseq.
-        "slurm": [f"hydra-submitit-launcher; {NEW}"],
-        "workflow": [f"snakemake>=9,<10; {NEW}"],
-        "tensorboard": ["tensorboard"],
-        "dev": [
-            "hypothesis",
-            "import-linter",
-            "jiwer",
-            "mypy",
-            "pytest",
-            "pytest-timeout",
-            "pytest-xdist",
-            "ruff",
-        ],
+        **EXTRAS,
+        # Whatever a user of the commands may need; not what developing needs.
+        "all": sorted(
+            {need for name in EXTRAS if name not in ("dev", "docs") for need in EXTRAS[name]}
+        ),
     },
     classifiers=[
         "Intended Audience :: Science/Research",
