@@ -11,7 +11,7 @@ import math
 import sys
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 
 def read_sparse(path):
@@ -41,6 +41,9 @@ def read_sparse(path):
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python examples/read_sparse.py model.safetensors")
-    for name, array in sorted(read_sparse(sys.argv[1]).items()):
-        zeros = 1 - np.count_nonzero(array) / max(array.size, 1)
-        print(f"{name:<72} {array.shape!s:>16} {zeros:8.2%}")
+    try:
+        for name, array in sorted(read_sparse(sys.argv[1]).items()):
+            zeros = 1 - np.count_nonzero(array) / max(array.size, 1)
+            print(f"{name:<72} {array.shape!s:>16} {zeros:8.2%}")
+    except (OSError, ValueError, SafetensorError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
