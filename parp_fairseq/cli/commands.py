@@ -101,7 +101,7 @@ def _options(
 def _typer(**options: Any) -> typer.Typer:
     made = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        add_completion="cls" in options,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -25,9 +26,10 @@ def configs_ls(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([config._asdict() for config in summaries], indent=1))
         return
-    rows = [
-        (c.name, c.title, f"{c.updates:,}", f"{c.learning_rate:g}", c.interval) for c in summaries
-    ]
+    rows = []
+    for c in summaries:
+        title = re.split(r" \(paper|;|, on", c.title.replace("wav2vec 2.0 ", ""))[0].rstrip(".")
+        rows.append((c.name, title, f"{c.updates:,}", f"{c.learning_rate:g}", c.interval))
     print(aligned(("config", "what it is", "updates", "lr", "prunes every"), rows, left=2))
 
 

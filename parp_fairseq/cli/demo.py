@@ -17,7 +17,11 @@ Form = Enum("Form", {name: name for name in ("text", "markdown", "csv", "json")}
 def demo(
     out: Annotated[
         Optional[Path],
-        typer.Option(help="Folder to work in (default: parp-demo, with --fast parp-demo-fast)."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder to work in (default: parp-demo, with --fast parp-demo-fast).",
+        ),
     ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Only dense and PARP, fewer updates.")
@@ -52,7 +56,8 @@ def demo(
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders with runs, at any depth.")],
     out: Annotated[
-        Optional[Path], typer.Option(help="Folder for figures and the table's files.")
+        Optional[Path],
+        typer.Option("--out", "-o", help="Folder for figures and the table's files."),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="Of what is printed.")] = Form.text,
     force: Force = False,
@@ -61,8 +66,10 @@ def report(
 
     Scores are read from eval/*.json in a run's folder (parp eval --json RUN/eval/SPLIT.json).
 
-    Example: parp report runs --out report
+    Example: parp report runs -o report
     """
     from parp_fairseq.report import make_report
 
     print(make_report(folders, out, force=force).render(form.value))
+    if out is not None and form is Form.text:
+        print(f"\nwritten: {out}")

@@ -154,3 +154,6 @@ def evaluate(
         if scores and as_json != stdout:
             tables = (score_files.render_scores(scores), score_files.render_differences(scores))
             print("\n\n".join(filter(None, tables)), flush=True)
+    if as_json != stdout:
+        for path in filter(None, (transcripts, as_json)):
+            print(f"written: {path}")

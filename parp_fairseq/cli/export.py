@@ -2,29 +2,12 @@
 
 # No `from __future__ import annotations`: typer reads the annotations themselves.
 import json
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from parp_fairseq.cli.options import AsJson, Force
-
-
-class Format(str, Enum):
-    """What a subnetwork can be written as."""
-
-    fairseq = "fairseq"
-    sparse = "sparse"
-    hf = "hf"
-    onnx = "onnx"
-
-
-class Dtype(str, Enum):
-    """How the values of a sparse file are stored."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
 
 
 def export(
@@ -39,7 +22,7 @@ def export(
         Path, typer.Option("--out", "-o", help="File to write; for hf and onnx a folder.")
     ],
     form: Annotated[
-        Format,
+        Literal["fairseq", "sparse", "hf", "onnx"],
         typer.Option(
             "--format",
             help="fairseq: a checkpoint of stock fairseq; sparse: one small safetensors file; "
@@ -47,8 +30,9 @@ def export(
         ),
     ],
     dtype: Annotated[
-        Dtype, typer.Option(help="Values of a sparse file: as they are, or rounded to fp16.")
-    ] = Dtype.fp32,
+        Literal["fp32", "fp16"],
+        typer.Option(help="Values of a sparse file: as they are, or rounded to fp16."),
+    ] = "fp32",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,19 +43,19 @@ def export(
     from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
 
-    if dtype is not Dtype.fp32 and form is not Format.sparse:
-        raise UserError(f"--dtype goes with --format sparse, not {form.value}; leave it out")
+    if dtype != "fp32" and form != "sparse":
+        raise UserError(f"--dtype goes with --format sparse, not {form}; leave it out")
     checkpoint = named_checkpoint(checkpoint)
     summary: dict[str, Any]
-    if form is Format.fairseq:
+    if form == "fairseq":
         from parp_fairseq.export.fairseq import export_fairseq
 
         summary = export_fairseq(checkpoint, out, force=force)
-    elif form is Format.sparse:
+    elif form == "sparse":
         from parp_fairseq.export.sparse_export import export_sparse
 
-        summary = export_sparse(checkpoint, out, dtype=dtype.value, force=force)
-    elif form is Format.onnx:
+        summary = export_sparse(checkpoint, out, dtype=dtype, force=force)
+    elif form == "onnx":
         from parp_fairseq.export.onnx import export_onnx
 
         summary = export_onnx(checkpoint, out, force=force)

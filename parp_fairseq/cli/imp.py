@@ -4,7 +4,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -23,12 +23,14 @@ def imp(
         Optional[Path], typer.Option(help="Its folder, if it is not in this package.")
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="Folder to work in (default: runs/CONFIG/imp_SPARSITY).")
+        Optional[Path],
+        typer.Option("--out", "-o", help="Folder to work in (default: runs/CONFIG/imp_SPARSITY)."),
     ] = None,
     sparsity: Annotated[float, typer.Option(help="The sparsity to reach.")] = 0.9,
     step: Annotated[float, typer.Option(help="The share of weights that a round prunes.")] = 0.1,
     of: Annotated[
-        str, typer.Option(help="What --step is a share of: original or remaining weights.")
+        Literal["original", "remaining"],
+        typer.Option(help="Which weights --step is a share of."),
     ] = "original",
     round_updates: Annotated[
         Optional[int], typer.Option(help="Updates in a round (default: the config's).")

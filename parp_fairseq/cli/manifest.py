@@ -12,6 +12,7 @@ from parp_fairseq.cli.options import (
     AsJson,
     Force,
     Jobs,
+    Units,
     UnitsName,
     VocabSize,
     listed,
@@ -19,7 +20,7 @@ from parp_fairseq.cli.options import (
 
 app = typer.Typer(no_args_is_help=True, help="Build what fairseq reads from a corpus.")
 
-Out = Annotated[Path, typer.Option(help="Folder to write into.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")]
 Seed = Annotated[int, typer.Option(help="Random seed for what is sampled.")]
 Repeated = "repeat the option, or separate with commas"
 
@@ -36,7 +37,9 @@ def _build(module: str, builder: str, options: dict[str, Any]) -> None:
 def manifest_librilight(
     librilight: Annotated[Path, typer.Option(help="The folder librispeech_finetuning.")],
     librispeech: Annotated[Path, typer.Option(help="LibriSpeech, for dev and test sets.")],
-    out: Annotated[Path, typer.Option(help="Folder to write 10min/, 1h/ and 10h/ into.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write 10min/, 1h/ and 10h/ into.")
+    ],
     sets: Annotated[list[str], typer.Option("--set", help=f"Which to write ({Repeated}).")] = [  # noqa: B006
         "10min",
         "1h",
@@ -179,8 +182,8 @@ def _corpus(name: str, about: str) -> None:
         folder: Annotated[Path, typer.Argument(help="The corpus.")],
         out: Out,
         units: Annotated[
-            Optional[str],
-            typer.Option(help="letters, phones or spm (default: the corpus' usual ones)."),
+            Optional[Units],
+            typer.Option(help="What labels hold (default: the corpus' usual ones)."),
         ] = None,
         vocab_size: VocabSize = None,
         valid_share: Annotated[

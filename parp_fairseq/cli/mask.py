@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: typer reads the annotations as they are.
 import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -25,10 +25,11 @@ def mask_make(
     out: Annotated[Path, typer.Option("--out", "-o", help="The mask file to write.")],
     sparsity: Annotated[float, typer.Option(help="Share of entries to prune, 0 to 1.")],
     method: Annotated[
-        str, typer.Option(help="magnitude, random or random_init (a fresh network's magnitudes).")
+        Literal["magnitude", "random", "random_init"],
+        typer.Option(help="random_init: by a fresh network's magnitudes."),
     ] = "magnitude",
     granularity: Annotated[
-        str, typer.Option(help="global: one threshold; tensor: one for each.")
+        Literal["global", "tensor"], typer.Option(help="One threshold, or one a tensor.")
     ] = "global",
     include: Annotated[
         list[str], typer.Option(help="Preset or pattern of modules (repeatable, or with commas).")
@@ -46,13 +47,9 @@ def mask_make(
     """
     from parp_fairseq.checkpoints.formats import MASK_FILE, named_checkpoint
     from parp_fairseq.checkpoints.initial_masks import make_mask
-    from parp_fairseq.errors import UserError
     from parp_fairseq.files import check_output
-    from parp_fairseq.pruning.methods import INITIAL_MASKS
     from parp_fairseq.pruning.spec import PruningSpec
 
-    if method not in INITIAL_MASKS:
-        raise UserError(f"--method is {method!r}; use {', '.join(INITIAL_MASKS)}")
     spec = PruningSpec(
         sparsity=sparsity,
         initial=method,
@@ -123,6 +120,8 @@ def mask_iou(
         overlaps.draw(png)
     form = overlaps.to_json(per_layer) if as_json else None
     print(json.dumps(form, indent=1) if as_json else overlaps.render(per_layer))
+    if png is not None and not as_json:
+        print(f"written: {png}")
 
 
 def _present(sources: list[Path]) -> list[Path]:

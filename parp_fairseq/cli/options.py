@@ -4,7 +4,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -18,7 +18,8 @@ Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that already exists.")]
-UnitsName = Annotated[str, typer.Option("--units", help="letters, phones or spm (pieces).")]
+Units = Literal["letters", "phones", "spm"]
+UnitsName = Annotated[Units, typer.Option("--units", help="What labels hold; spm: pieces.")]
 VocabSize = Annotated[
     Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")
 ]

@@ -192,8 +192,8 @@ mask make tiny -o new --sparsity {}
     -0.5 | nan                  :: fraction between 0 and 1
     half                        :: ~ --sparsity.*valid number
     0.5 --method random --seed 18446744073709551616 :: from -2\^63 to 2\^64 - 1
-    0.5 --method magic          :: use magnitude, random, random_init
-    0.5 --granularity layer     :: use global or tensor
+    0.5 --method magic          :: 'magic' is not one of 'magnitude', 'random'
+    0.5 --granularity layer     :: 'layer' is not one of 'global', 'tensor'
 mask make {}
     tiny --sparsity 0.5         :: ~ Missing option '--out'
 mask make tiny --sparsity 0.5 -o {}
@@ -358,7 +358,7 @@ manifest table a.flac.tsv --out {}
     own                         :: own/train\.tsv .*no builder.* recorded
     notes.txt/below             :: cannot be written|is a file, not a folder
 manifest table a.flac.tsv --out new {}
-    --units words               :: letters, phones, spm
+    --units words               :: 'words' is not one of 'letters', 'phones', 'spm'
     --units spm                 :: needs --vocab-size, such as
     --units spm --vocab-size 0  :: expected 2 to 1000000|between 2 and 1000000
     --units spm --vocab-size 5000 :: hold \d+ pieces at most
@@ -410,7 +410,7 @@ imp task.data=data model.w2v_path=tiny.pt --out {}
     new --sparsity 1.5          :: fraction between 0 and 1
     new --sparsity 0            :: above 0 and below 1
     new --step 0                :: 0\.001 to 1
-    new --of whole              :: must be original or remaining
+    new --of whole              :: 'whole' is not one of 'original', 'remaining'
     new --round-updates 0       :: {from1}
     new --rewind-update -1      :: must be at least 0
     new --config-name parp_none :: did you mean parp_demo

@@ -15,6 +15,7 @@ from typer.main import get_command
 from parp_fairseq import __version__, cli
 from parp_fairseq.cli.commands import COMMANDS, app
 from parp_fairseq.config import shipped
+from parp_fairseq.table import aligned
 
 ROOT = Path(__file__).resolve().parents[3]
 PARP = [sys.executable, "-c", "from parp_fairseq.cli import main; main()"]
@@ -96,6 +97,28 @@ def test_bugs_are_not_hidden(monkeypatch, bug):
 
 def test_version(parp):
     assert parp("--version")[:2] == (0, f"parp-fairseq {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("parp ma", ["manifest", "mask"]),
+        ("parp mask make --gran", ["--granularity"]),
+        ("parp export run --format ", ["fairseq", "sparse", "hf", "onnx"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(words, expected):
+    count = str(len(words.split(" ")) - 1)
+    asked = {"_PARP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
+    parp = Path(sys.executable).with_name("parp")
+    done = subprocess.run([parp], env={**os.environ, **asked}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, expected), done.stderr
+
+
+def test_a_table_of_long_paths_fits_a_terminal():
+    rows = [["runs/" + 100 * "x", "dev", "1"], ["runs/" + 100 * "x", "test", "22"]]
+    lines = ["  split  WER", "runs/" + 100 * "x", "  dev      1", "  test    22"]
+    assert aligned(["checkpoint", "split", "WER"], rows, left=2).splitlines() == lines
 
 
 def commands(group, path=()):
