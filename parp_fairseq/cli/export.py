@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: typer reads the annotations themselves.
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
@@ -33,6 +33,13 @@ def export(
         Literal["fp32", "fp16"],
         typer.Option(help="Values of a sparse file: as they are, or rounded to fp16."),
     ] = "fp32",
+    scores: Annotated[
+        Optional[Path],
+        typer.Option(help="For the model card of hf and onnx: a file of parp eval --json."),
+    ] = None,
+    license: Annotated[
+        Optional[str], typer.Option(help="For the model card: apache-2.0, cc-by-nc-4.0, …")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,6 +52,8 @@ def export(
 
     if dtype != "fp32" and form != "sparse":
         raise UserError(f"--dtype goes with --format sparse, not {form}; leave it out")
+    if form not in ("hf", "onnx") and (scores is not None or license is not None):
+        raise UserError(f"--scores and --license go with --format hf and onnx, not {form}")
     checkpoint = named_checkpoint(checkpoint)
     summary: dict[str, Any]
     if form == "fairseq":
@@ -58,11 +67,11 @@ def export(
     elif form == "onnx":
         from parp_fairseq.export.onnx import export_onnx
 
-        summary = export_onnx(checkpoint, out, force=force)
+        summary = export_onnx(checkpoint, out, force=force, scores=scores, license=license)
     else:
         from parp_fairseq.export.hf import export_hf
 
-        summary = export_hf(checkpoint, out, force=force)
+        summary = export_hf(checkpoint, out, force=force, scores=scores, license=license)
     if as_json:
         print(json.dumps(summary, indent=1, default=str))
     else:
