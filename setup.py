@@ -110,7 +110,6 @@ EXTRAS = {
         "pytest-timeout",
         "pytest-xdist",
         "ruff",
-        "twine",
     ],
 }
 
