@@ -14,15 +14,18 @@ grep -q "^version: $version$" CITATION.cff || die "CITATION.cff is of another ve
 
 rm -rf dist build/release
 mkdir -p dist build/release
-"$python" -m venv build/release/tools
-tools=$PWD/build/release/tools/bin
-"$tools/pip" install --quiet --disable-pip-version-check --no-deps -r requirements/lock-release.txt
-"$python" -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' >build/release/log
-tar -xzf dist/*.tar.gz -C build/release
-cd "build/release/parp_fairseq-$version"
-"$python" -c 'from setuptools import build_meta; build_meta.build_wheel("..")' >>../log 2>&1
-cd ../../..
-# The oldest manylinux whose symbols suffice; build on an older system for an older one.
-PATH=$tools:$PATH auditwheel --quiet repair --wheel-dir dist build/release/*.whl
+log=$PWD/build/release/log
+trap 'tail -n 20 "$log" >&2' ERR
+{
+    "$python" -m venv build/release/tools
+    tools=$PWD/build/release/tools/bin
+    "$tools/pip" install --no-deps -r requirements/lock-release.txt
+    "$python" -c 'from setuptools import build_meta; build_meta.build_sdist("dist")'
+    tar -xzf dist/*.tar.gz -C build/release
+    (cd "build/release/parp_fairseq-$version" &&
+        "$python" -c 'from setuptools import build_meta; build_meta.build_wheel("..")')
+    # The oldest manylinux whose symbols suffice; build on an older system for an older one.
+    PATH=$tools:$PATH auditwheel repair --wheel-dir dist build/release/*.whl
+} >"$log" 2>&1
 "$tools/twine" check --strict dist/*
 printf 'upload: %s upload dist/*\n' "$tools/twine"
