@@ -132,10 +132,10 @@ def test_a_folder_for_transformers(folder, parp):
     assert parp(*command.split(), "new/hf")[0] == 0
     refused(parp, folder, f"{command} new/hf", f"hf {EXISTS}.*--force")
     before = contents(folder / "new" / "hf")
-    (folder / "new" / "hf" / "README.md").write_text("mine\n")
+    (folder / "new" / "hf" / "NOTES.md").write_text("mine\n")
     assert parp(*command.split(), "new/hf", "--force")[0] == 0
     after = contents(folder / "new" / "hf")
-    assert after.pop(folder / "new" / "hf" / "README.md") == b"mine\n"
+    assert after.pop(folder / "new" / "hf" / "NOTES.md") == b"mine\n"
     assert after == before
     for name in ("old", "theirs", "unlisted"):
         shutil.copytree(folder / "new" / "hf", folder / name)
