@@ -1,0 +1,427 @@
+#!/usr/bin/env python3
+"""Benches on models with random weights: .venv/bin/python scripts/bench.py NAME
+
+  reprune     one pruning: every way prunes the same weights to the same sparsity; ratios are to
+              hardshrink in place, which knows the threshold: the fastest that PyTorch has
+  training    fairseq-hydra-train on 12 s of noise an utterance: dense, a static mask, and PARP that
+              prunes after every update
+  engine      inference of one utterance: dense fp32 and bf16, dynamic int8, the sparse engine
+  transcribe  parp transcribe of a sparse file at 90%, as whole processes
+
+All ways of a bench take turns, so that other work on the machine meets all alike. Where others use
+it, --one-thread makes times comparable: engine then counts the processor time of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import soundfile
+import torch
+
+from parp_fairseq.kernels import native
+from parp_fairseq.manifests.labels.labelling import ENGLISH_LETTERS
+from parp_fairseq.pruning import Mask, Pruner, Scope, SparsitySchedule, magnitude_mask
+from parp_fairseq.pruning.magnitude import select_smallest
+from parp_fairseq.table import aligned
+
+T = TypeVar("T")
+RATE, STRIDE, RECEPTIVE_FIELD = 16_000, 320, 400
+PARP = Path(sys.executable).with_name("parp")
+# Layers and width: every layer has four matrices of w by w and two of w by 4 w.
+SIZES = {"base": (12, 768), "XLSR-53": (24, 1024), "quick": (2, 384)}
+RUNS = {
+    "dense": ("task.prune.method=dense",),
+    "mpi (static)": ("task.prune.method=mpi",),
+    "parp, n = 1": ("task.prune.method=parp", "task.prune.interval=1"),
+}
+
+
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """How long `work` takes by a clock."""
+    start = clock()
+    work()
+    return clock() - start
+
+
+def in_turn(ways: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """What each way returns in each round."""
+    found: dict[str, list[T]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found[name].append(way())
+    return found
+
+
+def times(values: Sequence[float]) -> list[str]:
+    """Cells: median, least and greatest."""
+    return [f"{of(values):.2f}" for of in (statistics.median, min, max)]
+
+
+class Process(NamedTuple):
+    """What a process that ended well used and said."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    errors: str
+
+
+def run(command: Sequence[str | Path]) -> Process:
+    """Run a command to its end; exit with what it said where it fails."""
+    with tempfile.TemporaryFile() as stream:
+        start = time.perf_counter()
+        process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=stream)
+        _, status, used = os.wait4(process.pid, 0)
+        taken = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        stream.seek(0)
+        errors = stream.read().decode()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{errors[-2000:]}")
+    return Process(taken, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss, errors)
+
+
+def noise(path: Path, length: float, seed: int = 1) -> Path:
+    """Write noise of so many seconds that swells and fades."""
+    samples = np.random.default_rng(seed).normal(0, 0.05, int(length * RATE)).clip(-1, 1)
+    soundfile.write(path, samples * np.sin(np.arange(len(samples)) / 4000) ** 2, RATE)
+    return path
+
+
+def pretrained(quick: bool) -> tuple[Any, dict[str, Any]]:
+    """fairseq's `Wav2Vec2Model` of base, and its checkpoint as fairseq would write it."""
+    from fairseq.models.wav2vec import Wav2Vec2Config, Wav2Vec2Model
+    from omegaconf import OmegaConf
+
+    torch.manual_seed(1)
+    layers, width = SIZES["quick" if quick else "base"]
+    small = {"encoder_layers": layers, "encoder_embed_dim": width}
+    config = Wav2Vec2Config(quantize_targets=True, final_dim=256, latent_vars=320, **small)
+    model = Wav2Vec2Model(config)
+    options = OmegaConf.to_container(OmegaConf.structured(config))
+    options = {key: getattr(value, "name", value) for key, value in options.items()}
+    task = {"_name": "audio_pretraining", "data": "", "normalize": False}
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}}
+    return model, {
+        "args": None,
+        "cfg": {
+            "model": {**options, "_name": "wav2vec2"},
+            "task": task,
+            "lr_scheduler": {"_name": "fixed"},
+        },
+        "model": model.state_dict(),
+        "optimizer_history": [{**history, "num_updates": 0}],
+        "extra_state": {"metrics": [], "train_iterator": {"epoch": 1}},
+        "last_optimizer_state": {},
+    }
+
+
+def fine_tuned(quick: bool) -> dict[str, Any]:
+    """The checkpoint of `pretrained` with a head of English letters, 90% of it zeros."""
+    model, state = pretrained(quick)
+    model.remove_pretraining_modules()
+    weights = {f"w2v_encoder.w2v_model.{name}": w for name, w in model.state_dict().items()}
+    symbols, counts = zip(*ENGLISH_LETTERS)
+    rows = 4 + len(symbols)
+    weights["w2v_encoder.proj.weight"] = torch.randn(rows, model.cfg.encoder_embed_dim)
+    weights["w2v_encoder.proj.bias"] = torch.zeros(rows)
+    prunable = {name: weights[name] for name in Scope().select(weights)}
+    for name, kept in magnitude_mask(prunable, 0.9).items():
+        weights[name] = weights[name] * kept
+    tuned = {"_name": "wav2vec_ctc", "w2v_path": "base.pt", "data": "", "normalize": False}
+    task = {"_name": "audio_finetuning", "labels": "ltr", "data": "", "normalize": False}
+    return {
+        "args": None,
+        "cfg": {"task": task, "model": {**tuned, "w2v_args": state["cfg"]}},
+        "model": weights,
+        "task_state": {"parp_symbols": {"symbols": list(symbols), "counts": list(counts)}},
+    }
+
+
+def peak_extra_bytes(work: Callable[[], object]) -> int:
+    """By how much this process's memory grows at most while `work` runs (Linux only)."""
+
+    def kilobytes(key: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(key)).split()[1])
+
+    before = kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    work()
+    return 1024 * max(0, kilobytes("VmHWM") - before)
+
+
+def reprune(given: argparse.Namespace) -> Iterator[str]:
+    """A table: milliseconds of one pruning, its ratio to hardshrink's, and its memory."""
+    rows, sparsity = [], given.sparsity[0]
+    for size in ["quick"] if given.quick else ["base", "XLSR-53"]:
+        layers, width = SIZES[size]
+        shapes = layers * [*4 * [(width, width)], (4 * width, width), (width, 4 * width)]
+        generator = torch.Generator().manual_seed(0)
+        original = {
+            f"{number:03}": torch.randn(shape, generator=generator) * 0.05
+            for number, shape in enumerate(shapes)
+        }
+        weights = {name: weight.clone() for name, weight in original.items()}
+        ways = prunings(weights, sparsity)
+
+        def timed(way: Callable[[], object]) -> Callable[[], float]:
+            def once() -> float:
+                for name, weight in weights.items():  # noqa: B023
+                    weight.copy_(original[name])  # noqa: B023
+                return seconds(way)
+
+            return once
+
+        in_turn({name: timed(way) for name, way in ways.items()}, 1)
+        found = in_turn({name: timed(way) for name, way in ways.items()}, given.rounds)
+        entries = sum(weight.numel() for weight in weights.values())
+        for name, taken in found.items():
+            ratio = statistics.median(a / b for a, b in zip(taken, next(iter(found.values()))))
+            peak = peak_extra_bytes(timed(ways[name])) / (4 * entries)
+            median = 1000 * statistics.median(taken)
+            rows.append([size, name, f"{median:,.1f}", f"{ratio:,.2f}", f"{peak:.1%}"])
+    header = ("model", "what", "median ms", "÷ hardshrink", "extra memory, of weights")
+    yield aligned(header, rows, left=2)
+
+
+def prunings(weights: dict[str, torch.Tensor], sparsity: float) -> dict[str, Callable[[], object]]:
+    """Ways to prune these weights in place."""
+    selection = select_smallest(weights, sparsity)
+    threshold = selection.threshold
+
+    def hardshrink() -> None:
+        for weight in weights.values():
+            torch.ops.aten.hardshrink.out(weight, threshold, out=weight)
+
+    def select_and_zero(hint: float) -> None:
+        select_smallest(weights, sparsity, hint=hint).cut(weights, zero=True, pack=False)
+
+    dynamic = Pruner(SparsitySchedule(final=sparsity), interval=1)
+    ones = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}
+    static = Pruner(SparsitySchedule(final=sparsity), static=True)
+    static.start(weights, selection.mask(weights))
+    dynamic.start(weights, Mask(ones).to(weights))
+    return {
+        "hardshrink in place": hardshrink,
+        "select and zero, first time": lambda: select_and_zero(0.0),
+        "select and zero, again": lambda: select_and_zero(threshold * 1.0001),
+        "whole event, with mask and meters": lambda: dynamic.end_update(1),
+        "static mask, an update": lambda: static.end_update(1),
+    }
+
+
+def training(given: argparse.Namespace) -> Iterator[str]:
+    """A table: seconds between fairseq's log lines of updates, and a run's peak memory."""
+    length, batch = (2.0, 1) if given.quick else (12.0, 4)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.save(pretrained(given.quick)[1], folder / "model.pt")
+        random = np.random.default_rng(1)
+        letters = [symbol for symbol, _ in ENGLISH_LETTERS[1:]]
+        for split, count in (("train", 4 * batch), ("dev_other", 1)):
+            files = [noise(folder / f"{split}-{n}.flac", length, n).name for n in range(count)]
+            rows = [name, *(f"{file}\t{int(length * RATE)}" for file in files)]
+            (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n")
+            labels = "".join(
+                " ".join(random.choice(letters, round(12.5 * length))) + "\n" for _ in files
+            )
+            (folder / f"{split}.ltr").write_text(labels)
+        symbols = "".join(f"{symbol} {count}\n" for symbol, count in ENGLISH_LETTERS)
+        (folder / "dict.ltr.txt").write_text(symbols)
+
+        def train(method: str) -> tuple[float, float]:
+            shutil.rmtree(folder / "run", ignore_errors=True)
+            process = run(
+                [
+                    PARP.with_name("fairseq-hydra-train"),
+                    *("--config-name", "parp_10min", "common.user_dir=parp_fairseq"),
+                    *(f"task.data={folder}", f"model.w2v_path={folder / 'model.pt'}"),
+                    *(f"hydra.run.dir={folder / 'run'}", *RUNS[method]),
+                    *("task.prune.interval_unit=update", "task.prune.sparsity=0.5"),
+                    *("common.cpu=true", "common.log_interval=1", "checkpoint.no_save=true"),
+                    *("common.tensorboard_logdir=null", "model.freeze_finetune_updates=0"),
+                    *("distributed_training.distributed_world_size=1", "model.layerdrop=0"),
+                    *("optimization.update_freq=[1]", "optimization.max_update=7"),
+                    *(f"dataset.max_tokens={int(batch * length * RATE)}", "dataset.num_workers=1"),
+                    *("dataset.valid_subset=dev_other", "dataset.disable_validation=true"),
+                ]
+            )
+            (log,) = (folder / "run").rglob("hydra_train.log")
+            stamps = re.findall(r"^\[([\d: ,-]+)\]\[train_inner\]", log.read_text(), re.M)
+            at = [datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f") for stamp in stamps]
+            gaps = [(b - a).total_seconds() for a, b in zip(at, at[1:])]
+            return statistics.median(gaps[1:]), process.peak_bytes
+
+        found = in_turn({m: (lambda m=m: train(m)) for m in RUNS}, given.rounds)
+    rows = [
+        [method, *times([taken for taken, _ in runs]), f"{max(p for _, p in runs) / 2**30:.2f}"]
+        for method, runs in found.items()
+    ]
+    yield aligned(("run", "s an update", "least", "most", "peak GiB"), rows)
+
+
+def linears(layer: Any) -> list[tuple[Any, str]]:
+    """The linears of one of fairseq's encoder layers: what holds each, and its name there."""
+    names = ("q_proj", "k_proj", "v_proj", "out_proj")
+    return [*((layer.self_attn, name) for name in names), (layer, "fc1"), (layer, "fc2")]
+
+
+def transformer_linears(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Every linear of every layer once, on x (frames, width) or what is made of it between."""
+    for layer in model.encoder.layers:
+        *attention, (_, first), (_, second) = linears(layer)
+        for holder, name in attention:
+            getattr(holder, name)(x)
+        out = getattr(layer, second)(layer.activation_fn(getattr(layer, first)(x)))
+    return out
+
+
+def transformer(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """The encoder, positional convolution included, on x (frames, width)."""
+    return model.encoder(x[None])[0]
+
+
+def whole_model(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """From a waveform, the first numbers of x (frames, width), to the encoder's output."""
+    samples = (len(x) - 1) * STRIDE + RECEPTIVE_FIELD
+    return model(x.view(1, -1)[:, :samples], mask=False, features_only=True)["x"]
+
+
+def engine(given: argparse.Namespace) -> Iterator[str]:
+    """A table a part of the model: milliseconds, the fastest of all rounds."""
+    from torch import nn
+
+    from parp_fairseq.engine import accelerate
+    from parp_fairseq.engine.sparse_modules import ProjectedAttention
+
+    clock = time.thread_time if given.one_thread else time.perf_counter
+    model = pretrained(given.quick)[0]
+    model.remove_pretraining_modules()
+    model.requires_grad_(False)
+    model.make_generation_fast_()  # Weight norm becomes a weight: models are copied below.
+    quantised = copy.deepcopy(model)
+    for layer in quantised.encoder.layers:
+        # fairseq's attention reads its projections' weights, which quantised ones do not show.
+        layer.self_attn = ProjectedAttention(layer.self_attn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantised = torch.ao.quantization.quantize_dynamic(quantised, {nn.Linear}, torch.qint8)
+    models = {"dense fp32": model, "dense bf16": copy.deepcopy(model).bfloat16()}
+    models["dynamic int8"] = quantised
+    x, worst = torch.randn(120, model.cfg.encoder_embed_dim), 0.0
+    for sparsity in given.sparsity:
+        subnetwork = copy.deepcopy(model)
+        weights = dict(subnetwork.named_parameters())
+        prunable = {name: weights[name] for name in Scope().select(weights)}
+        for name, kept in magnitude_mask(prunable, sparsity, "tensor").items():
+            prunable[name].masked_fill_(~kept, 0.0)
+        ours = copy.deepcopy(subnetwork)
+        done = accelerate(ours)
+        models[f"engine at {sparsity:.0%} ({done.replaced} of {len(done.decisions)} groups)"] = ours
+        with torch.inference_mode():
+            outputs = transformer(subnetwork, x), transformer(ours, x)
+        worst = max(worst, float((outputs[0] - outputs[1]).abs().max()))
+    for part in (transformer_linears, transformer, whole_model):
+        columns = []
+        for frames in [50] if given.quick else [100, 500]:
+            x = torch.randn(frames, model.cfg.encoder_embed_dim)
+
+            def timed(name: str, x: torch.Tensor = x) -> float:
+                given_x = x.bfloat16() if "bf16" in name else x
+                with torch.inference_mode():
+                    return seconds(lambda: part(models[name], given_x), clock)  # noqa: B023
+
+            ways = {name: (lambda name=name: timed(name)) for name in models}
+            in_turn(ways, 1)  # Warms up.
+            best = [min(taken) for taken in in_turn(ways, given.rounds).values()]
+            columns.append([f"{1e3 * t:,.0f} ms ({best[0] / t:.2f}x)" for t in best])
+        header = [part.__name__.replace("_", " "), "2 s", "10 s"][: 1 + len(columns)]
+        yield aligned(header, [*zip(models, *columns)]) + "\n"
+    yield f"Largest difference of the engine to dense: {worst:.1e}."
+    if worst > 1e-4:
+        raise SystemExit("the engine differs from dense by more than 1e-4")
+
+
+def transcribe(given: argparse.Namespace) -> Iterator[str]:
+    """Tables: whole processes on ten seconds, and what is reported of long recordings."""
+    from parp_fairseq.export.sparse_export import export_sparse
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.save(fine_tuned(given.quick), folder / "checkpoint.pt")
+        export_sparse(folder / "checkpoint.pt", folder / "model.safetensors")
+        command = (PARP, "transcribe", folder / "model.safetensors", "--engine")
+        short = noise(folder / "short.wav", 10)
+        ways = {"import torch": lambda: run([sys.executable, "-c", "import torch"])}
+        for how in ("auto", "dense"):
+            ways[f"--engine {how}"] = lambda how=how: run((*command, how, short))
+        rows = [
+            [
+                *(way, *times([each.seconds for each in runs])),
+                f"{min(each.cpu_seconds for each in runs):.2f}",
+                f"{max(each.peak_bytes for each in runs) / 2**20:,.0f}",
+            ]
+            for way, runs in in_turn(ways, given.rounds).items()
+        ]
+        header = ("10 seconds", "median s", "fastest", "slowest", "least CPU s", "peak MiB")
+        yield aligned(header, rows) + "\n"
+        rows = []
+        for minutes in () if given.quick else (1, 10):
+            path = noise(folder / "long.wav", 60 * minutes)
+            for how in ("auto", "dense"):
+                used = run((*command, how, path))
+                pattern = r"computed in ([\d.,]+) s \(real-time factor ([\d.]+)\)"
+                cells = re.search(pattern, used.errors).groups()
+                cells += f"{used.cpu_seconds:.1f}", f"{used.peak_bytes / 2**20:,.0f}"
+                rows.append([f"{minutes} minutes", how, *cells])
+        header = ("recording", "engine", "computed s", "real-time factor", "CPU s", "peak MiB")
+        yield aligned(header, rows, left=2) + "\n"
+
+
+def main() -> None:
+    """Run a bench; print its tables and the machine."""
+    benches = {made.__name__: made for made in (reprune, training, engine, transcribe)}
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("bench", choices=benches)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sparsity", type=float, nargs="+", help="of reprune (one) and engine")
+    parser.add_argument("--quick", action="store_true", help="a small model, to try the script")
+    parser.add_argument("--one-thread", action="store_true")
+    given = parser.parse_args()
+    many = [0.5, 0.7, 0.8, 0.9, 0.95] if given.bench == "engine" else [0.5]
+    given.sparsity = given.sparsity or many
+    if given.one_thread:
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
+    for text in benches[given.bench](given):
+        print(text, flush=True)
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(": ")[1] for line in lines if "model name" in line), "")
+    print(
+        f"{given.rounds} rounds; kernels {native.level()}; {name}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads; Python {platform.python_version()}, torch "
+        f"{torch.__version__}; load {os.getloadavg()[0]:.1f} at the end"
+    )
+
+
+if __name__ == "__main__":
+    main()
