@@ -58,14 +58,9 @@ ARCHITECTURE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Round:
-    """One round of masked prediction.
+    """One round of masked prediction of clusters of MFCCs, or of a `layer` (from 0) of the model.
 
-    Attributes:
-        clusters: number of clusters to predict.
-        layer: layer (from 0) of the model so far whose output is clustered; None takes MFCCs.
-        updates: number of updates.
-        peak_lr: learning rate after the warm-up (200 updates); it falls to `final_lr`, linearly.
-        final_lr: learning rate at the end.
+    The learning rate rises for 200 updates to `peak_lr` and falls linearly to `final_lr`.
     """
 
     clusters: int
@@ -77,12 +72,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the result depends on, besides the speech.
-
-    `width` is that of the transformer; its feed-forward layers are four times as wide.
-    `languages` are those of the synthetic speech (`parp_fairseq.demo.sentences`), with as many
-    speakers each; none: English.
-    """
+    """Everything the result depends on, besides the speech; no `languages`: English."""
 
     seed: int = 1
     languages: tuple[str, ...] = ()
@@ -105,10 +95,8 @@ class Settings:
 
 def architecture(settings: Settings) -> dict[str, Any]:
     """`ARCHITECTURE` in the width that the settings ask for."""
-    if settings.width == Settings.width:
-        return dict(ARCHITECTURE)
     wide = {"encoder_embed_dim": settings.width, "encoder_ffn_embed_dim": 4 * settings.width}
-    return {**ARCHITECTURE, **wide}
+    return ARCHITECTURE | ({} if settings.width == Settings.width else wide)
 
 
 def build_model(settings: Settings) -> torch.nn.Module:
@@ -219,7 +207,16 @@ def make_targets(
     if not path.exists():
         this = settings.rounds[number]
         rng = np.random.default_rng([settings.seed, 11, number])
-        describe = mfcc if this.layer is None else _layer_features(model, this.layer)
+        model.eval()
+
+        def describe(samples: np.ndarray) -> np.ndarray:
+            if this.layer is None:
+                return mfcc(samples)
+            source = torch.from_numpy(samples)[None]
+            with torch.no_grad():
+                out = model(source, mask=False, features_only=True, layer=this.layer)
+            return out["x"][0].numpy()
+
         chosen = rng.choice(len(speech), size=min(1000, len(speech)), replace=False)
         frames = np.concatenate([describe(speech.utterance(i)) for i in chosen])
         frames = frames[rng.permutation(len(frames))[:60_000]]
@@ -228,16 +225,6 @@ def make_targets(
         with replacing(path) as partial:
             np.save(partial, np.concatenate(labels).astype(np.int16))
     return np.load(path)
-
-
-def _layer_features(model: torch.nn.Module, layer: int) -> Any:
-    def describe(samples: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            source = torch.from_numpy(samples)[None]
-            return model(source, mask=False, features_only=True, layer=layer)["x"][0].numpy()
-
-    model.eval()
-    return describe
 
 
 def draw_batch(
@@ -252,11 +239,7 @@ def draw_batch(
     """Crops of one length, their targets and which frames to mask.
 
     Args:
-        settings: says the crops' number and length and the masking.
-        speech: where the crops come from.
-        targets: clusters of all frames, end to end.
-        starts: frame offset of each utterance in `targets`.
-        seed: of this batch.
+        targets: clusters of all frames, end to end; `starts` is each utterance's offset there.
         held_out: crop the last `settings.held_out` speakers, otherwise all the others.
 
     Returns:
@@ -305,13 +288,11 @@ def pretrain(
     """Make the tiny model, from speech to file; rerun it to resume after a kill.
 
     Args:
-        settings: all that the result depends on.
         work: folder for speech, targets and the state of the run.
         out: checkpoint to write, at the end of every round and every `save_every` updates.
         speech: what to train on; None makes synthetic speech of the settings' speakers.
-        save_every: updates between saves.
         stop: end after so many updates of all rounds, with the learning rate that a whole run has
-            there; None: after the last. Without it, or with a later one, the run resumes.
+            there; None: after the last.
 
     Raises:
         UserError: espeak-ng is not installed; `work` has other settings; or `stop` is no update
