@@ -34,7 +34,7 @@ from parp_fairseq.manifests.labels.alphabet import control_character, oddities
 from parp_fairseq.manifests.labels.labelling import Units, write_labels
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.sampling import by_rounds, check_hours, groups_for_share, up_to_hours
-from parp_fairseq.manifests.split_names import TRAIN, VALID, is_training
+from parp_fairseq.manifests.split_names import TRAIN, VALID, is_training, kind_of
 from parp_fairseq.manifests.summary import BuildSummary, SplitSummary, training_commands
 from parp_fairseq.manifests.tsv import Manifest, Row, check_path, write_tsv
 
@@ -194,6 +194,8 @@ def write_folders(
             )
         if not any(is_training(split.name) for split in splits):
             warnings.append(f"no split of {folder or '.'} is for training: call one train")
+        elif not any(kind_of(split.name) == "valid" for split in splits):
+            warnings.append(f"no split of {folder or '.'} is for validation: call one dev or valid")
         sources = {split.name: [one.source(units) for one in split.utterances] for split in splits}
         labels = write_labels(place, sources, units)
         for split in splits:

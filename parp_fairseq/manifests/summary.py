@@ -65,7 +65,7 @@ class BuildSummary:
     """All splits that a builder wrote, and what it left out and why.
 
     Attributes:
-        commands: for each folder with a training split, a training on it, whole.
+        commands: for each folder with splits for training and validation, a training on it.
         warnings: what training will refuse, and what else to look at, a line each.
         left: what was left out, by reason.
         notes: what else to know.
@@ -103,7 +103,7 @@ class BuildSummary:
 def training_commands(
     out: Path, splits: Sequence[SplitSummary], labels: str, post_process: str
 ) -> tuple[str, ...]:
-    """A command for each folder below `out` that has a training split, on two lines.
+    """A command for each folder below `out` with splits for training and validation, on two lines.
 
     Its config is the paper's for the nearest amount of speech.
     """
@@ -111,18 +111,15 @@ def training_commands(
     for folder in dict.fromkeys(split.folder for split in splits):
         here = [split for split in splits if split.folder == folder]
         training = {split.split: split.hours for split in here if is_training(split.split)}
-        if not training:
+        validation = [split.split for split in here if kind_of(split.split) == "valid"]
+        if not training or not validation:
             continue
         options = {"task.data": str((out / folder).resolve()), "task.labels": labels}
         options["criterion.post_process"] = post_process
         if TRAIN not in training:
             options["dataset.train_subset"] = next(iter(training))
-        validation = [split.split for split in here if kind_of(split.split) == "valid"]
-        if validation:
-            best = [name for name in _BEST if name in validation]
-            options["dataset.valid_subset"] = [*best, *validation][0]
-        else:
-            options["dataset.disable_validation"] = "true"
+        best = [name for name in _BEST if name in validation]
+        options["dataset.valid_subset"] = [*best, *validation][0]
         commands.append(
             f"fairseq-hydra-train --config-name {config_for(sum(training.values()))} "
             "common.user_dir=parp_fairseq model.w2v_path=wav2vec_small.pt \\\n  "

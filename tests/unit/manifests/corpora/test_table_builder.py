@@ -277,6 +277,21 @@ def test_other_audio_is_refused_or_converted(corpus, tmp_path):
     assert lines_of(out / "train.tsv")[1:] == [f"{out}/audio/a.flac.flac\t8000"]
 
 
+@pytest.mark.parametrize(
+    ("names", "lacks", "call"),
+    [
+        ([*"012012"], "training", "train"),
+        (["train"] * 5 + ["test"], "validation", "dev or valid"),
+    ],
+)
+def test_without_a_split_that_training_needs_there_is_a_warning_and_no_command(
+    names, lacks, call, corpus, tmp_path
+):
+    summary = build_table(save(corpus, rows_of(split=names)), tmp_path / "out")
+    assert summary.warnings == (f"no split of . is for {lacks}: call one {call}",)
+    assert summary.commands == () and "train with" not in summary.render()
+
+
 def cell(row, column, value):
     return {"cell": (row, column, value)}
 
