@@ -13,9 +13,9 @@ from small_model import lively, save
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.onnx import export_onnx
-from parp_fairseq.inference.audio import read_recording
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork
+from parp_fairseq.manifests.audio.headers import read_recording
 
 
 @pytest.fixture
