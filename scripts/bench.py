@@ -310,7 +310,6 @@ def engine(given: argparse.Namespace) -> Iterator[str]:
     from torch import nn
 
     from parp_fairseq.engine import accelerate
-    from parp_fairseq.engine.sparse_modules import ProjectedAttention
 
     clock = time.thread_time if given.one_thread else time.perf_counter
     model = pretrained(given.quick)[0]
@@ -319,8 +318,8 @@ def engine(given: argparse.Namespace) -> Iterator[str]:
     model.make_generation_fast_()  # Weight norm becomes a weight: models are copied below.
     quantised = copy.deepcopy(model)
     for layer in quantised.encoder.layers:
-        # fairseq's attention reads its projections' weights, which quantised ones do not show.
-        layer.self_attn = ProjectedAttention(layer.self_attn)
+        # fairseq's attention else reads its projections' weights, which quantised ones do not show.
+        layer.self_attn.skip_embed_dim_check = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantised = torch.ao.quantization.quantize_dynamic(quantised, {nn.Linear}, torch.qint8)
