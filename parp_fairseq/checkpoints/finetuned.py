@@ -31,8 +31,9 @@ from parp_fairseq.checkpoints.fairseq_settings import (
 )
 from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.vocabulary import HEAD, network_settings
-from parp_fairseq.errors import UserError
+from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
+from parp_fairseq.pruning.arguments import check_sparsity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +109,10 @@ class FineTuned:
 
 
 def open_finetuned(
-    checkpoint: PathLike, data: PathLike | None = None, labels: str | None = None
+    checkpoint: PathLike,
+    data: PathLike | None = None,
+    labels: str | None = None,
+    sparsity: float | None = None,
 ) -> FineTuned:
     """Read a fine-tuned CTC model, and the symbols of its head.
 
@@ -118,6 +122,8 @@ def open_finetuned(
             none next to it, where `parp export` puts it (default: the folder of data that it was
             trained on).
         labels: ending of the label files (default: what it was trained on).
+        sparsity: prune it by magnitude to this share of its prunable entries: a level of a run of
+            method "nested" (default: the model as it is).
 
     Raises:
         UserError: it is missing, damaged, of another kind, pre-trained only, has weights that are
@@ -143,7 +149,34 @@ def open_finetuned(
             f"{path}: {name} has {named} symbols ({len(SPECIAL_SYMBOLS)} special ones included) "
             f"but its head has {rows}; use the dictionary that the model was trained with"
         )
+    if sparsity is not None:
+        state = {**state, "model": _pruned(state, path, sparsity)}
     return FineTuned(path, info, state, labels, symbols, file)
+
+
+def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, Tensor]:
+    """The weights, those of smallest magnitude set to zero."""
+    from parp_fairseq.checkpoints.prunable_weights import scoped_weights
+    from parp_fairseq.pruning import Scope, magnitude_mask
+
+    prune = (plain_settings(state).get("task") or {}).get("prune") or {}
+    scope = Scope(
+        tuple(prune.get("include") or ("wav2vec2",)),
+        tuple(prune.get("exclude") or ()),
+        bool(prune.get("biases")),
+    )
+    weights = {name: w.clone() for name, w in scoped_weights(state, scope, path).items()}
+    entries = sum(weight.numel() for weight in weights.values())
+    zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+    with options_named("--", f"{path}: "):
+        check_sparsity(sparsity)
+    if zeros > round(sparsity * entries):
+        raise UserError(
+            f"{path}: --sparsity {sparsity:g} is below its own, {zeros / entries:.4g}; give a "
+            "higher one"
+        )
+    magnitude_mask(weights, sparsity, prune.get("granularity", "global")).zero_(weights)
+    return {**state["model"], **weights}
 
 
 def _labels(labels: str | None, path: Path) -> str:

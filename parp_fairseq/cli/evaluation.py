@@ -14,6 +14,7 @@ from parp_fairseq.cli.options import (
     Lexicon,
     Lm,
     LmWeight,
+    Sparsity,
     WordScore,
     language_model,
     listed,
@@ -74,6 +75,7 @@ def evaluate(
         Optional[Path],
         typer.Option(help="The pre-trained file, where a checkpoint lacks its architecture."),
     ] = None,
+    sparsity: Sparsity = None,
     lm: Lm = None,
     lexicon: Lexicon = None,
     beam: Beam = 50,
@@ -132,6 +134,7 @@ def evaluate(
             weights=weights.value,
             num_workers=workers,
             w2v_path=w2v_path,
+            sparsity=sparsity,
             language=language,
             tune_on=tune,
         ):

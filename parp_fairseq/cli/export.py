@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson, Force
+from parp_fairseq.cli.options import AsJson, Force, Sparsity
 
 
 def export(
@@ -40,6 +40,7 @@ def export(
     license: Annotated[
         Optional[str], typer.Option(help="For the model card: apache-2.0, cc-by-nc-4.0, …")
     ] = None,
+    sparsity: Sparsity = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,19 +60,23 @@ def export(
     if form == "fairseq":
         from parp_fairseq.export.fairseq import export_fairseq
 
-        summary = export_fairseq(checkpoint, out, force=force)
+        summary = export_fairseq(checkpoint, out, force=force, sparsity=sparsity)
     elif form == "sparse":
         from parp_fairseq.export.sparse_export import export_sparse
 
-        summary = export_sparse(checkpoint, out, dtype=dtype, force=force)
+        summary = export_sparse(checkpoint, out, dtype=dtype, force=force, sparsity=sparsity)
     elif form == "onnx":
         from parp_fairseq.export.onnx import export_onnx
 
-        summary = export_onnx(checkpoint, out, force=force, scores=scores, license=license)
+        summary = export_onnx(
+            checkpoint, out, force=force, sparsity=sparsity, scores=scores, license=license
+        )
     else:
         from parp_fairseq.export.hf import export_hf
 
-        summary = export_hf(checkpoint, out, force=force, scores=scores, license=license)
+        summary = export_hf(
+            checkpoint, out, force=force, sparsity=sparsity, scores=scores, license=license
+        )
     if as_json:
         print(json.dumps(summary, indent=1, default=str))
     else:

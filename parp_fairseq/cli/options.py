@@ -13,6 +13,12 @@ from parp_fairseq.errors import UserError
 if TYPE_CHECKING:
     from parp_fairseq.inference.beam_search import LanguageModel
 
+Sparsity = Annotated[
+    Optional[float],
+    typer.Option(
+        help="Prune by magnitude to this sparsity first, 0 to 1: a level of a nested training."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")

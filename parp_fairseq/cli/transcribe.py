@@ -6,7 +6,16 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from parp_fairseq.cli.options import Beam, Force, Lexicon, Lm, LmWeight, WordScore, language_model
+from parp_fairseq.cli.options import (
+    Beam,
+    Force,
+    Lexicon,
+    Lm,
+    LmWeight,
+    Sparsity,
+    WordScore,
+    language_model,
+)
 from parp_fairseq.errors import EXIT_CODE
 
 
@@ -53,6 +62,7 @@ def transcribe(
         float,
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
     ] = 20.0,
+    sparsity: Sparsity = None,
     lm: Lm = None,
     lexicon: Lexicon = None,
     beam: Beam = 50,
@@ -78,6 +88,7 @@ def transcribe(
         engine=engine,
         window=window,
         force=force,
+        sparsity=sparsity,
         language=language_model(lm, lexicon, beam, lm_weight, word_score),
     )
     if failed:

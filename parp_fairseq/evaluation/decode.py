@@ -75,6 +75,7 @@ def evaluate_all(
     engine: str = "dense",
     weights: str = SUBNETWORK,
     w2v_path: PathLike | None = None,
+    sparsity: float | None = None,
     language: LanguageModel | None = None,
     tune_on: str | None = None,
 ) -> Iterator[Score]:
@@ -98,6 +99,7 @@ def evaluate_all(
         weights: `subnetwork`, or `theta` for the weights before masking, with which training
             resumes.
         w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
+        sparsity: prune each checkpoint by magnitude to it first, as `open_finetuned` does.
         language: search with this language model; None: the likeliest symbol of each frame.
         tune_on: the split on which its weights are chosen anew, for each checkpoint.
 
@@ -129,7 +131,7 @@ def evaluate_all(
 
     def opened(checkpoint: PathLike) -> tuple[FineTuned, dict[str, Any], list[CheckedManifest]]:
         """The checkpoint, its batches, and the splits, each checked once per dictionary."""
-        finetuned = open_finetuned(checkpoint, data, labels)
+        finetuned = open_finetuned(checkpoint, data, labels, sparsity)
         planning = {"max_tokens": max_tokens, "max_sentences": batch_size, "seed": 1}
         planning["required_batch_size_multiple"] = 1
         if batches == VALIDATION:

@@ -22,14 +22,16 @@ from parp_fairseq.files import PathLike, check_output
 _TASK = "audio_finetuning"
 
 
-def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> dict[str, Any]:
+def export_fairseq(
+    checkpoint: PathLike, out: PathLike, *, force: bool = False, sparsity: float | None = None
+) -> dict[str, Any]:
     """Write a fine-tuned checkpoint, or a sparse file, as stock fairseq writes its own.
 
     Left out are the plugin's settings, the optimizer's state and the place of the pre-trained file.
     Keys of the tasks that some version of fairseq does not know are left to its defaults.
 
     Args:
-        checkpoint: what `open_finetuned` reads.
+        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
         out: the file to write; `dict.LABELS.txt` is written next to it. `force` replaces a
             checkpoint that already exists.
 
@@ -41,7 +43,7 @@ def export_fairseq(checkpoint: PathLike, out: PathLike, *, force: bool = False) 
             next to `out`, or nothing can be written there.
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
-    source = open_finetuned(checkpoint)
+    source = open_finetuned(checkpoint, sparsity=sparsity)
     own = out.parent / f"dict.{source.labels}.txt"
     # The same symbols with other counts stay: the file may be the data's own.
     keep = own.exists()

@@ -45,13 +45,14 @@ def export_hf(
     out: PathLike,
     *,
     force: bool = False,
+    sparsity: float | None = None,
     scores: PathLike | None = None,
     license: str | None = None,
 ) -> dict[str, Any]:
     """Write a fine-tuned wav2vec 2.0 as a folder `out` that `transformers` opens.
 
     Args:
-        checkpoint: what `open_finetuned` reads.
+        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
         out: the folder to write; `check_folder` says what `force` replaces.
         scores: a file of `parp eval --json` with scores of the checkpoint, for the model card.
         license: for the model card.
@@ -66,7 +67,7 @@ def export_hf(
     inputs = [checkpoint] if scores is None else [checkpoint, scores]
     out = check_folder(out, FILES, FORM, inputs=inputs, force=force)
     scored = read_scores(scores, checkpoint)
-    source = open_finetuned(checkpoint)
+    source = open_finetuned(checkpoint, sparsity=sparsity)
 
     from safetensors.torch import save
 

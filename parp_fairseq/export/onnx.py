@@ -37,13 +37,14 @@ def export_onnx(
     out: PathLike,
     *,
     force: bool = False,
+    sparsity: float | None = None,
     scores: PathLike | None = None,
     license: str | None = None,
 ) -> dict[str, Any]:
     """Write a fine-tuned model as a folder of ONNX, and run it once to see that it is the same.
 
     Args:
-        checkpoint: what `open_finetuned` reads.
+        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
         out: the folder to write; `check_folder` says what `force` replaces.
         scores: a file of `parp eval --json` with scores of the checkpoint, for the model card.
         license: for the model card.
@@ -66,7 +67,7 @@ def export_onnx(
     inputs = [checkpoint] if scores is None else [checkpoint, scores]
     out = check_folder(out, FILES, FORM, inputs=inputs, force=force)
     scored = read_scores(scores, checkpoint)
-    source = open_finetuned(checkpoint)
+    source = open_finetuned(checkpoint, sparsity=sparsity)
 
     from parp_fairseq.export.onnx_graph import Graph, difference, write_graph
     from parp_fairseq.inference.network import Wav2Vec2Ctc

@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 
 
 def export_sparse(
-    checkpoint: PathLike, out: PathLike, *, dtype: str = "fp32", force: bool = False
+    checkpoint: PathLike,
+    out: PathLike,
+    *,
+    dtype: str = "fp32",
+    force: bool = False,
+    sparsity: float | None = None,
 ) -> dict[str, Any]:
     """Write a fine-tuned checkpoint as a sparse file.
 
     Args:
-        checkpoint: what `open_finetuned` reads.
+        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
         out: the file to write; `force` replaces a sparse model that already exists.
         dtype: "fp32" keeps every value as the checkpoint has it; "fp16" rounds all of them.
 
@@ -44,7 +49,7 @@ def export_sparse(
             be written.
     """
     out = check_output(out, SPARSE_MODEL, inputs=[checkpoint], force=force)
-    source = open_finetuned(checkpoint)
+    source = open_finetuned(checkpoint, sparsity=sparsity)
 
     from safetensors.torch import save
 

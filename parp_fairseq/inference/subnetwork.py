@@ -47,17 +47,18 @@ class Subnetwork:
     dictionary: Path | None = None
 
 
-def open_subnetwork(path: PathLike) -> Subnetwork:
+def open_subnetwork(path: PathLike, sparsity: float | None = None) -> Subnetwork:
     """Read a fine-tuned CTC model.
 
     Args:
         path: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
+        sparsity: prune it by magnitude to it first, as `open_finetuned` does.
 
     Raises:
         UserError: it cannot be read, is pre-trained only, has weights that are no numbers, lacks
             its dictionary, or is a network that `inference.network` has no counterpart of.
     """
-    source = open_finetuned(named_checkpoint(path))
+    source = open_finetuned(named_checkpoint(path), sparsity=sparsity)
 
     from parp_fairseq.inference.network import Wav2Vec2Ctc
 

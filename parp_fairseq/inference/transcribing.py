@@ -42,6 +42,7 @@ def transcribe_all(
     engine: str = AUTO,
     window: float = SECONDS,
     force: bool = False,
+    sparsity: float | None = None,
     language: LanguageModel | None = None,
 ) -> int:
     """Transcribe files and folders of audio, and write what is said.
@@ -85,7 +86,7 @@ def transcribe_all(
     if any(recording.rate != SAMPLE_RATE for recording in recordings):
         load_soxr()
 
-    subnetwork = open_subnetwork(model)
+    subnetwork = open_subnetwork(model, sparsity)
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
     search = None if language is None else BeamSearch(language, subnetwork.symbols)
