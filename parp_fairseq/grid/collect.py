@@ -72,6 +72,9 @@ def rows_of(run: Run, work: Path) -> list[Score]:
         last = Path(row["checkpoint"]).name == LAST
         update = found.log.updates if last else _updates_of(work / lines.checkpoint(run, BEST))
         scores.append(_score(common, row, "last" if last else "best", update))
+    for level, file in lines.levels(run).items():
+        for row in _json(work / file):
+            scores.append(_score({**common, "sparsity": level}, row, "last", found.log.updates))
     return scores + (_kept_rows(run, work, common) if run.checkpoints else [])
 
 

@@ -48,6 +48,12 @@ def theta_scores(run: Run) -> str:
     return f"{folder(run)}/{SCORES_FOLDER}/theta.json"
 
 
+def levels(run: Run) -> dict[float, str]:
+    """The files with the scores at the other sparsities of a run of method nested."""
+    found = dict(run.options).get("sparsities", ())
+    return {level: f"{folder(run)}/{SCORES_FOLDER}/level_{level:g}.json" for level in found}
+
+
 def mask_file(run: Run) -> str:
     """The mask that a run ends with: a file of its own where no training writes it."""
     if run.method in WITHOUT_TRAINING:
@@ -98,8 +104,10 @@ def training(run: Run) -> list[str]:
     return ["fairseq-hydra-train", *config, *common, *own]
 
 
-def scoring(run: Run, weights: str = "subnetwork") -> list[str]:
-    """`parp eval` of its last checkpoint, or of several where it keeps them."""
+def scoring(run: Run, weights: str = "subnetwork", level: float | None = None) -> list[str]:
+    """`parp eval` of its last checkpoint (at a level), or of several where it keeps them."""
+    file = theta_scores(run) if weights == "theta" else scores(run)
+    cut = () if level is None else ("--sparsity", f"{level:g}")
     names = (
         [_INTERVAL_FILES] if weights == "theta" else [LAST, *([BEST] if run.checkpoints else [])]
     )
@@ -107,7 +115,8 @@ def scoring(run: Run, weights: str = "subnetwork") -> list[str]:
         *("parp", "eval", *(checkpoint(run, name) for name in names), "--data", run.setup.data),
         *("--split", ",".join(run.setup.splits), "--weights", weights, "--workers", "0"),
         *(() if run.setup.gpus else ("--device", "cpu")),
-        *("--json", theta_scores(run) if weights == "theta" else scores(run), "--force"),
+        *cut,
+        *("--json", file if level is None else levels(run)[level], "--force"),
     ]
 
 
@@ -132,7 +141,8 @@ def script(run: Run) -> str:
         # The shell finds the checkpoints on the way, which go once θ is scored.
         found = shlex.join(scoring(run, "theta"))
         lines.append(found.replace(shlex.quote(checkpoint(run, _INTERVAL_FILES)), _glob(run)))
-    lines.append(shlex.join(scoring(run)))
+    # Last, since a run that has these scores is finished.
+    lines += [shlex.join(scoring(run, level=level)) for level in [*levels(run), None]]
     if run.checkpoints:
         lines.append(f"rm {_glob(run)}")
     if run.setup.gpus:

@@ -36,7 +36,9 @@ def test_a_level_is_pruned_by_magnitude(tmp_path):
     assert zeros >= round(0.8 * sum(whole[name].numel() for name in names))
 
 
-@pytest.mark.parametrize(("sparsity", "message"), [(0.2, "is below its own, 0.3"), (1.5, "is a fraction")])
+@pytest.mark.parametrize(
+    ("sparsity", "message"), [(0.2, "is below its own, 0.3"), (1.5, "is a fraction")]
+)
 def test_what_is_no_level(tmp_path, sparsity, message):
     file = save(random_state(0.3), tmp_path / "c.pt")
     with pytest.raises(UserError, match=rf"c\.pt: --sparsity .*{message}"):
