@@ -40,7 +40,8 @@ def leave(work, run, command=None, digest="abc", rate=40.0):
     row.update({"metric": "WER", "rate": rate, "rate_low": 30.0, "rate_high": 50.0})
     row.update({"errors": 4, "length": 10, "utterances": 2})
     scores = [{**row, "split": split} for split in run.setup.splits]
-    (work / lines.scores(run)).write_text(json.dumps(scores))
+    for file in (lines.scores(run), *lines.levels(run).values()):
+        (work / file).write_text(json.dumps(scores))
 
 
 def test_a_finished_run_becomes_rows_and_no_other(tmp_path):
@@ -60,6 +61,17 @@ def test_a_finished_run_becomes_rows_and_no_other(tmp_path):
     with pytest.raises(UserError, match=r"s_dense_seed1.*run\.json"):
         again.add(again.grid.targets.values())
     assert read_table(tmp_path / "results/scores.csv", Score) == rows
+
+
+def test_a_nested_run_has_rows_of_every_level(tmp_path):
+    run = Run(SETUP, "nested", 0.5, 1, (("sparsities", [0.7, 0.9]),))
+    leave(tmp_path, run)
+    rows = [(row.sparsity, row.split) for row in rows_of(run, tmp_path)]
+    assert rows == [(level, split) for level in (0.5, 0.7, 0.9) for split in ("dev", "test")]
+    # The scores that make the run a finished one are written last.
+    *_, one, two, last = lines.script(run).splitlines()
+    assert [line.split("--sparsity ")[1].split()[0] for line in (one, two)] == ["0.7", "0.9"]
+    assert "--sparsity" not in last and lines.scores(run) in last
 
 
 def test_theta_is_kept_where_it_made_fewest_errors_the_earliest_of_equals(tmp_path):
