@@ -26,7 +26,6 @@ from parp_fairseq.hf.parameters import prunable_parameters
 from parp_fairseq.hf.saved_names import check_reloaded, read_folder
 from parp_fairseq.hf.unsupported import check_training
 from parp_fairseq.pruning import Mask, Pruner, PruningSpec
-from parp_fairseq.pruning.nested import NestedPruner
 from parp_fairseq.pruning.pruner import saved_mask
 from parp_fairseq.pruning.reach import look_ahead, motion_of
 
@@ -135,11 +134,6 @@ class PruningCallback(TrainerCallback):
         """Let the weights hold θ, and prune again where whole epochs have passed."""
         if self._model is not None:
             self._model.begin_update(int(state.epoch or 0.0))
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        """Let only what the trained level keeps have gradients (method "nested")."""
-        if isinstance(self.pruner, NestedPruner) and self._model is not None:
-            self.pruner.mask_gradients(dict(model.named_parameters()))
 
     def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
         """Zero what is pruned, or prune again where it is time; the weights hold m⊙θ."""

@@ -7,8 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from parp_fairseq.pruning.magnitude import magnitude_mask
 from parp_fairseq.pruning.mask import Mask
@@ -20,10 +19,11 @@ class NestedPruner(Pruner):
 
     The densest level is pruned as by GMP: its sparsity ramps up, and what it prunes stays zero.
     From there on each update trains one level s, the sparsest in half of them and else all alike
-    often: the weights hold m_s⊙θ while it lasts, and only what m_s keeps is changed. The masks are
-    magnitude masks of θ, taken anew at each event, so they lie in one another; so does every
-    subnetwork in the densest, which is what is scored on the way and saved. `magnitude_mask` of
-    what is saved, at the sparsity of a level, is that level's mask.
+    often: the weights hold m_s⊙θ while it lasts, and only what m_s keeps is changed; the gradients
+    of the rest reach the optimizer's averages alone. The masks are magnitude masks of θ, taken anew
+    at each event, so they lie in one another; so does every subnetwork in the densest, which is
+    what is scored on the way and saved. `magnitude_mask` of what is saved, at the sparsity of a
+    level, is that level's mask.
 
     The level of an update depends on its number and the seed alone: a resumed run and all workers
     draw the same.
@@ -64,18 +64,6 @@ class NestedPruner(Pruner):
         self.level = sparsest if draw.random() < 0.5 else draw.randrange(len(self.levels))
         if self.level:
             self._weights.apply(self._masks[self.level - 1])
-
-    def mask_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Set to zero the gradients of what the present level prunes, for the optimizer's averages.
-
-        Args:
-            parameters: the model's, by the names that `start` was given.
-        """
-        gradients = {name: parameters[name].grad for name in self.names} if self.level else {}
-        with torch.no_grad():
-            for name, gradient in gradients.items():
-                if gradient is not None:
-                    gradient.mul_(self._masks[self.level - 1][name])
 
     def end_update(self, update: int, learning_rate: float = math.nan) -> None:
         """As `Pruner` does, on θ."""

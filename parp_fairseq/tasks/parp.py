@@ -28,7 +28,6 @@ from parp_fairseq.fairseq_patches.temporary import numpy_seeded, repaired_loadin
 from parp_fairseq.optim.learning_rates import learning_rates
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
-from parp_fairseq.pruning.nested import NestedPruner
 from parp_fairseq.pruning.reach import look_ahead, motion_of
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs import record as records
@@ -149,8 +148,6 @@ class ParpTask(AudioFinetuningTask):
             result = super().train_step(
                 sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
             )
-        if isinstance(self.pruner, NestedPruner):
-            self.pruner.mask_gradients(dict(self._model.named_parameters()))
         self._micro_batch += 1
         return result
 

@@ -37,9 +37,6 @@ def written_out(interval):
         run.optimizer.zero_grad()
         flat = torch.cat([weight.flatten() for weight in run.weights.values()])
         (flat - run.target).pow(2).sum().backward()
-        if masks:
-            for name, weight in run.weights.items():
-                weight.grad *= level[name]
         run.optimizer.step()
         for name, weight in run.weights.items():
             weight.data = torch.where(level[name], weight.data, before[name]) * mask[name]
@@ -54,24 +51,12 @@ def mask_sparsity(mask):
     return mask.numel - mask.kept
 
 
-def through(run, nested, first, last):
-    """Updates, with gradients masked as the task does it."""
-    for update in range(first, last):
-        nested.begin_update(0, update)
-        run.optimizer.zero_grad()
-        flat = torch.cat([weight.flatten() for weight in run.weights.values()])
-        (flat - run.target).pow(2).sum().backward()
-        nested.mask_gradients(run.weights)
-        run.optimizer.step()
-        nested.end_update(update + 1)
-
-
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(1, UPDATES - 1))
 def test_it_is_what_is_written_out_and_resumes(interval, stop):
     run, nested = Run(), pruner(interval)
     nested.start(run.weights, magnitude_mask(run.weights, 0.1))
-    through(run, nested, 0, UPDATES)
+    run.through(nested, 0, UPDATES)
     assert equal(run.copy(), written_out(interval))
     theta = run.copy()
     masks = [magnitude_mask(theta, level) for level in (DENSEST, *LEVELS)]
@@ -82,13 +67,13 @@ def test_it_is_what_is_written_out_and_resumes(interval, stop):
     begun, again = Run(), Run()
     first = pruner(interval)
     first.start(begun.weights, magnitude_mask(begun.weights, 0.1))
-    through(begun, first, 0, stop)
+    begun.through(first, 0, stop)
     again.optimizer.load_state_dict(begun.optimizer.state_dict())
     for name, weight in again.weights.items():
         weight.data.copy_(begun.weights[name])
     second = pruner(interval)
     second.restore(again.weights, first.state_dict())
-    through(again, second, stop, UPDATES)
+    again.through(second, stop, UPDATES)
     assert equal(again.copy(), theta)
 
 
