@@ -25,7 +25,7 @@ from parp_fairseq.manifests.audio.headers import (
 )
 from parp_fairseq.manifests.check.split import (
     Fault,
-    by_file,
+    by_content,
     counted,
     in_two_kinds,
     training_warnings,
@@ -54,6 +54,7 @@ class Utterance:
         group: what stays together when a split is drawn, such as the speaker; empty where the
             utterance is a group of its own.
         symbols: its labels, with spaces between, where these are not made from the text.
+        duration: how long the text takes, in seconds, milliseconds or samples; None: not known.
     """
 
     where: str
@@ -62,6 +63,7 @@ class Utterance:
     split: str = TRAIN
     group: str = ""
     symbols: str = ""
+    duration: float | None = None
 
     @property
     def drawn_with(self) -> str:
@@ -192,10 +194,15 @@ def write_folders(
             summaries.append(
                 SplitSummary(folder or ".", split.name, len(rows), manifest.frames, words)
             )
-        if not any(is_training(split.name) for split in splits):
+        training = [split.name for split in splits if is_training(split.name)]
+        if not training:
             warnings.append(f"no split of {folder or '.'} is for training: call one train")
         elif not any(kind_of(split.name) == "valid" for split in splits):
             warnings.append(f"no split of {folder or '.'} is for validation: call one dev or valid")
+        if len(training) > 1:
+            one_of = TRAIN if TRAIN in training else training[0]
+            unused = ", ".join(name for name in training if name != one_of)
+            warnings.append(f"fairseq trains on one split, {one_of}: {unused} would not be used")
         sources = {split.name: [one.source(units) for one in split.utterances] for split in splits}
         labels = write_labels(place, sources, units)
         for split in splits:
@@ -203,7 +210,7 @@ def write_folders(
                 # Utterances may be in several folders, and repeated in one.
                 written[one.audio] = (one, line)
         warnings += training_warnings(place, [split.name for split in splits], units.ending)
-        heard = {split.name: by_file(one.audio for one in split.utterances) for split in splits}
+        heard = by_content({split.name: [o.audio for o in split.utterances] for split in splits})
         for name, fault in in_two_kinds("audio", heard):
             shared.append(Fault(f"{name}: {fault.kind}", fault.message))
     alphabet = Counter(symbol for _, line in written.values() for symbol in units.symbols(line))
@@ -233,6 +240,7 @@ def _audio(
     """Each one's audio → where it is and its length; and what is odd about some."""
     usable: dict[str, Recording] = {}
     unfit: list[tuple[Utterance, Path]] = []
+    odd: list[Fault] = []
     reason = ""
     work = partial(read_recording, decode=decode)
     found = in_threads(work, [one.audio for one, _ in utterances], jobs=jobs)
@@ -240,6 +248,9 @@ def _audio(
         if isinstance(recording, AudioError):
             raise UserError(f"{one.where}: {recording}")
         usable[one.audio] = recording
+        if one.duration is not None and not recording.lasts(one.duration):
+            says = f"{one.where}: duration {one.duration:g}, but {one.audio} lasts"
+            odd.append(Fault("other duration", f"{says} {recording.seconds:.2f} s"))
         try:
             recording.check_fits()
         except AudioError as error:
@@ -264,7 +275,6 @@ def _audio(
         clipped = given.clipped or made.clipped
         usable[one.audio] = replace(made, missing=given.missing, clipped=clipped)
     audio: dict[str, Row] = {}
-    odd: list[Fault] = []
     for one, root in utterances:
         recording = usable[one.audio]
         audio[one.audio] = Row(str(recording.path), recording.frames)

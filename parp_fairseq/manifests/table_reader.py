@@ -20,6 +20,9 @@ USUAL = {
 }
 """What others call the columns."""
 
+NUMBERS = ("duration",)
+"""Columns whose values may be fractions in JSON."""
+
 # As CSV writes a cell that holds a quotation mark.
 _QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 
@@ -34,6 +37,7 @@ def read_table(
     needed: Sequence[str],
     hint: str = "check the path",
     malformed: Callable[[int], None] | None = None,
+    refused: re.Pattern[str] | None = None,
 ) -> Rows:
     """Read a table, row by row; blank lines and a byte order mark are passed over.
 
@@ -46,30 +50,27 @@ def read_table(
         needed: those that must be there.
         hint: where such a table belongs, or how it looks, for errors.
         malformed: called with the number of each row of another length; None: that is an error.
+        refused: matches the names of columns that say which part of a file a text is of.
 
     Raises:
-        UserError: naming file and row: another format, text that is not UTF-8, a missing column or
-            one that is there twice, a row of another length, a quoted cell that looks as if it had
-            swallowed rows, a line of JSON that `strict_json` refuses.
+        UserError: naming file and row: another format, text that is not UTF-8, a missing column,
+            one that is refused or there twice, a row of another length, a quoted cell that looks as
+            if it had swallowed rows, a line of JSON that `strict_json` refuses.
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise UserError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
     lines = table_lines(path, hint, "table")
     if ending == ".jsonl":
-        yield from _jsonl(path, lines, columns)
+        for number, record in _jsonl(path, lines):
+            _check_names(path, number, list(record), columns, needed, hint, refused)
+            yield number, _cells(path, number, record, columns)
         return
     names: list[str] = []
     for number, cells in _csv(path, lines) if ending == ".csv" else _tsv(lines):
         if not names:
             names = [name.strip() for name in cells]
-            for name in columns:
-                if name in needed and name not in names:
-                    others = [f"rename {o} to {name}" for o in USUAL.get(name, ()) if o in names]
-                    todo, there = (others or [hint])[0], ", ".join(names)
-                    raise UserError(f"{path} row 1: no column {name!r} among {there}; {todo}")
-                if names.count(name) > 1:
-                    raise UserError(f"{path} row 1: the column {name!r} is there twice")
+            _check_names(path, number, names, columns, needed, hint, refused)
         elif len(cells) == len(names):
             for cell in cells if ending == ".tsv" and malformed is None else ():
                 if _QUOTED.fullmatch(cell):
@@ -82,6 +83,30 @@ def read_table(
             raise UserError(
                 f"{path} row {number} has {len(cells)} columns, expected {len(names)}; a tab, "
                 "comma or line end in the text must be taken out (or quoted, in a .csv)"
+            )
+
+
+def _check_names(
+    path: Path,
+    row: int,
+    names: Sequence[str],
+    columns: Sequence[str],
+    needed: Sequence[str],
+    hint: str,
+    refused: re.Pattern[str] | None,
+) -> None:
+    for name in columns:
+        if name in needed and name not in names:
+            others = [f"rename {o} to {name}" for o in USUAL.get(name, ()) if o in names]
+            todo, there = (others or [hint])[0], ", ".join(names)
+            raise UserError(f"{path} row {row}: no column {name!r} among {there}; {todo}")
+        if names.count(name) > 1:
+            raise UserError(f"{path} row {row}: the column {name!r} is there twice")
+    for name in names if refused else ():
+        if refused.fullmatch(re.sub(r"\W", "", name)):
+            raise UserError(
+                f"{path} has a column {name!r}: texts of parts of files are not supported; cut "
+                "the audio, or rename the column"
             )
 
 
@@ -104,7 +129,7 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             for cell in cells:
                 # A mark that opens in one row and closes in a later one.
-                if any("," in line for line in cell.split("\n")[1:]):
+                if re.search(r",[^ \n].*\n|\n.*,", cell):
                     raise UserError(
                         f"{path} row {number}: a quoted cell continues to row {reader.line_num}, "
                         "over lines that look like rows; close its quotation mark"
@@ -116,7 +141,7 @@ def _csv(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path} row {number}: {error}; fix the quotation marks") from error
 
 
-def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
+def _jsonl(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -127,11 +152,16 @@ def _jsonl(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Rows:
             raise UserError(f"{path} row {number} cannot be read as JSON: {error}") from error
         if not isinstance(record, dict):
             raise UserError(f'{path} row {number}: expected {{"path": …, "text": …}}')
-        for name in columns:
-            value = record.get(name, "")
-            if isinstance(value, bool) or not isinstance(value, (str, int)):
-                raise UserError(f"{path} row {number}: {name} is {value!r}, expected text")
-        yield number, {name: str(record[name]) for name in columns if name in record}
+        yield number, record
+
+
+def _cells(path: Path, row: int, record: dict[str, Any], columns: Sequence[str]) -> dict[str, str]:
+    for name in columns:
+        value = record.get(name, "")
+        number = (int, float) if name in NUMBERS else int
+        if isinstance(value, bool) or not isinstance(value, (str, number)):
+            raise UserError(f"{path} row {row}: {name} is {value!r}, expected text")
+    return {name: str(record[name]) for name in columns if name in record}
 
 
 class Transcript(NamedTuple):

@@ -116,6 +116,12 @@ class Recording:
         """Length in seconds."""
         return self.frames / self.rate
 
+    def lasts(self, duration: float) -> bool:
+        """Whether it is that long, give or take a tenth, in seconds, milliseconds or samples."""
+        rates = (1, 1000, self.rate, SAMPLE_RATE)
+        off = min(abs(duration / rate - self.seconds) for rate in rates)
+        return off <= 0.1 * max(1.0, self.seconds)
+
     def check_fits(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Raise AudioError unless fairseq can read the file as it is."""
         path, neighbour = self.path, self.path.with_name(f"._{self.path.name}")

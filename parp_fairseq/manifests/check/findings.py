@@ -19,6 +19,7 @@ from parp_fairseq.manifests.check.split import (
     CheckedManifest,
     Fault,
     audio_faults,
+    by_content,
     by_file,
     in_two_kinds,
     label_faults,
@@ -154,7 +155,7 @@ def check_folder(
     for ending in endings:
         for found in oddities(texts[ending]):
             counts[("all", ending, WARNING, found.what)] = [found.texts, found.first]
-    audio = {split: by_file(read.paths) for split, (_, read) in well.items()}
+    audio = by_content({split: read.paths for split, (_, read) in well.items()})
     speakers = {
         split: [(m[1], m[1]) for path in read.paths if (m := _LIBRISPEECH.search(path))]
         for split, (_, read) in well.items()

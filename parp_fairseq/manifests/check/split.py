@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike
+from parp_fairseq.files import PathLike, sha256
 from parp_fairseq.manifests.audio.headers import (
     SAMPLE_RATE,
     AudioError,
@@ -257,3 +257,27 @@ def by_file(paths: Iterable[str]) -> Iterator[tuple[Hashable, str]]:
             yield (status.st_dev, status.st_ino), path
         except OSError:
             yield path, path
+
+
+def by_content(splits: Mapping[str, Sequence[str]]) -> dict[str, list[tuple[Hashable, str]]]:
+    """Each split's paths after a key that is equal for links and, between splits, for copies.
+
+    Only files of one size in splits of two kinds are read.
+    """
+    kinds: dict[int, set[str]] = {}
+    sizes = {path: _size(path) for paths in splits.values() for path in paths}
+    for split, paths in splits.items():
+        for path in paths:
+            kinds.setdefault(sizes[path], set()).add(kind_of(split))
+    return {
+        split: [
+            (sha256(path), path) if sizes[path] > 0 and len(kinds[sizes[path]]) > 1 else (key, path)
+            for key, path in by_file(paths)
+        ]
+        for split, paths in splits.items()
+    }
+
+
+def _size(path: str) -> int:
+    """In bytes; -1 where it cannot be read."""
+    return os.path.getsize(path) if os.path.isfile(path) and os.access(path, os.R_OK) else -1

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, other_form
+from parp_fairseq.manifests.check.split import Fault, by_file, counted, in_two_kinds
 from parp_fairseq.manifests.corpora.corpus import named_splits
 from parp_fairseq.manifests.labels.labelling import make_units
 from parp_fairseq.manifests.pipeline import VALID_SHARE, Sampling, Utterance, build
@@ -23,7 +25,12 @@ COLUMNS = ("path", "text", "split", "speaker")
 
 _SPLIT = re.compile(r"[\w-]+")
 # Columns that say which part of a file a text is of; fairseq has no segments.
-_SEGMENT = ("start", "end", "offset")
+_SEGMENT = re.compile(
+    r"(?:seg(?:ment)?_?|utt_?|clip_?)?(?:start|end|begin|stop|offset|onset|from|[tx]min|[tx]max)"
+    r"(?:_?(?:times?|sec|seconds?|ms|s|samples?|frames?))*",
+    re.I,
+)
+_DURATION = "duration"
 _HINT = "expected the columns path and text, named in the first row"
 
 
@@ -70,7 +77,7 @@ def build_table(
     labels: dict[str, Any] = {"units": units, "vocab_size": vocab_size, "lang": lang}
     sampling = Sampling(valid_share, seed=seed)
     given = {"table": str(table.resolve()), **labels, **asdict(sampling), "convert": convert}
-    return build(
+    summary = build(
         out,
         {"": named_splits(utterances, root)},
         make_units(**labels),
@@ -82,6 +89,16 @@ def build_table(
         decode=True,
         **run,
     )
+    speakers: dict[str, list[tuple[Hashable, str]]] = defaultdict(list)
+    for one in utterances if split_given else ():
+        if one.group:
+            speakers[one.split].append((one.group, one.group))
+    shared = [
+        Fault(f"{split}: {fault.kind}", fault.message)
+        for split, fault in in_two_kinds("speakers", speakers)
+    ]
+    more = counted(shared, "speakers in two splits, {}")
+    return replace(summary, warnings=(*summary.warnings, *more))
 
 
 def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
@@ -96,14 +113,12 @@ def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
     columns: set[str] = set()
-    columns_read = (*COLUMNS, *_SEGMENT)
-    for number, record in read_table(path, columns_read, needed=COLUMNS[:2], hint=_HINT):
-        for name in _SEGMENT:
-            if name in record:
-                raise UserError(
-                    f"{path} has a column {name!r}: texts of parts of files are not supported; cut "
-                    "the audio, or rename the column"
-                )
+    columns_read = (*COLUMNS, _DURATION)
+    needed = COLUMNS[:2]
+    for number, record in read_table(
+        path, columns_read, needed=needed, hint=_HINT, refused=_SEGMENT
+    ):
+        duration = record.pop(_DURATION, "")
         where = f"{path} row {number}"
         columns = columns or {"path", "text", *record}
         if not columns.issuperset(record):
@@ -122,10 +137,24 @@ def read_utterances(path: Path) -> tuple[list[Utterance], bool]:
         if audio in seen:
             raise UserError(f"{where}: {audio} is a duplicate of row {seen[audio]}; remove one")
         seen[audio] = number
-        utterances.append(Utterance(where, audio, cells["text"], split, cells.get("speaker", "")))
+        more = (split, cells.get("speaker", ""), "", _number(duration))
+        utterances.append(Utterance(where, audio, cells["text"], *more))
     if not utterances:
         raise UserError(f"{path} has no rows; {_HINT}")
+    first: dict[Hashable, Utterance] = {}
+    for one, (file, _) in zip(utterances, by_file(one.audio for one in utterances)):
+        before = first.setdefault(file, one)
+        if before.text != one.text:
+            says = f"{one.audio} is the file of {before.where}, with another text; remove one"
+            raise UserError(f"{one.where}: {says}")
     return utterances, "split" in columns
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
 
 
 def _folders(table: Path) -> list[str]:

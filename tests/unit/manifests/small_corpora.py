@@ -37,9 +37,9 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 
 def write_audio(path: Path, frames: int, *, rate: int = 16_000, channels: int = 1) -> None:
-    """Seeded noise; FLAC by the name's ending."""
+    """Noise seeded by name and length, so that no two are copies; FLAC by the name's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    wave = np.random.default_rng(frames).normal(0, 0.1, (frames, channels))
+    wave = np.random.default_rng([frames, *path.name.encode()]).normal(0, 0.1, (frames, channels))
     soundfile.write(path, wave, rate)
 
 

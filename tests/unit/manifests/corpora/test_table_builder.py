@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import unicodedata
 from collections import Counter
 
@@ -306,6 +307,8 @@ BAD_TABLES = {
     "tab": (cell(1, "text", "a\tb"), r"row 3 has 4 columns, expected 3"),
     "other name": ({"tsv": b"path\tsentence\na\tb\n"}, r"'text' .*; rename sentence to text"),
     "segments": ({"tsv": b"path\ttext\tstart\na\tb\t1\n"}, r"tsv has a column 'start': texts of"),
+    "timed": ({"tsv": b"path\ttext\tEnd_time (s)\na\tb\t1\n"}, r"a column 'End_time \(s\)'"),
+    "json name": ({"jsonl": b'{"audio_filepath": "a", "text": "b"}'}, "rename audio_filepath to p"),
     "json segments": ({"jsonl": b'{"path": "a", "text": "b", "end": 1}'}, "has a column 'end'"),
     "columns twice": ({"tsv": b"path\ttext\ttext\na\tb\tc\n"}, r"the column 'text' is there twice"),
     "csv columns": ({"csv": b'path,text\na.flac,"one\ntwo"\nb.wav,x,y\n'}, "csv row 4 has 3 col"),
@@ -314,9 +317,13 @@ BAD_TABLES = {
         {"csv": b'path,text\na.flac,x\nb.wav,"so he\nc.flac,y\nd.flac,and over"\ne.flac,z\n'},
         r"table\.csv row 3: a quoted cell continues to row 5, over lines that look like rows",
     ),
+    "csv swallows text": (
+        {"csv": b'text,path\nx,a.flac\n"so he,b.wav\nand over",c.flac\n'},
+        r"table\.csv row 3: a quoted cell continues to row 4",
+    ),
     "json object": ({"jsonl": b'{"path": "a.flac", "text": "a"}\n[1]'}, r"row 2: expected \{"),
     "json type": ({"jsonl": b'{"path": "a.flac", "text": ["a"]}'}, r"row 1: text is \['a'\]"),
-    "json no text": ({"jsonl": b'{"path": "a.flac"}'}, r"row 1 has no text"),
+    "json no text": ({"jsonl": b'{"path": "a.flac"}'}, r"row 1: no column 'text'"),
     "json nul": ({"jsonl": b'{"path": "a.flac", "text": "a\\u0000"}'}, "row 1: .* NUL in its text"),
     "json deep": ({"jsonl": b'{"path": ' + b"[" * 9999 + b"]" * 9999 + b"}"}, "row 1 .*too deep"),
     "csv quoting": (
@@ -350,6 +357,38 @@ def test_bad_tables(corpus, tmp_path, name):
         build_table(table, tmp_path / "out", force=True)
     assert table.name in str(caught.value) and "\n" not in str(caught.value)
     assert snapshot(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link, shutil.copyfile])
+def test_one_recording_under_two_names(corpus, tmp_path, link):
+    link(corpus / "a.flac", corpus / "f.flac")
+    rows = [*rows_of(split=SPLITS), {"path": "f.flac", "text": TEXTS[0], "split": "valid"}]
+    (warning,) = build_table(save(corpus, rows), tmp_path / "out").warnings
+    assert "valid: audio also in train" in warning and "f.flac" in warning
+    if link is not shutil.copyfile:
+        rows[-1] = {"path": "f.flac", "text": "other", "split": "train"}
+        with pytest.raises(UserError, match=r"row 8: .*f\.flac is the file of .* row 2, with ano"):
+            build_table(save(corpus, rows), tmp_path / "out", force=True)
+
+
+def test_splits_that_are_hardly_meant(corpus, tmp_path):
+    rows = rows_of(split=[*SPLITS[:5], "train_dev"], speaker=["al", "bo", "cy", "bo", "cy", "al"])
+    table = save(corpus, rows)
+    several, speakers, of_test = build_table(table, tmp_path / "out").warnings
+    assert "trains on one split, train: train_dev would not be used" in several
+    assert "valid: speakers also in train" in speakers and "test: speakers also" in of_test
+
+
+@pytest.mark.parametrize(
+    ("duration", "fine"), [(0.77, 1), (750.0, 1), (12_020, 1), (0.4, 0), (2, 0)]
+)
+def test_a_duration_is_that_of_the_file(corpus, tmp_path, duration, fine):
+    rows = rows_of(split=SPLITS, duration=[duration])
+    for row in rows[1:]:
+        row["duration"] = "?"
+    warnings = build_table(save(corpus, rows, "jsonl"), tmp_path / "out").warnings
+    assert [w for w in warnings if "other duration" in w and "lasts 0.75 s" in w] == list(warnings)
+    assert len(warnings) == 1 - fine
 
 
 def test_options_that_cannot_be(corpus, tmp_path):
