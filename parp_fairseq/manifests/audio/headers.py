@@ -40,12 +40,13 @@ _BLOCK_SECONDS = 10
 _LOUDEST = 4.0
 """Samples beyond it are integers written as floats; healthy sound hardly leaves [-1, 1]."""
 _SILENCE = 1e-3
-"""A recording whose mix moves less than that from its middle is silent (-60 dB)."""
+"""A recording whose mix moves that far from its middle for less than 25 ms is silent (-60 dB)."""
 _FULL_SCALE, _CLIPPED = 0.999, 0.1
 """A recording is clipped where so much of it is beyond so much: integers as floats, written by a
 program that cuts them off."""
 _CANCELLED = 0.1
-"""A mix has lost its sound below this share of the energy that unrelated channels would leave."""
+"""A second of a mix has lost its sound below this share of the energy that unrelated channels would
+leave, and a recording if such seconds have more than that share of its energy."""
 _TAGS = 2048
 """Tags may follow the sound: so many bytes, and zeros."""
 _DECODED = ("MPEG", "FLOAT", "DOUBLE")
@@ -222,20 +223,25 @@ def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
             _check_end(file, recording)
     if decode and recording.frames:
         with opened(path) as (file, recording):
-            blocks = [
-                (len(x), x.min(), x.max(), int((abs(x) > _FULL_SCALE).sum()))
-                for x in decoded(file, recording)
-            ]
-        lengths, lows, highs, full = zip(*blocks)
+            blocks = [_levels(block) for block in decoded(file, recording)]
+        frames, heard, full = map(sum, zip(*blocks))
         recording = replace(
             recording,
-            frames=sum(lengths),
-            missing=max(recording.missing, 1 - sum(lengths) / recording.frames),
-            silent=bool(max(highs) - min(lows) < 2 * _SILENCE),
-            clipped=sum(full) > _CLIPPED * sum(lengths),
+            frames=frames,
+            missing=max(recording.missing, 1 - frames / recording.frames),
+            silent=heard < min(0.025 * recording.rate, 0.1 * frames),
+            clipped=full > _CLIPPED * frames,
         )
     check_length(path, recording.samples)
     return recording
+
+
+def _levels(mono: np.ndarray) -> tuple[int, int, int]:
+    """Of a block: its samples, those that are heard, and those at full scale."""
+    import numpy as np
+
+    heard = np.abs(mono - np.median(mono)) >= _SILENCE
+    return len(mono), int(heard.sum()), int((np.abs(mono) > _FULL_SCALE).sum())
 
 
 def check_length(path: PathLike, samples: int) -> None:
@@ -259,7 +265,7 @@ def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
     ends_early = "{} is damaged or cut off: {} of {} samples can be decoded; copy it again"
     # libmpg123 writes its notes to the terminal.
     quiet = muted if recording.subtype.startswith("MPEG") else contextlib.nullcontext
-    of_channels = of_mix = 0.0
+    energy = lost = 0.0
     while True:
         try:
             with quiet():
@@ -279,13 +285,17 @@ def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
             raise AudioError("other scale", f"{says}; scale them")
         there += len(block)
         mono = block.mean(axis=1) if recording.channels > 1 else block[:, 0]
-        of_channels += float(np.square(block).sum()) / recording.channels**2
-        of_mix += float(np.square(mono).sum())
+        if recording.channels > 1:
+            seconds = np.arange(0, len(block), recording.rate)
+            of_mix = np.add.reduceat(np.square(mono), seconds)
+            of_all = np.add.reduceat(np.square(block).sum(axis=1), seconds) / recording.channels**2
+            energy += float(of_all.sum())
+            lost += float(of_all[of_mix < _CANCELLED * of_all].sum())
         yield mono
     if there < (1 - TOLERANCE) * frames:
         raise AudioError("audio ends early", ends_early.format(path, there, frames))
     _check_end(file, recording)
-    if of_mix < _CANCELLED * of_channels:
+    if lost > _CANCELLED * energy:
         says = f"{path}: its channels cancel each other when they are mixed; keep one of them"
         raise AudioError("channels cancel", says)
 

@@ -243,6 +243,9 @@ def test_channels_that_cancel_each_other(tmp_path):
         ("opposite", STEREO, False),
         ("in pairs", np.concatenate([STEREO, STEREO], axis=1), False),
         ("with noise", STEREO + 0.02 * others[:, :2], False),
+        ("in a part", STEREO * np.where(np.arange(48_000) < 32_000, 1, [[1], [-1]]).T, False),
+        ("with a bang", STEREO + 0.9 * (np.arange(48_000) < 500)[:, None], False),
+        ("in pauses", STEREO * np.where(np.arange(48_000) < 24_000, 1, [[1], [-1]]).T, True),
         ("half silent", STEREO * [1, 0], True),
         ("one of eight", others * (np.arange(8) == 3), True),
         ("unrelated", others, True),
@@ -262,8 +265,11 @@ def test_channels_that_cancel_each_other(tmp_path):
     assert not (tmp_path / "x.flac").exists()
 
 
+CLICK = np.zeros(48_000)
+CLICK[5_000:5_100] = 0.5
 ODD = {
     "silent": {
+        "a click": (CLICK, {}),
         "zeros": (np.zeros(48_000), {}),
         "off its middle": (np.full(48_000, 0.4), {}),
         "scaled down twice": (NOISE / 2**15, {"subtype": "FLOAT"}),
