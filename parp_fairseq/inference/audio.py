@@ -12,13 +12,13 @@ import numpy as np
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.convert import load_soxr
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, Recording, decoded, opened
+from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, Recording, decoded, is_audio, opened
 
 ENDINGS = (
     *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"),
     *(".rf64", ".w64", ".wav"),
 )
-"""Endings of the files that are taken from a folder, in any case."""
+"""Endings of the files that are taken from a folder, in any case; others by their first bytes."""
 
 UNREAD_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".webm", ".wma")
 """Endings of recordings in formats that are not read."""
@@ -44,10 +44,14 @@ def find_recordings(given: Iterable[PathLike]) -> tuple[list[Path], Counter[str]
             raise UserError(f"{path}: no such file or folder; check its name")
         files = [path]
         if path.is_dir():
-            below = _walk(path)
-            files = [file for file in below if file.suffix.lower() in ENDINGS]
-            endings = {os.path.realpath(file): file.suffix.lower() for file in below}
-            unread.update((file, end) for file, end in endings.items() if end in UNREAD_ENDINGS)
+            files = []
+            for file in _walk(path):
+                ending = file.suffix.lower()
+                read = None if ending in UNREAD_ENDINGS else ending in ENDINGS or is_audio(file)
+                if read:
+                    files.append(file)
+                elif read is None:
+                    unread[os.path.realpath(file)] = ending or "nothing"
         if not files:
             raise UserError(
                 f"{path} holds no audio file ({', '.join(ENDINGS)}); name another folder, or a file"

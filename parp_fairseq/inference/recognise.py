@@ -17,7 +17,13 @@ from parp_fairseq.inference.audio import blocks
 from parp_fairseq.inference.beam_search import BeamSearch
 from parp_fairseq.inference.subnetwork import Subnetwork
 from parp_fairseq.inference.symbols import Word
-from parp_fairseq.manifests.audio.headers import SAMPLE_RATE, AudioError, Recording
+from parp_fairseq.manifests.audio.headers import (
+    SAMPLE_RATE,
+    AudioError,
+    Recording,
+    is_silent,
+    levels,
+)
 
 SECONDS = 20.0
 """A window's length by default."""
@@ -28,12 +34,16 @@ CONTEXT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said in a recording, its length, and its words with their times, in seconds."""
+    """What is said in a recording, its length, and its words with their times, in seconds.
+
+    A silent one holds nothing to hear; what a model writes for it means nothing.
+    """
 
     recording: Recording
     seconds: float
     text: str
     words: tuple[Word, ...]
+    silent: bool = False
 
 
 def transcribe(
@@ -56,12 +66,13 @@ def transcribe(
     Raises:
         UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.
     """
-    samples = 0
+    samples = heard = 0
 
     def counted(source: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        nonlocal samples
+        nonlocal samples, heard
         for block in source:
             samples += len(block)
+            heard += levels(block)[1]
             yield block
 
     made = subnetwork.model.architecture
@@ -82,7 +93,8 @@ def transcribe(
         text, found = search.decode(whole)[1:]
     frame = made.stride / SAMPLE_RATE
     words = tuple(Word(word.text, word.start * frame, word.end * frame) for word in found)
-    return Transcript(recording, samples / SAMPLE_RATE, text, words)
+    silent = is_silent(heard, samples, SAMPLE_RATE)
+    return Transcript(recording, samples / SAMPLE_RATE, text, words, silent)
 
 
 def _logits(subnetwork: Subnetwork, window: np.ndarray, recording: Recording) -> np.ndarray:

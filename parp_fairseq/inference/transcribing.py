@@ -111,6 +111,8 @@ def transcribe_all(
                     transcript = replace(transcript, recording=named)
                 written.take(transcript)
                 done.append(transcript.seconds)
+                if transcript.silent:
+                    print(f"parp: {recording.path} holds nothing to hear", file=sys.stderr)
             bar.update(round(recording.seconds, 1))
     written.finish(len(done))
     failed = len(paths) - len(done)

@@ -19,6 +19,7 @@ TEXT, JSONL, CTM, SRT, VTT = "text", "jsonl", "ctm", "srt", "vtt"
 # What is usual for subtitles: two lines of 42 characters, one second to seven.
 _LINE, _LINES = 42, 2
 _SHORTEST, _LONGEST = 1.0, 7.0
+_TEXT_ENDINGS = ("", "txt", "text", "tsv")
 PAUSE = 0.8
 """Seconds of silence that end a caption."""
 
@@ -91,16 +92,21 @@ class Output:
 
 
 def choose_format(form: str | None, output: PathLike | None) -> str:
-    """The format that was asked for, or else that of the output's ending, or else text.
+    """The format that was asked for, or else that of the output's ending.
 
     Raises:
-        UserError: the ending contradicts the format.
+        UserError: the ending contradicts the format, or is none of a format.
     """
     ending = "" if output is None else Path(output).suffix.lower()[1:]
     by_ending = ending if ending in (JSONL, CTM, SRT, VTT) else None
     if form is not None and by_ending not in (None, form):
         raise UserError(
             f"--out {output} ends in .{ending}, but --format is {form}; change one of them"
+        )
+    if form is None and by_ending is None and ending not in _TEXT_ENDINGS:
+        raise UserError(
+            f"--out {output}: no format ends in .{ending}; let it end in .txt, .srt, .vtt, .ctm or "
+            ".jsonl, or give --format"
         )
     return form or by_ending or TEXT
 

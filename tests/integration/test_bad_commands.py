@@ -326,8 +326,10 @@ transcribe good.pt {}
     audio/a.flac --window nan   :: expected 6 or more|at least 6
     audio/a.flac audio/b.flac --format srt :: ~ one recording
 transcribe stock/model.pt audio/a.flac -o {}
-    audio/a.flac --force | stock/model.pt --force | stock/dict.ltr.txt --force :: is also an input
-    audio/b.flac --force | notes.md --force :: {other} a text file that ends in \.txt
+    audio/a.flac --force --format text | stock/model.pt --force --format text :: is also an input
+    stock/dict.ltr.txt --force  :: is also an input
+    audio/b.flac | notes.md | notes.json :: no format ends in
+    notes.md --force --format text :: {other} a text file that ends in \.txt
     notes.txt                   :: {exists}.*--force
     notes.json --force --format jsonl :: {other} JSON lines
     notes.txt --force --format ctm :: {other} a CTM

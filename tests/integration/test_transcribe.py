@@ -124,13 +124,15 @@ def test_files_that_cannot_be_used_do_not_stop_others(hear, heard, tmp_path):
     wave = np.full(32_000, np.nan, np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "b.wav", *soundfile.read(path), subtype="PCM_16")
+    soundfile.write(tmp_path / "c.wav", np.zeros(32_000), 16_000)
     out = tmp_path / "out.txt"
     code, _, err = hear("sparse", tmp_path, "-o", out)
     assert code == 2
-    assert out.read_text(encoding="utf-8") == f"{tmp_path / 'b.wav'}\t{text}\n"
+    assert out.read_text(encoding="utf-8").startswith(f"{tmp_path / 'b.wav'}\t{text}\n")
+    assert f"{tmp_path / 'c.wav'} holds nothing to hear" in err
     assert re.search(r"parp: error: .*a\.wav holds NaN or infinity", err)
     assert re.search(r"parp: error: .*0\.wav is not readable as audio: it is WebM", err)
-    assert re.search(r"1 recording, .*2 FAILED, see above", err)
+    assert re.search(r"2 recordings, .*2 FAILED, see above", err)
     # With nothing to write, nothing is written.
     for name in ("a.wav", "0.wav"):
         code, _, err = hear("sparse", tmp_path / name, "-o", tmp_path / "none.txt")

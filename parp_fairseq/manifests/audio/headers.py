@@ -72,7 +72,17 @@ _OTHER_FORMATS = {
     "AMR": rb"#!AMR",
     "WMA": rb"0&\xb2u",
     "AAC": rb"\xff[\xf0\xf1\xf8\xf9]",
+    "APE": rb"MAC ",
+    "WavPack": rb"wvpk",
+    "AVI": rb"RIFF....AVI ",
+    "FLV": rb"FLV\x01",
 }
+# What is read, by its first bytes.
+_FORMATS = re.compile(
+    rb"(RIFF|RF64)....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS|FORM....AIF[CF]|\.snd|caff|NIST_1A|ID3|"
+    rb"\xff[\xe2\xe3\xf2-\xf5\xfa-\xfd]",
+    re.S,
+)
 # Of other names fairseq takes what follows a colon for a place in an archive.
 _COLON_FITS = (".wav", ".flac", ".ogg")
 
@@ -153,6 +163,19 @@ class Recording:
             yield "clipped", f"{self.path} is at full scale for a tenth of its time; make it again"
 
 
+def _other_format(start: bytes) -> str:
+    found = (name for name, mark in _OTHER_FORMATS.items() if re.match(mark, start, re.S))
+    return next(found, "")
+
+
+def is_audio(path: PathLike) -> bool | None:
+    """Whether a file is audio that is read, by its first bytes; None for audio that is not."""
+    with contextlib.suppress(OSError), open(path, "rb") as handle:
+        start = handle.read(16)
+        return bool(_FORMATS.match(start)) or (None if _other_format(start) else False)
+    return False
+
+
 @contextlib.contextmanager
 def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
     """A SoundFile, whose format is taken from the content, and what its header says.
@@ -180,9 +203,8 @@ def opened(path: PathLike) -> Iterator[tuple[Any, Recording]]:
             handle.seek(0)
             start = handle.read(16)
             problem, reason = "damaged audio", "its header is damaged; copy it again"
-            for name, mark in _OTHER_FORMATS.items():
-                if re.match(mark, start, re.S):
-                    problem, reason = "other format", f"it is {name}; convert it to FLAC"
+            if other := _other_format(start):
+                problem, reason = "other format", f"it is {other}; convert it to FLAC"
             raise AudioError(problem, f"{path} is not readable as audio: {reason}") from error
         with file:
             missing = missing_share(file.extra_info)
@@ -223,25 +245,30 @@ def read_recording(path: PathLike, *, decode: bool = False) -> Recording:
             _check_end(file, recording)
     if decode and recording.frames:
         with opened(path) as (file, recording):
-            blocks = [_levels(block) for block in decoded(file, recording)]
+            blocks = [levels(block) for block in decoded(file, recording)]
         frames, heard, full = map(sum, zip(*blocks))
         recording = replace(
             recording,
             frames=frames,
             missing=max(recording.missing, 1 - frames / recording.frames),
-            silent=heard < min(0.025 * recording.rate, 0.1 * frames),
+            silent=is_silent(heard, frames, recording.rate),
             clipped=full > _CLIPPED * frames,
         )
     check_length(path, recording.samples)
     return recording
 
 
-def _levels(mono: np.ndarray) -> tuple[int, int, int]:
+def levels(mono: np.ndarray) -> tuple[int, int, int]:
     """Of a block: its samples, those that are heard, and those at full scale."""
     import numpy as np
 
     heard = np.abs(mono - np.median(mono)) >= _SILENCE
     return len(mono), int(heard.sum()), int((np.abs(mono) > _FULL_SCALE).sum())
+
+
+def is_silent(heard: int, frames: int, rate: int) -> bool:
+    """Whether so few samples that are heard are nothing to hear."""
+    return heard < min(0.025 * rate, 0.1 * frames)
 
 
 def check_length(path: PathLike, samples: int) -> None:

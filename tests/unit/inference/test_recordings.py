@@ -52,10 +52,14 @@ def test_folders_are_walked_in_order_and_files_come_once(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
+    # Of other names, the content counts.
+    for name, start in (("b/3", b"RIFF....WAVE"), ("f.sph", b"NIST_1A"), ("g", b"\x1aE\xdf\xa3")):
+        (tmp_path / name).write_bytes(start)
+    (tmp_path / "h.mkv").write_bytes(b"\x1aE\xdf\xa3")
     found, unread = find_recordings([tmp_path / "d.ogg", tmp_path, tmp_path / "b" / "2.wav"])
-    assert unread == {".m4a": 1, ".webm": 1}
+    assert unread == {".m4a": 1, ".webm": 1, ".mkv": 1, "nothing": 1}
     names = [path.relative_to(tmp_path).as_posix() for path in found]
-    assert names == ["d.ogg", "a.wav", "b/10.FLAC", "b/2.wav"]
+    assert names == ["d.ogg", "a.wav", "b/10.FLAC", "b/2.wav", "b/3", "f.sph"]
     # A file that is named is taken whatever it is called.
     assert find_recordings([tmp_path / "c.txt"])[0] == [tmp_path / "c.txt"]
 

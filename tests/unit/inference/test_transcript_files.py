@@ -123,6 +123,10 @@ def test_the_ending_of_the_output_decides_the_format():
     ):
         assert choose_format(None, output) == form
     assert choose_format("srt", "folder") == choose_format("srt", "a.txt") == "srt"
+    assert choose_format("text", "a.json") == choose_format(None, "a") == "text"
+    for output in ("a.json", "a.JSON", "a.TextGrid", "a.srt.gz"):
+        with pytest.raises(UserError, match=rf"--out {output}: no format ends in "):
+            choose_format(None, output)
     with pytest.raises(UserError, match=r"--out a\.srt ends in \.srt, but --format is text"):
         choose_format("text", "a.srt")
 
