@@ -17,9 +17,37 @@ _UNSEEN = re.compile(
 # Forms of letters for which there is another character: full-width, Arabic's in a word, long s.
 _FORMS = ("<wide>", "<narrow>", "<compat>", "<font>", "<initial>", "<medial>", "<final>", "<isol")
 # Others that are mistaken for each other: apostrophes, hyphens, Romanian, Persian, phones.
-_ALIKE = ("'\u2019\u02bc\u02bb`\u00b4\u2032", "-\u2010\u2011", "\u015f\u0219", "\u0163\u021b")
+_ALIKE = (
+    "'\u2018\u2019\u02bc\u02bb`\u00b4\u2032\ua78c",
+    "-\u2010\u2011\u2013\u2212",
+    "\u015f\u0219",
+    "\u0163\u021b",
+)
 _ALIKE += ("\u0643\u06a9", "\u064a\u06cc", "g\u0261", ":\u02d0", "\u0259\u01dd", "\u025b\u03b5")
-_TWO_SCRIPTS = re.compile("[A-Za-z]\\w*?[\u0400-\u04ff]|[\u0400-\u04ff]\\w*?[A-Za-z]")
+# Greek letters that look like Latin ones; phones have others (\u03b2, \u03b8, \u03c7).
+_GREEK = "\u0391\u0392\u0395-\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
+_GREEK += "\u03b1\u03b5\u03b9\u03ba\u03bd\u03bf\u03c1\u03c5"
+_MISREAD = "\u00a2-\u00a9\u00ac\u00ae\u00af\u00b1\u00b3\u00b6\u00b8\u00bc-\u00be"
+_HARDLY_MEANT = {
+    what: re.compile(pattern)
+    for what, pattern in (
+        ("in quotation marks, as a .csv has them", r"""^(["']).+\1\|?$"""),
+        ("of a missing value", r"^(nan|NaN|NA|N/A|#N/A|<NA>|None|NULL|undefined)\|?$"),
+        (
+            "with codes",
+            r"&(#x?[\dA-Fa-f]+|amp|lt|gt|quot|apos|nbsp);|\\u[\dA-Fa-f]{4}|\\x[\da-f]{2}",
+        ),
+        ("of UTF-8 that was read in another encoding", f"[\u00c2-\u00df][{_MISREAD}]|\u00e2\u20ac"),
+        (
+            "with words of Latin and Cyrillic letters",
+            r"[A-Za-z]\w*?[\u0400-\u04ff]|[\u0400-\u04ff]\w*?[A-Za-z]",
+        ),
+        (
+            "with words of Latin and Greek letters",
+            rf"[A-Za-z]\w*?[{_GREEK}]|[{_GREEK}]\w*?[A-Za-z]",
+        ),
+    )
+}
 _MOST, _RAREST, _WIDTH = 40, 20, 100
 
 
@@ -45,16 +73,20 @@ def oddities(texts: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
     """What is hardly meant in texts, each given with where it is listed.
 
     Invisible characters; a letter in two codings (composed and decomposed, or one that looks like
-    another); words of letters of two scripts.
+    another); words of letters of two scripts; texts that were quoted, coded or missing.
     """
     rows: Counter[str] = Counter()
     first: dict[str, str] = {}
     apart: dict[str, list[str]] = defaultdict(list)
-    mixed: list[tuple[str, str]] = []
+    odd: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for where, text in texts:
         for character in set(text):
             rows[character] += 1
             first.setdefault(character, where)
+        for what, pattern in _HARDLY_MEANT.items():
+            found = pattern.search(text)
+            if found:
+                odd[what].append((found[0], where))
         if text.isascii():
             continue
         if not is_normalized("NFC", text):
@@ -62,9 +94,6 @@ def oddities(texts: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             for letter in set(whole):
                 if whole.count(letter) > text.count(letter):
                     apart[letter].append(where)
-        found = _TWO_SCRIPTS.search(text)
-        if found:
-            mixed.append((found[0], where))
     for character in sorted(filter(_unseen, rows)):
         what = f"invisible {code(character)} {name(character, '')}".strip()
         yield Oddity(f"{what}, a letter to a model", rows[character], first[character])
@@ -80,9 +109,13 @@ def oddities(texts: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             rare = min(alike, key=rows.__getitem__)
             each = " and ".join(f"{c} ({code(c)}, in {rows[c]:,})" for c in alike)
             yield Oddity(f"{each} look alike; write one", rows[rare], first[rare])
-    if mixed:
-        word, where = mixed[0]
-        yield Oddity(f"words of Latin and Cyrillic letters, such as {word!r}", len(mixed), where)
+    for letter, several in compatible:
+        if len(several) > 1 and rows.keys() >= set(several):
+            says = f"{letter} ({code(letter)}) can be written {several}; write one"
+            yield Oddity(says, rows[letter], first[letter])
+    for what, those in odd.items():
+        word, where = those[0]
+        yield Oddity(f"texts {what}, such as {word[:40]!r}", len(those), where)
 
 
 def _unseen(character: str) -> bool:

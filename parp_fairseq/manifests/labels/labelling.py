@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ _COUNTS = (
 ENGLISH_LETTERS = tuple(zip("|ETAONIHSRDLUMWCFGYPBVK'XJQZ", map(int, _COUNTS.split())))
 """Symbol and count of the dictionary that fairseq's published wav2vec 2.0 models use. Its order
 decides the rows of the CTC head, so it must not change."""
+
+_LETTER = re.compile(r"[^\W\d_\u02b0-\u036f]")
+_LONGEST, _MOST_LONG = 3, 0.1
+"""A phone has so many letters at most, marks aside; more than that share of others are words."""
 
 # What English transcripts may hold: the letters and the space between words.
 ENGLISH_CHARACTERS = {symbol for symbol, _ in ENGLISH_LETTERS} - {WORD_BOUNDARY} | {" "}
@@ -118,6 +123,7 @@ class Symbols(Units):
 
     def __init__(self, known: Iterable[str] = (), ending: str = "phn") -> None:
         self._known, self.ending = known, ending
+        self._counts: Counter[str] = Counter()
         if ending == Units.ending:
             self.post_process = Units.post_process
 
@@ -128,7 +134,17 @@ class Symbols(Units):
         return ""
 
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
+        self._counts.update(symbol for text in texts for symbol in text.split())
         return iter(texts)
+
+    def warnings(self) -> list[str]:
+        """Whether symbols are as long as words, or joined by marks."""
+        long = [symbol for symbol in self._counts if len(_LETTER.findall(symbol)) > _LONGEST]
+        share = sum(self._counts[symbol] for symbol in long) / max(1, sum(self._counts.values()))
+        if share <= _MOST_LONG:
+            return []
+        says = f"{share:.0%} of the symbols have more than {_LONGEST} letters, such as"
+        return [f"{says} {long[0]!r}: put spaces between phones, or give --lang for words"]
 
     def dictionary(self, trained: Counter[str], others: Counter[str]) -> list[str]:
         return super().dictionary(trained, Counter((*self._known, *others)))

@@ -35,6 +35,23 @@ def found(*texts):
         (["\u0219i", "\u015fi", "\u015f"], "look alike; write one", 1, "row 1"),
         (["a", "\uff41"], "\uff41 (U+FF41, in 1) and a (U+0061, in 1)", 1, "row 2"),
         (["g \u0261"], "look alike", 1, "row 1"),
+        (["fine", "\ufb01ne"], "\ufb01 (U+FB01) can be written fi; write one", 1, "row 2"),
+        (["\u0e33", "\u0e4d", "\u0e32"], "\u0e33 (U+0E33) can be written", 1, "row 1"),
+        (["a-b", "c\u2013d"], "- (U+002D, in 1) and \u2013 (U+2013, in 1)", 1, "row 1"),
+        (["'okina", "\ua78cokina"], "look alike", 1, "row 1"),
+        (["hell\u03bf", "hello"], "Latin and Greek letters, such as 'hell\u03bf'", 1, "row 1"),
+        (["a", '"b, c"', '"d"'], "in quotation marks, as a .csv has them", 2, "row 2"),
+        (["'a|b'|"], "in quotation marks", 1, "row 1"),
+        (["a", "nan", "b"], "texts of a missing value, such as 'nan'", 1, "row 2"),
+        (["None|", "NULL|"], "of a missing value", 2, "row 1"),
+        (["Tom &amp; I", "it&#39;s"], "with codes, such as '&amp;'", 2, "row 1"),
+        (["\\u00e9t\\u00e9"], "with codes", 1, "row 1"),
+        (
+            ["Ã©tÃ©", "donâ\u20ac\u2122t", "\u00d0\u00b8"],
+            "UTF-8 that was read in another encoding",
+            3,
+            "row 1",
+        ),
         (
             ["mo\u0441t", "мост", "most"],
             "Latin and Cyrillic letters, such as 'mo\u0441'",
@@ -59,6 +76,8 @@ def test_what_is_hardly_meant(texts, what, count, first):
         ["tʰ h ɛ̃ tʃ i\u02d0", "\u0261"],
         ["привет", "hello", "日本 ひらがな カナ"],
         ["x² ½ 2", "5"],
+        ['"no" he said', "'t is", "nan is bread", "AT&T", "CAFÉ»", "NÃ”", "βθχa μm", "a\u2026"],
+        ["r\\ n", "x & y;"],
     ],
 )
 def test_what_is_fine(texts):

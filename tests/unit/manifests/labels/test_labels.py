@@ -44,6 +44,22 @@ def test_symbols_that_are_given(tmp_path):
     assert "'<unk>' is fairseq's own" in units.objection("a <unk>")
 
 
+@pytest.mark.parametrize(
+    ("texts", "long"),
+    [
+        (["h-ə-l-oʊ w-ɜ-l-d", "s-i"], "h-ə-l-oʊ"),
+        (["həloʊ wɜld", "s i"], "həloʊ"),
+        (["good day children"], "good"),
+        (["HH AH0 L OW1 sil", "epi s pau", "aeə t͡ɕʰʲ ts˥˩ ŋ"], ""),
+        (["a b c d e f g h i j", "laugh"], ""),
+    ],
+)
+def test_phones_that_are_not_separated(tmp_path, texts, long):
+    units = make_units("phones")
+    write_labels(tmp_path, {"train": texts}, units)
+    assert [f"such as {long!r}: put spaces" in w for w in units.warnings()] == [True] * bool(long)
+
+
 def test_a_text_that_espeak_says_nothing_for(tmp_path):
     pytest.importorskip("phonemizer")
     with pytest.raises(UserError, match="says nothing for the text '…'"):
