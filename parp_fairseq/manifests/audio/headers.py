@@ -145,6 +145,9 @@ class Recording:
         elif ":" in str(path) and path.suffix not in _COLON_FITS:
             problem = "colon in its path"
             says = "has a colon, which fairseq takes for an archive's; let it end in .wav"
+        elif path.suffix.lower() == ".raw":
+            problem = "called raw"
+            says = "ends in .raw, which fairseq takes for samples without a header; rename it"
         elif self.format == "MP3" and neighbour.exists():
             problem = "hidden by its neighbour"
             says = f"is not what fairseq would open, but {neighbour.name}; remove that"

@@ -102,7 +102,7 @@ def _utterances(chapter: Path, files: Sequence[str]) -> Iterator[tuple[str, Utte
     if name not in files:
         raise UserError(f"{chapter} has no {name}; expected {TREE}")
     transcripts = read_transcripts(path)
-    audio = [file for file in files if file.endswith(".flac")]
+    audio = [file for file in files if file.lower().endswith(".flac")]
     ids = {file.split(".")[0]: file for file in audio}
     if len(ids) != len(audio):
         raise UserError(f"{chapter} holds two .flac files of one utterance; remove one of them")
@@ -126,6 +126,7 @@ def _chapters(folder: Path) -> Iterator[tuple[Path, list[str]]]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        ours = [name for name in files if name.endswith((".flac", ".trans.txt")) and name[0] != "."]
+        kinds = (".flac", ".wav", ".trans.txt")
+        ours = [name for name in files if name.lower().endswith(kinds) and name[0] != "."]
         if ours:
             yield Path(here), sorted(ours)

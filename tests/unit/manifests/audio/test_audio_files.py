@@ -211,6 +211,7 @@ def test_no_healthy_file_is_refused(tmp_path_factory, rate, form, seconds):
         ("10:30/a.WAV", 16_000, 1, "colon in its path"),
         ("a:1.mp3", 16_000, 1, "colon in its path"),
         ("x.zip:9:10", 16_000, 1, "colon in its path"),
+        ("a.RAW", 16_000, 1, "called raw"),
         ("10:30/a.wav", 16_000, 1, None),
         ("a.WAV", 16_000, 1, None),
     ],

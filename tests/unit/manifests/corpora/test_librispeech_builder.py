@@ -112,6 +112,14 @@ DAMAGES = {
         lambda root: write_audio(root / CHAPTER / "10-100-0009.flac", 900),
         r"10-100-0009\.flac has no transcript in 10-100\.trans",
     ),
+    "upper case": (
+        lambda root: write_audio(root / CHAPTER / "10-100-0009.FLAC", 900),
+        r"10-100-0009\.FLAC has no transcript in 10-100\.trans",
+    ),
+    "other audio": (
+        lambda root: write_audio(root / CHAPTER / "../107/10-107-0000.wav", 900),
+        r"107 has no 10-107\.trans\.txt",
+    ),
     "no transcripts": (gone(TEXTS), r"100 has no 10-100\.trans\.txt"),
     "id twice": (
         texts(ONE + b"10-100-0001 B\n" + ONE),
