@@ -288,7 +288,7 @@ ODD = {
 
 @pytest.mark.parametrize("problem", ODD)
 def test_odd_levels_are_a_warning_by_row(tmp_path, problem):
-    rows = ["path\ttext\tsplit", "sound.wav\tE\ttrain"]
+    rows = ["path\ttext\tsplit", "sound.wav\tE\tvalid"]
     soundfile.write(tmp_path / "sound.wav", NOISE / 20, 16_000)
     for number, (sound, options) in enumerate(ODD[problem].values()):
         soundfile.write(tmp_path / f"{number}.wav", sound, **{"samplerate": 16_000, **options})
