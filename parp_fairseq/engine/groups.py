@@ -151,8 +151,8 @@ def _sparsity(*linears: nn.Linear) -> float:
 def _is_one_after_another(module: nn.Module, places: list[tuple[nn.Module, str]]) -> bool:
     """Whether `module` calls a linear, an activation and another linear in turn and nothing else.
 
-    That is so if it returns the same bits, for ordinary and for large input, when the first of them
-    does the work of all.
+    That is so if it returns the same, for ordinary and for large input, when the first of them does
+    the work of all.
     """
     first, second, function = (getattr(*place) for place in places)
     draw = torch.Generator().manual_seed(0)
@@ -175,8 +175,7 @@ def _is_one_after_another(module: nn.Module, places: list[tuple[nn.Module, str]]
     except Exception:
         return False
     return all(
-        len(old) == len(new) > 0 and all(map(_same_bits, old, new))
-        for old, new in zip(before, after)
+        len(old) == len(new) > 0 and all(map(_same, old, new)) for old, new in zip(before, after)
     )
 
 
@@ -191,8 +190,12 @@ def _outputs(module: nn.Module, x: Tensor) -> list[Tensor]:
     return [output for output in outputs if isinstance(output, Tensor)]
 
 
-def _same_bits(one: Tensor, two: Tensor) -> bool:
-    return one.shape == two.shape and torch.allclose(one, two, rtol=0, atol=0, equal_nan=True)
+def _same(one: Tensor, two: Tensor) -> bool:
+    # Not to the bit: on several threads the same product may round in two ways.
+    largest = two.nan_to_num(posinf=0.0, neginf=0.0).abs().max() if two.numel() else 0.0
+    return one.shape == two.shape and torch.allclose(
+        one, two, rtol=0, atol=1e-5 * float(largest), equal_nan=True
+    )
 
 
 def _place(modules: dict[str, nn.Module], name: str) -> tuple[nn.Module, str]:
