@@ -91,7 +91,9 @@ class Group:
         if self.activation is None:
             return SparseLinear(self.linears[0])
         first, second = self.linears
-        return SparseFeedForward(first, self.activation, MadeBefore(second))
+        last = MadeBefore(second)
+        part = SparseFeedForward(first, self.activation, last)
+        return nn.Sequential(part, Same(), last)
 
 
 def find_groups(model: nn.Module) -> list[Group]:
@@ -261,9 +263,12 @@ def _calls_linears(module: nn.Module) -> bool:
 
 
 def _is_watched(module: object) -> bool:
-    """Whether hooks, which a replacement would lose, are called with a module."""
+    """Whether a module has hooks or a forward of its own, which a replacement would lose."""
     return isinstance(module, nn.Module) and bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or (isinstance(module, nn.Linear) and "forward" in module.__dict__)
     )
 
 

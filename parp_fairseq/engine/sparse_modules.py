@@ -88,7 +88,7 @@ class SparseFeedForward(Replaced):
         self._second = (second,)  # Its place in the model is elsewhere.
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (…, in) to (…, out of the second)."""
+        """Map (…, in) to what stands for (…, out); the second linear returns its own output."""
         (two,) = self._second
         y = feed_forward(x, self.matrix, self.bias, self.activation, two.matrix, two.bias)
         return two.made(self.without_gradient(x, y))
@@ -97,36 +97,69 @@ class SparseFeedForward(Replaced):
 class MadeBefore(Replaced):
     """In place of the second of two linears: its output was made in place of the first."""
 
-    def made(self, y: Tensor) -> Tensor:
-        """Return `y`, the output, marked as such."""
-        y.__dict__[_MARK] = _version(y)
-        return y
+    def made(self, y: Tensor) -> Hidden:
+        """Return what stands for the hidden vectors of the output `y`."""
+        return Hidden.of(y, self.in_features)
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Return `y`.
+    def forward(self, hidden: Hidden) -> Tensor:
+        """Return the output.
 
         Raises:
-            EngineError: it is something else than what `made` returned, or was changed since.
+            EngineError: it is given something else than the activation returned, or twice.
         """
-        if y.__dict__.pop(_MARK, None) != _version(y):
-            raise EngineError(
-                "a feed-forward part that was replaced as one is called in another way than when "
-                "it was replaced; leave it dense with accelerate(model, choice)"
-            )
-        return y
+        if not isinstance(hidden, Hidden) or hidden.output is None or not hidden.active:
+            raise _otherwise()
+        output, hidden.output = hidden.output, None
+        return output
 
 
-_MARK = "_parp_made_by_a_feed_forward"
+def _otherwise() -> EngineError:
+    return EngineError(
+        "a feed-forward part that was replaced as one is called in another way than when it was "
+        "replaced; leave it dense with accelerate(model, choice)"
+    )
 
 
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was changed in place; inference mode does not count."""
-    return 0 if tensor.is_inference() else tensor._version
+class Hidden(Tensor):
+    """Stands for hidden vectors that were never written to memory: nothing can be computed of it.
+
+    Attributes:
+        output: what the second linear is to return; None where it has.
+        active: whether the activation was called.
+    """
+
+    output: Tensor | None
+    active: bool
+
+    @classmethod
+    def of(cls, output: Tensor, size: int) -> Hidden:
+        """Make those of an output (…, out), as (…, size)."""
+        shape = (*output.shape[:-1], size)
+        hidden = torch.empty((), dtype=output.dtype).expand(shape).as_subclass(cls)
+        hidden.output, hidden.active = output, False
+        return hidden
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        """Allow to ask for a size or a type, and dropout that drops nothing."""
+        kwargs = kwargs or {}
+        if function is nn.functional.dropout and not kwargs.get("training", True):
+            return args[0]
+        if function.__name__ not in ("__get__", "dim", "size", "numel", "as_subclass"):
+            raise _otherwise()
+        return super().__torch_function__(function, types, args, kwargs)
 
 
 class Same(nn.Module):
     """In place of an activation whose work another module does: returns its input."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x`."""
-        return x
+    def forward(self, hidden: Hidden) -> Hidden:
+        """Return `hidden`.
+
+        Raises:
+            EngineError: it is given something else than the first linear returned, or twice.
+        """
+        if not isinstance(hidden, Hidden) or hidden.active:
+            raise _otherwise()
+        hidden.active = True
+        return hidden

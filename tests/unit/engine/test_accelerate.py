@@ -271,17 +271,33 @@ def test_activations_are_known_by_what_they_compute(activation, name, always):
     torch.testing.assert_close(outputs(model, x), before, rtol=1e-4, atol=1e-4)
 
 
+LATER = {
+    "scaled in place": in_turn,
+    "without activation": lambda part, x, _: part.fc2(part.fc1(x)),
+    "activation twice": lambda part, x, _: in_turn_twice(part, x),
+    "activation elsewhere": lambda part, x, _: part.activation_fn(x),
+    "hidden returned": lambda part, x, _: part.activation_fn(part.fc1(x)) + 0,
+    "second alone": lambda part, x, _: part.fc2(torch.randn(3, 32)),
+}
+
+
+def in_turn_twice(part, x):
+    return part.fc2(part.activation_fn(part.activation_fn(part.fc1(x))))
+
+
+@pytest.mark.parametrize("activation", [None, nn.functional.gelu])
+@pytest.mark.parametrize("name", LATER)
 @pytest.mark.parametrize("inference", [True, False])
-def test_what_is_called_otherwise_later_is_refused(always, inference):
-    model = prune(Layer(lambda part, x, scale=None: in_turn(part, x, scale)))
+def test_what_is_called_otherwise_later_is_refused(always, inference, name, activation):
+    def forward(part, x, flag=None):
+        return in_turn(part, x) if flag is None else LATER[name](part, x, flag)
+
+    model = prune(Layer(forward, activation))
     assert kinds_in(model) == ["feed forward"]
-    with torch.inference_mode(inference):
+    with torch.inference_mode(inference), torch.no_grad():
         model(torch.randn(3, 8))
         with pytest.raises(EngineError, match="called in another way"):
-            model.fc2(torch.randn(3, 8))
-        if not inference:
-            with pytest.raises(EngineError, match="called in another way"):
-                model(torch.randn(3, 8), 0.5)
+            model(torch.randn(3, 8), 0.5)
 
 
 def test_hooks_are_not_lost(always):
@@ -292,6 +308,17 @@ def test_hooks_are_not_lost(always):
     assert [d.name for d in accelerate(model).decisions] == ["0.fc2", "2"]
     model(torch.randn(2, 8))
     assert len(seen) == 2
+
+
+def test_a_forward_of_a_linears_own_is_not_lost(always):
+    """As accelerate's hooks put it there."""
+    model = prune(nn.Sequential(Layer(in_turn), nn.Linear(8, 8), nn.Linear(8, 8)))
+    for part in (model[0].fc1, model[1]):
+        part.forward = lambda x, forward=part.forward: 3 * forward(x)
+    x = torch.randn(2, 8)
+    before = outputs(model, x)
+    assert [d.name for d in accelerate(model).decisions] == ["0.fc2", "2"]
+    torch.testing.assert_close(outputs(model, x), before)
 
 
 def test_torchs_own_transformer_keeps_its_linears(always):
