@@ -163,6 +163,8 @@ class PruningCallback(TrainerCallback):
         """Write the Pruner's state next to the subnetwork."""
         if self.pruner is None:
             return
+        if self._model is not None:
+            self._model.check_unchanged()
         self._check_workers()
         folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
         if args.should_save and folder.is_dir():

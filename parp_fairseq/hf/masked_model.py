@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Pruner
 
-# Entries by which a change from outside is noticed.
-_SAMPLE = 64
+# Entries of each weight by which a change from outside is noticed.
+_SAMPLE = 8
 
 
 class MaskedModel:
@@ -41,7 +41,7 @@ class MaskedModel:
         self._model, self._pruner = model, pruner
         # A parameter may have several names.
         self._names = {weight.data_ptr(): name for name, weight in weights.items()}
-        self._watched = next(iter(weights.values()))
+        self._weights = weights
         self._handles: list[Any] = [
             model._register_state_dict_hook(self._mask_state),
             model.register_load_state_dict_pre_hook(self._before_loading),
@@ -55,11 +55,13 @@ class MaskedModel:
 
     def begin_update(self, epochs_done: int) -> None:
         """Let the weights hold θ; prune where whole epochs have passed."""
+        self._check_memory()
         self._pruner.begin_update(epochs_done, self.updates)
         self.updating = True
 
     def end_update(self, updates: int, learning_rate: float) -> None:
         """React to the optimizer's step, which was number `updates`."""
+        self._check_memory()
         self._pruner.end_update(updates, learning_rate)
         self._pruner.apply_mask()
         self.updating, self.updates, self._seen = False, updates, self._sample()
@@ -71,6 +73,11 @@ class MaskedModel:
                 "the model is evaluated inside of an update, where it holds weights that are "
                 "pruned later; evaluate in on_step_end"
             )
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise UserError where others have changed the weights, or put others in their place."""
+        self._check_memory()
         if self._seen is not None and not torch.equal(self._sample(), self._seen):
             raise UserError(
                 "something besides the optimizer has changed the weights since the last update "
@@ -82,6 +89,14 @@ class MaskedModel:
         """Remove the hooks; the weights stay as they are."""
         for handle in self._handles:
             handle.remove()
+
+    def _check_memory(self) -> None:
+        for name, weight in self._weights.items():
+            if self._model.get_parameter(name).data_ptr() != weight.data_ptr():
+                raise UserError(
+                    f"{name} is in other memory than when training began (was the model moved, "
+                    "cast or resized?), so it would not be pruned; do that to a copy.deepcopy"
+                )
 
     def _mask_state(self, module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
         if module is not self._model or not self.updating or self._pruner.mask_applied:
@@ -101,5 +116,5 @@ class MaskedModel:
 
     @torch.no_grad()
     def _sample(self) -> Tensor:
-        flat = self._watched.detach().reshape(-1)
-        return flat[:: max(1, flat.numel() // _SAMPLE)].clone()
+        flat = [weight.reshape(-1) for weight in self._weights.values()]
+        return torch.cat([one[:: max(1, one.numel() // _SAMPLE)] for one in flat])

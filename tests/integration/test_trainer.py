@@ -616,3 +616,32 @@ def test_a_moving_average_is_noticed(tmp_path):
     run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6), Average(), **options)
     with pytest.raises(UserError, match="moving average"):
         run.train()
+
+
+def _cast(model):
+    model.double().float()
+
+
+def _exchange(model):
+    linear = model.bert.encoder.layer[1].output.dense
+    linear.weight = torch.nn.Parameter(linear.weight.detach().clone())
+
+
+def _draw(model):
+    model.bert.encoder.layer[1].output.dense.weight.data.normal_()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(_cast, "other memory"), (_exchange, "other memory"), (_draw, "besides the optimizer")],
+)
+@pytest.mark.parametrize("options", [{}, {"save_strategy": "steps", "save_steps": 3}])
+def test_weights_that_others_change_are_noticed(tmp_path, change, reason, options):
+    def see(state, model, control):
+        if state.global_step == 3:
+            change(model)
+
+    options = options or {"eval_strategy": "steps", "eval_steps": 3}
+    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6), Watch(see), **options)
+    with pytest.raises(UserError, match=reason):
+        run.train()
