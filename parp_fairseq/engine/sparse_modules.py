@@ -140,7 +140,9 @@ class Hidden(Tensor):
         return hidden
 
     @classmethod
-    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Allow to ask for a size or a type, and dropout that drops nothing."""
         kwargs = kwargs or {}
         if function is nn.functional.dropout and not kwargs.get("training", True):
