@@ -170,8 +170,13 @@ def results_page(results: Results, page: Mapping[str, Any]) -> str:
     """RESULTS.md: the page of questions.yaml, filled in from the tables."""
     groups = results.groups()
     claims = paper_claims(results)
-    scores = [next(iter(seed.values())) for runs in groups for seed in runs.by_seed.values()]
-    machines = sorted(Counter(score.machine.split(",")[0] for score in scores).items())
+    # One score of each run; a nested one is in several groups.
+    scores = {
+        score.run: score
+        for runs in groups
+        for score in (next(iter(seed.values())) for seed in runs.by_seed.values())
+    }
+    machines = sorted(Counter(one.machine.split(",")[0] for one in scores.values()).items())
     entries, updates = [pair.entries for pair in results.masks], [runs.updates for runs in groups]
     questions = enumerate(page["questions"], start=1)
     return page["page"].format(
@@ -202,8 +207,11 @@ def _setups(groups: Sequence[RunGroup], about: Mapping[str, str]) -> str:
         found.setdefault(name, []).append(runs)
     body = []
     for name, text in about.items():
-        first, count = found[name][0], sum(len(runs.by_seed) for runs in found[name])
-        body.append([name, text, f"{first.updates:,}", first.metric, str(count)])
+        first = found[name][0]
+        names = {
+            next(iter(seed.values())).run for runs in found[name] for seed in runs.by_seed.values()
+        }
+        body.append([name, text, f"{first.updates:,}", first.metric, str(len(names))])
     header = ["setup", "model and data", "updates", "metric", "runs"]
     return TextTable("", header, body, 2).markdown()
 

@@ -107,11 +107,12 @@ class Results:
         self.targets: dict[str, dict[str, Any]] = yaml.safe_load(text)
         self.grid = read_grid(home / "grids" / "small.yaml").targets
         self.masks = read_table(home / "results" / "masks.csv", MaskPair)
-        self.by_run: dict[str, dict[tuple[str, str], Score]] = {}
+        # A nested run has scores at several sparsities.
+        self.by_run: dict[str, dict[float, dict[tuple[str, str], Score]]] = {}
         for score in read_table(home / "results" / "scores.csv", Score):
             if not score.checkpoint.startswith("update"):
                 key = (score.split, score.checkpoint)
-                self.by_run.setdefault(score.run, {})[key] = score
+                self.by_run.setdefault(score.run, {}).setdefault(score.sparsity, {})[key] = score
 
     def groups(self, names: Iterable[str] | None = None) -> list[RunGroup]:
         """Runs of these names (default: all) without their seeds."""
@@ -119,9 +120,9 @@ class Results:
         for name in self.by_run if names is None else names:
             if name not in self.by_run:
                 raise UserError(f"results/scores.csv has no run {name!r}; train it first")
-            scores = self.by_run[name]
-            first = next(iter(scores.values()))
-            found.setdefault((first.setup, first.setting), {})[first.seed] = scores
+            for scores in self.by_run[name].values():
+                first = next(iter(scores.values()))
+                found.setdefault((first.setup, first.setting), {})[first.seed] = scores
         return [RunGroup(*key, seeds) for key, seeds in found.items()]
 
     def target(self, name: str) -> dict[str, Any]:

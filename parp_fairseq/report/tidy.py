@@ -93,7 +93,7 @@ class MaskPair:
 Row = TypeVar("Row", Score, MaskPair)
 
 _KEYS: dict[type, tuple[str, ...]] = {
-    Score: ("run", "split", "checkpoint", "weights"),
+    Score: ("run", "sparsity", "split", "checkpoint", "weights"),
     MaskPair: ("comparison", "sparsity", "one", "other"),
 }
 

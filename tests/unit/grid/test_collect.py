@@ -66,7 +66,8 @@ def test_a_finished_run_becomes_rows_and_no_other(tmp_path):
 def test_a_nested_run_has_rows_of_every_level(tmp_path):
     run = Run(SETUP, "nested", 0.5, 1, (("sparsities", [0.7, 0.9]),))
     leave(tmp_path, run)
-    rows = [(row.sparsity, row.split) for row in rows_of(run, tmp_path)]
+    Tables(grid_of(run), tmp_path, tmp_path).add(grid_of(run).targets.values())
+    rows = [(row.sparsity, row.split) for row in read_table(tmp_path / "scores.csv", Score)]
     assert rows == [(level, split) for level in (0.5, 0.7, 0.9) for split in ("dev", "test")]
     # The scores that make the run a finished one are written last.
     *_, one, two, last = lines.script(run).splitlines()

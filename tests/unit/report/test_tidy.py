@@ -69,8 +69,8 @@ def test_settings(options, source, run, setting):
     ("change", "message"),
     [
         (lambda text: text.replace("run,setup", "setup,run"), "the columns must be run,setup"),
-        (lambda text: text + text.splitlines()[1] + "\n", "duplicate row a, a, a, a"),
-        (lambda text: text.replace(",0.5", ",nan", 1), "row a, a, a, a: a number is not finite"),
+        (lambda text: text + text.splitlines()[1] + "\n", "duplicate row a, 0.5, a, a, a"),
+        (lambda text: text.replace(",0.5", ",nan", 1), "row a, nan, a, a, a: a number is not"),
         (lambda text: text.replace(",0.5", ",x", 1), "row 2: .*'x'"),
         (lambda text: text + "a,b\n", "row 3: 2 cells instead of"),
         (lambda text: text + '"open', "cannot be read as a table"),
