@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parp_fairseq.pruning import (
+    Mask,
     Pruner,
     PruningError,
     PruningSpec,
@@ -16,6 +17,7 @@ from parp_fairseq.pruning import (
     magnitude_mask,
     random_mask,
 )
+from parp_fairseq.pruning.magnitude import smallest_kept
 from parp_fairseq.pruning.reach import (
     Motion,
     adam_bound,
@@ -207,3 +209,16 @@ def test_the_reach_is_over_what_is_kept_at_every_pruning():
         optimizer.step()
         pruner.end_update(update + 1, 1e-3)
         assert pruner.reach == pytest.approx(2 * adam_bound() * 1e-3 / 0.6, rel=0.02)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0, 2.0]), min_size=8, max_size=8),
+    st.lists(st.booleans(), min_size=8, max_size=8),
+    st.sampled_from(["global", "tensor"]),
+)
+def test_the_smallest_kept(values, kept, granularity):
+    values, kept = torch.tensor(values) * torch.tensor(kept), torch.tensor(kept)
+    tensors = {"a": values[:3], "b": values[3:]}
+    mask = Mask({"a": kept[:3], "b": kept[3:]})
+    found = smallest_kept(tensors, mask, 1.0, granularity)
+    assert found == min(values[kept].abs().tolist(), default=math.inf)
