@@ -206,7 +206,7 @@ class PruningCallback(TrainerCallback):
                 "(trainer.remove_callback)"
             )
         if owner is not None and owner.pruner is not None and owner._model is not None:
-            owner.pruner.restore_weights()
+            owner.pruner.release()
             owner._release()
         setattr(model, _OWNER, _Owner(self, state))
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from parp_fairseq.pruning.magnitude import magnitude_mask
@@ -50,8 +51,8 @@ class NestedPruner(Pruner):
 
     def begin_update(self, epochs_done: int, update: int) -> None:
         """As `Pruner` does; then let the weights hold the level that is trained."""
+        self.release()
         super().begin_update(epochs_done, update)
-        self.level = 0
         if not self.at_target:
             return
         if not self._masks:
@@ -67,11 +68,42 @@ class NestedPruner(Pruner):
 
     def end_update(self, update: int, learning_rate: float = math.nan) -> None:
         """As `Pruner` does, on θ."""
-        self.restore_weights()
+        self.release()
         super().end_update(update, learning_rate)
 
+    def release(self) -> None:
+        """As `Pruner` does; an update that had begun is none any more."""
+        self.level = 0
+        super().release()
+
+    @property
+    def mask_applied(self) -> bool:
+        """Whether the weights hold the densest subnetwork at present, not another level."""
+        return self._weights.applied is None
+
+    def apply_mask(self) -> None:
+        """Let the weights hold the densest subnetwork, also inside of an update."""
+        self._weights.restore()
+
+    def restore_weights(self) -> None:
+        """Let the weights hold the level of the update again, if one has begun."""
+        if self.level and self.mask_applied:
+            self._weights.apply(self._masks[self.level - 1])
+
+    @torch.no_grad()
+    def masked(self, name: str, tensor: Tensor) -> Tensor:
+        """As `Pruner` does, of the densest subnetwork."""
+        if name not in self._weights.tensors or self.mask_applied:
+            return tensor
+        return self._weights.theta(name, tensor)
+
     def state_dict(self) -> dict[str, Any]:
-        """As `Pruner` does, with the levels' masks."""
+        """As `Pruner` does, with the levels' masks.
+
+        The weights then hold the densest subnetwork, until `restore_weights`: fp32 masters, which
+        are saved as they are, would lose what a level hides.
+        """
+        self.apply_mask()
         levels = [{name: data.cpu() for name, data in m.packed.items()} for m in self._masks]
         return {**super().state_dict(), "levels": levels}
 

@@ -262,6 +262,10 @@ class Pruner:
         """End what `apply_mask` began: the weights hold θ again, bit by bit."""
         self._weights.restore()
 
+    def release(self) -> None:
+        """Let the weights hold θ, whatever was begun."""
+        self._weights.restore()
+
     @torch.no_grad()
     def masked(self, name: str, tensor: Tensor) -> Tensor:
         """Return m⊙`tensor` for a weight or its copy by name, as a new tensor where it differs.

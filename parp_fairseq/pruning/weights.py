@@ -79,6 +79,17 @@ class MaskedWeights:
         self.applied = None
         self.update_copies()
 
+    def theta(self, name: str, tensor: Tensor) -> Tensor:
+        """Return θ of a tensor that holds m⊙θ, or of its copy, as a new tensor.
+
+        Args:
+            name: of the tensor.
+            tensor: it, or its copy; not changed.
+        """
+        assert self.applied is not None, "the tensors hold θ"
+        kept = self.applied[name]
+        return torch.where(kept, tensor, self._hidden[name].to(tensor.dtype))
+
     def fill(self, mask: Mask, values: Mapping[str, Tensor]) -> None:
         """Make θ of tensors that hold m⊙θ and of what `pruned_values` returned for that mask."""
         for name in values:

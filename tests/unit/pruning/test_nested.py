@@ -30,9 +30,7 @@ def written_out(interval):
         before = run.copy()
         if masks is None and mask_sparsity(mask) == round(DENSEST * 39):
             masks = [mask, *(magnitude_mask(run.weights, level) for level in LEVELS)]
-        draw = random.Random(f"{SEED} {update}")
-        drawn = 2 if draw.random() < 0.5 else draw.randrange(3)
-        level = masks[drawn] if masks else mask
+        level = masks[drawn(update)] if masks else mask
         run.multiply(level)
         run.optimizer.zero_grad()
         flat = torch.cat([weight.flatten() for weight in run.weights.values()])
@@ -90,3 +88,41 @@ def test_it_is_what_is_written_out_and_resumes(interval, stop):
 def test_levels_that_are_none(method, sparsities, message):
     with pytest.raises(PruningError, match=message):
         PruningSpec(method, 0.3, sparsities=sparsities).check()
+
+
+def test_an_update_that_is_repeated_trains_its_level_and_what_is_saved_is_the_densest():
+    """Where a loss scaler skips an update, a validation and a checkpoint may come in between."""
+    run, nested = Run(), pruner(5)
+    nested.start(run.weights, magnitude_mask(run.weights, 0.1))
+    run.through(nested, 0, 10)
+    update = next(u for u in range(10, 99) if drawn(u))
+    theta = run.copy()
+    nested.begin_update(0, update)
+    level = run.copy()
+    assert zeros(level) == round(LEVELS[drawn(update) - 1] * 39) > zeros(theta)
+    assert not nested.mask_applied
+    assert equal({name: nested.masked(name, w.detach()) for name, w in run.weights.items()}, theta)
+    with nested.subnetwork():  # validation
+        assert nested.mask_applied and equal(run.copy(), theta)
+    nested.restore_weights()  # training mode, as the criterion has it
+    assert equal(run.copy(), level)
+    nested.state_dict()
+    assert equal(run.copy(), theta)
+    nested.restore_weights()
+    nested.end_update(update + 1)
+    assert equal(run.copy(), theta)
+    nested.restore_weights()
+    assert equal(run.copy(), theta)
+    nested.begin_update(0, update)
+    nested.release()
+    nested.restore_weights()
+    assert equal(run.copy(), theta)
+
+
+def drawn(update):
+    draw = random.Random(f"{SEED} {update}")
+    return 2 if draw.random() < 0.5 else draw.randrange(3)
+
+
+def zeros(tensors):
+    return sum(int((tensor == 0).sum()) for tensor in tensors.values())
