@@ -261,7 +261,7 @@ def sha256(path: PathLike) -> str:
 def other_form(path: PathLike) -> str | None:
     """`path` as its file system spells it, where names may be in another Unicode form.
 
-    A name that was typed is NFC, of an old Mac it is NFD, and most file systems keep them apart.
+    A name that was typed is NFC, of an old Mac it is NFD, and most file systems take them for two.
     None where there is no such file, or names of both forms are there.
     """
     path = os.fspath(path)

@@ -68,7 +68,7 @@ def seconds(device: str, action, rounds: int = 10) -> float:
 
 
 def time_events(device: str, width: int) -> Iterator[str]:
-    """How long a pruning takes, beside zeroing the same weights with a known threshold."""
+    """How long a pruning takes, and zeroing the same weights with a known threshold."""
     weights = {n: t.to(device) for n, t in layers(width, 12, torch.float32).items()}
     theta = {name: weight.clone() for name, weight in weights.items()}
     pruner = Pruner(SparsitySchedule(final=SPARSITY), interval=1, total_updates=10**6)
@@ -134,7 +134,7 @@ def train(out: str, precision: str, device: str, kill_at: int) -> None:
 
 
 def resumed(device: str) -> Iterator[str]:
-    """Trainings in low precision, killed and resumed, beside others that nobody stopped."""
+    """Trainings in low precision, killed and resumed, compared with uninterrupted ones."""
     from safetensors.torch import load_file
 
     for precision in ("bf16",) if device == "cpu" else ("bf16", "fp16"):
@@ -150,8 +150,8 @@ def resumed(device: str) -> Iterator[str]:
                     assert done.returncode == wanted, done.stderr[-2000:]
                 ends.append(load_file(f"{folder}/{out}/end/model.safetensors"))
             one, other = ends
-            apart = [name for name, tensor in one.items() if not torch.equal(tensor, other[name])]
-            assert not apart, f"{precision}: {len(apart)} of {len(one)} tensors differ: {apart[:3]}"
+            differ = [name for name, tensor in one.items() if not torch.equal(tensor, other[name])]
+            assert not differ, f"{precision}: {len(differ)} tensors differ, such as {differ[:3]}"
             yield f"{precision}: killed after update {KILLED} of {UPDATES}, ends with equal weights"
 
 

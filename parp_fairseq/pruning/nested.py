@@ -21,12 +21,12 @@ class NestedPruner(Pruner):
     The densest level is pruned as by GMP: its sparsity ramps up, and what it prunes stays zero.
     From there on each update trains one level s, the sparsest in half of them and else all alike
     often: the weights hold m_s⊙θ while it lasts, and only what m_s keeps is changed; the gradients
-    of the rest reach the optimizer's averages alone. The masks are magnitude masks of θ, taken anew
+    of the rest only reach the optimizer's averages. The masks are magnitude masks of θ, taken anew
     at each event, so they lie in one another; so does every subnetwork in the densest, which is
     what is scored on the way and saved. `magnitude_mask` of what is saved, at the sparsity of a
     level, is that level's mask.
 
-    The level of an update depends on its number and the seed alone: a resumed run and all workers
+    The level of an update depends only on its number and the seed: a resumed run and all workers
     draw the same.
 
     Attributes:

@@ -148,7 +148,7 @@ def look_ahead(
     """Say whether pruned weights can regrow in a training, given its learning rates.
 
     Args:
-        pruner: started or restored, and told its `motion`.
+        pruner: started or restored, with its `motion` set.
         rates: the learning rate of every update still to come, the next one first; at least one.
         epoch_ends: updates made from now to the end of each epoch, where prunings go by epochs and
             that is known.
@@ -181,11 +181,11 @@ def look_ahead(
     ends = epoch_ends[pruner.interval - 1 :: pruner.interval] if of_epochs else _ends(pruner, rates)
     ends = sorted({0, *(end for end in ends if end < len(rates)), len(rates)})
     spans = [float(sums[end] - sums[begin]) for begin, end in zip(ends, ends[1:])]
-    regrows = sum(motion.relative(span, pruner.kept_from) >= 1.0 for span in spans)
-    apart = max(end - begin for begin, end in zip(ends, ends[1:]))
-    most, final = motion.bound * max(spans), motion.bound * apart * rates[-1]
+    regrows = sum(motion.relative(one, pruner.kept_from) >= 1.0 for one in spans)
+    span = max(end - begin for begin, end in zip(ends, ends[1:]))
+    most, final = motion.bound * max(spans), motion.bound * span * rates[-1]
     line = (
-        f"between two prunings ({apart:,} updates) a pruned weight can move by at most {most:.2g} "
+        f"between two prunings ({span:,} updates) a pruned weight can move by at most {most:.2g} "
         f"({final:.2g} at the final learning rate {rates[-1]:.2g}); {least}: "
     )
     if regrows:

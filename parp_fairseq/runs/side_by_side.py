@@ -153,7 +153,7 @@ class Step:
         work: all of its work, in any unit.
         work_done: how much of it is done while it runs.
         after: steps that must be done before.
-        then: called when the program has ended well; what it returns is told with `announced`.
+        then: called when the program has ended well; what it returns is printed with `announced`.
         done: whether there is nothing to do.
         announced: whether a line says that it is done.
     """

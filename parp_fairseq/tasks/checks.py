@@ -363,7 +363,7 @@ def misfit_named(path: str) -> Iterator[None]:
             f"{what} {found[0]}" + (f" and {len(found) - 1:,} more" if len(found) > 1 else "")
             for what, found in (
                 ("it lacks", names["<"]),
-                ("it alone has", names[">"]),
+                ("only it has", names[">"]),
                 ("of another shape is", shapes),
             )
             if found

@@ -169,7 +169,7 @@ FILES = {
             ),
             ("a prefix", named("model.{}".format), ".*take 'model.' off the beginning"),
             ("new weight_norm", named(renormed), ".*rename original0 and original1"),
-            ("too few layers", of_model(encoder_layers=5), r"it alone has \S+5\.\S+ and 15 more"),
+            ("too few layers", of_model(encoder_layers=5), r"only it has \S+5\.\S+ and 15 more"),
             (
                 "a matrix of another shape",
                 misshapen_model,

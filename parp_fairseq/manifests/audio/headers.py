@@ -285,7 +285,7 @@ def check_length(path: PathLike, samples: int) -> None:
 def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
     """Blocks of what `opened` gave, to the end: float32, channels averaged.
 
-    Raises AudioError for a file that is damaged, ends before or goes on after what its header
+    Raises AudioError for a file that is damaged, ends before or continues after what its header
     counts, holds what is no number or beyond ±4, or whose channels cancel each other.
     """
     import numpy as np
@@ -311,7 +311,7 @@ def decoded(file: Any, recording: Recording) -> Iterator[np.ndarray]:
             raise AudioError("NaN or infinity", says)
         peak = float(np.abs(block).max())
         if peak > _LOUDEST:
-            says = f"{path} has samples of {peak:.0e}, where sound lies between -1 and 1"
+            says = f"{path} has samples of {peak:.0e}, where sound is between -1 and 1"
             raise AudioError("other scale", f"{says}; scale them")
         there += len(block)
         mono = block.mean(axis=1) if recording.channels > 1 else block[:, 0]
