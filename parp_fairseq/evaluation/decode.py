@@ -112,6 +112,8 @@ def evaluate_all(
     for word, words in zip((engine, weights, batches), known):
         if word not in words:
             raise ValueError(f"{word!r} is none of {words}")
+    if weights == THETA and sparsity is not None:
+        raise UserError("--sparsity is for the subnetwork; leave it or --weights theta out")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
@@ -185,6 +187,7 @@ def evaluate_all(
                 weights=weights,
                 zeros=zeros,
                 language=search and search.language,
+                sparsity=sparsity,
             )
         # Two large models need not fit into the memory.
         del finetuned, task, model

@@ -176,6 +176,7 @@ class Score:
         weights: what was scored of the checkpoint: `subnetwork` (m⊙θ) or `theta`.
         zeros: share of zeros among its prunable entries, in [0, 1]; None where it has none.
         language: the language model that was searched with.
+        sparsity: what the checkpoint was pruned to first; None: as it is.
     """
 
     checkpoint: str
@@ -187,6 +188,7 @@ class Score:
     weights: str = "subnetwork"
     zeros: float | None = None
     language: LanguageModel | None = None
+    sparsity: float | None = None
 
     @cached_property
     def words(self) -> ErrorRate:
@@ -230,6 +232,7 @@ class Score:
             "utterances": len(self.utterances),
             "weights": self.weights,
             "zeros": self.zeros,
+            "sparsity": self.sparsity,
             **{
                 key: os.fspath(value) if isinstance(value, os.PathLike) else value
                 for key in ("lm", "lexicon", "beam", "lm_weight", "word_score")

@@ -20,13 +20,13 @@ KINDS = {
 
 
 def render_scores(scores: Sequence[Score]) -> str:
-    """An aligned table, a score a row; columns of CER, θ and an LM only where there are such."""
+    """An aligned table, a score a row; columns of CER, weights and an LM where they differ."""
     with_characters = any(score.characters is not None for score in scores)
-    of_theta = any(score.weights != "subnetwork" for score in scores)
+    others = any(s.weights != "subnetwork" or s.sparsity is not None for s in scores)
     header = ["checkpoint", "split", "metric", "%", "95% interval"]
     header += ["errors", "of", "sub", "ins", "del"]
     header += ["CER %", "95% interval"] if with_characters else []
-    header += ["utts"] + (["weights", "zeros %"] if of_theta else [])
+    header += ["utts"] + (["weights", "zeros %"] if others else [])
     searched = any(score.language is not None for score in scores)
     header += ["LM weight", "word score"] if searched else []
     rows = []
@@ -37,7 +37,7 @@ def render_scores(scores: Sequence[Score]) -> str:
         row += [f"{count:,}" for count in counts]
         row += _rate(score.characters) if with_characters else []
         row += [f"{len(score.utterances):,}"]
-        if of_theta:
+        if others:
             row += [score.weights, "" if score.zeros is None else f"{100 * score.zeros:.2f}"]
         if score.language is not None:
             row += [f"{score.language.lm_weight:g}", f"{score.language.word_score:g}"]

@@ -17,11 +17,18 @@ CARD_FILE = "README.md"
 _LIBRARIES = {"hf": "transformers", "onnx": "onnx"}
 
 
-def read_scores(file: PathLike | None, checkpoint: PathLike) -> list[dict[str, Any]]:
-    """The scores of a checkpoint's subnetwork in a file of `parp eval --json`; none for None.
+def read_scores(
+    file: PathLike | None, checkpoint: PathLike, sparsity: float | None = None
+) -> list[dict[str, Any]]:
+    """The scores, without a language model, of what is exported; none for None.
+
+    Args:
+        file: of `parp eval --json`.
+        checkpoint: that is exported.
+        sparsity: that it is pruned to first.
 
     Raises:
-        UserError: it is no such file, or holds no score of this checkpoint.
+        UserError: it is no such file, or holds no such score.
     """
     if file is None:
         return []
@@ -30,13 +37,17 @@ def read_scores(file: PathLike | None, checkpoint: PathLike) -> list[dict[str, A
         found = [
             score
             for score in json.loads(Path(file).read_text(encoding="utf-8"))
-            if os.path.realpath(score["checkpoint"]) == wanted and score["weights"] != "theta"
+            if os.path.realpath(score["checkpoint"]) == wanted
+            and score["weights"] != "theta"
+            and score.get("sparsity") == sparsity
+            and score.get("lm") is None
         ]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"--scores {file} is no file of parp eval --json ({error!r})") from error
     if not found:
-        todo = f"make one: parp eval {checkpoint} --data DIR --split NAME --json FILE"
-        raise UserError(f"--scores {file} holds no score of {checkpoint}; {todo}")
+        level = "" if sparsity is None else f" --sparsity {sparsity:g}"
+        todo = f"make one: parp eval {checkpoint}{level} --data DIR --split NAME --json FILE"
+        raise UserError(f"--scores {file} holds no score of {checkpoint}{level}; {todo}")
     return found
 
 

@@ -66,7 +66,7 @@ def export_onnx(
         )
     inputs = [checkpoint] if scores is None else [checkpoint, scores]
     out = check_folder(out, FILES, FORM, inputs=inputs, force=force)
-    scored = read_scores(scores, checkpoint)
+    scored = read_scores(scores, checkpoint, sparsity)
     source = open_finetuned(checkpoint, sparsity=sparsity)
 
     from parp_fairseq.export.onnx_graph import Graph, difference, write_graph

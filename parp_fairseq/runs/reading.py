@@ -152,7 +152,9 @@ def _scores(folder: Path) -> dict[str, Mapping[str, Any]]:
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{file} is not a score: write it with parp eval --json") from error
             # θ's are not the subnetwork's, nor are a language model's; old scores do not say which.
-            if score.get("weights", "subnetwork") != "subnetwork" or score.get("lm") is not None:
+            if score.get("weights", "subnetwork") != "subnetwork" or any(
+                score.get(key) is not None for key in ("lm", "sparsity")
+            ):
                 continue
             if split not in scores or is_last:
                 scores[split] = score

@@ -9,6 +9,7 @@ from torch.nn.utils import prune
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
+from parp_fairseq.evaluation.decode import evaluate_all
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.inference.subnetwork import open_subnetwork
 from parp_fairseq.pruning import Scope
@@ -34,6 +35,12 @@ def test_a_level_is_pruned_by_magnitude(tmp_path):
     model = open_subnetwork(file, sparsity=0.8).model
     zeros = sum(int((parameter == 0).sum()) for parameter in model.parameters())
     assert zeros >= round(0.8 * sum(whole[name].numel() for name in names))
+
+
+def test_theta_has_no_levels(tmp_path):
+    file = save(random_state(0.3), tmp_path / "c.pt")
+    with pytest.raises(UserError, match="leave it or --weights theta out"):
+        list(evaluate_all([file], tmp_path, ["test"], weights="theta", sparsity=0.8))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_json_is_plain_and_has_the_same_keys_for_every_metric():
     assert list(phones) == list(read)
     assert {key for key, value in phones.items() if value is None} == {
         *(key for key in read if key.startswith("cer")),
-        *("zeros", "lm", "lexicon", "beam", "lm_weight", "word_score"),
+        *("zeros", "sparsity", "lm", "lexicon", "beam", "lm_weight", "word_score"),
     }
 
 

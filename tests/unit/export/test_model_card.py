@@ -41,7 +41,10 @@ def test_what_a_card_says_and_that_its_sample_runs(
         "weights": "subnetwork",
     }
     score |= {"rate": 12.345, "rate_low": 10.0, "rate_high": 15.0}
-    (tmp_path / "s.json").write_text(json.dumps([score, {**score, "checkpoint": "other.pt"}]))
+    others = [{"checkpoint": "other.pt"}, {"sparsity": 0.99}, {"lm": "4-gram.bin"}]
+    (tmp_path / "s.json").write_text(json.dumps([score, *({**score, **one} for one in others)]))
+    with pytest.raises(UserError, match=r"no score of .*c\.pt --sparsity 0\.95"):
+        export(checkpoint, tmp_path / "cut", scores=tmp_path / "s.json", sparsity=0.95)
     out = tmp_path / "out"
     export(checkpoint, out, scores=tmp_path / "s.json", license="mit")
     card = (out / "README.md").read_text(encoding="utf-8")

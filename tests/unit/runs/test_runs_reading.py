@@ -47,8 +47,8 @@ def test_the_last_checkpoint_is_the_one_reported(tmp_path):
     assert read_run(folder / "checkpoints" / "run.json").scores["dev-other"]["rate"] == 50.0
 
 
-@pytest.mark.parametrize("how", [{"weights": "theta"}, {"lm": "4-gram.bin"}])
-def test_scores_of_theta_and_of_a_language_model_are_left_out(tmp_path, how):
+@pytest.mark.parametrize("how", [{"weights": "theta"}, {"lm": "a.bin"}, {"sparsity": 0.9}])
+def test_scores_of_something_else_than_the_subnetwork_are_left_out(tmp_path, how):
     folder = write_run(tmp_path / "a", scores={"dev-other": 65.1})
     other = json.loads((folder / "eval" / "dev-other.json").read_text())[0]
     other.update(rate=40.0, **how)
@@ -56,7 +56,7 @@ def test_scores_of_theta_and_of_a_language_model_are_left_out(tmp_path, how):
     (folder / "eval" / "dev-other_more.json").write_text(json.dumps([other, lone]))
     rates = {s: v["rate"] for s, v in read_run(folder / "checkpoints/run.json").scores.items()}
     assert rates == {"dev-other": 65.1}
-    ours = {**other, "rate": 64.0, "weights": "subnetwork", "lm": None}
+    ours = {**other, "rate": 64.0, "weights": "subnetwork", "lm": None, "sparsity": None}
     (folder / "eval" / "z.json").write_text(json.dumps([ours]))
     assert read_run(folder / "checkpoints" / "run.json").scores["dev-other"]["rate"] == 64.0
 
