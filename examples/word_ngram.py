@@ -69,8 +69,18 @@ if __name__ == "__main__":
     parser.add_argument("text", nargs="+", type=Path, help="label files (.ltr), or plain text")
     parser.add_argument("--order", type=int, default=3, choices=range(2, 7), help="default: 3")
     parser.add_argument("--out", type=Path, required=True, help="OUT.arpa and OUT.lexicon")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
     options = parser.parse_args()
-    read = [words for file in options.text for words in sentences(file)]
+    try:
+        read = [words for file in options.text for words in sentences(file)]
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(f"{error}; give text in UTF-8")
+    for suffix in (".arpa", ".lexicon"):
+        file = options.out.with_name(options.out.name + suffix)
+        if file.exists() and not options.force:
+            parser.error(f"{file} already exists; choose another --out or use --force")
+    if not read:
+        parser.error(f"{options.text[0]}: no words in it")
     lexicon = [f"{word}\t{' '.join(word)} |" for word in sorted({w for ws in read for w in ws})]
     for suffix, lines in ((".arpa", arpa(read, options.order)), (".lexicon", lexicon)):
         file = options.out.with_name(options.out.name + suffix)
