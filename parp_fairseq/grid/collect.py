@@ -66,6 +66,8 @@ def rows_of(run: Run, work: Path) -> list[Score]:
         "model": Path(run.setup.model).name,
         "model_sha256": found.record.get("contents", {}).get("model.w2v_path", ""),
         "data": json.dumps(run.setup.speech or run.setup.corpus or {}),
+        "reach": found.log.pruning.get("reach"),
+        "mask_iou": found.log.pruning.get("mask_iou"),
     }
     scores = []
     for row in _json(work / lines.scores(run)):

@@ -52,6 +52,9 @@ class Score:
     model: str  # file of the pre-trained model
     model_sha256: str
     data: str  # how the data was made, as JSON
+    # Of the prunings; empty where training did not log it, or no pruned weight could regrow
+    reach: float | None  # the most over half the threshold (`pruning.reach`): below 1 none regrows
+    mask_iou: float | None  # of the last mask with the initial one
 
     @cached_property
     def option_values(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class TrainingLog:
     validation: Mapping[str, Row]  # the last row of each set, its keys without the set's name
     minutes: float  # spent training and validating, of all starts of the run
     ended: bool  # whether fairseq said that training is done
+    pruning: Row  # the largest `reach` (of a pruning), the last `mask_iou` (with the initial mask)
 
 
 def read_log(files: Sequence[Path]) -> TrainingLog:
@@ -28,7 +29,7 @@ def read_log(files: Sequence[Path]) -> TrainingLog:
     Both of the logs that a run leaves will do: the one named by `common.log_file`, and Hydra's.
     Lines that are no meters are passed over, as is a last line that was cut off.
     """
-    log = TrainingLog(0, {}, 0.0, False)
+    log = TrainingLog(0, {}, 0.0, False, {})
     for file in files:
         log = _read(file)
         if log.updates:
@@ -38,6 +39,7 @@ def read_log(files: Sequence[Path]) -> TrainingLog:
 
 def _read(file: Path) -> TrainingLog:
     validation: dict[str, Row] = {}
+    pruning: dict[str, float] = {}
     updates, seconds, ended = 0, [0.0], False
     for line in _lines(file):
         ended = ended or "done training in" in line
@@ -54,13 +56,17 @@ def _read(file: Path) -> TrainingLog:
             if plain["wall"] < seconds[-1]:
                 seconds.append(0.0)
             seconds[-1] = plain["wall"]
+        if "mask_iou" in plain:
+            pruning["mask_iou"] = plain["mask_iou"]
+        if "reach" in plain:
+            pruning["reach"] = max(plain["reach"], pruning.get("reach", 0.0))
         # Of a resumed run the last start counts.
         if prefix not in ("", "train_"):
             before = validation.get(prefix[:-1], plain)
             validation[prefix[:-1]] = max(plain, before, key=lambda row: row[_UPDATES])
         if prefix != "train_":
             updates = max(updates, int(plain[_UPDATES]))
-    return TrainingLog(updates, validation, sum(seconds) / 60, ended)
+    return TrainingLog(updates, validation, sum(seconds) / 60, ended, pruning)
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -33,15 +33,16 @@ def test_a_resumed_run_keeps_what_was_logged_last_and_adds_its_times(tmp_path):
         meters(loss=3, num_updates=30, wall=90),
     ]
     second = [
-        meters(loss=2, num_updates=30, wall=20),
+        meters(loss=2, num_updates=30, wall=20, reach=0.75, mask_iou=0.9),
         meters(**{"dev-other_wer": 70, "dev-other_num_updates": 20}),
-        meters(loss=1, num_updates=40, wall=48),
+        meters(loss=1, num_updates=40, wall=48, reach=0.5, mask_iou=0.8),
         meters(train_loss=1, train_num_updates=40, train_wall=54, train_train_wall=7),
         "done training in 50.0 seconds",
     ]
     log = read_log([write(tmp_path / "log", [*first, *second])])
     assert (log.updates, log.minutes, log.ended) == (40, (90 + 54) / 60, True)
     assert log.validation["dev-other"]["wer"] == 70
+    assert log.pruning == {"reach": 0.75, "mask_iou": 0.8}
 
 
 def test_noise_and_a_cut_line_are_passed_over(tmp_path):
