@@ -94,6 +94,17 @@ class FineTuned:
             return saved["target_dictionary"]
         return dictionary_from(saved[SYMBOLS_KEY])
 
+    @property
+    def sparser(self) -> tuple[float, ...]:
+        """Sparsities above its own that its training (method "nested") trained too, rising."""
+        levels = _prune(self.state).get("sparsities") or ()
+        if not levels:
+            return ()
+        weights = _prunable(self.state, self.path)
+        entries = sum(weight.numel() for weight in weights.values())
+        zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+        return tuple(float(level) for level in levels if round(level * entries) > zeros)
+
     def settings(self) -> dict[str, Any]:
         """A copy of its settings as nested dictionaries: `model`, `task` and others."""
         with warnings.catch_warnings():
@@ -154,18 +165,30 @@ def open_finetuned(
     return FineTuned(path, info, state, labels, symbols, file)
 
 
-def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, Tensor]:
-    """The weights, those of smallest magnitude set to zero."""
-    from parp_fairseq.checkpoints.prunable_weights import scoped_weights
-    from parp_fairseq.pruning import Scope, magnitude_mask
+def _prune(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Its settings of pruning."""
+    return (plain_settings(state).get("task") or {}).get("prune") or {}
 
-    prune = (plain_settings(state).get("task") or {}).get("prune") or {}
+
+def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """The weights that its training prunes, or those of the default scope."""
+    from parp_fairseq.checkpoints.prunable_weights import scoped_weights
+    from parp_fairseq.pruning import Scope
+
+    prune = _prune(state)
     scope = Scope(
         tuple(prune.get("include") or ("wav2vec2",)),
         tuple(prune.get("exclude") or ()),
         bool(prune.get("biases")),
     )
-    weights = {name: w.clone() for name, w in scoped_weights(state, scope, path).items()}
+    return scoped_weights(state, scope, path)
+
+
+def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, Tensor]:
+    """The weights, those of smallest magnitude set to zero."""
+    from parp_fairseq.pruning import magnitude_mask
+
+    weights = {name: weight.clone() for name, weight in _prunable(state, path).items()}
     entries = sum(weight.numel() for weight in weights.values())
     zeros = sum(int((weight == 0).sum()) for weight in weights.values())
     with options_named("--", f"{path}: "):
@@ -175,7 +198,8 @@ def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, 
             f"{path}: --sparsity {sparsity:g} is below its own, {zeros / entries:.4g}; give a "
             "higher one"
         )
-    magnitude_mask(weights, sparsity, prune.get("granularity", "global")).zero_(weights)
+    granularity = _prune(state).get("granularity", "global")
+    magnitude_mask(weights, sparsity, granularity).zero_(weights)
     return {**state["model"], **weights}
 
 

@@ -139,16 +139,16 @@ def evaluate(
             tune_on=tune,
         ):
             scores.append(score)
-            if heard:
+            # Of nested subnetworks, those that are named: the densest, or the one of --sparsity.
+            if heard and score.sparsity == sparsity:
                 score_files.write_transcripts(score, heard[score.checkpoint, score.split])
         if as_json == stdout:
             print(score_files.scores_as_json(scores))
         elif as_json is not None:
             write_lines(as_json, [score_files.scores_as_json(scores)])
     except KeyboardInterrupt:
-        total = len(checkpoints) * len(splits)
         print(
-            f"parp: interrupted: {len(scores)} of {total} scores were done; no JSON is written",
+            f"parp: interrupted; scores that were done: {len(scores)}; no JSON is written",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None

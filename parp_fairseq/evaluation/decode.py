@@ -83,6 +83,7 @@ def evaluate_all(
 
     Every checkpoint is opened and every split checked before the first is decoded. Then each
     checkpoint's model is built once and decodes all splits; a score is yielded when it is ready.
+    A subnetwork that holds sparser ones (method "nested") is followed by these.
 
     Args:
         checkpoints: fine-tuned CTC checkpoints of this package or of stock fairseq, sparse files,
@@ -131,9 +132,11 @@ def evaluate_all(
     chosen = _device(device, engine)
     checked: dict[Any, CheckedManifest] = {}
 
-    def opened(checkpoint: PathLike) -> tuple[FineTuned, dict[str, Any], list[CheckedManifest]]:
+    def opened(
+        checkpoint: PathLike, level: float | None
+    ) -> tuple[FineTuned, dict[str, Any], list[CheckedManifest]]:
         """The checkpoint, its batches, and the splits, each checked once per dictionary."""
-        finetuned = open_finetuned(checkpoint, data, labels, sparsity)
+        finetuned = open_finetuned(checkpoint, data, labels, level)
         planning = {"max_tokens": max_tokens, "max_sentences": batch_size, "seed": 1}
         planning["required_batch_size_multiple"] = 1
         if batches == VALIDATION:
@@ -152,11 +155,14 @@ def evaluate_all(
             manifests.append(checked[key])
         return finetuned, planning, manifests
 
+    cuts: list[tuple[PathLike, float | None]] = []
     for checkpoint in checkpoints:
         # Opened again below: an old checkpoint's weights are read whole, and many do not fit.
-        opened(checkpoint)
-    for checkpoint in checkpoints:
-        finetuned, planning, manifests = opened(checkpoint)
+        finetuned, _, _ = opened(checkpoint, sparsity)
+        others = finetuned.sparser if sparsity is None and weights == SUBNETWORK else ()
+        cuts += [(checkpoint, sparsity), *((checkpoint, level) for level in others)]
+    for checkpoint, level in cuts:
+        finetuned, planning, manifests = opened(checkpoint, level)
         symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
         zeros = share_of_zeros(finetuned.state)
         search = None if language is None else BeamSearch(language, symbols)
@@ -187,7 +193,7 @@ def evaluate_all(
                 weights=weights,
                 zeros=zeros,
                 language=search and search.language,
-                sparsity=sparsity,
+                sparsity=level,
             )
         # Two large models need not fit into the memory.
         del finetuned, task, model

@@ -58,7 +58,10 @@ def render_differences(scores: Sequence[Score]) -> str:
         if found is not None:
             points, low, high = found
             interval = f"[{low:+.2f}, {high:+.2f}]"
-            rows.append([score.checkpoint, score.split, score.metric, f"{points:+.2f}", interval])
+            name = score.checkpoint
+            if score.sparsity is not None:
+                name += f" at {score.sparsity:g}"
+            rows.append([name, score.split, score.metric, f"{points:+.2f}", interval])
     header = ["checkpoint", "split", "metric", "points against the first", "95% interval"]
     return aligned(header, rows, left=3) if rows else ""
 

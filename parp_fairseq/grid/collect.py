@@ -73,10 +73,9 @@ def rows_of(run: Run, work: Path) -> list[Score]:
     for row in _json(work / lines.scores(run)):
         last = Path(row["checkpoint"]).name == LAST
         update = found.log.updates if last else _updates_of(work / lines.checkpoint(run, BEST))
-        scores.append(_score(common, row, "last" if last else "best", update))
-    for level, file in lines.levels(run).items():
-        for row in _json(work / file):
-            scores.append(_score({**common, "sparsity": level}, row, "last", found.log.updates))
+        level = run.sparsity if row.get("sparsity") is None else row["sparsity"]
+        named = {**common, "sparsity": level}
+        scores.append(_score(named, row, "last" if last else "best", update))
     return scores + (_kept_rows(run, work, common) if run.checkpoints else [])
 
 

@@ -48,12 +48,6 @@ def theta_scores(run: Run) -> str:
     return f"{folder(run)}/{SCORES_FOLDER}/theta.json"
 
 
-def levels(run: Run) -> dict[float, str]:
-    """The files with the scores at the other sparsities of a run of method nested."""
-    found = dict(run.options).get("sparsities", ())
-    return {level: f"{folder(run)}/{SCORES_FOLDER}/level_{level:g}.json" for level in found}
-
-
 def mask_file(run: Run) -> str:
     """The mask that a run ends with: a file of its own where no training writes it."""
     if run.method in WITHOUT_TRAINING:
@@ -104,10 +98,9 @@ def training(run: Run) -> list[str]:
     return ["fairseq-hydra-train", *config, *common, *own]
 
 
-def scoring(run: Run, weights: str = "subnetwork", level: float | None = None) -> list[str]:
-    """`parp eval` of its last checkpoint (at a level), or of several where it keeps them."""
+def scoring(run: Run, weights: str = "subnetwork") -> list[str]:
+    """`parp eval` of its last checkpoint, or of several where it keeps them."""
     file = theta_scores(run) if weights == "theta" else scores(run)
-    cut = () if level is None else ("--sparsity", f"{level:g}")
     names = (
         [_INTERVAL_FILES] if weights == "theta" else [LAST, *([BEST] if run.checkpoints else [])]
     )
@@ -115,8 +108,7 @@ def scoring(run: Run, weights: str = "subnetwork", level: float | None = None) -
         *("parp", "eval", *(checkpoint(run, name) for name in names), "--data", run.setup.data),
         *("--split", ",".join(run.setup.splits), "--weights", weights, "--workers", "0"),
         *(() if run.setup.gpus else ("--device", "cpu")),
-        *cut,
-        *("--json", file if level is None else levels(run)[level], "--force"),
+        *("--json", file, "--force"),
     ]
 
 
@@ -142,7 +134,7 @@ def script(run: Run) -> str:
         found = shlex.join(scoring(run, "theta"))
         lines.append(found.replace(shlex.quote(checkpoint(run, _INTERVAL_FILES)), _glob(run)))
     # Last, since a run that has these scores is finished.
-    lines += [shlex.join(scoring(run, level=level)) for level in [*levels(run), None]]
+    lines.append(shlex.join(scoring(run)))
     if run.checkpoints:
         lines.append(f"rm {_glob(run)}")
     if run.setup.gpus:

@@ -409,6 +409,32 @@ def test_theta_scores_as_a_checkpoint_that_holds_it(several, parp_eval, tmp_path
     assert table_rows(out)[0][-2:] == ["theta", "0.00"]
 
 
+def test_nested_subnetworks_are_scored_one_by_one(several, parp_eval, tmp_path):
+    data, (checkpoint, _) = several
+    state = torch.load(checkpoint, weights_only=False)
+    state["cfg"]["task"]["prune"] = {"method": "nested", "sparsity": 0.5, "sparsities": [0.7, 0.9]}
+    nested = tmp_path / "nested.pt"
+    torch.save({**state, "model": dict(open_finetuned(checkpoint, sparsity=0.5).weights)}, nested)
+    curve = list(decode.evaluate_all([nested], data, ["dev", "test"], **CPU))
+    assert [(s.sparsity, s.split) for s in curve] == [
+        (level, split) for level in (None, 0.7, 0.9) for split in ("dev", "test")
+    ]
+    for number, level in enumerate((0.5, 0.7, 0.9)):
+        (one,) = decode.evaluate_all([nested], data, ["dev"], sparsity=level, **CPU)
+        assert one.utterances == curve[2 * number].utterances
+    # A cut of it holds what is sparser still.
+    export_fairseq(nested, tmp_path / "stock.pt", sparsity=0.7)
+    cut = {**state, "model": dict(open_finetuned(nested, sparsity=0.7).weights)}
+    torch.save(cut, tmp_path / "cut.pt")
+    assert open_finetuned(tmp_path / "cut.pt").sparser == (0.9,)
+    assert open_finetuned(tmp_path / "stock.pt").sparser == ()
+    heard = tmp_path / "heard"
+    arguments = (nested, "--data", data, "--split", "dev", "--transcripts", heard)
+    code, out, _ = parp_eval(*arguments)
+    assert code == 0 and f"{nested} at 0.9" in out
+    assert [f.name for f in heard.rglob("*.tsv")] == ["dev.tsv"]
+
+
 @pytest.mark.legacy
 def test_an_interrupted_evaluation(several, parp_eval, monkeypatch, tmp_path):
     data, checkpoints = several
@@ -425,7 +451,7 @@ def test_an_interrupted_evaluation(several, parp_eval, monkeypatch, tmp_path):
     files = ("--json", tmp_path / "s.json", "--transcripts", tmp_path / "heard")
     code, out, err = parp_eval(*arguments, *files)
     assert code == 130
-    assert err.splitlines() == ["parp: interrupted: 1 of 4 scores were done; no JSON is written"]
+    assert err.splitlines() == ["parp: interrupted; scores that were done: 1; no JSON is written"]
     assert [row[:2] for row in table_rows(out)] == [[str(checkpoints[0]), "dev"]]
     assert [f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file()] == [
         Path("heard/one/best.pt/dev.tsv")
