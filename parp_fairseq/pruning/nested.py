@@ -19,7 +19,7 @@ class NestedPruner(Pruner):
     """A Pruner that trains several *levels* of sparsity, one in each update.
 
     The densest level is pruned as by GMP: its sparsity ramps up, and what it prunes stays zero.
-    From there on each update trains one level s, the sparsest in half of them and else all alike
+    From there on each update trains one level s, the sparsest in a third of them and else all alike
     often: the weights hold m_s⊙θ while it lasts, and only what m_s keeps is changed; the gradients
     of the rest only reach the optimizer's averages. The masks are magnitude masks of θ, taken anew
     at each event, so they lie in one another; so does every subnetwork in the densest, which is
@@ -62,7 +62,7 @@ class NestedPruner(Pruner):
             ]
         draw = random.Random(f"{self._seed} {update}")
         sparsest = len(self.levels) - 1
-        self.level = sparsest if draw.random() < 0.5 else draw.randrange(len(self.levels))
+        self.level = sparsest if draw.random() < 1 / 3 else draw.randrange(len(self.levels))
         if self.level:
             self._weights.apply(self._masks[self.level - 1])
 
