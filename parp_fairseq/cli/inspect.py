@@ -33,7 +33,8 @@ def inspect(
         int, typer.Option(help="With --lr: updates between two prunings.")
     ] = PruningSpec.interval,
     sparsity: Annotated[
-        Optional[float], typer.Option(help="With --lr: at this sparsity only, 0 to 1.")
+        Optional[float],
+        typer.Option(help="Prune by magnitude to this first, 0 to 1; with --lr: at this only."),
     ] = None,
     png: Annotated[
         Optional[Path], typer.Option(help="With --lr: draw the curve into this file.")
@@ -52,8 +53,6 @@ def inspect(
 
     checkpoint = named_checkpoint(checkpoint)
     check_format(checkpoint)
-    if lr is None and sparsity is not None:
-        raise UserError("--sparsity needs --lr, the learning rate to fine-tune with")
     if png is not None:
         if lr is None:
             raise UserError("--png needs --lr, the learning rate to fine-tune with")
@@ -70,7 +69,7 @@ def inspect(
     from parp_fairseq.report.reach_curve import reach_curve
 
     if lr is None:
-        inspection = inspect_checkpoint(checkpoint, against)
+        inspection = inspect_checkpoint(checkpoint, against, sparsity=sparsity)
     else:
         inspection = reach_curve(checkpoint, lr, interval, sparsity)
         if png is not None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.checkpoints.fairseq_settings import config_section, describe_state
+from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
 from parp_fairseq.checkpoints.mask_files import nonzero_mask
@@ -174,7 +175,10 @@ class Inspection:
 
 
 def inspect_checkpoint(
-    checkpoint: PathLike, against: PathLike | None = None, scope: Scope | None = None
+    checkpoint: PathLike,
+    against: PathLike | None = None,
+    scope: Scope | None = None,
+    sparsity: float | None = None,
 ) -> Inspection:
     """Look into a checkpoint: pre-trained or fine-tuned, of any task, with `cfg` or `args`.
 
@@ -182,12 +186,13 @@ def inspect_checkpoint(
         checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
         against: a mask file or another checkpoint to hold its zeros against.
         scope: what counts as prunable (default: what its own run pruned, else the paper's).
+        sparsity: of a fine-tuned one: pruned to this first, as `open_finetuned` does.
 
     Raises:
         UserError: a file is unreadable, of another model, or the scope does not fit.
     """
     path = Path(checkpoint)
-    state = read_state(path)
+    state = read_state(path) if sparsity is None else open_finetuned(path, sparsity=sparsity).state
     scope = scope or _scope_of(state)
     weights = {canonical_name(n): w for n, w in scoped_weights(state, scope, path).items()}
     tensors = {name: Magnitudes.of(weights[name]) for name in sorted(weights)}
@@ -204,7 +209,7 @@ def inspect_checkpoint(
         _origin(state, path),
         sizes,
         tensors,
-        threshold if isinstance(threshold, float) else None,
+        threshold if isinstance(threshold, float) and sparsity is None else None,
         agreement,
     )
 

@@ -13,6 +13,7 @@ from parp_fairseq.evaluation.decode import evaluate_all
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.inference.subnetwork import open_subnetwork
 from parp_fairseq.pruning import Scope
+from parp_fairseq.report.inspection import inspect_checkpoint
 
 
 def test_a_level_is_pruned_by_magnitude(tmp_path):
@@ -35,6 +36,7 @@ def test_a_level_is_pruned_by_magnitude(tmp_path):
     model = open_subnetwork(file, sparsity=0.8).model
     zeros = sum(int((parameter == 0).sum()) for parameter in model.parameters())
     assert zeros >= round(0.8 * sum(whole[name].numel() for name in names))
+    assert inspect_checkpoint(file, sparsity=0.8).whole.sparsity == pytest.approx(0.8, abs=1e-4)
 
 
 def test_theta_has_no_levels(tmp_path):
