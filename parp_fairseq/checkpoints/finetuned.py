@@ -134,14 +134,15 @@ def open_finetuned(
             trained on).
         labels: ending of the label files (default: what it was trained on).
         sparsity: prune it by magnitude to this share of its prunable entries: a level of a run of
-            method "nested" (default: the model as it is).
+            method "nested" (default: the model as it is, of several levels the densest). Of a
+            sparse file no value is read that only denser levels have.
 
     Raises:
         UserError: it is missing, damaged, of another kind, pre-trained only, has weights that are
             no numbers, or no dictionary or one that is not its own, as far as that can be known.
     """
     path = Path(checkpoint)
-    state = read_state(path)
+    state = read_state(path, sparsity)
     info = _check_finetuned(state, path)
     saved, file, name = state.get("task_state") or {}, None, "its dictionary"
     if saved.get("target_dictionary") is not None:
@@ -194,9 +195,10 @@ def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, 
     with options_named("--", f"{path}: "):
         check_sparsity(sparsity)
     if zeros > round(sparsity * entries):
+        levels = "".join(f", {level:g}" for level in _prune(state).get("sparsities") or ())
         raise UserError(
-            f"{path}: --sparsity {sparsity:g} is below its own, {zeros / entries:.4g}; give a "
-            "higher one"
+            f"{path}: --sparsity {sparsity:g} is below its own, {zeros / entries:.4g}{levels}; "
+            "give no lower one"
         )
     granularity = _prune(state).get("granularity", "global")
     magnitude_mask(weights, sparsity, granularity).zero_(weights)

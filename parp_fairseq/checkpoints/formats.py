@@ -114,11 +114,12 @@ def check_format(path: PathLike) -> None:
         raise UserError(f"{path} is a mask file, which holds no weights; give the model")
 
 
-def read_state(path: PathLike) -> dict[str, Any]:
+def read_state(path: PathLike, sparsity: float | None = None) -> dict[str, Any]:
     """Read a model as `load_checkpoint` gives it.
 
     Args:
         path: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
+        sparsity: of a sparse file, the level that `read_sparse` chooses by it.
 
     Raises:
         UserError: what `check_format`, `load_checkpoint`, `read_sparse` and `read_hf_folder` raise.
@@ -132,7 +133,7 @@ def read_state(path: PathLike) -> dict[str, Any]:
         return load_checkpoint(path)
     from parp_fairseq.checkpoints.sparse_file import read_sparse
 
-    return read_sparse(path)
+    return read_sparse(path, sparsity)
 
 
 def read_weights(path: PathLike) -> dict[str, Tensor]:

@@ -29,9 +29,13 @@ def export(
             "hf: a folder for transformers; onnx: one for onnxruntime and onnx-asr.",
         ),
     ],
-    dtype: Annotated[
-        Literal["fp32", "fp16"],
-        typer.Option(help="Values of a sparse file: as they are, or rounded to fp16."),
+    values: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(
+            "--values",
+            "--dtype",
+            help="Values of a sparse file: as they are, rounded to fp16, or matrices to int8.",
+        ),
     ] = "fp32",
     scores: Annotated[
         Optional[Path],
@@ -51,8 +55,8 @@ def export(
     from parp_fairseq.checkpoints.formats import named_checkpoint
     from parp_fairseq.errors import UserError
 
-    if dtype != "fp32" and form != "sparse":
-        raise UserError(f"--dtype goes with --format sparse, not {form}; leave it out")
+    if values != "fp32" and form != "sparse":
+        raise UserError(f"--values (--dtype) goes with --format sparse, not {form}; leave it out")
     if form not in ("hf", "onnx") and (scores is not None or license is not None):
         raise UserError(f"--scores and --license go with --format hf and onnx, not {form}")
     checkpoint = named_checkpoint(checkpoint)
@@ -64,7 +68,7 @@ def export(
     elif form == "sparse":
         from parp_fairseq.export.sparse_export import export_sparse
 
-        summary = export_sparse(checkpoint, out, dtype=dtype, force=force, sparsity=sparsity)
+        summary = export_sparse(checkpoint, out, values=values, force=force, sparsity=sparsity)
     elif form == "onnx":
         from parp_fairseq.export.onnx import export_onnx
 

@@ -146,9 +146,12 @@ def write_models(root: Path) -> None:
     write(root / "cutmask.safetensors", (root / "mask.safetensors").read_bytes()[:500])
     save_file({"x": torch.zeros(3)}, root / "plain.safetensors")
     # Sparse files that claim a terabyte, are cut off, and come from tomorrow.
-    write(root / "huge.safetensors", file_of(about(packed={"w": [10**6, 10**6]})))
+    write(
+        root / "huge.safetensors",
+        file_of(about(packed={"w": {"shape": [10**6, 10**6], "low": [7, 0]}})),
+    )
     write(root / "cutsparse.safetensors", file_of()[:200])
-    write(root / "v2.safetensors", file_of(about(version=2)))
+    write(root / "v3.safetensors", file_of(about(version=3)))
     write(root / "bits.safetensors", file_of(header=file_of()[8:-8]))
     export_fairseq(root / "good.pt", root / "stock" / "model.pt")
     write(root / "exported" / "config.json", '{"mine": 1}\n')
@@ -206,7 +209,7 @@ mask iou tiny {}
 inspect tiny {}
     --against none              :: no such mask or checkpoint
 export good.pt -o new --format {}
-    hf --dtype fp16 | onnx --dtype fp16 :: --dtype.*sparse
+    hf --dtype fp16 | onnx --dtype fp16 :: --values.*sparse
     gguf                        :: 'fairseq', 'sparse', 'hf', 'onnx'
 export good.pt --format {} -o notes.txt
     hf | onnx                   :: ~ notes.txt is a file, not a folder
@@ -269,10 +272,10 @@ transcribe {} audio/a.flac
     dictless.pt                 :: dictionary has 5 symbols .*head has 17
     translation.pt              :: a model of another kind \(transformer\)
     plain.safetensors           :: but no sparse model
-    huge.safetensors            :: '?w:mask.* does not hold a mask of \[1000000, 1000000\]
+    huge.safetensors            :: '?w:0:high.* does not hold a mask of \[1000000, 1000000\]
     cutsparse.safetensors       :: a header of \d+ bytes where \d+ are left
     bits.safetensors            :: not a readable sparse model
-    v2.safetensors              :: format version 2.* version 1; update parp-fairseq
+    v3.safetensors              :: format version 3.* up to 2; update parp-fairseq
     hubert                      :: 'hubert'.*Wav2Vec2ForCTC|lacks vocab\.json
     exported                    :: lacks model\.safetensors
 mask make {} -o new --sparsity 0.5

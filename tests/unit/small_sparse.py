@@ -9,17 +9,35 @@ from typing import Any
 import numpy as np
 
 ABOUT: dict[str, Any] = {
-    "version": 1,
-    "dtype": "fp32",
-    "packed": {"w": [3, 3]},
+    "version": 2,
+    "dtype": "int8",
+    "levels": [0.8, 0.5],
+    "packed": {"w": {"shape": [2, 5], "low": [1, 0]}},
     "updates": 7,
     "cfg": {"model": {"_name": "wav2vec_ctc"}, "task": {"labels": "ltr"}},
     "parp_symbols": {"symbols": ["|", "E"], "counts": [5, 3]},
 }
-DENSE = np.array([[0, 1.5, 0], [0, 0, -2], [-0.0, 0, 0]], np.float32)
+DENSE = np.array([[0, 1.5, 0, 1, 0], [-31.75, 0, 0, 0.25, 31.75]], np.float32)
+SPARSER = np.array([[0, 0, 0, 0, 0], [-31.75, 0, 0, 0, 31.75]], np.float32)
 BIAS = np.array([0.5, 0.25], np.float32)
-# 010 001 100 and seven bits of padding.
 TENSORS: dict[str, tuple[str, list[int], bytes]] = {
+    "w:scale": ("F32", [2], np.array([0.5, 0.25], np.float32).tobytes()),
+    "bias": ("F16", [2], BIAS.astype(np.float16).tobytes()),
+    # Gaps 5 and 3 before the entries 5 and 9: halves 2 and 1 in unary, the low bits 1 and 1.
+    "w:0:high": ("U8", [1], bytes([0b00101000])),
+    "w:0:kept": ("I8", [2], np.array([-127, 127], np.int8).tobytes()),
+    "w:0:low": ("U8", [1], bytes([0b11000000])),
+    # Of the eight others these are kept: 1, 3 and 7.
+    "w:1:high": ("U8", [1], bytes([0b01010001])),
+    "w:1:kept": ("I8", [3], np.array([3, 2, 1], np.int8).tobytes()),
+    "w:1:low": ("U8", [0], b""),
+}
+
+# The same of version 1: 010 001 100 and seven bits of padding.
+ABOUT_1 = {**ABOUT, "version": 1, "dtype": "fp32", "packed": {"w": [3, 3]}}
+del ABOUT_1["levels"]
+DENSE_1 = np.array([[0, 1.5, 0], [0, 0, -2], [-0.0, 0, 0]], np.float32)
+TENSORS_1: dict[str, tuple[str, list[int], bytes]] = {
     "bias": ("F32", [2], BIAS.tobytes()),
     "w:kept": ("F32", [3], np.array([1.5, -2, -0.0], np.float32).tobytes()),
     "w:mask": ("U8", [2], bytes([0b01000110, 0b00000000])),

@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading_sparse import EXAMPLE, example_reader
 from safetensors import safe_open
+from safetensors.torch import save as save_tensors
 from safetensors.torch import save_file
 from small_model import bits, random_state, save
+from small_sparse import DENSE, SPARSER, about
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import is_sparse
-from parp_fairseq.checkpoints.sparse_file import MAX_DIMENSIONS, VERSION, pack, read_sparse, unpack
+from parp_fairseq.checkpoints.sparse_file import MAX_DIMENSIONS, VERSION, read_sparse
 from parp_fairseq.checkpoints.strict_json import MAX_DEPTH
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model
 from parp_fairseq.export.fairseq import export_fairseq
-from parp_fairseq.export.sparse_export import export_sparse
+from parp_fairseq.export.sparse_export import _pack, export_sparse
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "sparse-format.md"
 
@@ -44,10 +47,11 @@ def state():
 
 @pytest.fixture(scope="module")
 def files(state, tmp_path_factory):
-    """Its checkpoint, its sparse file, and what the export said; a file of fp16 next to it."""
+    """Its checkpoint, its sparse file, and what the export said; fp16 and int8 next to it."""
     folder = tmp_path_factory.mktemp("sparse")
     checkpoint, out = save(state, folder / "checkpoint.pt"), folder / "fp32.safetensors"
-    export_sparse(checkpoint, folder / "fp16.safetensors", dtype="fp16")
+    for values in ("fp16", "int8"):
+        export_sparse(checkpoint, folder / f"{values}.safetensors", values=values)
     return checkpoint, out, export_sparse(checkpoint, out)
 
 
@@ -56,25 +60,37 @@ def files(state, tmp_path_factory):
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 70),
     columns=st.integers(1, 70),
-    sparsity=st.floats(0.0, 1.0),
+    sparsities=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=4, unique=True),
     dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64]),
 )
-def test_pack_is_undone_bit_by_bit(seed, rows, columns, sparsity, dtype):
+def test_every_level_comes_back_bit_by_bit(seed, rows, columns, sparsities, dtype):
     generator = torch.Generator().manual_seed(seed)
     tensor = torch.randn(rows, columns, generator=generator, dtype=torch.float32).to(dtype)
-    tensor[torch.rand(rows, columns, generator=generator) < sparsity] = 0.0
     tensor[torch.rand(rows, columns, generator=generator) < 0.1] = -0.0
     tensor[torch.rand(rows, columns, generator=generator) < 0.01] = float("nan")
-    parts = pack(tensor)
-    kept = int(((tensor != 0) | torch.signbit(tensor)).sum())
-    size = (rows * columns + 7) // 8 + kept * tensor.element_size()
+    shares = torch.rand(rows, columns, generator=generator)
+    levels = sorted(sparsities, reverse=True)
+    absent = sum((shares < level).to(torch.uint8) for level in levels)
+    parts, lows = _pack(tensor, absent, len(levels))
     if parts is None:
-        assert size + 256 >= tensor.numel() * tensor.element_size()
+        gone = int((absent == len(levels)).sum()) * tensor.element_size()
+        assert len(levels) == 1 or len(absent.unique()) == 1 or not gone
+        assert gone < tensor.numel() / 7 + 512
         return
-    assert sum(part.numel() * part.element_size() for part in parts) == size
-    again = unpack(*parts, tuple(tensor.shape))
-    assert again.dtype == dtype
-    assert torch.equal(again.view(torch.uint8), tensor.view(torch.uint8))
+    said = {
+        "levels": levels,
+        "dtype": "fp32",
+        "packed": {"w": {"shape": [rows, columns], "low": lows}},
+    }
+    tensors = {"w" + name: content for name, content in parts.items()}
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(save_tensors(tensors, metadata={"parp-sparse": json.dumps(about(**said))}))
+        file.flush()
+        for number, level in enumerate(levels):
+            again = read_sparse(file.name, level)["model"]["w"]
+            expected = tensor.where(absent <= number, torch.zeros_like(tensor))
+            assert again.dtype == dtype
+            assert torch.equal(again.view(torch.uint8), expected.view(torch.uint8))
 
 
 @pytest.mark.legacy
@@ -104,24 +120,80 @@ def test_the_very_same_weights_come_back(files, state):
     assert path.stat().st_mode == checkpoint.stat().st_mode
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("fp32", 4), ("fp16", 2)])
-def test_size_is_what_must_be_held(tmp_path, dtype, size):
+@pytest.mark.parametrize(("values", "size"), [("fp32", 4), ("fp16", 2), ("int8", 1)])
+def test_size_is_what_must_be_held(tmp_path, values, size):
     made = random_state(width=256, sparsity=0.7)
     checkpoint = save(made, tmp_path / "checkpoint.pt")
     out = tmp_path / "model.safetensors"
-    summary = export_sparse(checkpoint, out, dtype=dtype)
-    must = 0
+    summary = export_sparse(checkpoint, out, values=values)
+    must = 0.0
     for name, tensor in made["model"].items():
-        values = tensor.numpy().reshape(-1)
         if ".encoder.layers." in name and name.endswith("weight") and tensor.dim() == 2:
-            must += (len(values) + 7) // 8 + int(np.count_nonzero(values)) * size
+            # The mask's entropy at 70%.
+            must += 0.881 * tensor.numel() / 8 + int(tensor.count_nonzero()) * size
         else:
-            must += len(values) * size
-    assert must <= summary["bytes"] <= 1.05 * must
-    assert summary["entries"] >= 12 * 256 * 256
-    if dtype == "fp16":
-        for name, tensor in read_sparse(out)["model"].items():
-            assert torch.equal(tensor, made["model"][name].half().float())
+            must += tensor.numel() * (size if tensor.dim() > 2 else max(size, 2))
+    assert must <= summary["bytes"] <= 1.07 * must
+    assert summary["entries"] >= 12 * 256 * 256 and summary["levels"] == [0.7]
+    for name, tensor in read_sparse(out)["model"].items():
+        before = made["model"][name]
+        assert ".layers." not in name or torch.equal(tensor == 0, before == 0), name
+        if values == "fp16":
+            assert torch.equal(tensor, before.half().float())
+        elif values == "int8" and tensor.dim() > 1 and len(tensor) > 1:
+            steps = before.view(len(tensor), -1).abs().amax(1) / 127
+            off = (tensor - before).view(len(tensor), -1).abs()
+            near = before.view(len(tensor), -1).abs() < steps[:, None] / 2
+            # What is kept stays other than zero.
+            assert (off <= steps[:, None] * (0.501 + 0.5 * near)).all(), name
+
+
+@pytest.mark.parametrize("values", ["fp32", "fp16", "int8"])
+def test_nested_subnetworks_are_the_checkpoints(tmp_path, values):
+    made = random_state(width=64, sparsity=0.5)
+    prune = {"method": "nested", "sparsity": 0.5, "sparsities": [0.7, 0.9]}
+    made["cfg"]["task"]["prune"] = prune
+    # What rounds to zero is kept, and goes with its level.
+    made["model"]["w2v_encoder.w2v_model.encoder.layers.1.fc2.weight"][:, :40] *= 1e-6
+    checkpoint = save(made, tmp_path / "c.pt")
+    made["model"] = dict(open_finetuned(checkpoint, sparsity=0.5).weights)
+    checkpoint, out = save(made, tmp_path / "cut.pt"), tmp_path / "model.safetensors"
+    assert export_sparse(checkpoint, out, values=values)["levels"] == [0.9, 0.7, 0.5]
+    for sparsity in (None, 0.5, 0.7, 0.8, 0.9, 0.95):
+        found, expected = (open_finetuned(file, sparsity=sparsity) for file in (out, checkpoint))
+        assert found.sparser == expected.sparser
+        for name, tensor in expected.weights.items():
+            if values == "fp32":
+                assert bits(found.weights[name]) == bits(tensor), (sparsity, name)
+            elif ".layers." in name and sparsity not in (0.8, 0.95):  # Rounded values are ranked.
+                assert torch.equal(found.weights[name] == 0, tensor == 0), (sparsity, name)
+        arrays = example_reader(out, sparsity)
+        ours = read_sparse(out, sparsity)["model"]
+        assert set(arrays) == set(ours)
+        for name, array in arrays.items():
+            assert np.array_equal(array.astype(np.float32), ours[name].numpy()), name
+    refused("--sparsity 0.4 is below its own, 0.5, 0.7, 0.9", open_finetuned, out, sparsity=0.4)
+    # One level of it, and all of it again.
+    one, again = tmp_path / "one.safetensors", tmp_path / "again.safetensors"
+    assert export_sparse(out, one, values=values, sparsity=0.9)["levels"] == [0.9]
+    export_sparse(out, again, values=values)
+    for file, sparsity in ((one, None), (again, 0.7)):
+        weights = open_finetuned(file).weights if file == one else read_sparse(file, 0.7)["model"]
+        expected = read_sparse(out, sparsity or 0.9)["model"]
+        assert all((weights[n] == 0).equal(expected[n] == 0) for n in expected if ".layers." in n)
+
+    # The parts of denser levels are not even looked at.
+    content = bytearray(out.read_bytes())
+    length = 8 + int.from_bytes(content[:8], "little")
+    for name, entry in json.loads(content[8:length]).items():
+        if ":1:" in name or ":2:" in name:
+            begin, end = (length + at for at in entry["data_offsets"])
+            content[begin:end] = b"\0" * (end - begin)
+    expected = read_sparse(out, 0.9)["model"]
+    gone = tmp_path / "gone.safetensors"
+    gone.write_bytes(content)
+    assert all(torch.equal(t, expected[n]) for n, t in read_sparse(gone, 0.9)["model"].items())
+    refused("values for 0 entries kept", read_sparse, gone, 0.7)
 
 
 def refused(pattern, call, *arguments, **options):
@@ -151,8 +223,8 @@ def test_what_the_values_do_not_fit(state, files, tmp_path):
     large["model"]["w2v_encoder.proj.weight"][0, 0] = 1e6
     out = tmp_path / "model.safetensors"
     checkpoint = save(large, tmp_path / "c.pt")
-    refused("proj.weight holds values beyond fp16", export_sparse, checkpoint, out, dtype="fp16")
-    refused("its dtype is 'int4'", export_sparse, checkpoint, out, dtype="int4")
+    refused("proj.weight holds values beyond fp16", export_sparse, checkpoint, out, values="fp16")
+    refused("its dtype is 'int4'", export_sparse, files[0], out, values="int4")
     assert not out.exists()
     with safe_open(str(files[1]), framework="pt") as handle:
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
@@ -202,19 +274,20 @@ def documented(text):
 def test_the_example_is_read_as_the_page_says(documented, text, tmp_path):
     path = tmp_path / "example.safetensors"
     path.write_bytes(documented)
-    w = np.array([[0, 1.5, 0], [0, 0, -2], [-0.0, 0, 0]], np.float32)
-    state = read_sparse(path)
-    arrays = example_reader(path)
-    for tensors in (state["model"], {k: torch.from_numpy(v) for k, v in arrays.items()}):
-        assert set(tensors) == {"bias", "w"}
-        assert bits(tensors["w"]) == w.tobytes()
-        assert tensors["bias"].tolist() == [0.5, 0.25]
+    for sparsity, w in ((None, DENSE), (0.5, DENSE), (0.7, DENSE), (0.8, SPARSER), (1, SPARSER)):
+        state = read_sparse(path, sparsity)
+        arrays = example_reader(path, sparsity)
+        for tensors in (state["model"], {k: torch.from_numpy(v) for k, v in arrays.items()}):
+            assert set(tensors) == {"bias", "w"}
+            assert tensors["w"].tolist() == w.tolist()
+            assert tensors["bias"].tolist() == [0.5, 0.25]
     assert state["task_state"]["parp_symbols"] == {"symbols": ["|", "É"], "counts": [5, 3]}
     # Where the page says that things lie.
     length = int.from_bytes(documented[:8], "little")
     assert f"the header's length, {length:#x}." in text
-    for name, begin in (("bias", 0), ("w:kept", 8), ("w:mask", 20)):
-        assert f"{8 + length + begin:04x}: `{name}`" in text
+    for name, entry in json.loads(documented[8 : 8 + length]).items():
+        if "data_offsets" in entry and name != "w:1:low":
+            assert f"{8 + length + entry['data_offsets'][0]:04x}: `{name}`" in text
     assert f"at most\n{MAX_DEPTH} levels deep" in text
     assert (
         f"1 to {MAX_DIMENSIONS} integers" in text and f"| `version` | integer | {VERSION} |" in text
@@ -228,7 +301,7 @@ def test_the_page_names_every_field(text, files):
     assert files[1].read_bytes().startswith(b'{"__metadata__":{"parp-sparse":', 8)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8"])
 def test_the_small_reader_reads_the_same(dtype, files, state):
     path = files[1].with_name(f"{dtype}.safetensors")
     arrays, ours = example_reader(path), read_sparse(path)["model"]
@@ -236,13 +309,12 @@ def test_the_small_reader_reads_the_same(dtype, files, state):
     for name, array in arrays.items():
         if dtype == "fp32":
             assert array.tobytes() == bits(ours[name]) == bits(state["model"][name]), name
-        elif array.dtype == np.float16:
+        else:
             assert np.array_equal(array.astype(np.float32), ours[name].numpy()), name
-            assert np.array_equal(array, state["model"][name].numpy().astype(np.float16)), name
 
 
 def test_the_small_reader_runs_where_torch_is_not(files, state, tmp_path):
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 50
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 90
     for gone in ("torch", "parp_fairseq", "fairseq"):
         (tmp_path / f"{gone}.py").write_text(f"raise ImportError('no {gone} here')\n")
     done = subprocess.run(

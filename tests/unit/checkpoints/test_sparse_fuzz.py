@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from reading_sparse import example_reader
 from safetensors import SafetensorError
 from small_model import random_state, save
-from small_sparse import ABOUT, TENSORS, file_of
+from small_sparse import ABOUT, ABOUT_1, TENSORS, TENSORS_1, file_of
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.sparse_export import export_sparse
 
-GOOD = file_of()
+GOOD = [(ABOUT_1, TENSORS_1), (ABOUT, TENSORS)]
+"""By version."""
+BYTES = [file_of(*good) for good in GOOD]
 MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 flips = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6)
@@ -43,10 +45,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def real(folder):
-    """A sparse file as `parp export` writes it."""
-    checkpoint = save(random_state(width=16), folder / "c.pt")
+    """A sparse file as `parp export` writes it, of three levels."""
+    state = random_state(0.5, width=16)
+    nested = {"method": "nested", "sparsity": 0.5, "sparsities": [0.7, 0.9]}
+    state["cfg"]["task"]["prune"] = nested
     out = folder / "real.safetensors"
-    export_sparse(checkpoint, out)
+    export_sparse(save(state, folder / "c.pt"), out, values="int8")
     return out.read_bytes()
 
 
@@ -64,8 +68,8 @@ def check(folder, content, reader=read_sparse):
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         about = json.loads(header["__metadata__"]["parp-sparse"])
         for name, tensor in state["model"].items():
-            shape = about["packed"].get(name) or header[name]["shape"]
-            assert list(tensor.shape) == shape
+            said = about["packed"].get(name) or header[name]
+            assert list(tensor.shape) == (said["shape"] if isinstance(said, dict) else said)
     try:
         example_reader(path)
     except (ValueError, SafetensorError):
@@ -82,11 +86,12 @@ def places(item, way=()):
             yield from places(inner, (*way, key))
 
 
-def rewritten(place, value):
-    """GOOD with one value of its metadata or of its header replaced; `place` counts them."""
+def rewritten(good, place, value):
+    """A good file with one value of its metadata or header replaced; `place` counts them."""
+    about, tensors = good
     made = {
-        "about": copy.deepcopy(ABOUT),
-        "tensors": {name: [dtype, list(shape)] for name, (dtype, shape, _) in TENSORS.items()},
+        "about": copy.deepcopy(about),
+        "tensors": {name: [dtype, list(shape)] for name, (dtype, shape, _) in tensors.items()},
     }
     ways = [way for way in places(made) if way[0] == "about" or len(way) > 2]
     *way, last = ways[place % len(ways)]
@@ -95,13 +100,13 @@ def rewritten(place, value):
         holder = holder[key]
     # A copy: Hypothesis draws some of its lists again.
     holder[last] = copy.deepcopy(value)
-    tensors = {name: (*made["tensors"][name], data) for name, (*_, data) in TENSORS.items()}
-    return file_of(made["about"], tensors)
+    named = {name: (*made["tensors"][name], data) for name, (*_, data) in tensors.items()}
+    return file_of(made["about"], named)
 
 
 def test_cut_at_every_byte_of_the_header(folder, real):
     path = folder / "cut.safetensors"
-    for content in (GOOD, real):
+    for content in (*BYTES, real):
         path.write_bytes(content)
         for cut in reversed(range(8 + int.from_bytes(content[:8], "little") + 1)):
             os.truncate(path, cut)
@@ -117,9 +122,9 @@ def flipped(content, flips, within):
 
 
 @MANY
-@given(flips)
-def test_bytes_that_changed(folder, flips):
-    check(folder, flipped(GOOD, flips, len(GOOD)))
+@given(st.sampled_from(BYTES), flips)
+def test_bytes_that_changed(folder, good, flips):
+    check(folder, flipped(good, flips, len(good)))
 
 
 @settings(parent=MANY, max_examples=150)
@@ -130,9 +135,9 @@ def test_bytes_of_a_real_header_that_changed(folder, real, flips):
 
 
 @MANY
-@given(st.integers(0, 1_000), anything)
-def test_values_that_are_something_else(folder, place, value):
-    check(folder, rewritten(place, value))
+@given(st.sampled_from(GOOD), st.integers(0, 1_000), anything)
+def test_values_that_are_something_else(folder, good, place, value):
+    check(folder, rewritten(good, place, value))
 
 
 @settings(parent=MANY, max_examples=100)
@@ -150,8 +155,9 @@ def test_no_memory_is_asked_for(folder):
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, hard))
     try:
         for claim in claims:
-            assert check(folder, file_of({**ABOUT, "packed": {"w": claim}})) is None
-            tensors = {**TENSORS, "bias": ("F32", claim, TENSORS["bias"][2])}
-            assert check(folder, file_of(ABOUT, tensors)) is None
+            for (said, tensors), w in zip(GOOD, (claim, {"shape": claim, "low": [7, 0]})):
+                assert check(folder, file_of({**said, "packed": {"w": w}}, tensors)) is None
+                bias = ("F32", claim, tensors["bias"][2])
+                assert check(folder, file_of(said, {**tensors, "bias": bias})) is None
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
