@@ -7,6 +7,7 @@
               prunes after every update
   engine      inference of one utterance: dense fp32 and bf16, dynamic int8, the sparse engine
   transcribe  parp transcribe of a sparse file at 90%, as whole processes
+  sizes       sparse files of one level and of several: bytes, and seconds to write and to read
 
 All ways of a bench take turns, so that other work on the machine meets all alike. Where others use
 it, --one-thread makes times comparable: engine then counts the processor time of one thread.
@@ -133,8 +134,8 @@ def pretrained(quick: bool) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def fine_tuned(quick: bool) -> dict[str, Any]:
-    """The checkpoint of `pretrained` with a head of English letters, 90% of it zeros."""
+def fine_tuned(quick: bool, levels: Sequence[float] = (0.9,)) -> dict[str, Any]:
+    """The checkpoint of `pretrained` with a head of English letters, pruned to the first level."""
     model, state = pretrained(quick)
     model.remove_pretraining_modules()
     weights = {f"w2v_encoder.w2v_model.{name}": w for name, w in model.state_dict().items()}
@@ -143,10 +144,12 @@ def fine_tuned(quick: bool) -> dict[str, Any]:
     weights["w2v_encoder.proj.weight"] = torch.randn(rows, model.cfg.encoder_embed_dim)
     weights["w2v_encoder.proj.bias"] = torch.zeros(rows)
     prunable = {name: weights[name] for name in Scope().select(weights)}
-    for name, kept in magnitude_mask(prunable, 0.9).items():
-        weights[name] = weights[name] * kept
+    magnitude_mask(prunable, levels[0]).zero_(prunable)
     tuned = {"_name": "wav2vec_ctc", "w2v_path": "base.pt", "data": "", "normalize": False}
     task = {"_name": "audio_finetuning", "labels": "ltr", "data": "", "normalize": False}
+    if len(levels) > 1:
+        nested = {"method": "nested", "sparsity": levels[0], "sparsities": [*levels[1:]]}
+        task = {**task, "prune": nested}
     return {
         "args": None,
         "cfg": {"task": task, "model": {**tuned, "w2v_args": state["cfg"]}},
@@ -395,9 +398,33 @@ def transcribe(given: argparse.Namespace) -> Iterator[str]:
         yield aligned(header, rows, left=2) + "\n"
 
 
+def sizes(given: argparse.Namespace) -> Iterator[str]:
+    """A table: sparse files of nested levels and of their densest one, with all types of values."""
+    from parp_fairseq.checkpoints.sparse_file import read_sparse
+    from parp_fairseq.export.sparse_export import export_sparse
+
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        checkpoint, out = Path(name, "checkpoint.pt"), Path(name, "model.safetensors")
+        for levels in ((0.9,), (0.5,), (0.5, 0.7, 0.9), (0.5, 0.6, 0.7, 0.8, 0.9)):
+            torch.save(fine_tuned(given.quick, levels), checkpoint)
+            for values in ("fp32", "fp16", "int8"):
+
+                def write(values: str = values) -> None:
+                    export_sparse(checkpoint, out, values=values, force=True)
+
+                written = seconds(write)
+                read = [seconds(lambda: read_sparse(out)) for _ in range(given.rounds)]
+                sparsest = [seconds(lambda: read_sparse(out, 0.9)) for _ in range(given.rounds)]
+                cells = [f"{out.stat().st_size / 1e6:.1f}", f"{written:.1f}"]
+                cells += [f"{min(taken):.2f}" for taken in (read, sparsest)]
+                rows.append([", ".join(map(str, levels)), values, *cells])
+    yield aligned(("levels", "values", "MB", "write s", "read s", "read 0.9 s"), rows, left=2)
+
+
 def main() -> None:
     """Run a bench; print its tables and the machine."""
-    benches = {made.__name__: made for made in (reprune, training, engine, transcribe)}
+    benches = {made.__name__: made for made in (reprune, training, engine, transcribe, sizes)}
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("bench", choices=benches)
