@@ -98,12 +98,18 @@ class FineTuned:
     def sparser(self) -> tuple[float, ...]:
         """Sparsities above its own that its training (method "nested") trained too, rising."""
         levels = _prune(self.state).get("sparsities") or ()
-        if not levels:
-            return ()
-        weights = _prunable(self.state, self.path)
-        entries = sum(weight.numel() for weight in weights.values())
-        zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+        zeros, entries = self._zeros if levels else (0, 0)
         return tuple(float(level) for level in levels if round(level * entries) > zeros)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of its prunable entries that are zero, in [0, 1]."""
+        zeros, entries = self._zeros
+        return zeros / max(entries, 1)
+
+    @cached_property
+    def _zeros(self) -> tuple[int, int]:
+        return _count_zeros(_prunable(self.state, self.path))
 
     def settings(self) -> dict[str, Any]:
         """A copy of its settings as nested dictionaries: `model`, `task` and others."""
@@ -185,13 +191,18 @@ def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     return scoped_weights(state, scope, path)
 
 
+def _count_zeros(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """How many entries are zero, and of how many."""
+    zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+    return zeros, sum(weight.numel() for weight in weights.values())
+
+
 def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, Tensor]:
     """The weights, those of smallest magnitude set to zero."""
     from parp_fairseq.pruning import magnitude_mask
 
     weights = {name: weight.clone() for name, weight in _prunable(state, path).items()}
-    entries = sum(weight.numel() for weight in weights.values())
-    zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+    zeros, entries = _count_zeros(weights)
     with options_named("--", f"{path}: "):
         check_sparsity(sparsity)
     if zeros > round(sparsity * entries):

@@ -211,6 +211,19 @@ def _read(path: Path, sparsity: float | None) -> tuple[Mapping[str, Any], dict[s
     return about, weights
 
 
+def level_bytes(path: PathLike) -> list[int]:
+    """How much of a file that `read_sparse` reads each level needs, in bytes, the densest first."""
+    from safetensors import safe_open
+
+    found = [Path(path).stat().st_size]
+    with safe_open(str(path), framework="pt") as handle:
+        about = read_about((handle.metadata() or {})[FORMAT], path)
+        for level in range(len(about["levels"]) - 1, 0, -1):
+            parts = (p for name in about["packed"] for p in _parts(about["version"], name, level))
+            found.append(found[-1] - sum(handle.get_tensor(part).nbytes for part in parts))
+    return found
+
+
 def _parts(version: int, name: str, level: int) -> list[str]:
     """The names of a level's unary parts, values and low bits; version 1 has none of the last."""
     if version == 1:

@@ -19,7 +19,7 @@ from parp_fairseq.cli.options import (
     language_model,
     listed,
 )
-from parp_fairseq.errors import INTERRUPTED
+from parp_fairseq.errors import INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score
@@ -93,13 +93,18 @@ def evaluate(
         Optional[Path],
         typer.Option("--json", help="File to write the scores into; - for standard output."),
     ] = None,
+    png: Annotated[
+        Optional[Path],
+        typer.Option(help="File for a figure of a nested model: errors over time and size."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Word, character or phone error rates, equal to those of fairseq's infer (viterbi, kenlm).
 
     With 95% bootstrap intervals over utterances, and of several checkpoints the difference from the
-    first, paired by utterance. Files are written when all is decoded (transcripts when their split
-    is); after Ctrl-C the table shows what was done.
+    first, paired by utterance. Of a nested training every level is scored and timed. Files are
+    written when all is decoded (transcripts when their split is); after Ctrl-C the table shows what
+    was done.
 
     Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
     --split test-clean,test-other --json scores.json
@@ -108,6 +113,8 @@ def evaluate(
     from parp_fairseq.evaluation import score_files
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
+    from parp_fairseq.inference.budget import level_costs
+    from parp_fairseq.report import level_curve, style
 
     language = language_model(lm, lexicon, beam, lm_weight, word_score)
     checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
@@ -118,7 +125,12 @@ def evaluate(
     read = (*checkpoints, w2v_path, lm, lexicon)
     models = [path for path in read if path is not None]
     written["--transcripts"] = list(heard.values())
+    written["--png"] = [] if png is None else [png]
     score_files.check_outputs(written, models, data, splits, force)
+    if png is not None:
+        if len(checkpoints) != 1 or sparsity is not None:
+            raise UserError("--png draws the levels of one checkpoint; leave --sparsity out")
+        style.check_drawing()
     scores: list[Score] = []
     try:
         for score in evaluate_all(
@@ -157,6 +169,21 @@ def evaluate(
         if scores and as_json != stdout:
             tables = (score_files.render_scores(scores), score_files.render_differences(scores))
             print("\n\n".join(filter(None, tables)), flush=True)
+    curves = level_curve.levels_of(scores)
+    if png is not None and not curves:
+        raise UserError(f"--png {png}: {checkpoints[0]} has one level, which is no curve")
+    for checkpoint, levels in curves.items() if as_json != stdout or png is not None else ():
+        try:
+            costs = level_costs(checkpoint)
+        except UserError as error:
+            if png is not None:
+                raise
+            print(f"parp: levels are not timed: {error}", file=sys.stderr)
+            continue
+        if as_json != stdout:
+            print(f"\n{level_curve.render_levels(levels, costs)}")
+        if png is not None:
+            level_curve.draw_levels(levels, costs, png)
     if as_json != stdout:
-        for path in filter(None, (transcripts, as_json)):
+        for path in filter(None, (transcripts, as_json, png)):
             print(f"written: {path}")

@@ -63,6 +63,13 @@ def transcribe(
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
     ] = 20.0,
     sparsity: Sparsity = None,
+    budget: Annotated[
+        Optional[str],
+        typer.Option(
+            help="Take the densest level of a nested training that needs no more: 200ms for a "
+            "second of speech (measured here), or 30MB of a sparse file."
+        ),
+    ] = None,
     lm: Lm = None,
     lexicon: Lexicon = None,
     beam: Beam = 50,
@@ -89,6 +96,7 @@ def transcribe(
         window=window,
         force=force,
         sparsity=sparsity,
+        budget=budget,
         language=language_model(lm, lexicon, beam, lm_weight, word_score),
     )
     if failed:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from parp_fairseq.evaluation.score import ErrorRate, Score, paired_difference
-from parp_fairseq.files import Kind, PathLike, begins_with, check_output, write_lines
+from parp_fairseq.files import PNG, Kind, PathLike, begins_with, check_output, write_lines
 from parp_fairseq.table import aligned
 
 KINDS = {
     "--json": Kind("a file of scores", begins_with(b'[\n {\n  "checkpoint":')),
+    "--png": PNG,
     "--transcripts": Kind("a file of transcripts", begins_with(b"id\treference\thypothesis")),
 }
 """What each option of `parp eval` writes."""

@@ -18,6 +18,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.inference.audio import STANDARD_INPUT, find_recordings
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
+from parp_fairseq.inference.budget import Budget, within
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
 from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
 from parp_fairseq.inference.transcript_files import Output, choose_format
@@ -43,6 +44,7 @@ def transcribe_all(
     window: float = SECONDS,
     force: bool = False,
     sparsity: float | None = None,
+    budget: str | None = None,
     language: LanguageModel | None = None,
 ) -> int:
     """Transcribe files and folders of audio, and write what is said.
@@ -63,6 +65,9 @@ def transcribe_all(
             f"--window must be at least {SHORTEST_WINDOW:g} seconds (got {window:g}): "
             f"{CONTEXT_SECONDS:g} on either side are only context"
         )
+    if budget is not None and sparsity is not None:
+        raise UserError("--budget chooses the sparsity: leave it or --sparsity out")
+    limit = None if budget is None else Budget.parse(budget)
     model = named_checkpoint(model)
     check_format(model)
     paths, unread = find_recordings(audio)
@@ -86,11 +91,15 @@ def transcribe_all(
     if any(recording.rate != SAMPLE_RATE for recording in recordings):
         load_soxr()
 
-    subnetwork = open_subnetwork(model, sparsity)
+    if limit is None:
+        subnetwork = open_subnetwork(model, sparsity)
+        groups = run_sparse(subnetwork.model, engine)
+    else:
+        subnetwork, groups, level, taken = within(model, limit, engine)
+        print(f"parp: sparsity {level:g} takes {limit.shown(taken)}", file=sys.stderr)
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
     search = None if language is None else BeamSearch(language, subnetwork.symbols)
-    groups = run_sparse(subnetwork.model, engine)
     if unread:
         print(
             f"parp: {sum(unread.values()):,} files that end in {', '.join(sorted(unread))} are not "

@@ -20,6 +20,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import decode, edit_counts, evaluate
 from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
+from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork
 from parp_fairseq.manifests.audio.headers import read_recording
@@ -433,6 +434,19 @@ def test_nested_subnetworks_are_scored_one_by_one(several, parp_eval, tmp_path):
     code, out, _ = parp_eval(*arguments)
     assert code == 0 and f"{nested} at 0.9" in out
     assert [f.name for f in heard.rglob("*.tsv")] == ["dev.tsv"]
+    export_sparse(nested, tmp_path / "file", values="fp16")
+    arguments = (tmp_path / "file", "--data", data, "--split", "dev,test")
+    code, out, _ = parp_eval(*arguments, "--png", tmp_path / "curve.png")
+    header, *levels = out.split("\n\n")[2].splitlines()[:4]
+    assert code == 0 and header.split()[-4:] == ["WER", "dev", "WER", "test"]
+    assert [level.split()[0] for level in levels] == ["50.0", "70.0", "90.0"]
+    assert [float(level.split()[3]) for level in levels] == pytest.approx(
+        [round(score.words.rate, 2) for score in curve if score.split == "dev"], abs=3
+    )
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    for wrong in ("--sparsity", "0.7"), ():
+        code, _, err = parp_eval(checkpoint, *arguments[1:], *wrong, "--png", tmp_path / "c.png")
+        assert code == 2 and "--png" in err and not (tmp_path / "c.png").exists()
 
 
 @pytest.mark.legacy
