@@ -4,7 +4,7 @@ Right after a pruning with threshold t a pruned weight is 0 and a kept one is at
 a weight by at most c·lr in an update, so by at most the *reach* r = c·Σlr until the next pruning. A
 pruned weight can then be at most r and a kept one at least t - r: where r < t/2 none can pass
 another, and at constant sparsity the mask cannot change. PARP then keeps the mask that it began
-with, as MPI does.
+with, as MPI does, until training has brought the smallest kept weights, and with them t, near zero.
 
 c follows from Adam's update m̂/√v̂ by Cauchy and Schwarz. It is reached by gradients that grow in
 the right proportion; under a steady gradient an update is about 1·lr.
@@ -196,8 +196,8 @@ def look_ahead(
     keeps = "only loses entries, as with gmp" if pruner.schedule.ramps else "stays, as with mpi"
     way = f"{option}={needed} or more" if needed else "a higher learning rate"
     return Outlook(
-        f"{line}none can regrow while the threshold is above {2 * most:.2g}, so that the initial "
-        f"mask {keeps}; it takes {way} for any to regrow",
+        f"{line}until training has brought a kept weight below {2 * most:.2g} none can regrow, and "
+        f"the initial mask {keeps}; it takes {way} for any to regrow before",
         False,
     )
 

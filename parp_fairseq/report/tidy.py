@@ -53,7 +53,7 @@ class Score:
     model_sha256: str
     data: str  # how the data was made, as JSON
     # Of the prunings; empty where training did not log it, or no pruned weight could regrow
-    reach: float | None  # the most over half the threshold (`pruning.reach`): below 1 none regrows
+    reach: float | None  # the most (`pruning.reach`) over half the threshold, both at the start
     mask_iou: float | None  # of the last mask with the initial one
 
     @cached_property

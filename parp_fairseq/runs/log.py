@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 
 Row = Mapping[str, float]
 _UPDATES = "num_updates"
+# What `pruning.reach.look_ahead` says at the start.
+_OUTLOOK = re.compile(r"can move by at most ([\d.e-]+) .*; the threshold at \d+% is ([\d.e-]+):")
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class TrainingLog:
     validation: Mapping[str, Row]  # the last row of each set, its keys without the set's name
     minutes: float  # spent training and validating, of all starts of the run
     ended: bool  # whether fairseq said that training is done
-    pruning: Row  # the largest `reach` (of a pruning), the last `mask_iou` (with the initial mask)
+    pruning: Row  # the last `mask_iou` (with the initial mask), and `reach` over half the threshold
 
 
 def read_log(files: Sequence[Path]) -> TrainingLog:
@@ -43,6 +46,8 @@ def _read(file: Path) -> TrainingLog:
     updates, seconds, ended = 0, [0.0], False
     for line in _lines(file):
         ended = ended or "done training in" in line
+        if said := _OUTLOOK.search(line):
+            pruning["reach"] = 2 * float(said[1]) / float(said[2])
         row = _row(line)
         # Within an epoch meters have plain names; an epoch's begin with "train_", a validation
         # set's with its name.
@@ -58,8 +63,6 @@ def _read(file: Path) -> TrainingLog:
             seconds[-1] = plain["wall"]
         if "mask_iou" in plain:
             pruning["mask_iou"] = plain["mask_iou"]
-        if "reach" in plain:
-            pruning["reach"] = max(plain["reach"], pruning.get("reach", 0.0))
         # Of a resumed run the last start counts.
         if prefix not in ("", "train_"):
             before = validation.get(prefix[:-1], plain)
