@@ -47,7 +47,7 @@ def _read(file: Path) -> TrainingLog:
     for line in _lines(file):
         ended = ended or "done training in" in line
         if said := _OUTLOOK.search(line):
-            pruning["reach"] = 2 * float(said[1]) / float(said[2])
+            pruning["reach"] = round(2 * float(said[1]) / float(said[2]), 4)
         row = _row(line)
         # Within an epoch meters have plain names; an epoch's begin with "train_", a validation
         # set's with its name.
