@@ -94,6 +94,9 @@ EXTRAS = {
     # Beam search with a language model.
     "lm": ["flashlight-text==0.0.7", "kenlm==0.3.0"],
     "onnx": ["onnx", "onnxruntime"],
+    # The engine's convolutions, norms and attention; int8 needs nncf too.
+    "openvino": [f"openvino; {NEW}"],
+    "int8": [f"openvino; {NEW}", f"nncf; {NEW}"],
     "report": ["matplotlib"],
     # The launcher for Hydra 1.3, which comes with the newer fairseq.
     "slurm": [f"hydra-submitit-launcher; {NEW}"],

@@ -58,6 +58,10 @@ def transcribe(
             "faster; auto: where it clearly is, without measuring."
         ),
     ] = "auto",
+    precision: Annotated[
+        Literal["exact", "bf16"],
+        typer.Option(help="Of what --engine auto or sparse runs: exact is float32."),
+    ] = "exact",
     window: Annotated[
         float,
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),
@@ -93,6 +97,7 @@ def transcribe(
         form=form,
         output=output,
         engine=engine,
+        precision=precision,
         window=window,
         force=force,
         sparsity=sparsity,

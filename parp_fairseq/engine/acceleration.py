@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from parp_fairseq.engine.groups import LEAST_SPARSITY, Group, find_groups
+from parp_fairseq.engine.parts import Part, check_precision, dense_rivals, noise, replace_parts
 from parp_fairseq.engine.sparse_modules import EngineError
 from parp_fairseq.kernels import native
 from parp_fairseq.table import aligned
@@ -58,6 +60,7 @@ class Acceleration:
     decisions: tuple[Decision, ...]
     level: str
     threads: int
+    parts: tuple[Part, ...] = ()
 
     @property
     def replaced(self) -> int:
@@ -70,7 +73,7 @@ class Acceleration:
         return {decision.name: decision.sparse for decision in self.decisions}
 
     def render(self) -> str:
-        """An aligned table of all groups."""
+        """An aligned table of all groups, and one of what else was replaced."""
         rows = []
         for one in self.decisions:
             times = (
@@ -83,7 +86,12 @@ class Acceleration:
             f"{self.replaced} of {len(rows)} groups run sparse (kernels: {self.level}, "
             f"{self.threads} threads)"
         )
-        return f"{aligned(header, rows, left=2)}\n{summary}"
+        others = [
+            (one.name or "(all)", f"{one.torch_ms:.2f}", f"{one.ms:.2f}", one.runs)
+            for one in self.parts
+        ]
+        table = f"\n{aligned(('parts', 'torch ms', 'ms', 'runs'), others)}" if others else ""
+        return f"{aligned(header, rows, left=2)}\n{summary}{table}"
 
 
 def accelerate(
@@ -91,9 +99,12 @@ def accelerate(
     choice: Mapping[str, bool] | None = None,
     frames: Sequence[int] = FRAMES,
     clear: float | None = None,
+    precision: str = "exact",
+    calls: Sequence[Any] | None = None,
 ) -> Acceleration:
-    """Replace the linears of `model` that are faster sparse, in place; for inference on a CPU.
+    """Replace what runs faster otherwise in `model`, in place; for inference on a CPU.
 
+    Linears run sparse, everything else by OpenVINO if it is installed, else by oneDNN (`parts`).
     Serves any torch model. A feed-forward part is replaced as one where it is seen, on random
     input, to be nothing else. Nothing is replaced that does not win clearly in a measurement, so
     the model does not become slower. Without compiled kernels all stays dense.
@@ -104,7 +115,12 @@ def accelerate(
         frames: lengths of input (utterances times frames, or tokens) that are measured; sparse must
             win at each.
         clear: run sparse what has at least this sparsity, without measuring, and the rest dense:
-            for a program that starts often.
+            for a program that starts often. Nothing else is replaced then.
+        precision: "exact": float32, differences by rounding; "bf16" or "int8" where that is faster.
+            What runs sparse stays float32.
+        calls: inputs of the model, at least two of different lengths: each a tensor, a tuple of
+            positional or a dict of named arguments. None: noise, if it is a model of waveforms;
+            parts of others stay as they are. int8 needs recordings, and is calibrated with them.
 
     Returns:
         What was decided, and by which times.
@@ -112,9 +128,12 @@ def accelerate(
     Raises:
         EngineError: the model is in training mode, on another device, of another precision or
             quantised or pruned by torch's hooks; `choice` names other groups than the model has;
-            `frames` holds no lengths.
+            `frames` holds no lengths; `precision` is unknown or lacks a library or `calls`.
     """
     _check(model)
+    check_precision(precision)
+    if precision == "int8" and calls is None:
+        raise EngineError("precision int8 is calibrated: give recordings as calls")
     if not frames or min(frames) < 1:
         raise EngineError(f"frames is {tuple(frames)}; give lengths of 1 or more")
     groups = find_groups(model)
@@ -124,6 +143,10 @@ def accelerate(
     # Asking for the level says once, on standard error, what to install where there is none.
     compiled = native.level() != native.REFERENCE
     known: dict[tuple, tuple[float, float]] = {}
+    ways: Sequence[Sequence[Any]] = []
+    if clear is None:
+        ways = noise(model) if calls is None else [calls]
+    rivals = precision if ways else None
     decisions = []
     for group in groups:
         times: tuple[float, float] | None = None
@@ -135,13 +158,14 @@ def accelerate(
             sparse = large and sparsity >= clear
         else:
             if large and sparsity >= LEAST_SPARSITY:
-                times = _measured(group, sparsity, frames, known)
+                times = _measured(group, sparsity, frames, known, rivals)
             sparse = times is not None and times[1] < MARGIN * times[0]
         if sparse:
             group.replace()
         dense_ms, sparse_ms = times or (None, None)
         decisions.append(Decision(group.key, group.kind, sparsity, dense_ms, sparse_ms, sparse))
-    return Acceleration(tuple(decisions), native.level(), native.threads())
+    parts = replace_parts(model, ways, precision, MARGIN)
+    return Acceleration(tuple(decisions), native.level(), native.threads(), tuple(parts))
 
 
 def _check(model: nn.Module) -> None:
@@ -168,31 +192,44 @@ def _check(model: nn.Module) -> None:
 
 
 def _measured(
-    group: Group, sparsity: float, frames: Sequence[int], known: dict[tuple, tuple[float, float]]
+    group: Group,
+    sparsity: float,
+    frames: Sequence[int],
+    known: dict[tuple, tuple[float, float]],
+    precision: str | None,
 ) -> tuple[float, float]:
     """Milliseconds dense and sparse, at the length where sparse does worst.
 
-    Groups of the same shapes and about the same sparsity are measured once.
+    Groups of the same shapes and about the same sparsity are measured once. With a precision, the
+    fastest way to run them dense counts.
     """
     shapes = tuple(tuple(linear.weight.shape) for linear in group.linears)
     key = (group.kind, shapes, int(sparsity / _STEP))
     if key not in known:
-        times = [_time(group, length) for length in frames]
+        dense = [group.dense()]
+        if precision is not None:
+            dense += dense_rivals(group.linears, group.activation, precision)
+        times = [_time(group.sparse(), dense, group.linears[0], length) for length in frames]
         known[key] = max(times, key=lambda pair: pair[1] / pair[0])
     return known[key]
 
 
-def _time(group: Group, frames: int) -> tuple[float, float]:
-    x = torch.randn(frames, group.linears[0].in_features)
+def _time(
+    sparse: Callable[[Tensor], Tensor],
+    dense: Sequence[Callable[[Tensor], Tensor]],
+    linear: nn.Linear,
+    frames: int,
+) -> tuple[float, float]:
+    x = torch.randn(frames, linear.in_features)
     best = [math.inf, math.inf]
-    runs = (group.dense(), group.sparse())
     with torch.inference_mode():
         for repeat in range(_REPEATS):
-            # In turn, so that a slow moment of the machine meets both.
-            for number, run in enumerate(runs):
+            # In turn, so that a slow moment of the machine meets all.
+            for run in (*dense, sparse):
                 start = time.perf_counter()
                 run(x)
-                best[number] = min(best[number], 1e3 * (time.perf_counter() - start))
+                taken = 1e3 * (time.perf_counter() - start)
+                best[run is sparse] = min(best[run is sparse], taken)
             if repeat and not _CLEAR[0] * best[0] < best[1] < _CLEAR[1] * best[0]:
                 break
     return best[0], best[1]

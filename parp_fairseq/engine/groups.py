@@ -126,7 +126,7 @@ def _feed_forward(modules: dict[str, nn.Module], name: str, module: nn.Module) -
         places = [*(_place(modules, child) for child in ends), (modules[above], attribute)]
         function = getattr(*places[2], None)
         activation = activation_named(function)
-        watched = any(_is_watched(part) for part in module.modules())
+        watched = any(is_watched(part) for part in module.modules())
         if activation is None or watched or not _is_one_after_another(module, places):
             continue
 
@@ -232,7 +232,7 @@ def activation_named(function: Any) -> str | None:
     """Which activation of the kernels computes the same, on numbers of any size; None: none."""
     sizes = torch.logspace(-8, 30, 305)
     probe = torch.cat([torch.linspace(-6, 6, 97), sizes, -sizes])
-    if _is_watched(function):
+    if is_watched(function):
         return None
     try:
         with torch.no_grad():
@@ -250,7 +250,7 @@ def activation_named(function: Any) -> str | None:
 def _is_usable(modules: dict[str, nn.Module], name: str) -> bool:
     """Whether this is a plain linear whose own forward is called, or can be."""
     linear = modules.get(name)
-    if type(linear) is not nn.Linear or _is_watched(linear):
+    if type(linear) is not nn.Linear or is_watched(linear):
         return False
     # The model itself cannot be replaced in place.
     return bool(name) and _calls_linears(modules[name.rpartition(".")[0]])
@@ -262,7 +262,7 @@ def _calls_linears(module: nn.Module) -> bool:
     return not hasattr(module, _READS_WEIGHTS)
 
 
-def _is_watched(module: object) -> bool:
+def is_watched(module: object) -> bool:
     """Whether a module has hooks or a forward of its own, which a replacement would lose."""
     return isinstance(module, nn.Module) and bool(
         module._forward_hooks

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,15 +38,24 @@ class Replaced(nn.Module):
         """The dense weight (out, in), computed when it is read."""
         return self.matrix.dense()
 
-    def without_gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the output `y` of `x`; tracing it and a backward pass through it are refused."""
-        if torch.jit.is_tracing():
-            # What the kernel computes would become a constant.
-            raise EngineError("an accelerated model cannot be traced; trace it before accelerate()")
-        if not torch.is_grad_enabled() or not (self._trained or x.requires_grad):
-            return y
-        result: Tensor = _NoBackward.apply(y, torch.zeros((), requires_grad=True))
-        return result
+    @property
+    def outputs(self) -> int:
+        """Length of what it computes."""
+        return self.out_features
+
+    def computed(self, x: Tensor) -> Tensor:
+        """Map (…, in) to what it computes, without gradients."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor) -> Tensor:
+        """Do the same; tracing it and a backward pass through it are refused."""
+        layers = getattr(_tracing, "layers", None)
+        if layers is not None:
+            layers.append(self)
+            node: Tensor = torch.ops.parp_engine.sparse(x, len(layers) - 1)
+            return node
+        refuse_tracing()
+        return refuse_backward(self.computed(x), self._trained or x.requires_grad)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[f"{prefix}weight"] = self.weight
@@ -54,6 +66,38 @@ class Replaced(nn.Module):
         self, state_dict: Any, prefix: str, metadata: Any, strict: bool, *lists: list[str]
     ) -> None:
         lists[-1].append(f"{prefix[:-1]} was replaced by accelerate(); load the weights before it")
+
+
+def refuse_tracing() -> None:
+    """Refuse it: what is computed outside torch would become a constant."""
+    if torch.jit.is_tracing():
+        raise EngineError("an accelerated model cannot be traced; trace it before accelerate()")
+
+
+def refuse_backward(y: Tensor, trained: bool) -> Tensor:
+    """Return `y`; a backward pass through it is refused if something before it is trained."""
+    if not trained or not torch.is_grad_enabled() or not y.is_floating_point():
+        return y
+    result: Tensor = _NoBackward.apply(y, torch.zeros((), requires_grad=True))
+    return result
+
+
+_tracing = threading.local()
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[list[Replaced]]:
+    """Sparse layers appear in traces as operations that name a place in this list."""
+    layers: list[Replaced] = []
+    library = torch.library.Library("parp_engine", "FRAGMENT")
+    library.define("sparse(Tensor x, int number) -> Tensor")
+    library.impl("sparse", lambda x, number: layers[number].computed(x), "CPU")
+    _tracing.layers = layers
+    try:
+        yield layers
+    finally:
+        _tracing.layers = None
+        library._destroy()
 
 
 class _NoBackward(torch.autograd.Function):
@@ -72,7 +116,11 @@ class SparseLinear(Replaced):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, in) to (…, out)."""
-        return self.without_gradient(x, sparse_linear(x, self.matrix, self.bias))
+        return self.run(x)
+
+    def computed(self, x: Tensor) -> Tensor:
+        """Map (…, in) to (…, out), without gradients."""
+        return sparse_linear(x, self.matrix, self.bias)
 
 
 class SparseFeedForward(Replaced):
@@ -90,8 +138,18 @@ class SparseFeedForward(Replaced):
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, in) to what stands for (…, out); the second linear returns its own output."""
         (two,) = self._second
-        y = feed_forward(x, self.matrix, self.bias, self.activation, two.matrix, two.bias)
-        return two.made(self.without_gradient(x, y))
+        return two.made(self.run(x))
+
+    @property
+    def outputs(self) -> int:
+        """Length of the second linear's output."""
+        (two,) = self._second
+        return two.out_features
+
+    def computed(self, x: Tensor) -> Tensor:
+        """Map (…, in) to (…, out), without gradients."""
+        (two,) = self._second
+        return feed_forward(x, self.matrix, self.bias, self.activation, two.matrix, two.bias)
 
 
 class MadeBefore(Replaced):

@@ -109,14 +109,14 @@ def level_costs(path: PathLike, engine: str = AUTO) -> list[LevelCost]:
 
 
 def within(
-    path: PathLike, budget: Budget, engine: str = AUTO
+    path: PathLike, budget: Budget, engine: str = AUTO, precision: str = "exact"
 ) -> tuple[Subnetwork, int, float, float]:
     """Open the densest level that meets the budget.
 
     Args:
         path: a checkpoint of method "nested", or a sparse file made of one.
         budget: a size is that of a sparse file, as far as it is read.
-        engine: see `run_sparse`.
+        engine, precision: see `run_sparse`.
 
     Returns:
         The subnetwork, how many groups of its layers run sparse, its sparsity, and what it takes,
@@ -145,7 +145,7 @@ def within(
             taken: float = size
             continue
         subnetwork = open_subnetwork(path, None if level == levels[0] else level)
-        groups = run_sparse(subnetwork.model, engine)
+        groups = run_sparse(subnetwork.model, engine, precision)
         taken = milliseconds(subnetwork.model) if budget.of_time else size
         if taken <= budget.most:
             return subnetwork, groups, level, taken

@@ -41,6 +41,7 @@ def transcribe_all(
     form: str | None = None,
     output: PathLike | None = None,
     engine: str = AUTO,
+    precision: str = "exact",
     window: float = SECONDS,
     force: bool = False,
     sparsity: float | None = None,
@@ -93,9 +94,9 @@ def transcribe_all(
 
     if limit is None:
         subnetwork = open_subnetwork(model, sparsity)
-        groups = run_sparse(subnetwork.model, engine)
+        groups = run_sparse(subnetwork.model, engine, precision)
     else:
-        subnetwork, groups, level, taken = within(model, limit, engine)
+        subnetwork, groups, level, taken = within(model, limit, engine, precision)
         print(f"parp: sparsity {level:g} takes {limit.shown(taken)}", file=sys.stderr)
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)
