@@ -5,12 +5,13 @@
               hardshrink in place, which knows the threshold: the fastest that PyTorch has
   training    fairseq-hydra-train on 12 s of noise an utterance: dense, a static mask, and PARP that
               prunes after every update
-  engine      inference of one utterance: dense fp32 and bf16, dynamic int8, the sparse engine
+  engine      inference of one utterance in processor time: torch, OpenVINO, the sparse engine, each
+              in fp32, bf16 and int8; with --trained and --data the word errors of each
   transcribe  parp transcribe of a sparse file at 90%, as whole processes
   sizes       sparse files of one level and of several: bytes, and seconds to write and to read
 
 All ways of a bench take turns, so that other work on the machine meets all alike. Where others use
-it, --one-thread makes times comparable: engine then counts the processor time of one thread.
+it, --one-thread makes times comparable.
 """
 
 from __future__ import annotations
@@ -281,85 +282,149 @@ def training(given: argparse.Namespace) -> Iterator[str]:
     yield aligned(("run", "s an update", "least", "most", "peak GiB"), rows)
 
 
-def linears(layer: Any) -> list[tuple[Any, str]]:
-    """The linears of one of fairseq's encoder layers: what holds each, and its name there."""
-    names = ("q_proj", "k_proj", "v_proj", "out_proj")
-    return [*((layer.self_attn, name) for name in names), (layer, "fc1"), (layer, "fc2")]
+class ByOneDnn(torch.nn.Linear):
+    """A dense linear by oneDNN: torch takes MKL, which is slow on AMD's processors."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (…, in) to (…, out)."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-def transformer_linears(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """Every linear of every layer once, on x (frames, width) or what is made of it between."""
-    for layer in model.encoder.layers:
-        *attention, (_, first), (_, second) = linears(layer)
-        for holder, name in attention:
-            getattr(holder, name)(x)
-        out = getattr(layer, second)(layer.activation_fn(getattr(layer, first)(x)))
-    return out
+def dense_ways(
+    model: Any, calls: list[torch.Tensor], folder: Path
+) -> dict[str, Callable[[], tuple[Any, int]]]:
+    """Name → makes a function from waveforms to logits, and tells the bytes of its file."""
+    from parp_fairseq.engine import parts
+
+    def saved(changed: Any) -> tuple[Any, int]:
+        torch.save(changed.state_dict(), folder / "model.pt")
+        return changed, (folder / "model.pt").stat().st_size
+
+    def by_onednn() -> tuple[Any, int]:
+        changed = copy.deepcopy(model)
+        for module in changed.modules():
+            if type(module) is torch.nn.Linear:
+                module.__class__ = ByOneDnn
+        return saved(changed)
+
+    def bf16() -> tuple[Any, int]:
+        changed, size = saved(copy.deepcopy(model).bfloat16())
+        return (lambda wave: changed(wave.bfloat16()).float()), size
+
+    def int8() -> tuple[Any, int]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return saved(torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}))
+
+    def openvino(precision: str) -> tuple[Any, int]:
+        from openvino import save_model
+
+        recorded = [parts.recorded_call(model, wave) for wave in calls]
+        graph = parts.Graph(model, recorded, precision)
+        save_model(graph.model, folder / "model.xml", compress_to_fp16=precision == "bf16")
+        return (lambda wave: graph.run([wave])), (folder / "model.bin").stat().st_size
+
+    ways = {"torch fp32": lambda: saved(model), "torch fp32, linears by oneDNN": by_onednn}
+    ways |= {"torch bf16": bf16, "torch dynamic int8": int8}
+    for name in ("fp32", "bf16", "int8"):
+        precision = "exact" if name == "fp32" else name
+        ways[f"OpenVINO {name}"] = lambda precision=precision: openvino(precision)
+    return ways
 
 
-def transformer(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """The encoder, positional convolution included, on x (frames, width)."""
-    return model.encoder(x[None])[0]
+def engine_ways(
+    model: Any, file: Path, calls: list[torch.Tensor], name: str = "engine"
+) -> dict[str, Callable[[], tuple[Any, int]]]:
+    """The same, for every precision of the engine; `file` is the sparse file."""
+    from parp_fairseq.engine import accelerate
 
+    def made(precision: str) -> tuple[Any, int]:
+        ours = copy.deepcopy(model)
+        accelerate(ours, precision=precision, calls=calls, frames=(499,))
+        return ours, file.stat().st_size
 
-def whole_model(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """From a waveform, the first numbers of x (frames, width), to the encoder's output."""
-    samples = (len(x) - 1) * STRIDE + RECEPTIVE_FIELD
-    return model(x.view(1, -1)[:, :samples], mask=False, features_only=True)["x"]
+    return {f"{name} {p}": (lambda p=p: made(p)) for p in ("exact", "bf16", "int8")}
 
 
 def engine(given: argparse.Namespace) -> Iterator[str]:
-    """A table a part of the model: milliseconds, the fastest of all rounds."""
-    from torch import nn
+    """Tables: processor time, file and memory on random weights; WER of a trained model."""
+    from parp_fairseq.export.sparse_export import export_sparse
+    from parp_fairseq.inference.subnetwork import open_subnetwork
 
-    from parp_fairseq.engine import accelerate
-
-    clock = time.thread_time if given.one_thread else time.perf_counter
-    model = pretrained(given.quick)[0]
-    model.remove_pretraining_modules()
-    model.requires_grad_(False)
-    model.make_generation_fast_()  # Weight norm becomes a weight: models are copied below.
-    quantised = copy.deepcopy(model)
-    for layer in quantised.encoder.layers:
-        # fairseq's attention else reads its projections' weights, which quantised ones do not show.
-        layer.self_attn.skip_embed_dim_check = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        quantised = torch.ao.quantization.quantize_dynamic(quantised, {nn.Linear}, torch.qint8)
-    models = {"dense fp32": model, "dense bf16": copy.deepcopy(model).bfloat16()}
-    models["dynamic int8"] = quantised
-    x, worst = torch.randn(120, model.cfg.encoder_embed_dim), 0.0
-    for sparsity in given.sparsity:
-        subnetwork = copy.deepcopy(model)
-        weights = dict(subnetwork.named_parameters())
-        prunable = {name: weights[name] for name in Scope().select(weights)}
-        for name, kept in magnitude_mask(prunable, sparsity, "tensor").items():
-            prunable[name].masked_fill_(~kept, 0.0)
-        ours = copy.deepcopy(subnetwork)
-        done = accelerate(ours)
-        models[f"engine at {sparsity:.0%} ({done.replaced} of {len(done.decisions)} groups)"] = ours
+    wave = torch.randn(1, (2 if given.quick else 10) * RATE)
+    calls = [torch.randn(1, 3 * RATE), wave]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ways: dict[str, Callable[[], tuple[Any, int]]] = {}
+        for sparsity in given.sparsity:
+            torch.save(fine_tuned(given.quick, (sparsity,)), folder / "checkpoint.pt")
+            file = folder / f"{sparsity}.safetensors"
+            export_sparse(folder / "checkpoint.pt", file)
+            model = open_subnetwork(folder / "checkpoint.pt").model
+            ways = ways or dense_ways(model, calls, folder)
+            ways |= engine_ways(model, file, calls, f"engine {sparsity:.0%}")
+        runs, rows, costs = {}, [], []
         with torch.inference_mode():
-            outputs = transformer(subnetwork, x), transformer(ours, x)
-        worst = max(worst, float((outputs[0] - outputs[1]).abs().max()))
-    for part in (transformer_linears, transformer, whole_model):
-        columns = []
-        for frames in [50] if given.quick else [100, 500]:
-            x = torch.randn(frames, model.cfg.encoder_embed_dim)
+            for way, make in ways.items():
 
-            def timed(name: str, x: torch.Tensor = x) -> float:
-                given_x = x.bfloat16() if "bf16" in name else x
-                with torch.inference_mode():
-                    return seconds(lambda: part(models[name], given_x), clock)  # noqa: B023
+                def first(way: str = way, make: Callable[[], tuple[Any, int]] = make) -> None:
+                    with torch.inference_mode(False), torch.no_grad():
+                        runs[way], size = make()
+                    runs[way](wave)
+                    costs.append(size)
 
-            ways = {name: (lambda name=name: timed(name)) for name in models}
-            in_turn(ways, 1)  # Warms up.
-            best = [min(taken) for taken in in_turn(ways, given.rounds).values()]
-            columns.append([f"{1e3 * t:,.0f} ms ({best[0] / t:.2f}x)" for t in best])
-        header = [part.__name__.replace("_", " "), "2 s", "10 s"][: 1 + len(columns)]
-        yield aligned(header, [*zip(models, *columns)]) + "\n"
-    yield f"Largest difference of the engine to dense: {worst:.1e}."
-    if worst > 1e-4:
-        raise SystemExit("the engine differs from dense by more than 1e-4")
+                costs.append(peak_extra_bytes(first))
+            taken = in_turn(
+                {
+                    w: (lambda r=r: seconds(lambda: r(wave), time.process_time))
+                    for w, r in runs.items()
+                },
+                given.rounds,
+            )
+    best = {way: min(found) for way, found in taken.items()}
+    for way, size, memory in zip(best, costs[::2], costs[1::2]):
+        ratios = [best[other] / best[way] for other in ways if other in list(ways)[:7]]
+        cells = [f"{ratios[number]:.2f}" for number in (0, 1, 4, 5, 6)]
+        rows.append([way, f"{1e3 * best[way]:,.0f}", *cells, f"{size / 1e6:,.0f}"])
+        rows[-1].append(f"{memory / 2**20:,.0f}")
+    versus = ("torch", "oneDNN", "OV fp32", "OV bf16", "OV int8")
+    header = ("base, 10 s", "ms", *(f"x {name}" for name in versus), "file MB", "MiB to make")
+    yield aligned(header, rows) + "\n"
+    if given.trained:
+        yield trained(given.trained, Path(given.data)) + "\n"
+
+
+def trained(checkpoint: Path, data: Path) -> str:
+    """A table: word errors of a trained model on test-clean in every precision."""
+    from parp_fairseq.evaluation.score import edit_counts
+    from parp_fairseq.inference.subnetwork import open_subnetwork
+
+    def waves(split: str) -> list[torch.Tensor]:
+        root, *lines = (data / f"{split}.tsv").read_text().splitlines()
+        files = [Path(root) / line.split("\t")[0] for line in lines]
+        return [torch.from_numpy(soundfile.read(f, dtype="float32")[0])[None] for f in files]
+
+    def ready(wave: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.layer_norm(wave, wave.shape) if subnetwork.normalize else wave
+
+    subnetwork = open_subnetwork(checkpoint)
+    calls = [ready(wave) for wave in waves("dev-clean")[:16]]
+    tests = [ready(wave) for wave in waves("test-clean")]
+    references = [line.split() for line in (data / "test-clean.wrd").read_text().splitlines()]
+    rows, words = [], sum(map(len, references))
+    with tempfile.TemporaryDirectory() as name:
+        ways = dense_ways(subnetwork.model, calls, Path(name))
+        ways |= engine_ways(subnetwork.model, checkpoint, calls)
+        for way, make in ways.items():
+            with torch.no_grad():
+                run, errors = make()[0], 0
+                for wave, reference in zip(tests, references):
+                    symbols = run(wave)[0].argmax(-1).numpy()
+                    errors += edit_counts(
+                        reference, subnetwork.symbols.text(symbols).split()
+                    ).errors
+            rows.append([way, f"{100 * errors / words:.2f}", str(errors)])
+    return aligned(("trained model", "WER", f"of {words:,} words"), rows)
 
 
 def transcribe(given: argparse.Namespace) -> Iterator[str]:
@@ -432,8 +497,10 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, nargs="+", help="of reprune (one) and engine")
     parser.add_argument("--quick", action="store_true", help="a small model, to try the script")
     parser.add_argument("--one-thread", action="store_true")
+    parser.add_argument("--trained", type=Path, help="of engine: a trained checkpoint, for WER")
+    parser.add_argument("--data", type=Path, help="its manifests, test-clean and dev-clean")
     given = parser.parse_args()
-    many = [0.5, 0.7, 0.8, 0.9, 0.95] if given.bench == "engine" else [0.5]
+    many = [0.8, 0.9, 0.95] if given.bench == "engine" else [0.5]
     given.sparsity = given.sparsity or many
     if given.one_thread:
         torch.set_num_threads(1)

@@ -129,6 +129,7 @@ class Graph:
             model = _converted(module, self.call, layers)
         if precision == "int8":
             model = _quantised(model, [_arrays(call.tensors()) for call in calls])
+        self.model = model
         settings = {
             "INFERENCE_PRECISION_HINT": "f32" if precision == "exact" else "bf16",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -156,6 +157,8 @@ def _converted(module: nn.Module, call: _Call, layers: list[Replaced]) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    # It would print whole graphs where a program logs everything, as fairseq's do.
+    logging.getLogger("openvino").setLevel(logging.WARNING)
     inputs = tuple(call.tensors())
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -313,7 +316,7 @@ def dense_rivals(
         return [lambda x: leaves[1](function(leaves[0](x)))]
     between = {"relu": nn.ReLU, "gelu": nn.GELU}.get(activation or "", nn.Identity)
     module = nn.Sequential(linears[0], between(), *linears[1:])
-    calls = [_call_of(module, torch.randn(64, linears[0].in_features)) for _ in range(2)]
+    calls = [recorded_call(module, torch.randn(64, linears[0].in_features)) for _ in range(2)]
     graph = Graph(module, calls, precision)
     return [lambda x: graph.run([x])]
 
@@ -322,7 +325,8 @@ def _dtype(precision: str) -> torch.dtype:
     return torch.float32 if precision == "exact" else torch.bfloat16
 
 
-def _call_of(module: nn.Module, x: Tensor) -> _Call:
+def recorded_call(module: nn.Module, x: Tensor) -> _Call:
+    """A call with one tensor, for a `Graph`."""
     with torch.no_grad():
         return _Call(*tree_flatten(((x,), {})), *tree_flatten(module(x)))
 
