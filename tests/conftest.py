@@ -1,7 +1,5 @@
 """Real speech, real manifests and a way to run `parp`, for all tests."""
 
-from __future__ import annotations
-
 import signal
 import sys
 

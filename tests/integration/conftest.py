@@ -1,7 +1,5 @@
 """Fixtures that train."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The demo from beginning to end, as small as it can be, and killed half-way."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

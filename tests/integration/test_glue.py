@@ -1,7 +1,5 @@
 """examples/glue/run_glue.py: GLUE's files, its metrics, and masks moved between two small tasks."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import json

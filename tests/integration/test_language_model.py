@@ -1,7 +1,5 @@
 """Beam search with an n-gram, against fairseq's own `decoding.type=kenlm`."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

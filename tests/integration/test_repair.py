@@ -1,7 +1,5 @@
 """Checkpoints of other versions of fairseq: repaired, or opened as if they were."""
 
-from __future__ import annotations
-
 import argparse
 import copy
 

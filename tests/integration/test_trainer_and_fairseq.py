@@ -1,7 +1,5 @@
 """One wav2vec 2.0, pruned and updated by fairseq's path and by the Trainer's."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The examples that README and docs give, run as they stand there."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

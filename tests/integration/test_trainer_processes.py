@@ -1,7 +1,5 @@
 """Data-parallel training of transformers: two processes on the CPU, by accelerate's launcher."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

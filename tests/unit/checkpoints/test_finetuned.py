@@ -1,7 +1,5 @@
 """A fine-tuned model in a file: what is refused before anything is scored or exported."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """Kinds of files, recognised by how they begin, and what the commands take as a checkpoint."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

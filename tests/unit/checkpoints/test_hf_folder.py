@@ -1,7 +1,5 @@
 """Folders of transformers read as checkpoints: there and back, and as transformers computes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

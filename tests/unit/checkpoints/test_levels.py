@@ -1,7 +1,5 @@
 """A fine-tuned model at a higher sparsity than its own, against torch's own pruning."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from small_model import random_state, save

@@ -1,7 +1,5 @@
 """Mask files, and masks in checkpoints: what they hold, and what is none."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

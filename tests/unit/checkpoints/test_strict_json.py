@@ -1,7 +1,5 @@
 """JSON that Python takes and this program does not."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

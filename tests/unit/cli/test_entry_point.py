@@ -1,7 +1,5 @@
 """What no command should have to think of: streams that fail, Ctrl-C, files that cannot be read."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

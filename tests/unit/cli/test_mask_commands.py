@@ -1,7 +1,5 @@
 """`parp mask` on small checkpoints: what is written, what is said, what is refused."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

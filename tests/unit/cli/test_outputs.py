@@ -1,7 +1,5 @@
 """No command writes over its input or over a file of another kind, and over none unasked."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

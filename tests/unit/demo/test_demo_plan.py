@@ -1,7 +1,5 @@
 """What the demo runs, and what it does to its folder."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 

@@ -1,7 +1,5 @@
 """Synthetic speech as LibriSpeech and as a Common Voice release, and that a builder takes it."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sys

@@ -1,7 +1,5 @@
 """Edits, error rates and their intervals against other programs and plain loops."""
 
-from __future__ import annotations
-
 import json
 import random
 from functools import cache

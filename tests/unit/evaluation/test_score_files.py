@@ -1,7 +1,5 @@
 """Tables of scores, and files of transcripts."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

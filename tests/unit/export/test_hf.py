@@ -1,7 +1,5 @@
 """The folder for transformers against fairseq's own network, with random weights."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 

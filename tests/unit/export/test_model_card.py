@@ -1,7 +1,5 @@
 """The model card of an exported folder: what it says, and that its sample ends in the text."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The folder for ONNX runtimes against `parp eval`, and opened by onnx-asr."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 

@@ -1,7 +1,5 @@
 """Labels are read as UTF-8 under a locale that is not."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

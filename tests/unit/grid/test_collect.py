@@ -1,7 +1,5 @@
 """Finished runs as rows: what is refused instead of recorded."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What a grid's runs read, and what is told of it before anything starts."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What may be pruned of the models of transformers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

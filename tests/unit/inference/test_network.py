@@ -1,7 +1,5 @@
 """The plain network against fairseq's own models and those of transformers."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

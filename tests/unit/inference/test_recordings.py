@@ -1,7 +1,5 @@
 """Audio of every kind, good and bad, against what `parp manifest` makes of it."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

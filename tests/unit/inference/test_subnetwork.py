@@ -1,7 +1,5 @@
 """Subnetworks in every form, opened without fairseq; what is refused; the engines."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

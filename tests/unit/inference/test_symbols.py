@@ -1,7 +1,5 @@
 """Text of best paths against fairseq's own dictionary and joining."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

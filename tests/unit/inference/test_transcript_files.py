@@ -1,7 +1,5 @@
 """Transcripts as text, JSON lines, CTM and SRT, and where they go."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

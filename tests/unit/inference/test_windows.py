@@ -1,7 +1,5 @@
 """Windows: their samples, how few are in memory at a time, and what each gives."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Tensors of any bits: NaN, infinities, denormals, both zeros, and ties."""
 
-from __future__ import annotations
-
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

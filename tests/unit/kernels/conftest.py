@@ -1,7 +1,5 @@
 """Every level, with small tiles; and another library, if one is named: that with sanitizers."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Zeroing by threshold and by mask, with mask and meters, against their definitions."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from arrays import DTYPES, anything, flat

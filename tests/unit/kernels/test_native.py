@@ -1,7 +1,5 @@
 """Building, loading and choosing: which code runs, and what is said where none can."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Brackets, against plain floats."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from arrays import anything, several

@@ -1,7 +1,5 @@
 """The kernels' tests once more, on kernels that watch every address and every sum."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Sparse layers against dense ones."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Integers that order as magnitudes do."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

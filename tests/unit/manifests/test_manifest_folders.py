@@ -1,7 +1,5 @@
 """What builders may write where, and what they leave of an earlier build."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """What Hydra finds wrong with a command, in a line."""
 
-from __future__ import annotations
-
 import pytest
 
 from hydra_plugins.parp_searchpath.launching import refused

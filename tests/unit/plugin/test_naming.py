@@ -1,7 +1,5 @@
 """Names of run folders."""
 
-from __future__ import annotations
-
 import pytest
 
 from hydra_plugins.parp_searchpath.naming import changes

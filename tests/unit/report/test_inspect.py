@@ -1,7 +1,5 @@
 """`parp inspect` against plain torch on small checkpoints."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

@@ -1,7 +1,5 @@
 """IOU over sets of masks and over a run's time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

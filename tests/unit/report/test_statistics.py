@@ -1,7 +1,5 @@
 """Statistics against scipy, and verdicts."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import assume, given

@@ -1,7 +1,5 @@
 """The committed results: RESULTS.md and every table follow from the tidy tables."""
 
-from __future__ import annotations
-
 import csv
 import shutil
 

@@ -1,7 +1,5 @@
 """A series of IMP around a program that stands for fairseq: what it writes, where and when."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import stat

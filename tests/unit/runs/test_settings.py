@@ -1,7 +1,5 @@
 """Which settings make two runs the same."""
 
-from __future__ import annotations
-
 import pytest
 import yaml
 

@@ -1,7 +1,5 @@
 """Programs side by side: order, number at a time, failures, and that none is left behind."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

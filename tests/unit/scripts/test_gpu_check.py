@@ -1,7 +1,5 @@
 """scripts/gpu_check.py, on a CPU: a GPU is where it tells something."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

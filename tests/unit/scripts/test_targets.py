@@ -1,7 +1,5 @@
 """What scripts/targets.py counts."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 from pathlib import Path

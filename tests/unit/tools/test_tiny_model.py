@@ -1,7 +1,5 @@
 """How tiny models are made: targets, batches, options, and runs that resume bit by bit."""
 
-from __future__ import annotations
-
 import ast
 from collections import Counter
 from dataclasses import replace

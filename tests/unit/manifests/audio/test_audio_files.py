@@ -1,7 +1,5 @@
 """How long audio files are, and which are refused: headers alone are not believed."""
 
-from __future__ import annotations
-
 import io
 import struct
 from pathlib import Path

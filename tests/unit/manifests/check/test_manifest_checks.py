@@ -1,7 +1,5 @@
 """What training refuses, and what `parp manifest check` finds: they are the same."""
 
-from __future__ import annotations
-
 import json
 import os
 

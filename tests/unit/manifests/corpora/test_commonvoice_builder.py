@@ -1,7 +1,5 @@
 """Common Voice: releases with their own splits, chosen hours, and the published splits."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

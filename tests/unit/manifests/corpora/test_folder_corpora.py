@@ -1,7 +1,5 @@
 """Corpora that one folder holds, on small ones of the same layout."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

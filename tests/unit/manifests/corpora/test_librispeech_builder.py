@@ -1,7 +1,5 @@
 """LibriSpeech and Libri-light, on small corpora of the same layout."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

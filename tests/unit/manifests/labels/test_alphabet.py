@@ -1,7 +1,5 @@
 """What nobody sees in texts is named, counted and found again by its row."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest
