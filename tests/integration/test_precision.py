@@ -1,7 +1,6 @@
 """Half precision: zeros stay, in masters too, and regrow where PARP lets them."""
 
 import pytest
-import torch
 from running import entries, zeros
 
 from parp_fairseq.checkpoints.mask_files import load_mask
@@ -72,14 +71,3 @@ def test_nothing_regrows_below_the_reach(train, options, known):
 def prefixed(row):
     """Meters with one name each, whatever fairseq calls them."""
     return {f"train_{key.removeprefix('train_')}": float(value) for key, value in row.items()}
-
-
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_static_mask_stays_in_masters_too(train, precision):
-    run = train(*OPTIONS, *PRECISIONS[precision], "task.prune.method=mpi")
-    assert run.code == 0, run.tail
-    found, first = run.prunable(), run.prunable("checkpoint_1_3.pt")
-    assert zeros(found) == round(0.6 * entries(found))
-    assert all(torch.equal(found[name] == 0, first[name] == 0) for name in found)
-    masters = run.checkpoint()["last_optimizer_state"]["parp"]["masters"]
-    assert sum(int((master == 0).sum()) for master in masters) >= zeros(found)

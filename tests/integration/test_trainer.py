@@ -485,26 +485,6 @@ def test_other_ways_to_the_same_weights(tmp_path, options):
     same(*models)
 
 
-def test_a_part_in_evaluation_mode_stays_with_theta(tmp_path):
-    """Some scripts freeze dropout in parts of a model; those are trained all the same."""
-    model = tiny_bert()
-    normal = model.train
-
-    def train(mode=True):
-        normal(mode)
-        model.bert.encoder.layer[0].eval()
-        return model
-
-    model.train = train
-    trainer(tmp_path, model, PruningCallback("parp", 0.6, interval=3)).train()
-    oracle = tiny_bert()
-    assert not torch.equal(
-        model.bert.encoder.layer[0].output.dense.weight,
-        oracle.bert.encoder.layer[0].output.dense.weight,
-    )
-    assert zeros(scope_of(model)) == round(0.6 * entries(scope_of(model)))
-
-
 def test_wrong_options_are_refused_at_once():
     with pytest.raises(UserError, match=r"^method is 'prap'; did you mean parp"):
         PruningCallback("prap")

@@ -7,7 +7,6 @@ import pytest
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import (
-    PNG,
     Kind,
     begins_with,
     check_output,
@@ -29,26 +28,6 @@ def test_an_input_is_never_an_output_under_any_name(tmp_path, name):
     os.link(given, tmp_path / "hard.json")
     with pytest.raises(UserError, match="is also an input"):
         check_output(tmp_path / name, JSON, inputs=[given], force=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "force", "message"),
-    [
-        ("new.json", JSON, False, None),
-        ("a.json", JSON, True, None),
-        ("a.json", JSON, False, r"a\.json .*already.*--force"),
-        ("a.json", PNG, True, r"already exists and is not a PNG picture"),
-        (".", JSON, True, "is a folder"),
-        ("a.json/below.json", JSON, True, "is a file, not a folder"),
-    ],
-)
-def test_existing_outputs(tmp_path, name, kind, force, message):
-    (tmp_path / "a.json").write_text("{}")
-    if message is None:
-        assert check_output(tmp_path / name, kind, force=force) == tmp_path / name
-    else:
-        with pytest.raises(UserError, match=message):
-            check_output(tmp_path / name, kind, force=force)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):

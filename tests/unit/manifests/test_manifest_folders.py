@@ -1,7 +1,6 @@
 """What builders may write where, and what they leave of an earlier build."""
 
 import json
-import os
 
 import pytest
 from small_corpora import snapshot, write_audio, write_lines
@@ -94,17 +93,6 @@ def test_converting_does_not_replace_another_row(tmp_path, first, second):
     with pytest.raises(UserError, match=r"t\.tsv row 3: .*\.wav\.flac, which is also an input"):
         build_table(tmp_path / "c" / "t.tsv", tmp_path / "c", convert=True)
     assert snapshot(tmp_path) == before
-
-
-def test_one_recording_under_two_names_is_told(tmp_path):
-    for name, link in (("a", os.symlink), ("b", os.link)):
-        write_audio(tmp_path / f"{name}.flac", 16_000)
-        link(tmp_path / f"{name}.flac", tmp_path / f"{name}-too.flac")
-    rows = [f"{n}{end}.flac\tE\t{s}" for n in "ab" for end, s in (("", "train"), ("-too", "dev"))]
-    table = write_lines(tmp_path / "t.tsv", ["path\ttext\tsplit", *rows])
-    (warning,) = build_table(table, tmp_path / "out").warnings
-    assert warning.startswith("the same audio twice, 2 rows (dev: audio also in train); the first")
-    assert "a-too.flac" in warning
 
 
 def test_a_damaged_or_hostile_record_is_refused(tmp_path):

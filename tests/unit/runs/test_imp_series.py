@@ -49,12 +49,6 @@ def program(tmp_path, monkeypatch):
     return file
 
 
-def test_a_round_and_the_subnetwork_s_own_training(program, tmp_path):
-    result = run_imp(SERIES, tmp_path / "out")
-    assert [share for share, mask in result.masks if mask.is_file()] == [0.5]
-    assert (result.final / "checkpoints" / "checkpoint_last.pt").is_file()
-
-
 @pytest.mark.parametrize("ending", ["fail", "sleep"])
 def test_a_call_that_trained_nothing_does_not_forbid_the_corrected_one(
     program, tmp_path, monkeypatch, ending

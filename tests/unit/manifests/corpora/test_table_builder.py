@@ -227,8 +227,6 @@ def test_a_split_whose_name_begins_with_train_is_trained_on_and_no_other(corpus,
     counts = dict(line.split() for line in lines_of(tmp_path / "out/dict.ltr.txt"))
     labels = " ".join(lines_of(tmp_path / "out/training.ltr")).split()
     assert {s: int(n) for s, n in counts.items() if n != "0"} == Counter(labels)
-    (warning,) = build_table(save(corpus, rows_of(split="012012")), tmp_path / "none").warnings
-    assert warning == "no split of . is for training: call one train"
 
 
 def test_phones_that_are_given_and_phones_by_espeak(corpus, tmp_path):
