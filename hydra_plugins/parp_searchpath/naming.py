@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 # They are in the name already, or say how work is distributed.
 _NAMED = (
@@ -23,22 +19,6 @@ _NAMED = (
 # A file decides what these mean, and its name says little.
 _FILES = ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model")
 _LONGEST = 100
-
-
-def register() -> None:
-    """Let OmegaConf resolve `${parp:changes}`; calling it again does nothing new."""
-    if hasattr(OmegaConf, "register_new_resolver"):
-        OmegaConf.register_new_resolver("parp", _resolve, replace=True)
-    else:
-        # OmegaConf 2.0 refuses a second registration.
-        with contextlib.suppress(AssertionError):
-            OmegaConf.register_resolver("parp", _resolve)
-
-
-def _resolve(what: str) -> str:
-    if what != "changes":
-        raise ValueError(f"there is no ${{parp:{what}}}; write ${{parp:changes}}")
-    return changes([str(override) for override in HydraConfig.get().overrides.task])
 
 
 def changes(overrides: Iterable[str]) -> str:

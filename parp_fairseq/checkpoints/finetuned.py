@@ -182,13 +182,7 @@ def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     from parp_fairseq.checkpoints.prunable_weights import scoped_weights
     from parp_fairseq.pruning import Scope
 
-    prune = _prune(state)
-    scope = Scope(
-        tuple(prune.get("include") or ("wav2vec2",)),
-        tuple(prune.get("exclude") or ()),
-        bool(prune.get("biases")),
-    )
-    return scoped_weights(state, scope, path)
+    return scoped_weights(state, Scope.of_run(_prune(state)), path)
 
 
 def _count_zeros(weights: Mapping[str, Tensor]) -> tuple[int, int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from parp_fairseq.pruning.arguments import PruningError
 
@@ -112,6 +112,12 @@ class Scope:
     include: Sequence[str] = ("wav2vec2",)
     exclude: Sequence[str] = ()
     biases: bool = False
+
+    @classmethod
+    def of_run(cls, prune: Any) -> Scope:
+        """What a run with these options of pruning (`task.prune`) prunes; the default of others."""
+        given = prune if isinstance(prune, Mapping) else {}
+        return cls(**{key: given[key] for key in ("include", "exclude", "biases") if key in given})
 
     def select(self, names: Iterable[str]) -> list[str]:
         """Return the names of prunable parameters, sorted.

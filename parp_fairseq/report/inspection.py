@@ -193,7 +193,7 @@ def inspect_checkpoint(
     """
     path = Path(checkpoint)
     state = read_state(path) if sparsity is None else open_finetuned(path, sparsity=sparsity).state
-    scope = scope or _scope_of(state)
+    scope = scope or Scope.of_run(lookup(state, "cfg.task.prune"))
     weights = {canonical_name(n): w for n, w in scoped_weights(state, scope, path).items()}
     tensors = {name: Magnitudes.of(weights[name]) for name in sorted(weights)}
     parameters = sum(t.numel() for t in state["model"].values() if isinstance(t, Tensor))
@@ -228,17 +228,6 @@ def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agre
     agreed = own.numel - own.kept - other.mask.kept + kept_by_both(own, other.mask)
     elsewhere = own.numel - own.kept - agreed
     return Agreement(str(other.path), pruned, agreed, elsewhere, iou(own, other.mask))
-
-
-def _scope_of(state: Mapping[str, Any]) -> Scope:
-    default, prune = Scope(), lookup(state, "cfg.task.prune")
-    if not isinstance(prune, Mapping):
-        return default
-    return Scope(
-        tuple(prune.get("include", default.include)),
-        tuple(prune.get("exclude", default.exclude)),
-        bool(prune.get("biases", default.biases)),
-    )
 
 
 def _finite(value: Any) -> Any:

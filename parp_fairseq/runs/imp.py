@@ -267,8 +267,7 @@ def _write_mask(run: Path, sparsity: float, number: int, file: Path) -> None:
     record = json.loads((run / CHECKPOINTS / RUN_FILE).read_text(encoding="utf-8"))
     prune: dict[str, Any] = record["config"]["task"]["prune"]
     state = load_checkpoint(run / CHECKPOINTS / LAST)["model"]
-    scope = Scope(tuple(prune["include"]), tuple(prune["exclude"]), prune["biases"])
-    weights = {name: state[name].float() for name in scope.select(state)}
+    weights = {name: state[name].float() for name in Scope.of_run(prune).select(state)}
     file.parent.mkdir(exist_ok=True)
     info = {
         "method": "imp",
