@@ -1,5 +1,3 @@
-"""Fixtures that train."""
-
 import os
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-"""IMP: rounds of real fine-tunings."""
-
 import shutil
 import signal
 import subprocess

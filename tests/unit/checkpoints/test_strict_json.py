@@ -1,5 +1,3 @@
-"""JSON that Python takes and this program does not."""
-
 import json
 
 import pytest

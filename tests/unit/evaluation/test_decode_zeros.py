@@ -1,5 +1,3 @@
-"""The share of zeros among the prunable entries of a checkpoint."""
-
 import torch
 
 from parp_fairseq.evaluation.decode import share_of_zeros

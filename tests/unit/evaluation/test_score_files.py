@@ -1,5 +1,3 @@
-"""Tables of scores, and files of transcripts."""
-
 import csv
 from pathlib import Path
 

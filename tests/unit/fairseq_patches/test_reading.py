@@ -1,5 +1,3 @@
-"""Labels are read as UTF-8 under a locale that is not."""
-
 import os
 import subprocess
 import sys

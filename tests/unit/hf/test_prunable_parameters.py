@@ -1,5 +1,3 @@
-"""What may be pruned of the models of transformers."""
-
 import pytest
 import torch
 

@@ -1,17 +1,9 @@
 """The plain network against fairseq's own models and those of transformers."""
 
-import contextlib
-import functools
-import importlib.util
-from pathlib import Path
-from unittest import mock
-
-import fairseq
 import pytest
 import torch
-from fairseq.models.hubert import HubertConfig, HubertModel
-from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
-from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
+from fairseq_models import XLSR, data2vec, hubert, wav2vec2
 from omegaconf import OmegaConf
 
 from parp_fairseq.checkpoints.vocabulary import NETWORK, Architecture
@@ -19,59 +11,13 @@ from parp_fairseq.engine import accelerate
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.network import Wav2Vec2Ctc
 
-SMALL = {
-    "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
-    "encoder_layers": 3,
-    "encoder_embed_dim": 32,
-    "encoder_ffn_embed_dim": 64,
-    "encoder_attention_heads": 4,
-    "conv_pos": 16,
-    "conv_pos_groups": 4,
-}
-XLSR = {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True}
-
-
-def wav2vec2(**changes):
-    settings = {**SMALL, "quantize_targets": True, "latent_vars": 8, "final_dim": 16, **changes}
-    return Wav2Vec2Model(Wav2Vec2Config(**settings)), {"_name": "wav2vec2", **settings}
-
-
-def hubert(**changes):
-    task = OmegaConf.structured(HubertPretrainingConfig(data="", labels=["km"]))
-    settings = {**SMALL, "final_dim": 16, "label_rate": 50, **changes}
-    model = HubertModel(HubertConfig(**settings), task, [list("abc")])
-    return model, {"_name": "hubert", **settings}
-
-
-@functools.cache
-def data2vec_module():
-    """fairseq's file, which no package holds; its registration is taken back."""
-    file = Path(fairseq.__file__).parent / "examples/data2vec/models/data2vec_audio.py"
-    spec = importlib.util.spec_from_file_location("data2vec_audio", file)
-    module = importlib.util.module_from_spec(spec)
-    with contextlib.ExitStack() as stack:
-        for name, registry in vars(fairseq.models).items():
-            if name.endswith("_REGISTRY"):
-                stack.enter_context(mock.patch.dict(registry))
-                registry.pop("data2vec_audio", None)
-        spec.loader.exec_module(module)
-    return module
-
-
-def data2vec(**changes):
-    settings = {**SMALL, "average_top_k_layers": 1, "pos_conv_depth": 5, "conv_pos": 95, **changes}
-    config = data2vec_module().Data2VecAudioConfig(**settings)
-    model = data2vec_module().Data2VecAudioModel(config)
-    return model, {"_name": "data2vec_audio", **settings}
-
-
 NETWORKS = {
-    "base": lambda: wav2vec2(),
+    "base": wav2vec2,
     "xlsr": lambda: wav2vec2(**XLSR),
     "no projection": lambda: wav2vec2(encoder_embed_dim=16, encoder_attention_heads=2),
     "odd kernel, relu": lambda: wav2vec2(conv_pos=9, activation_fn="relu"),
     "norm first, group norm": lambda: wav2vec2(layer_norm_first=True),
-    "hubert": lambda: hubert(),
+    "hubert": hubert,
     "data2vec": lambda: data2vec(extractor_mode="layer_norm"),
 }
 

@@ -1,5 +1,3 @@
-"""Integers that order as magnitudes do."""
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-"""What Hydra finds wrong with a command, in a line."""
-
 import pytest
 
 from hydra_plugins.parp_searchpath.launching import refused

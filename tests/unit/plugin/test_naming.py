@@ -1,5 +1,3 @@
-"""Names of run folders."""
-
 import pytest
 
 from hydra_plugins.parp_searchpath.naming import changes

@@ -1,5 +1,3 @@
-"""Masks: counts, IOU, names, and random masks."""
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,5 +1,3 @@
-"""θ under a mask and without it."""
-
 import pytest
 import torch
 

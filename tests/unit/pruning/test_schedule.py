@@ -1,5 +1,3 @@
-"""Sparsity over updates."""
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

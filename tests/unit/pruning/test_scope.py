@@ -1,5 +1,3 @@
-"""The scope: what is prunable, by pattern."""
-
 import pytest
 
 from parp_fairseq.pruning import PruningError, Scope

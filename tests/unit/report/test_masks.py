@@ -1,5 +1,3 @@
-"""IOU over sets of masks and over a run's time."""
-
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,3 @@
-"""The commit that a run notes."""
-
 import subprocess
 from pathlib import Path
 

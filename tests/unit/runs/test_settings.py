@@ -1,5 +1,3 @@
-"""Which settings make two runs the same."""
-
 import pytest
 import yaml
 

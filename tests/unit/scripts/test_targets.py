@@ -1,5 +1,3 @@
-"""What scripts/targets.py counts."""
-
 import ast
 import importlib.util
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""What a pruning run cannot do right is refused by name."""
-
 import pytest
 from omegaconf import OmegaConf
 

@@ -1,5 +1,3 @@
-"""LibriSpeech and Libri-light, on small corpora of the same layout."""
-
 import os
 import shutil
 
