@@ -59,17 +59,13 @@ def write_stand_in(file: Path, smaller: Mapping[str, Any] | None = None) -> None
     torch.manual_seed(0)
     model = Wav2Vec2Model(config)
     task = {"data": "", "sample_rate": 16_000, "normalize": like.normalize}
+    names = {"criterion_name": "Wav2vecCriterion", "optimizer_name": "FairseqAdam"}
     state: dict[str, Any] = {
         "args": None,
         "cfg": None,
         "model": model.state_dict(),
         "optimizer_history": [
-            {
-                "criterion_name": "Wav2vecCriterion",
-                "optimizer_name": "FairseqAdam",
-                "lr_scheduler_state": {"best": None},
-                "num_updates": 400_000,
-            }
+            {**names, "lr_scheduler_state": {"best": None}, "num_updates": 400_000}
         ],
         "extra_state": {"train_iterator": {"epoch": 1}},
         "last_optimizer_state": None,

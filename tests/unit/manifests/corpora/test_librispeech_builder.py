@@ -94,32 +94,27 @@ def texts(content):
     return lambda root: (root / TEXTS).write_bytes(content)
 
 
+def audio(name, **options):
+    return lambda root: write_audio(root / CHAPTER / name, 900, **options)
+
+
 AUDIO, FINETUNING = f"{CHAPTER}/10-100-0001.flac", "librispeech_finetuning"
 ONE = b"10-100-0000 A\n"
 DAMAGES = {
     # Name → what is done to the corpora, and the message it must give.
     "empty": (lambda root: (root / AUDIO).write_bytes(b""), r"10-100-0001\.flac is empty"),
     "rate": (
-        lambda root: write_audio(root / AUDIO, 900, rate=8_000),
+        audio("10-100-0001.flac", rate=8_000),
         r"0001\.flac has 8000 samples a second, expected 16000",
     ),
     "no audio": (gone(AUDIO), r"10-100\.trans\.txt row 2: 10-100-0001\.flac is missing"),
-    "no transcript": (
-        lambda root: write_audio(root / CHAPTER / "10-100-0009.flac", 900),
-        r"10-100-0009\.flac has no transcript in 10-100\.trans",
-    ),
-    "upper case": (
-        lambda root: write_audio(root / CHAPTER / "10-100-0009.FLAC", 900),
-        r"10-100-0009\.FLAC has no transcript in 10-100\.trans",
-    ),
-    "other audio": (
-        lambda root: write_audio(root / CHAPTER / "../107/10-107-0000.wav", 900),
-        r"107 has no 10-107\.trans\.txt",
-    ),
+    "no transcript": (audio("10-100-0009.flac"), r"0009\.flac has no transcript in 10-100\.trans"),
+    "upper case": (audio("10-100-0009.FLAC"), r"0009\.FLAC has no transcript in 10-100\.trans"),
+    "other audio": (audio("../107/10-107-0000.wav"), r"107 has no 10-107\.trans\.txt"),
     "no transcripts": (gone(TEXTS), r"100 has no 10-100\.trans\.txt"),
     "id twice": (
         texts(ONE + b"10-100-0001 B\n" + ONE),
-        r"10-100\.trans\.txt row 3: 10-100-0000 is a duplicate of row 1",
+        r"trans\.txt row 3: 10-100-0000 is a duplicate of row 1",
     ),
     "lower case": (texts(ONE + b"10-100-0001 WORLd\n"), r"txt row 2: the character 'd'.*capi"),
     "boundary": (texts(b"10-100-0000 A|B\n10-100-0001 B\n"), r"row 1: the character '\|' is"),
