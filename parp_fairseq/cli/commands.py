@@ -23,7 +23,7 @@ COMMANDS = {
         ("imp", "imp", "imp", "Prune in rounds of fine-tuning (IMP)."),
         ("eval", "evaluation", "evaluate", "Score checkpoints: WER, CER or PER."),
         ("inspect", "inspect", "inspect", "Show where a checkpoint's zeros are."),
-        ("report", "demo", "report", "Compare runs: tables, figures and a page."),
+        ("report", "demo", "report", "Compare runs: a table and figures."),
         ("export", "export", "export", "Write for fairseq, transformers or ONNX, or small."),
         ("transcribe", "transcribe", "transcribe", "Turn audio files into text."),
         ("repair", "export", "repair", "Convert checkpoints of other versions of fairseq."),
