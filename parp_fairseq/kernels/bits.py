@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parp_fairseq.kernels import batch
-from parp_fairseq.kernels.native import kernel, threads
+from parp_fairseq.kernels import native
 
 
 def pack(keep: Tensor) -> Tensor:
@@ -19,7 +18,7 @@ def pack(keep: Tensor) -> Tensor:
     Bits behind the last entry are 0.
     """
     flat = keep.reshape(-1)
-    if not batch.is_remote(flat):
+    if not native.is_remote(flat):
         return torch.from_numpy(np.packbits(flat.numpy()))
     padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8))
     return (padded.view(-1, 8) << _shifts(flat.device)).sum(1, dtype=torch.uint8)
@@ -36,7 +35,7 @@ def check(bits: Tensor, entries: int) -> None:
 def unpack(bits: Tensor, shape: Sequence[int]) -> Tensor:
     """Return packed bits as a bool tensor of `shape` on their device."""
     entries = math.prod(shape)
-    if not batch.is_remote(bits):
+    if not native.is_remote(bits):
         flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=entries).view(np.bool_))
     else:
         flat = ((bits.unsqueeze(1) >> _shifts(bits.device)) & 1).reshape(-1)[:entries].bool()
@@ -50,11 +49,11 @@ def count(bits: Tensor) -> int:
 
 def count_both(a: Tensor, b: Tensor) -> int:
     """Count the bits that are set in both of two uint8 tensors of one size, on one device."""
-    run = None if batch.is_remote(a) else kernel("count_both")
+    run = None if native.is_remote(a) else native.kernel("count_both")
     if run is None:
         return count_both_reference(a, b)
     a, b = a.contiguous(), b.contiguous()
-    return run(a.data_ptr(), b.data_ptr(), a.numel(), threads())
+    return run(a.data_ptr(), b.data_ptr(), a.numel(), native.threads())
 
 
 def count_both_reference(a: Tensor, b: Tensor) -> int:

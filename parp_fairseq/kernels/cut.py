@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from parp_fairseq.kernels import bits
-from parp_fairseq.kernels.batch import Batch, addresses, serving
-from parp_fairseq.kernels.native import threads
+from parp_fairseq.kernels.native import Batch, addresses, serving, threads
 from parp_fairseq.kernels.words import words
 
 

@@ -1,4 +1,4 @@
-"""The compiled kernels: loaded once, at the level that fits this processor."""
+"""The compiled kernels: loaded once, at the level that fits this processor, and called."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from parp_fairseq.kernels.build import LEVELS, NAME, SOURCES, sources_digest
 
@@ -18,6 +19,8 @@ from parp_fairseq.kernels.build import LEVELS, NAME, SOURCES, sources_digest
 VARIABLE = "PARP_KERNELS"
 REFERENCE = "reference"
 BINARY = Path(__file__).resolve().parent / NAME
+# Entries that a thread takes at a time: a multiple of 64, for kernels work on 64 at a time.
+TILE = 1 << 16
 
 Kernel = Callable[..., int]
 
@@ -68,6 +71,45 @@ def available() -> list[str]:
 def threads() -> int:
     """How many threads a kernel may use: as many as torch."""
     return torch.get_num_threads()
+
+
+class Batch:
+    """Addresses of contiguous CPU tensors, where each starts when all are laid end to end, and how
+    they are cut into tiles (csrc/words.h)."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = list(tensors)  # kept, for the addresses are theirs
+        self.pointers = addresses(self.tensors)
+        sizes = [tensor.numel() for tensor in tensors]
+        self.starts = _sums(sizes)
+        self.tiles = _sums(-(-size // TILE) for size in sizes)
+        self.widths = np.array([tensor.element_size() for tensor in tensors], np.int64)
+
+    def arguments(self) -> tuple[object, ...]:
+        """What every kernel over several arrays begins with."""
+        return self.pointers, self.starts, self.tiles, len(self.tensors), TILE
+
+
+def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
+    """The addresses of CPU tensors as an array of pointers."""
+    return np.array([tensor.data_ptr() for tensor in tensors], np.uint64)
+
+
+def serving(tensors: Sequence[Tensor], name: str) -> Kernel | None:
+    """The kernel `name`; None where the reference is to be used: nothing compiled, or a GPU.
+
+    With tensors on a GPU the kernel is not looked up, so no line says that it is missing.
+    """
+    return None if not tensors or any(map(is_remote, tensors)) else kernel(name)
+
+
+def is_remote(tensor: Tensor) -> bool:
+    """Whether a tensor is where kernels do not reach: on a GPU."""
+    return tensor.device.type != "cpu"
+
+
+def _sums(sizes) -> np.ndarray:
+    return np.cumsum([0, *sizes], dtype=np.int64)
 
 
 @functools.cache

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from parp_fairseq.kernels.batch import Batch, serving
-from parp_fairseq.kernels.native import threads
+from parp_fairseq.kernels.native import Batch, serving, threads
 from parp_fairseq.kernels.words import infinity, words
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parp_fairseq.kernels import batch, native
+from parp_fairseq.kernels import native
 
 if "KERNELS_UNDER_TEST" in os.environ:
     native.BINARY = Path(os.environ["KERNELS_UNDER_TEST"])
@@ -16,5 +16,5 @@ if "KERNELS_UNDER_TEST" in os.environ:
 def level(request, monkeypatch):
     """A level of kernels, in use."""
     monkeypatch.setenv(native.VARIABLE, request.param)
-    monkeypatch.setattr(batch, "TILE", 64)
+    monkeypatch.setattr(native, "TILE", 64)
     return request.param

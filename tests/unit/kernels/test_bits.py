@@ -7,7 +7,7 @@ from arrays import anything
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, bits
+from parp_fairseq.kernels import bits, native
 
 
 @anything
@@ -29,7 +29,7 @@ def test_counts_in_pieces_and_of_strided_bytes(level):
 @pytest.mark.parametrize("remote", [False, True])
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (8,), (3, 7), (2, 0, 5), (5, 4, 13)])
 def test_pack_unpack_and_count_here_and_on_a_gpu(shape, remote, monkeypatch):
-    monkeypatch.setattr(batch, "is_remote", lambda tensor: remote)
+    monkeypatch.setattr(native, "is_remote", lambda tensor: remote)
     keep = torch.rand(shape) < 0.5
     packed = bits.pack(keep)
     assert packed.tolist() == np.packbits(keep.numpy().reshape(-1)).tolist()

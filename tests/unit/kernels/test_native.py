@@ -73,8 +73,8 @@ def test_without_a_library_results_are_the_same_and_one_line_says_so_unless_aske
 def test_nothing_is_said_where_all_tensors_are_on_a_gpu(package):
     code = """
 import torch
-from parp_fairseq.kernels import batch, cut
-batch.is_remote = lambda tensor: True
+from parp_fairseq.kernels import cut, native
+native.is_remote = lambda tensor: True
 print(cut.cut([torch.ones(4)], [cut.Bound(0, 0)]).kept)
 """
     run = program(code, folder=package)
@@ -125,7 +125,7 @@ def test_threads_of_any_number_agree(monkeypatch):
     a = torch.randint(0, 256, (1_000_003,), dtype=torch.uint8)
     expected = bits.count_both_reference(a, a)
     for count in (1, 2, 3, 64):
-        monkeypatch.setattr(bits, "threads", lambda count=count: count)
+        monkeypatch.setattr(native, "threads", lambda count=count: count)
         assert bits.count_both(a, a) == expected
 
 

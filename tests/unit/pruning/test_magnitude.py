@@ -5,7 +5,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parp_fairseq.kernels import batch, native
+from parp_fairseq.kernels import native
 from parp_fairseq.kernels.words import infinity, word_of
 from parp_fairseq.pruning import Mask, PruningError, magnitude, magnitude_mask, random_mask
 from parp_fairseq.pruning.magnitude import select_smallest
@@ -55,7 +55,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(magnitude, "_FEW", 4)
     monkeypatch.setattr(magnitude, "_STRIDE", 3)
     monkeypatch.setattr(magnitude, "_BLOCK", 8)
-    monkeypatch.setattr(batch, "TILE", 64)
+    monkeypatch.setattr(native, "TILE", 64)
 
 
 @pytest.fixture(params=["reference", *native.available()])
@@ -105,7 +105,7 @@ def test_many_entries_equal_brute_force(
     given_bracket = BRACKETS[bracket]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(magnitude, "_COPIED", copied)
-        patch.setattr(batch, "is_remote", REMOTE[remote])
+        patch.setattr(native, "is_remote", REMOTE[remote])
         if given_bracket is not None:
             patch.setattr(magnitude, "_sampled", lambda *arguments: words_between(*given_bracket))
         mask = select_smallest(named, sparsity, hint=hint).mask(named)
@@ -175,7 +175,7 @@ def test_a_cut_gives_zeros_mask_and_counts(
     )
     remote = REMOTE[data.draw(st.sampled_from(sorted(REMOTE)))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "is_remote", remote)
+        patch.setattr(native, "is_remote", remote)
         selection = select_smallest(own, sparsity, granularity)
         mask, both = selection.cut(own, *others, zero=True)
         expected.zero_(multiplied)
@@ -215,7 +215,7 @@ def test_autograd_sees_that_weights_have_changed():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_names_the_tensor_that_cannot_be_ranked(level, bad, sparsity, remote, few, monkeypatch):
     """Also where an earlier tensor holds more than may be copied."""
-    monkeypatch.setattr(batch, "is_remote", REMOTE[remote])
+    monkeypatch.setattr(native, "is_remote", REMOTE[remote])
     monkeypatch.setattr(magnitude, "_FEW", few)
     with pytest.raises(PruningError, match="second holds NaN or infinity"):
         magnitude_mask({"first": torch.ones(300), "second": torch.tensor([1.0, bad])}, sparsity)

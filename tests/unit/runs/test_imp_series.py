@@ -73,7 +73,7 @@ def test_a_call_that_trained_nothing_does_not_forbid_the_corrected_one(
 
 def test_a_series_that_has_trained_forbids_another(program, tmp_path):
     out = tmp_path / "out"
-    run_imp(SERIES, out)
+    assert [share for share, mask in run_imp(SERIES, out).masks if mask.is_file()] == [0.5]
     with pytest.raises(UserError, match=r"step was 0\.5 when this series began and is now 0\.1"):
         run_imp(replace(SERIES, step=0.1), out)
     (out / "imp.json").write_text("{")
