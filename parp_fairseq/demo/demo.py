@@ -16,7 +16,7 @@ from parp_fairseq.files import LOCK_FILE, locked, write_json
 from parp_fairseq.grid import command_lines as lines
 from parp_fairseq.grid.collect import check_command
 from parp_fairseq.grid.setups import Run, Setup, read_grid
-from parp_fairseq.manifests.audio.headers import cores
+from parp_fairseq.machine import cores
 from parp_fairseq.report import make_report
 from parp_fairseq.report.run_table import Table
 from parp_fairseq.report.style import check_drawing

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, other_form
+from parp_fairseq.machine import cores
 from parp_fairseq.manifests.labels.ctc import WINDOW
 
 if TYPE_CHECKING:
@@ -358,13 +359,6 @@ def missing_share(log: str) -> float:
         if int(there) < int(declared) < _UNKNOWN_SIZE:
             shares.append(1 - int(there) / int(declared))
     return max(shares)
-
-
-def cores() -> int:
-    """How many processor cores this process may use, 1 or more."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def in_threads(
