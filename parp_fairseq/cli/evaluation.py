@@ -113,7 +113,6 @@ def evaluate(
     from parp_fairseq.evaluation import score_files
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
-    from parp_fairseq.inference.budget import level_costs
     from parp_fairseq.report import level_curve, style
 
     language = language_model(lm, lexicon, beam, lm_weight, word_score)
@@ -173,6 +172,8 @@ def evaluate(
     if png is not None and not curves:
         raise UserError(f"--png {png}: {checkpoints[0]} has one level, which is no curve")
     for checkpoint, levels in curves.items() if as_json != stdout or png is not None else ():
+        from parp_fairseq.inference.budget import level_costs
+
         try:
             costs = level_costs(checkpoint)
         except UserError as error:

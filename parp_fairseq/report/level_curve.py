@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from parp_fairseq.evaluation.score import Score
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.budget import LevelCost
 from parp_fairseq.report import style
 from parp_fairseq.report.statistics import Spread
 from parp_fairseq.table import aligned
+
+if TYPE_CHECKING:
+    from parp_fairseq.inference.budget import LevelCost
 
 
 def levels_of(scores: Sequence[Score]) -> dict[str, list[list[Score]]]:
