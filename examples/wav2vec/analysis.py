@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from paper_tables import (
@@ -23,6 +23,7 @@ from paper_tables import (
     RunGroup,
     comparisons,
     effects,
+    method_title,
     samples,
     tables_of,
     words,
@@ -41,6 +42,7 @@ from parp_fairseq.report.statistics import (
     Effects,
     Estimate,
     holm,
+    mean,
     paired,
     sign_of_intervals,
     verdict,
@@ -182,13 +184,12 @@ def results_page(results: Results, page: Mapping[str, Any]) -> str:
     return page["page"].format(
         runs=len(scores),
         settings=len(groups),
-        targets=", ".join(results.targets),
         setups=_setups(groups, page["setups"]),
         questions="\n\n".join(_question(results, *numbered) for numbered in questions),
         holds=_counts([one for one in claims if one.paper == HOLDS]),
         no_difference=_counts([one for one in claims if one.paper == NO_DIFFERENCE]),
         tested=sum(one.difference is not None and not one.one_seed for one in claims),
-        claims="\n\n".join(_claims(results, claims)),
+        claims=_claims(claims).markdown(),
         entries=(min(entries), max(entries)),
         updates=(min(updates), max(updates)),
         single=sum(len(runs.by_seed) == 1 for runs in groups),
@@ -218,7 +219,9 @@ def _setups(groups: Sequence[RunGroup], about: Mapping[str, str]) -> str:
 
 def _question(results: Results, number: int, question: Mapping[str, Any]) -> str:
     """Verdict with effect and interval, figure and table."""
-    summary, table = (_effects if "effects" in question else _verdicts)(results, question)
+    kinds = {"effects": _effects, "reach": _reach, "best": _best}
+    make = next((kind for name, kind in kinds.items() if name in question), _verdicts)
+    summary, table = make(results, question)
     title, file = question["question"], question["figure"]["file"]
     figure = f"![{title}]({FIGURES}/{file}.png)"
     parts = [f"## {number}. {title}", question["text"].strip(), summary, figure, table.markdown()]
@@ -275,6 +278,82 @@ def _effects(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTa
     return " ".join(says), TextTable("", header, body, 2)
 
 
+class Regrowth(NamedTuple):
+    """What the reach of a weight came to in a run of PARP."""
+
+    runs: RunGroup
+    seed: int
+    reach: float  # the most over half the threshold, both at the start
+    regrown: float  # share of the weights kept at the end that the initial mask did not keep
+    difference: float | None  # its errors less MPI's, of the same seed, in points
+
+
+def regrowths(results: Results, question: Mapping[str, Any]) -> list[Regrowth]:
+    """The runs of PARP of a question's targets, by setup, sparsity and reach."""
+    found = []
+    for target in question["reach"]:
+        for groups in results.run_groups(target).values():
+            mpi = {
+                runs.first.sparsity: runs.rates() for runs in groups if runs.setting[:3] == "mpi"
+            }
+            for runs in groups:
+                for seed, score in runs.scores().items() if runs.first.method == "parp" else ():
+                    if score.reach is not None and score.mask_iou is not None:
+                        static = mpi.get(score.sparsity, {}).get(seed)
+                        gain = None if static is None else score.rate - static
+                        # Two masks of k entries share k·2i/(1 + i), i their IOU.
+                        regrown = (1 - score.mask_iou) / (1 + score.mask_iou)
+                        found.append(Regrowth(runs, seed, score.reach, regrown, gain))
+    return sorted(found, key=lambda one: (one.runs.setup, one.runs.first.sparsity, one.reach))
+
+
+def _reach(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable]:
+    """How much regrew below and above the bound; all runs."""
+    found = regrowths(results, question)
+    says = []
+    for name, below in (("below 1", True), ("of 1 and more", False)):
+        shares = sorted(one.regrown for one in found if (one.reach < 1) == below)
+        says.append(f"{name} ({len(shares)} runs) {shares[0]:.3%} to {shares[-1]:.3%}")
+    summary = f"**Share of the kept weights that regrew:** with a reach {'; '.join(says)}."
+    body = [
+        [
+            *(one.runs.setup, percent(one.runs.first.sparsity), one.runs.interval),
+            *(f"{one.reach:.2f}", f"{one.regrown:.3%}"),
+            "" if one.difference is None else f"{one.difference:+.1f} {one.runs.metric}",
+        ]
+        for one in found
+    ]
+    header = ["setup", "sparsity", "n", "reach", "regrown", "PARP - MPI"]
+    return summary, TextTable("", header, body, 2)
+
+
+def _best(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable]:
+    """The fewest errors from one fine-tuning at each sparsity; a row for each setting."""
+    says, body = [], []
+    for target in question["best"]:
+        for setup, groups in results.run_groups(target).items():
+            dense = next(runs.rates() for runs in groups if runs.first.method == "dense")
+            by_sparsity: dict[float, list[RunGroup]] = {}
+            for runs in groups:
+                if "interval" not in runs.first.option_values:
+                    by_sparsity.setdefault(runs.first.sparsity, []).append(runs)
+            for sparsity, chosen in sorted(by_sparsity.items()):
+                chosen.sort(key=lambda runs: runs.estimate().mean)
+                best = next(r for r in chosen if r.first.method != "omp" and not r.first.source)
+                if sparsity:
+                    says.append(
+                        f"{setup} at {percent(sparsity)}: {method_title(best.first.method)}"
+                    )
+                for runs in chosen:
+                    name = words(runs.setting).split(", ")[0]
+                    rates = ", ".join(f"{rate:.1f}" for rate in runs.rates().values())
+                    more = mean(rate - dense[seed] for seed, rate in runs.rates().items())
+                    body.append([setup, name, f"{rates} {runs.metric}", f"{more:+.1f}"])
+    header = ["setup", "setting", "errors of each seed", "mean more than dense"]
+    summary = f"**Fewest errors from one fine-tuning:** {'; '.join(says)}."
+    return summary, TextTable("", header, body, 2)
+
+
 def _answered(what: str, counts: Mapping[str, int], of: str) -> str:
     short = answer(counts).lower() if what else answer(counts)
     return f"**{what}{short}.** Of {sum(counts.values())} {of}: {_listed(counts)}."
@@ -303,17 +382,21 @@ def _counts(outcomes: Sequence[Outcome]) -> tuple[int, str]:
     return len(outcomes), f"{raw}; after Holm's correction: {corrected}"
 
 
-def _claims(results: Results, claims: Sequence[Outcome]) -> Iterator[str]:
-    """A table for each target. An asterisk marks a verdict that does not survive."""
+def _claims(claims: Sequence[Outcome]) -> TextTable:
+    """All claims, target by target. An asterisk marks a verdict that does not survive."""
+    body = []
     for name in dict.fromkeys(one.target for one in claims):
-        body = []
-        for one in claims:
-            if one.target == name:
-                claim = one.claim + (" — no difference" if one.paper == NO_DIFFERENCE else "")
-                mark = "" if one.survives or one.verdict == INCONCLUSIVE else "\\*"
-                body.append([claim, _marked(one) + mark, one.shown, str(one.count)])
-        header = [f"{name}: {results.target(name)['title']}", "here", "difference or IOU", "n"]
-        yield TextTable("", header, body, 2).markdown()
+        of = [one for one in claims if one.target == name]
+        # Where, if it is the same everywhere, is said once.
+        ends = {one.claim[one.claim.rindex(" (") :] if " (" in one.claim else "" for one in of}
+        where = ends.pop() if len(ends) == 1 else ""
+        body.append([f"**{name}**{where}", "", "", ""])
+        for one in of:
+            claim = one.claim[: len(one.claim) - len(where)]
+            claim += " — no difference" if one.paper == NO_DIFFERENCE else ""
+            mark = "" if one.survives or one.verdict == INCONCLUSIVE else "\\*"
+            body.append([claim, _marked(one) + mark, one.shown, str(one.count)])
+    return TextTable("", ["claim", "here", "difference or IOU", "n"], body, 2)
 
 
 # --- figures --------------------------------------------------------------------------------
@@ -330,6 +413,10 @@ def draw_figures(results: Results, questions: Sequence[Mapping[str, Any]], folde
         figure, file = question["figure"], folder / f"{question['figure']['file']}.png"
         if "targets" in figure:
             _draw_curves(results, figure, file)
+        elif "reach" in question:
+            _draw_reach(results, question, file)
+        elif "best" in question:
+            _draw_seeds(results, question["best"], file)
         elif "effects" in question:
             panels: dict[str, list[tuple[str, Estimate]]] = {what: [] for what in Effects._fields}
             for name, sparsity, found in design_rows(results, question):
@@ -340,6 +427,43 @@ def draw_figures(results: Results, questions: Sequence[Mapping[str, Any]], folde
             outcomes = question_outcomes(results, question)
             rows = [(one.claim, one.difference) for one in outcomes if one.difference]
             forest({"": rows}, "difference in error rate, points (negative: fewer errors)", file)
+
+
+def _draw_reach(results: Results, question: Mapping[str, Any], file: Path) -> None:
+    """What regrew, and what it was worth, over the reach."""
+    drawn, panels = style.panels(2)
+    found = regrowths(results, question)
+    for place, setup in enumerate(dict.fromkeys(one.runs.setup for one in found)):
+        look = {"color": style.COLOURS[place], "label": setup, "s": 28}
+        of = [one for one in found if one.runs.setup == setup]
+        panels[0].scatter([one.reach for one in of], [100 * one.regrown for one in of], **look)
+        of = [one for one in of if one.difference is not None]
+        panels[1].scatter([one.reach for one in of], [one.difference for one in of], **look)
+    for axes, label in zip(panels, ("kept weights that regrew (%)", "PARP - MPI, points")):
+        axes.set_xscale("log")
+        axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
+        axes.set_xlabel("reach between two prunings over half the threshold")
+        axes.set_ylabel(label)
+    panels[0].legend(frameon=False, fontsize=9)
+    panels[1].axhline(0, color="black", linewidth=0.8)
+    style.save(drawn, file)
+
+
+def _draw_seeds(results: Results, targets: Sequence[str], file: Path) -> None:
+    """A point for each run, a row for each setting, a panel for each target."""
+    drawn, panels = style.panels(len(targets), height=3.6)
+    for axes, name in zip(panels, targets):
+        ((setup, groups),) = results.run_groups(name).items()
+        for y, runs in enumerate(groups):
+            rates = [*runs.rates().values()]
+            colour, marker = style.LOOKS[runs.first.method]
+            axes.scatter(rates, [y] * len(rates), color=colour, marker=marker)
+        names = [words(runs.setting).split(", ")[0] for runs in groups]
+        axes.set_yticks(range(len(groups)), names)
+        axes.invert_yaxis()
+        axes.set_title(setup, fontsize=11)
+        axes.set_xlabel(f"{groups[0].metric} (%), a point a seed")
+    style.save(drawn, file)
 
 
 def _draw_curves(results: Results, figure: Mapping[str, Any], file: Path) -> None:
