@@ -59,9 +59,12 @@ def transcribe(
         ),
     ] = "auto",
     precision: Annotated[
-        Literal["exact", "bf16"],
-        typer.Option(help="Of what --engine auto or sparse runs: exact is float32."),
-    ] = "exact",
+        Optional[Literal["exact", "bf16"]],
+        typer.Option(
+            help="Run what else is measured faster by OpenVINO (or oneDNN) than in torch: "
+            "exact is float32. Experimental."
+        ),
+    ] = None,
     window: Annotated[
         float,
         typer.Option(help="Seconds run at a time; longer recordings in overlapping windows."),

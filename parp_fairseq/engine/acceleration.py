@@ -99,12 +99,13 @@ def accelerate(
     choice: Mapping[str, bool] | None = None,
     frames: Sequence[int] = FRAMES,
     clear: float | None = None,
-    precision: str = "exact",
+    precision: str | None = None,
     calls: Sequence[Any] | None = None,
 ) -> Acceleration:
     """Replace what runs faster otherwise in `model`, in place; for inference on a CPU.
 
-    Linears run sparse, everything else by OpenVINO if it is installed, else by oneDNN (`parts`).
+    Linears run sparse; with a `precision` everything else runs by OpenVINO if it is installed, else
+    by oneDNN (`parts`).
     Serves any torch model. A feed-forward part is replaced as one where it is seen, on random
     input, to be nothing else. Nothing is replaced that does not win clearly in a measurement, so
     the model does not become slower. Without compiled kernels all stays dense.
@@ -116,7 +117,8 @@ def accelerate(
             win at each.
         clear: run sparse what has at least this sparsity, without measuring, and the rest dense:
             for a program that starts often. Nothing else is replaced then.
-        precision: "exact": float32, differences by rounding; "bf16" or "int8" where that is faster.
+        precision: None: only sparse linears. "exact": float32, differences by rounding; "bf16" or
+            "int8" where that is faster.
             What runs sparse stays float32.
         calls: inputs of the model, at least two of different lengths: each a tensor, a tuple of
             positional or a dict of named arguments. None: noise, if it is a model of waveforms;
@@ -131,7 +133,8 @@ def accelerate(
             `frames` holds no lengths; `precision` is unknown or lacks a library or `calls`.
     """
     _check(model)
-    check_precision(precision)
+    if precision is not None:
+        check_precision(precision)
     if precision == "int8" and calls is None:
         raise EngineError("precision int8 is calibrated: give recordings as calls")
     if not frames or min(frames) < 1:
@@ -144,7 +147,7 @@ def accelerate(
     compiled = native.level() != native.REFERENCE
     known: dict[tuple, tuple[float, float]] = {}
     ways: Sequence[Sequence[Any]] = []
-    if clear is None:
+    if clear is None and precision is not None:
         ways = noise(model) if calls is None else [calls]
     rivals = precision if ways else None
     decisions = []
@@ -164,7 +167,7 @@ def accelerate(
             group.replace()
         dense_ms, sparse_ms = times or (None, None)
         decisions.append(Decision(group.key, group.kind, sparsity, dense_ms, sparse_ms, sparse))
-    parts = replace_parts(model, ways, precision, MARGIN)
+    parts = replace_parts(model, ways, precision or "exact", MARGIN)
     return Acceleration(tuple(decisions), native.level(), native.threads(), tuple(parts))
 
 

@@ -109,7 +109,7 @@ def level_costs(path: PathLike, engine: str = AUTO) -> list[LevelCost]:
 
 
 def within(
-    path: PathLike, budget: Budget, engine: str = AUTO, precision: str = "exact"
+    path: PathLike, budget: Budget, engine: str = AUTO, precision: str | None = None
 ) -> tuple[Subnetwork, int, float, float]:
     """Open the densest level that meets the budget.
 

@@ -68,13 +68,13 @@ def open_subnetwork(path: PathLike, sparsity: float | None = None) -> Subnetwork
     return Subnetwork(model, symbols, normalize, source.dictionary_path)
 
 
-def run_sparse(model: nn.Module, engine: str, precision: str = "exact") -> int:
+def run_sparse(model: nn.Module, engine: str, precision: str | None = None) -> int:
     """Replace layers of `model`, in place, by those that leave zeros out.
 
     Args:
         model: in evaluation mode.
         engine: one of ENGINES.
-        precision: "exact", or "bf16" for layers that a measurement finds faster so.
+        precision: None, or "exact" or "bf16" for what is not sparse too (`accelerate`).
 
     Returns:
         How many groups of layers run sparse.
@@ -86,5 +86,5 @@ def run_sparse(model: nn.Module, engine: str, precision: str = "exact") -> int:
 
     # What is clear with vectors is not without: there it is measured too.
     vectors = native.level() in ("avx2", "avx512")
-    clear = CLEAR if engine == AUTO and precision == "exact" and vectors else None
+    clear = CLEAR if engine == AUTO and precision is None and vectors else None
     return accelerate(model, clear=clear, precision=precision).replaced

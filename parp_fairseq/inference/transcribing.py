@@ -41,7 +41,7 @@ def transcribe_all(
     form: str | None = None,
     output: PathLike | None = None,
     engine: str = AUTO,
-    precision: str = "exact",
+    precision: str | None = None,
     window: float = SECONDS,
     force: bool = False,
     sparsity: float | None = None,
