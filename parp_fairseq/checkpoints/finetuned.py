@@ -33,7 +33,7 @@ from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.vocabulary import HEAD, network_settings
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
-from parp_fairseq.pruning.arguments import check_sparsity
+from parp_fairseq.pruning.arguments import GRANULARITIES, check_sparsity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +97,7 @@ class FineTuned:
     @property
     def sparser(self) -> tuple[float, ...]:
         """Sparsities above its own that its training (method "nested") trained too, rising."""
-        levels = _prune(self.state).get("sparsities") or ()
+        levels = _prune(self.state, self.path).get("sparsities") or ()
         zeros, entries = self._zeros if levels else (0, 0)
         return tuple(float(level) for level in levels if round(level * entries) > zeros)
 
@@ -172,9 +172,17 @@ def open_finetuned(
     return FineTuned(path, info, state, labels, symbols, file)
 
 
-def _prune(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Its settings of pruning."""
-    return (plain_settings(state).get("task") or {}).get("prune") or {}
+def _prune(state: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Its settings of pruning. Raises UserError where they are none."""
+    prune = (plain_settings(state).get("task") or {}).get("prune") or {}
+    sound = isinstance(prune, Mapping) and prune.get("granularity", "global") in GRANULARITIES
+    for key, kind in (("include", str), ("exclude", str), ("sparsities", (int, float))):
+        values = (prune.get(key) or []) if sound else ()
+        sound = sound and isinstance(values, (list, tuple))
+        sound = sound and all(isinstance(value, kind) for value in values)
+    if not sound:
+        raise UserError(f"{path}: its cfg.task.prune is damaged ({str(prune)[:60]}); copy it again")
+    return prune
 
 
 def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
@@ -182,7 +190,7 @@ def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     from parp_fairseq.checkpoints.prunable_weights import scoped_weights
     from parp_fairseq.pruning import Scope
 
-    return scoped_weights(state, Scope.of_run(_prune(state)), path)
+    return scoped_weights(state, Scope.of_run(_prune(state, path)), path)
 
 
 def _count_zeros(weights: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -200,12 +208,12 @@ def _pruned(state: Mapping[str, Any], path: Path, sparsity: float) -> dict[str, 
     with options_named("--", f"{path}: "):
         check_sparsity(sparsity)
     if zeros > round(sparsity * entries):
-        levels = "".join(f", {level:g}" for level in _prune(state).get("sparsities") or ())
+        levels = "".join(f", {level:g}" for level in _prune(state, path).get("sparsities") or ())
         raise UserError(
             f"{path}: --sparsity {sparsity:g} is below its own, {zeros / entries:.4g}{levels}; "
             "give no lower one"
         )
-    granularity = _prune(state).get("granularity", "global")
+    granularity = _prune(state, path).get("granularity", "global")
     magnitude_mask(weights, sparsity, granularity).zero_(weights)
     return {**state["model"], **weights}
 

@@ -130,6 +130,10 @@ def evaluate(
         if len(checkpoints) != 1 or sparsity is not None:
             raise UserError("--png draws the levels of one checkpoint; leave --sparsity out")
         style.check_drawing()
+        from parp_fairseq.checkpoints.finetuned import open_finetuned
+
+        if not open_finetuned(checkpoints[0], data, labels).sparser:
+            raise UserError(f"--png {png}: {checkpoints[0]} has one level, which is no curve")
     scores: list[Score] = []
     try:
         for score in evaluate_all(
@@ -169,8 +173,6 @@ def evaluate(
             tables = (score_files.render_scores(scores), score_files.render_differences(scores))
             print("\n\n".join(filter(None, tables)), flush=True)
     curves = level_curve.levels_of(scores)
-    if png is not None and not curves:
-        raise UserError(f"--png {png}: {checkpoints[0]} has one level, which is no curve")
     for checkpoint, levels in curves.items() if as_json != stdout or png is not None else ():
         from parp_fairseq.inference.budget import level_costs
 

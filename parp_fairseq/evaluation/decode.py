@@ -56,9 +56,11 @@ WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
-    """Score one checkpoint on one split; `options` and errors are those of `evaluate_all`."""
-    (score,) = evaluate_all([checkpoint], data, [split], **options)
-    return score
+    """Score one checkpoint on one split; `options` and errors are those of `evaluate_all`.
+
+    Of nested subnetworks the densest, or that of the option `sparsity`.
+    """
+    return next(evaluate_all([checkpoint], data, [split], **options))
 
 
 def evaluate_all(

@@ -46,8 +46,10 @@ def _read(file: Path) -> TrainingLog:
     updates, seconds, ended = 0, [0.0], False
     for line in _lines(file):
         ended = ended or "done training in" in line
-        if said := _OUTLOOK.search(line):
-            pruning["reach"] = round(2 * float(said[1]) / float(said[2]), 4)
+        said = _OUTLOOK.search(line)
+        # A resumed run says it again, of what is left.
+        if said and float(said[2]) > 0:
+            pruning.setdefault("reach", round(2 * float(said[1]) / float(said[2]), 4))
         row = _row(line)
         # Within an epoch meters have plain names; an epoch's begin with "train_", a validation
         # set's with its name.

@@ -420,6 +420,7 @@ def test_nested_subnetworks_are_scored_one_by_one(several, parp_eval, tmp_path):
     assert [(s.sparsity, s.split) for s in curve] == [
         (level, split) for level in (None, 0.7, 0.9) for split in ("dev", "test")
     ]
+    assert evaluate(nested, data, "dev", **CPU).utterances == curve[0].utterances
     for number, level in enumerate((0.5, 0.7, 0.9)):
         (one,) = decode.evaluate_all([nested], data, ["dev"], sparsity=level, **CPU)
         assert one.utterances == curve[2 * number].utterances
@@ -447,6 +448,8 @@ def test_nested_subnetworks_are_scored_one_by_one(several, parp_eval, tmp_path):
     for wrong in ("--sparsity", "0.7"), ():
         code, _, err = parp_eval(checkpoint, *arguments[1:], *wrong, "--png", tmp_path / "c.png")
         assert code == 2 and "--png" in err and not (tmp_path / "c.png").exists()
+    # Before anything is decoded.
+    assert not parp_eval(checkpoint, *arguments[1:], "--png", tmp_path / "c.png")[1]
 
 
 @pytest.mark.legacy

@@ -50,3 +50,17 @@ def test_what_is_no_level(tmp_path, sparsity, message):
     file = save(random_state(0.3), tmp_path / "c.pt")
     with pytest.raises(UserError, match=rf"c\.pt: --sparsity .*{message}"):
         open_finetuned(file, sparsity=sparsity)
+
+
+@pytest.mark.parametrize(
+    "prune",
+    ["x", *({key: value} for key in ("include", "sparsities") for value in ("x", 5, [{}])),
+     {"granularity": "row"}, {"granularity": []}],
+)  # fmt: skip
+def test_damaged_settings_of_pruning(tmp_path, prune):
+    state = random_state(0.3)
+    state["cfg"]["task"]["prune"] = prune
+    found = open_finetuned(save(state, tmp_path / "c.pt"))
+    for look in (lambda: found.sparser, lambda: open_finetuned(found.path, sparsity=0.8)):
+        with pytest.raises(UserError, match=r"c\.pt: its cfg\.task\.prune is damaged"):
+            look()

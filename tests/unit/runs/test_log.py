@@ -36,6 +36,8 @@ def test_a_resumed_run_keeps_what_was_logged_last_and_adds_its_times(tmp_path):
         "final learning rate 1e-05); the threshold at 70% is 0.034: until training has",
         meters(loss=2, num_updates=30, wall=20, reach=0.75, mask_iou=0.9),
         meters(**{"dev-other_wer": 70, "dev-other_num_updates": 20}),
+        # A resumed run says it of what is left.
+        "a pruned weight can move by at most 0.001 (…); the threshold at 70% is 0.034: until",
         meters(loss=1, num_updates=40, wall=48, reach=0.5, mask_iou=0.8),
         meters(train_loss=1, train_num_updates=40, train_wall=54, train_train_wall=7),
         "done training in 50.0 seconds",
@@ -44,6 +46,11 @@ def test_a_resumed_run_keeps_what_was_logged_last_and_adds_its_times(tmp_path):
     assert (log.updates, log.minutes, log.ended) == (40, (90 + 54) / 60, True)
     assert log.validation["dev-other"]["wer"] == 70
     assert log.pruning == {"reach": pytest.approx(0.5), "mask_iou": 0.8}
+
+
+def test_a_threshold_of_zero_has_no_reach(tmp_path):
+    line = "a pruned weight can move by at most 0.001 (…); the threshold at 70% is 0: some can"
+    assert read_log([write(tmp_path / "log", [line, meters(num_updates=1)])]).pruning == {}
 
 
 def test_noise_and_a_cut_line_are_passed_over(tmp_path):
