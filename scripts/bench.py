@@ -338,12 +338,13 @@ def engine_ways(
     """The same, for every precision of the engine; `file` is the sparse file."""
     from parp_fairseq.engine import accelerate
 
-    def made(precision: str) -> tuple[Any, int]:
+    def made(precision: str | None) -> tuple[Any, int]:
         ours = copy.deepcopy(model)
         accelerate(ours, precision=precision, calls=calls, frames=(499,))
         return ours, file.stat().st_size
 
-    return {f"{name} {p}": (lambda p=p: made(p)) for p in ("exact", "bf16", "int8")}
+    precisions = {"linears only": None, **{p: p for p in ("exact", "bf16", "int8")}}
+    return {f"{name} {way}": (lambda p=p: made(p)) for way, p in precisions.items()}
 
 
 def engine(given: argparse.Namespace) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.library import Library
 
 from parp_fairseq.kernels.sparse_linear import (
     SparseMatrix,
@@ -89,15 +90,15 @@ _tracing = threading.local()
 def traced() -> Iterator[list[Replaced]]:
     """Sparse layers appear in traces as operations that name a place in this list."""
     layers: list[Replaced] = []
-    library = torch.library.Library("parp_engine", "FRAGMENT")
-    library.define("sparse(Tensor x, int number) -> Tensor")
-    library.impl("sparse", lambda x, number: layers[number].computed(x), "CPU")
+    operations = Library("parp_engine", "FRAGMENT")
+    operations.define("sparse(Tensor x, int number) -> Tensor")
+    operations.impl("sparse", lambda x, number: layers[number].computed(x), "CPU")
     _tracing.layers = layers
     try:
         yield layers
     finally:
         _tracing.layers = None
-        library._destroy()
+        operations._destroy()
 
 
 class _NoBackward(torch.autograd.Function):

@@ -20,7 +20,7 @@ from parp_fairseq.inference.audio import STANDARD_INPUT, find_recordings
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
 from parp_fairseq.inference.budget import Budget, within
 from parp_fairseq.inference.recognise import CONTEXT_SECONDS, SECONDS, transcribe
-from parp_fairseq.inference.subnetwork import AUTO, open_subnetwork, run_sparse
+from parp_fairseq.inference.subnetwork import AUTO, DENSE, open_subnetwork, run_sparse
 from parp_fairseq.inference.transcript_files import Output, choose_format
 from parp_fairseq.manifests.audio.convert import load_soxr
 from parp_fairseq.manifests.audio.headers import (
@@ -68,6 +68,8 @@ def transcribe_all(
         )
     if budget is not None and sparsity is not None:
         raise UserError("--budget chooses the sparsity: leave it or --sparsity out")
+    if precision is not None and engine == DENSE:
+        raise UserError("--precision is for --engine auto or sparse; leave one of the two out")
     limit = None if budget is None else Budget.parse(budget)
     model = named_checkpoint(model)
     check_format(model)

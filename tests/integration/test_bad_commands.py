@@ -326,6 +326,10 @@ transcribe good.pt {}
     audio/nan.wav               :: holds NaN
     audio/a.flac --format doc   :: 'text', 'jsonl', 'ctm', 'srt'
     audio/a.flac --engine fast  :: 'auto', 'dense', 'sparse'
+    audio/a.flac --engine dense --precision bf16 :: --precision is for --engine auto or sparse
+    audio/a.flac --budget soon  :: give a time for a second of speech
+    audio/a.flac --budget 5ms --sparsity 0.9 :: leave it or --sparsity out
+    audio/a.flac --budget 5ms   :: this model has one
     audio/a.flac --window nan   :: expected 6 or more|at least 6
     audio/a.flac audio/b.flac --format srt :: ~ one recording
 transcribe stock/model.pt audio/a.flac -o {}
