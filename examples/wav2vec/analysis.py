@@ -47,6 +47,7 @@ from parp_fairseq.report.statistics import (
     sign_of_intervals,
     verdict,
 )
+from parp_fairseq.report.tidy import Score
 
 RESULTS, FIGURES = "RESULTS.md", "figures"
 VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE)
@@ -301,10 +302,14 @@ def regrowths(results: Results, question: Mapping[str, Any]) -> list[Regrowth]:
                     if score.reach is not None and score.mask_iou is not None:
                         static = mpi.get(score.sparsity, {}).get(seed)
                         gain = None if static is None else score.rate - static
-                        # Two masks of k entries share k·2i/(1 + i), i their IOU.
-                        regrown = (1 - score.mask_iou) / (1 + score.mask_iou)
-                        found.append(Regrowth(runs, seed, score.reach, regrown, gain))
+                        found.append(Regrowth(runs, seed, score.reach, share_regrown(score), gain))
     return sorted(found, key=lambda one: (one.runs.setup, one.runs.first.sparsity, one.reach))
+
+
+def share_regrown(score: Score) -> float:
+    """Share of the weights kept at the end that the initial mask, of as many, did not keep."""
+    # Two masks of k entries share k·2i/(1 + i), i their IOU.
+    return (1 - score.mask_iou) / (1 + score.mask_iou)
 
 
 def _reach(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable]:

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import analysis
 import pytest
@@ -51,6 +52,33 @@ def test_a_table_by_hand(results, capsys):
     (omp,) = [dict(zip(rows[0], row)) for row in rows if row[0] == "OMP 90%"]
     assert omp["WER test-clean"] == Estimate.of(rates).shown()
     assert (omp["seeds"], omp["fine-tunings"]) == ("3", "2")
+
+
+def test_reach_and_real_model_by_hand(results, page):
+    """From scores.csv read with csv only, and from masks that are sets."""
+    with (HERE / "results" / "scores.csv").open(encoding="utf-8", newline="") as stream:
+        rows = {row["run"]: row for row in csv.DictReader(stream) if row["split"] == "dev"}
+    reach = page["questions"][0]
+    setup = "whisper-mboshi-warm"
+    parp, mpi, dense, omp = (
+        [float(rows[f"{setup}_{run}_seed{seed}"]["rate"]) for seed in (1, 2)]
+        for run in ("parp_0.7", "mpi_0.7", "dense", "omp_0.7")
+    )
+    found = [
+        (one.seed, one.difference, one.regrown, one.reach)
+        for one in analysis.regrowths(results, reach)
+        if (one.runs.setup, one.runs.first.sparsity) == (setup, 0.7)
+    ]
+    threshold = float(rows[f"{setup}_parp_0.7_seed1"]["reach"])
+    assert sorted(found) == [(n + 1, parp[n] - mpi[n], 0.0, threshold) for n in (0, 1)]
+    # Of 10 entries kept 3 have regrown: 7 of 13 are in both masks.
+    first, last = set(range(10)), set(range(3, 13))
+    iou = len(first & last) / len(first | last)
+    score = replace(results.groups([f"{setup}_parp_0.7_seed1"])[0].first, mask_iou=iou)
+    assert analysis.share_regrown(score) == pytest.approx(len(last - first) / len(last))
+    table = analysis.results_page(results, page)
+    more = sum(omp) / 2 - sum(dense) / 2
+    assert f"| {setup} | OMP 70% | {omp[0]:.1f}, {omp[1]:.1f} PER | {more:+.1f} |" in table
 
 
 def test_a_run_or_target_that_is_not_there_is_named(tmp_path, capsys):
