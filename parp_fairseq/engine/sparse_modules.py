@@ -44,8 +44,8 @@ class Replaced(nn.Module):
         """Length of what it computes."""
         return self.out_features
 
-    def computed(self, x: Tensor) -> Tensor:
-        """Map (…, in) to what it computes, without gradients."""
+    def computed(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Map (…, in) to what it computes, in `out` if given, without gradients."""
         raise NotImplementedError
 
     def run(self, x: Tensor) -> Tensor:
@@ -119,9 +119,9 @@ class SparseLinear(Replaced):
         """Map (…, in) to (…, out)."""
         return self.run(x)
 
-    def computed(self, x: Tensor) -> Tensor:
+    def computed(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Map (…, in) to (…, out), without gradients."""
-        return sparse_linear(x, self.matrix, self.bias)
+        return sparse_linear(x, self.matrix, self.bias, out=out)
 
 
 class SparseFeedForward(Replaced):
@@ -147,10 +147,10 @@ class SparseFeedForward(Replaced):
         (two,) = self._second
         return two.out_features
 
-    def computed(self, x: Tensor) -> Tensor:
+    def computed(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Map (…, in) to (…, out), without gradients."""
         (two,) = self._second
-        return feed_forward(x, self.matrix, self.bias, self.activation, two.matrix, two.bias)
+        return feed_forward(x, self.matrix, self.bias, self.activation, two.matrix, two.bias, out)
 
 
 class MadeBefore(Replaced):

@@ -117,7 +117,11 @@ def _kept(dense: Tensor, block: int, starts: Tensor, kept: int) -> tuple[Tensor,
 
 
 def sparse_linear(
-    x: Tensor, matrix: SparseMatrix, bias: Tensor | None = None, activation: str | None = None
+    x: Tensor,
+    matrix: SparseMatrix,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return activation(x Wᵀ + bias).
 
@@ -126,6 +130,8 @@ def sparse_linear(
         matrix: W.
         bias: float32 (rows,).
         activation: one of ACTIVATIONS.
+        out: where to write it, float32 (…, rows), contiguous: memory that is fresh for every call
+            may cost more than the work.
 
     Returns:
         float32 (…, rows).
@@ -135,12 +141,12 @@ def sparse_linear(
     """
     run = kernel("sparse_linear")
     if run is None:
-        return sparse_linear_reference(x, matrix, bias, activation)
+        return _given(out, sparse_linear_reference(x, matrix, bias, activation))
     frames = _frames(x, matrix)
-    y = x.new_empty(len(frames), matrix.rows)
-    for piece, out in zip(frames.split(_PIECE), y.split(_PIECE)):
-        _run(run, piece, len(piece), matrix, bias, activation, out)
-    return y.view(*x.shape[:-1], matrix.rows)
+    y = x.new_empty(*x.shape[:-1], matrix.rows) if out is None else out
+    for piece, made in zip(frames.split(_PIECE), y.view(-1, matrix.rows).split(_PIECE)):
+        _run(run, piece, len(piece), matrix, bias, activation, made)
+    return y
 
 
 def sparse_linear_reference(
@@ -160,6 +166,7 @@ def feed_forward(
     activation: str | None,
     second: SparseMatrix,
     second_bias: Tensor | None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return second(activation(first(x))); what is between them stays as the kernel packs it.
 
@@ -170,19 +177,24 @@ def feed_forward(
         activation: one of ACTIVATIONS.
         second: (outputs, hidden).
         second_bias: (outputs,).
+        out: where to write it, as in `sparse_linear`.
     """
     run = kernel("sparse_linear")
     if run is None:
         hidden = sparse_linear_reference(x, first, first_bias, activation)
-        return sparse_linear_reference(hidden, second, second_bias)
+        return _given(out, sparse_linear_reference(hidden, second, second_bias))
     frames = _frames(x, first)
-    y = x.new_empty(len(frames), second.rows)
-    for piece, out in zip(frames.split(_PIECE), y.split(_PIECE)):
+    y = x.new_empty(*x.shape[:-1], second.rows) if out is None else out
+    for piece, made in zip(frames.split(_PIECE), y.view(-1, second.rows).split(_PIECE)):
         count = len(piece)
         hidden = _scratch("hidden", _padded(count) * first.rows)
         _run(run, piece, count, first, first_bias, activation, hidden, packed_out=True)
-        _run(run, hidden, count, second, second_bias, None, out, packed_in=True)
-    return y.view(*x.shape[:-1], second.rows)
+        _run(run, hidden, count, second, second_bias, None, made, packed_in=True)
+    return y
+
+
+def _given(out: Tensor | None, made: Tensor) -> Tensor:
+    return made if out is None else out.copy_(made)
 
 
 def tile_frames() -> int:
