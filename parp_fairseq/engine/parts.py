@@ -8,6 +8,7 @@ Without it, torch runs linears by oneDNN and, where the user allows it, convolut
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import logging
@@ -122,8 +123,6 @@ class Graph:
     """A module compiled by OpenVINO for one way of calling it, for any sizes."""
 
     def __init__(self, module: nn.Module, calls: Sequence[_Call], precision: str) -> None:
-        import openvino
-
         self.call = calls[0]
         with traced() as layers:
             model = _converted(module, self.call, layers)
@@ -136,7 +135,7 @@ class Graph:
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._compiled = _core().compile_model(model, "CPU", settings)
         self._threads = threading.local()
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
@@ -149,6 +148,18 @@ class Graph:
         made = iter([torch.from_numpy(found[number]) for number in range(len(found))])
         leaves = [next(made) if isinstance(leaf, Tensor) else leaf for leaf in self.call.result]
         return tree_unflatten(leaves, self.call.result_structure)
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO, for as long as the process lives.
+
+    When the last one goes, the memory that it made the thread's stack for signals is unmapped but
+    stays that stack: the next signal that Python handles ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _converted(module: nn.Module, call: _Call, layers: list[Replaced]) -> Any:

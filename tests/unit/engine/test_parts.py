@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -167,3 +169,22 @@ def test_what_precision_needs_is_said(monkeypatch):
     monkeypatch.setattr(parts, "_has", lambda name: True)
     with pytest.raises(EngineError, match="give recordings as calls"):
         accelerate(model, precision="int8")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
+def test_signals_are_still_handled_when_graphs_are_gone():
+    # OpenVINO's plugins, when they go, leave the thread an unmapped stack for signals.
+    program = """
+import gc, signal, torch
+from parp_fairseq.engine import parts
+module = torch.nn.Linear(4, 4)
+call = parts.recorded_call(module, torch.randn(2, 4))
+graphs = [parts.Graph(module, [call], "exact") for _ in range(2)]
+while graphs:
+    del graphs[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
