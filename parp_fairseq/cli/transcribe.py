@@ -62,7 +62,7 @@ def transcribe(
         Optional[Literal["exact", "bf16"]],
         typer.Option(
             help="Run what else is measured faster by OpenVINO (or oneDNN) than in torch: "
-            "exact is float32. Experimental."
+            "exact is float32."
         ),
     ] = None,
     window: Annotated[
