@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import ctypes
 import os
 import platform
 import re
@@ -170,6 +171,14 @@ def peak_extra_bytes(work: Callable[[], object]) -> int:
     Path("/proc/self/clear_refs").write_text("5")
     work()
     return 1024 * max(0, kilobytes("VmHWM") - before)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's malloc give nothing back: fresh pages take up to half of torch's time."""
+    trim_threshold, mmap_threshold = -1, -3
+    library = ctypes.CDLL(None)
+    library.mallopt(trim_threshold, 2**31 - 1)
+    library.mallopt(mmap_threshold, 2**30)
 
 
 def reprune(given: argparse.Namespace) -> Iterator[str]:
@@ -358,10 +367,11 @@ def engine(given: argparse.Namespace) -> Iterator[str]:
         folder = Path(name)
         ways: dict[str, Callable[[], tuple[Any, int]]] = {}
         for sparsity in given.sparsity:
-            torch.save(fine_tuned(given.quick, (sparsity,)), folder / "checkpoint.pt")
-            file = folder / f"{sparsity}.safetensors"
-            export_sparse(folder / "checkpoint.pt", file)
-            model = open_subnetwork(folder / "checkpoint.pt").model
+            # Not one file for all: a model reads its weights from where they are.
+            checkpoint, file = (folder / f"{sparsity}.{end}" for end in ("pt", "safetensors"))
+            torch.save(fine_tuned(given.quick, (sparsity,)), checkpoint)
+            export_sparse(checkpoint, file)
+            model = open_subnetwork(checkpoint).model
             ways = ways or dense_ways(model, calls, folder)
             ways |= engine_ways(model, file, calls, f"engine {sparsity:.0%}")
         runs, rows, costs = {}, [], []
@@ -375,6 +385,7 @@ def engine(given: argparse.Namespace) -> Iterator[str]:
                     costs.append(size)
 
                 costs.append(peak_extra_bytes(first))
+            keep_freed_memory()
             taken = in_turn(
                 {
                     w: (lambda r=r: seconds(lambda: r(wave), time.process_time))
