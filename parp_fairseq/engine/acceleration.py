@@ -99,13 +99,13 @@ def accelerate(
     choice: Mapping[str, bool] | None = None,
     frames: Sequence[int] = FRAMES,
     clear: float | None = None,
-    precision: str | None = None,
+    precision: str | None = "exact",
     calls: Sequence[Any] | None = None,
 ) -> Acceleration:
     """Replace what runs faster otherwise in `model`, in place; for inference on a CPU.
 
-    Linears run sparse; with a `precision` everything else runs by OpenVINO if it is installed, else
-    by oneDNN (`parts`). Serves any torch model. A feed-forward part is replaced as one where it is
+    Linears run sparse; everything else runs by OpenVINO if it is installed, else by oneDNN
+    (`parts`). Serves any torch model. A feed-forward part is replaced as one where it is
     seen, on random input, to be nothing else. Nothing is replaced that does not win clearly in a
     measurement, so the model does not become slower. Without compiled kernels all stays dense.
 
@@ -116,8 +116,8 @@ def accelerate(
             win at each.
         clear: run sparse what has at least this sparsity, without measuring, and the rest dense:
             for a program that starts often. Nothing else is replaced then.
-        precision: None: only sparse linears. "exact": float32, differences by rounding; "bf16" or
-            "int8" where that is faster. What runs sparse stays float32.
+        precision: "exact": float32, differences by rounding; "bf16" or "int8" where that is faster
+            (what runs sparse stays float32); None: only linears, only sparse.
         calls: inputs of the model, at least two of different lengths: each a tensor, a tuple of
             positional or a dict of named arguments. None: noise, if it is a model of waveforms;
             parts of others stay as they are. int8 needs recordings, and is calibrated with them.

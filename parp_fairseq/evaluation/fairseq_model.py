@@ -91,7 +91,7 @@ def build_model(
     if engine == "sparse":
         from parp_fairseq.engine import accelerate
 
-        accelerate(model)
+        accelerate(model, precision=None)
     return model.to(device)
 
 
