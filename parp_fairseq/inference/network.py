@@ -60,8 +60,9 @@ class Wav2Vec2Ctc(nn.Module):
         # Without memory: random numbers that are replaced at once would take seconds.
         with torch.device("meta"):
             built = cls(architecture)
+        # Copied, for they may be mapped from a file that is written over while the model is in use.
         tensors = {
-            name: tensor.detach().float()
+            name: tensor.detach().to(torch.float32, copy=True)
             for name, tensor in _plain_position(weights).items()
             if not _TRAINING.match(name)
         }

@@ -103,8 +103,6 @@ def test_half_precision_and_new_weight_norm_names():
         weights[f"{position}parametrizations.weight.{new}"] = weights.pop(position + old)
     ours = Wav2Vec2Ctc.from_finetuned(model, weights)
     assert (ours(sound()) - theirs(sound())).abs().max() < 1e-5
-    name = NETWORK + "encoder.layers.1.fc1.weight"
-    assert ours.get_parameter(name).data_ptr() == weights[name].data_ptr()  # Not copied.
     assert not any(parameter.requires_grad for parameter in ours.parameters())
     halved = {name: tensor.half() for name, tensor in weights.items()}
     half = Wav2Vec2Ctc.from_finetuned(model, halved)

@@ -65,6 +65,19 @@ def test_all_forms_are_the_same_model(name, models, state):
     assert torch.equal(opened.model(sound()), expected)
 
 
+@pytest.mark.parametrize("name", ["c.pt", "c.safetensors", "hf/model.safetensors"])
+def test_a_file_that_is_written_over_later_changes_no_model(name, models, tmp_path):
+    copy = tmp_path / name
+    shutil.copytree(models["hf"], tmp_path / "hf")
+    if copy.parent == tmp_path:
+        shutil.copy(models[name], copy)
+    model = open_subnetwork(tmp_path / name.split("/")[0]).model
+    expected = model(sound())
+    with copy.open("r+b") as file:  # In place, as torch.save does.
+        file.write(bytes(copy.stat().st_size))
+    assert torch.equal(model(sound()), expected)
+
+
 @pytest.mark.parametrize("name", ["c.pt", "c.safetensors", "hf"])
 def test_it_needs_neither_fairseq_nor_transformers(name, models, tmp_path):
     soundfile.write(tmp_path / "a.wav", sound()[0].numpy(), 16_000)
