@@ -90,7 +90,6 @@ EXTRAS = {
     "glue": ["transformers", "accelerate", "scikit-learn"],
     "phones": ["phonemizer>=3.4"],
     "audio": ["soxr"],
-    "pieces": ["sentencepiece"],
     # Beam search with a language model.
     "lm": ["flashlight-text==0.0.7", "kenlm==0.3.0"],
     "onnx": ["onnx", "onnxruntime"],

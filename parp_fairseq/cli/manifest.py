@@ -14,7 +14,6 @@ from parp_fairseq.cli.options import (
     Jobs,
     Units,
     UnitsName,
-    VocabSize,
     listed,
 )
 
@@ -45,8 +44,6 @@ def manifest_librilight(
         "1h",
         "10h",
     ],
-    units: UnitsName = "letters",
-    vocab_size: VocabSize = None,
     jobs: Jobs = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -71,8 +68,6 @@ def manifest_librispeech(
         ),
     ],
     out: Out,
-    units: UnitsName = "letters",
-    vocab_size: VocabSize = None,
     jobs: Jobs = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -123,7 +118,6 @@ def manifest_table(
     ],
     out: Out,
     units: UnitsName = "letters",
-    vocab_size: VocabSize = None,
     lang: Annotated[
         Optional[str],
         typer.Option(help="Language of --units phones; without it the texts are phones already."),
@@ -142,7 +136,7 @@ def manifest_table(
 ) -> None:
     """Any corpus, from a table of its audio and texts; relative paths start from its folder.
 
-    Example: parp manifest table corpus/corpus.tsv --out data/mine --units spm --vocab-size 500
+    Example: parp manifest table corpus/corpus.tsv --out data/mine
     """
     _build("own_table", "build_table", locals())
 
@@ -185,7 +179,6 @@ def _corpus(name: str, about: str) -> None:
             Optional[Units],
             typer.Option(help="What labels hold (default: the corpus' usual ones)."),
         ] = None,
-        vocab_size: VocabSize = None,
         valid_share: Annotated[
             Optional[float],
             typer.Option(

@@ -24,11 +24,8 @@ Jobs = Annotated[
     Optional[int], typer.Option("--jobs", "-j", help="Threads that read audio headers.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that already exists.")]
-Units = Literal["letters", "phones", "spm"]
-UnitsName = Annotated[Units, typer.Option("--units", help="What labels hold; spm: pieces.")]
-VocabSize = Annotated[
-    Optional[int], typer.Option(help="Pieces that --units spm learns from the training split.")
-]
+Units = Literal["letters", "phones"]
+UnitsName = Annotated[Units, typer.Option("--units", help="What labels hold.")]
 
 Lm = Annotated[
     Optional[Path],

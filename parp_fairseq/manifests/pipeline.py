@@ -213,7 +213,7 @@ def write_folders(
         heard = by_content({split.name: [o.audio for o in split.utterances] for split in splits})
         for name, fault in in_two_kinds("audio", heard):
             shared.append(Fault(f"{name}: {fault.kind}", fault.message))
-    alphabet = Counter(symbol for _, line in written.values() for symbol in units.symbols(line))
+    alphabet = Counter(symbol for _, line in written.values() for symbol in line.split())
     texts = (
         (one.where, one.text if units.of_words else "".join(one.source(units).split()))
         for one, _ in written.values()

@@ -69,7 +69,7 @@ class BuildSummary:
         warnings: what training will refuse, and what else to look at, a line each.
         left: what was left out, by reason.
         notes: what else to know.
-        alphabet: symbols of the labels, of pieces their characters, and how often each is there.
+        alphabet: symbols of the labels, and how often each is there.
     """
 
     out: Path

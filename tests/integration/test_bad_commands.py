@@ -367,12 +367,8 @@ manifest table a.flac.tsv --out {}
     own                         :: own/train\.tsv .*no builder.* recorded
     notes.txt/below             :: cannot be written|is a file, not a folder
 manifest table a.flac.tsv --out new {}
-    --units words               :: 'words' is not one of 'letters', 'phones', 'spm'
-    --units spm                 :: needs --vocab-size, such as
-    --units spm --vocab-size 0  :: expected 2 to 1000000|between 2 and 1000000
-    --units spm --vocab-size 5000 :: hold \d+ pieces at most
+    --units words               :: 'words' is not one of 'letters', 'phones'
     --units phones --lang klingon :: espeak-ng.*, en-us
-    --vocab-size 10             :: --units spm, not letters|only.*--units spm
     --valid-share 0.5           :: has a column split
     --jobs 0                    :: {from1}
 manifest librispeech --out new --librispeech {}

@@ -47,7 +47,6 @@ def build_corpus(
     out: PathLike,
     *,
     units: str | None = None,
-    vocab_size: int | None = None,
     valid_share: float | None = None,
     hours: float | None = None,
     seed: int = 1,
@@ -57,7 +56,6 @@ def build_corpus(
 
     Args:
         units: one of `corpus.units` (default: the first).
-        vocab_size: of the units spm.
         valid_share: how much of the training split becomes `valid`, drawn by speaker (or what
             else the corpus keeps together); default: nothing where the corpus has a split to
             validate on, else 0.1.
@@ -72,7 +70,7 @@ def build_corpus(
     units = corpus.units[0] if units is None else units
     if units not in corpus.units:
         raise UserError(f"{corpus.name} has no units {units!r}; choose {' or '.join(corpus.units)}")
-    labels = make_units(units, vocab_size=vocab_size, english=corpus.english)
+    labels = make_units(units, english=corpus.english)
     root = find_below(folder, corpus.folder, corpus.parts, corpus.tree)
     splits = named_splits(corpus.read(root, units), os.fspath(root))
     if valid_share is None and all(kind_of(split.name) != "valid" for split in splits):
@@ -84,12 +82,7 @@ def build_corpus(
         labels,
         builder=f"parp manifest {corpus.name}",
         inputs=[root],
-        options={
-            "corpus": os.fspath(root),
-            "units": units,
-            "vocab_size": vocab_size,
-            **asdict(sampling),
-        },
+        options={"corpus": os.fspath(root), "units": units, **asdict(sampling)},
         sampling=sampling,
         **run,
     )

@@ -17,7 +17,6 @@ from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import read_split
 from parp_fairseq.manifests.labels.labelling import Symbols, dictionary_endings
-from parp_fairseq.manifests.labels.pieces import Pieces
 from parp_fairseq.manifests.output_folder import manifests_into
 from parp_fairseq.manifests.pipeline import Split, Utterance, write_folders
 from parp_fairseq.manifests.split_names import TRAIN, VALID, kind_of
@@ -54,10 +53,8 @@ def build_joint(
     """
     languages = _named(folders)
     labels = labels or _common_labels(languages)
-    if labels == Pieces.ending:
-        raise UserError(
-            "each language has pieces of a model of its own; build them with letters or phones"
-        )
+    if labels not in ("ltr", "phn"):
+        raise UserError(f"labels {labels} cannot be joined; build them with letters or phones")
     audio: dict[str, Row] = {}
     splits: dict[str, list[Utterance]] = {}
     trained: dict[str, list[Utterance]] = {}

@@ -20,7 +20,8 @@ from typing import Any
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.corpora.corpus import find_below
-from parp_fairseq.manifests.corpora.librispeech import english_units, read_tree
+from parp_fairseq.manifests.corpora.librispeech import read_tree
+from parp_fairseq.manifests.labels.labelling import EnglishLetters
 from parp_fairseq.manifests.pipeline import build
 from parp_fairseq.manifests.split_names import TRAIN
 from parp_fairseq.manifests.summary import BuildSummary
@@ -36,24 +37,19 @@ def build_librilight(
     out: PathLike,
     *,
     sets: Sequence[str] = SETS,
-    units: str = "letters",
-    vocab_size: int | None = None,
     **run: Any,
 ) -> BuildSummary:
     """Write `out/10min`, `out/1h` and `out/10h`, each complete for fairseq.
 
     Each folder holds `train` and those of dev-clean, dev-other, test-clean and test-other that
-    `librispeech` has (dev-other, the validation set, must be there) as `.tsv`, `.wrd`, the labels
-    of its `units` (`.ltr` for letters) and their dictionary.
+    `librispeech` has (dev-other, the validation set, must be there) as `.tsv`, `.wrd`, `.ltr` and
+    fairseq's dictionary of letters.
 
-    `units` are letters, phones or spm, of which `vocab_size` are learnt from each folder's own
-    training set. Nothing is written unless everything was read. `run`, and what raises UserError,
+    Nothing is written unless everything was read. `run`, and what raises UserError,
     is as for `build_librispeech`.
     """
     if not sets or {*sets} - {*SETS}:
         raise UserError(f"no set {', '.join(sets)!r}; choose from {', '.join(SETS)}")
-    kind: dict[str, Any] = {"units": units, "vocab_size": vocab_size}
-    labels = english_units(**kind)
     root = find_below(librilight, "librispeech_finetuning", (), TREE)
     speech = find_below(librispeech, "LibriSpeech", (), "LibriSpeech/{dev-clean,dev-other,…}")
 
@@ -69,9 +65,9 @@ def build_librilight(
     return build(
         out,
         {name: [read_tree(TRAIN, root, parts), *evaluation] for name, parts in training},
-        labels,
+        EnglishLetters(),
         builder="parp manifest librilight",
-        options={"librilight": str(root), "librispeech": str(speech), **kind},
+        options={"librilight": str(root), "librispeech": str(speech)},
         notes=tuple(f"left out: {speech / part} (not found)" for part in missing),
         **run,
     )

@@ -19,7 +19,7 @@ from typing import Any
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.manifests.corpora.corpus import find_below
-from parp_fairseq.manifests.labels.labelling import Units, make_units
+from parp_fairseq.manifests.labels.labelling import EnglishLetters
 from parp_fairseq.manifests.pipeline import Split, Utterance, build
 from parp_fairseq.manifests.summary import BuildSummary
 from parp_fairseq.manifests.table_reader import read_transcripts
@@ -31,25 +31,18 @@ def build_librispeech(
     librispeech: PathLike,
     splits: Sequence[str],
     out: PathLike,
-    *,
-    units: str = "letters",
-    vocab_size: int | None = None,
     **run: Any,
 ) -> BuildSummary:
-    """Write `{split}.tsv`, `.wrd`, the labels (`.ltr` for letters) and their dictionary to `out`.
+    """Write `{split}.tsv`, `.wrd`, `.ltr` and fairseq's dictionary of letters to `out`.
 
     Each split is a part's name (`dev-other`) or a name for several parts together
-    (`train=train-clean-100+train-clean-360`). `units` are letters (fairseq's dictionary),
-    phones (by espeak-ng) or spm, of which `vocab_size` are learnt from the splits whose names
-    begin with `train`. `run` is `jobs` and `force`, as for `pipeline.build`.
+    (`train=train-clean-100+train-clean-360`). `run` is `jobs` and `force`, as for `pipeline.build`.
 
     Nothing is written unless everything was read. Raises UserError naming file and row for a
     missing or empty part, damaged audio, another rate than 16 kHz mono, audio without
     transcript, transcripts without audio, a duplicate id, or a character outside the English
     letter dictionary.
     """
-    kind: dict[str, Any] = {"units": units, "vocab_size": vocab_size}
-    labels = english_units(**kind)
     root = find_below(librispeech, "LibriSpeech", (), f"LibriSpeech/{TREE}")
     if not splits:
         raise UserError("no splits given; name parts such as train-clean-100 or dev-other")
@@ -66,17 +59,11 @@ def build_librispeech(
     return build(
         out,
         {"": list(read.values())},
-        labels,
+        EnglishLetters(),
         builder="parp manifest librispeech",
-        options={"librispeech": str(root), "splits": list(splits), **kind},
+        options={"librispeech": str(root), "splits": list(splits)},
         **run,
     )
-
-
-def english_units(units: str, vocab_size: int | None) -> Units:
-    """As `make_units`, of English texts."""
-    lang = "en" if units == "phones" else None
-    return make_units(units, vocab_size=vocab_size, lang=lang, english=True)
 
 
 def read_tree(name: str, root: Path, folders: Sequence[Path]) -> Split:

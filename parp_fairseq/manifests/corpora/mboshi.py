@@ -57,6 +57,4 @@ def toneless(text: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
-CORPUS = Corpus(
-    "mboshi", "full_corpus_newsplit", SPLITS, TREE, read, units=("phones", "letters", "spm")
-)
+CORPUS = Corpus("mboshi", "full_corpus_newsplit", SPLITS, TREE, read, units=("phones", "letters"))

@@ -39,7 +39,6 @@ def build_table(
     out: PathLike,
     *,
     units: str = "letters",
-    vocab_size: int | None = None,
     lang: str | None = None,
     valid_share: float | None = None,
     seed: int = 1,
@@ -53,10 +52,8 @@ def build_table(
             split and speaker. Relative paths start from its folder; where it is a link, files that
             are not there are looked for next to what it leads to.
         out: folder to write into.
-        units: letters (those of the texts as they are), phones (by espeak-ng in `lang`; without it
-            the texts are phones already) or spm (`vocab_size` pieces, learnt from the training
-            split).
-        vocab_size: number of pieces; only for spm.
+        units: letters (those of the texts as they are) or phones (by espeak-ng in `lang`; without
+            it the texts are phones already).
         lang: language of phones.
         valid_share: without a column split, how much of the audio `valid` gets (0.1); no
             speaker, where there is a column of them, is in both train and valid.
@@ -74,7 +71,7 @@ def build_table(
     if not split_given:
         valid_share = VALID_SHARE if valid_share is None else valid_share
     root = _folders(table)[0]
-    labels: dict[str, Any] = {"units": units, "vocab_size": vocab_size, "lang": lang}
+    labels: dict[str, Any] = {"units": units, "lang": lang}
     sampling = Sampling(valid_share, seed=seed)
     given = {"table": str(table.resolve()), **labels, **asdict(sampling), "convert": convert}
     summary = build(

@@ -84,6 +84,6 @@ CORPUS = Corpus(
     (*SPLITS, "WAVE"),
     TREE,
     read,
-    units=("letters", "phones", "spm"),
+    units=("letters", "phones"),
     english=True,
 )

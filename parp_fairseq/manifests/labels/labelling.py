@@ -1,4 +1,4 @@
-"""Texts into the labels of a model's units: letters, phones or pieces."""
+"""Texts into the labels of a model's units: letters or phones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.files import write_lines
 from parp_fairseq.manifests.split_names import is_training
 
-NAMES = ("letters", "phones", "spm")
+NAMES = ("letters", "phones")
 WORD_BOUNDARY = "|"
 
 _COUNTS = (
@@ -65,19 +65,12 @@ class Units:
             return f"the text holds {WORD_BOUNDARY!r}, which marks the ends of words; take it out"
         return ""
 
-    def learn(self, texts: Sequence[str]) -> None:
-        """Learn from the texts of the training splits. Raises UserError where that fails."""
-
     def labels(self, texts: Sequence[str]) -> Iterator[str]:
         """A line of symbols with spaces between for each text, to none of which is an objection.
 
         Raises UserError for a text that has no symbol.
         """
         return map(to_letters, texts)
-
-    def symbols(self, line: str) -> Sequence[str]:
-        """What a line of labels is written with, for a person to look at."""
-        return line.split()
 
     def warnings(self) -> list[str]:
         """What to look at in the labels that were made, a line each."""
@@ -89,9 +82,6 @@ class Units:
         A symbol that training lacks comes last, with count 0, so that references stay whole.
         """
         return dictionary_lines({**dict.fromkeys(others, 0), **trained})
-
-    def save(self, folder: Path) -> None:
-        """Write what else belongs next to the manifests."""
 
 
 class EnglishLetters(Units):
@@ -174,46 +164,33 @@ class Phones(Units):
             yield phones
 
 
-def make_units(
-    units: str, *, vocab_size: int | None = None, lang: str | None = None, english: bool = False
-) -> Units:
+def make_units(units: str, *, lang: str | None = None, english: bool = False) -> Units:
     """Units by their name in `NAMES`.
 
     Args:
-        units: letters, phones or spm.
-        vocab_size: number of pieces; only for spm, which needs it.
+        units: letters or phones.
         lang: language of phones; without it the texts are phones already.
         english: letters are those of fairseq's dictionary.
 
     Raises:
-        UserError: no such units, an option that they lack or do not have, espeak-ng does not
-            speak the language.
+        UserError: no such units, a language of letters, or one that espeak-ng does not speak.
     """
     if units not in NAMES:
         raise UserError(f"no units {units!r}; choose from {', '.join(NAMES)}")
-    if units == "spm" and vocab_size is None:
-        raise UserError("--units spm needs --vocab-size, such as 100 for ten minutes")
-    if units != "spm" and vocab_size is not None:
-        raise UserError(f"--vocab-size goes with --units spm, not {units}")
-    if lang is not None and units != "phones":
-        raise UserError(f"--lang goes with --units phones, not {units}")
     if units == "phones":
         return Symbols() if lang is None else Phones(lang)
-    if units == "spm":
-        from parp_fairseq.manifests.labels.pieces import Pieces
-
-        return Pieces(vocab_size)
+    if lang is not None:
+        raise UserError(f"--lang goes with --units phones, not {units}")
     return EnglishLetters() if english else Units()
 
 
 def write_labels(
     folder: Path, texts: dict[str, Sequence[str]], units: Units
 ) -> dict[str, list[str]]:
-    """Write each split's labels, the dictionary, and what else the units need; return the labels.
+    """Write each split's labels and the dictionary; return the labels.
 
     `texts` are each split's words, or its symbols where the units are not `of_words`.
     """
-    units.learn([text for split in texts if is_training(split) for text in texts[split]])
     trained: Counter[str] = Counter()
     others: Counter[str] = Counter()
     labels = {split: list(units.labels(lines)) for split, lines in texts.items()}
@@ -223,5 +200,4 @@ def write_labels(
             counts.update(line.split())
         write_lines(folder / f"{split}.{units.ending}", lines)
     write_lines(folder / f"dict.{units.ending}.txt", units.dictionary(trained, others))
-    units.save(folder)
     return labels

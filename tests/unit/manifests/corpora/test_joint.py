@@ -96,7 +96,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(languages):
     for folder in (nl, fr):
         (folder / "dict.phn.txt").rename(folder / "dict.spm.txt")
     (fr / "dict.ltr.txt").unlink()
-    refused(r"pieces of a model of its own")
+    refused(r"labels spm cannot be joined")
 
 
 def test_a_split_cannot_be_written_twice(languages):

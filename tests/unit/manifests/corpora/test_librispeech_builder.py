@@ -5,7 +5,6 @@ import pytest
 from small_corpora import lines_of, snapshot, write_audio, write_chapter, write_librilight
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.manifests.check.split import check_manifest
 from parp_fairseq.manifests.corpora.librilight import build_librilight
 from parp_fairseq.manifests.corpora.librispeech import build_librispeech
 
@@ -184,23 +183,3 @@ def test_bad_splits(corpora, splits, message):
     with pytest.raises(UserError, match=message):
         build_librispeech(corpora, splits, corpora / "out")
     assert not (corpora / "out").exists()
-
-
-def test_pieces_of_each_folders_own_training_set(corpora):
-    pytest.importorskip("sentencepiece")
-    for fold in (0, 1):
-        write_chapter(corpora / f"librispeech_finetuning/1h/{fold}/clean", 90 + fold, 900, 30)
-    summary = build(corpora, sets=["10min", "1h"], units="spm", vocab_size=28)
-    models = [(corpora / "out" / f / "spm.model").read_bytes() for f in ("10min", "1h")]
-    assert models[0] != models[1] and not (corpora / "out" / "1h" / "train.ltr").exists()
-    assert "task.labels=spm criterion.post_process=sentencepiece" in summary.commands[0]
-    with pytest.raises(UserError, match="name one train"):
-        build_librispeech(corpora, ["dev-other"], corpora / "new", units="spm", vocab_size=9)
-    assert not (corpora / "new").exists()
-
-
-def test_phones_of_librispeech(corpora):
-    pytest.importorskip("phonemizer")
-    build_librispeech(corpora, ["train=dev-other"], corpora / "out", units="phones")
-    assert len(lines_of(corpora / "out" / "train.phn")) == 3
-    check_manifest(corpora / "out", "train", "phn")
