@@ -1,7 +1,6 @@
 """`parp configs`: the yaml files."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
-import json
 import re
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson, Force
+from parp_fairseq.cli.options import Force
 from parp_fairseq.config import shipped as configs
 from parp_fairseq.table import aligned
 
@@ -17,15 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="Find, print and copy the yaml file
 
 
 @app.command("ls")
-def configs_ls(as_json: AsJson = False) -> None:
+def configs_ls() -> None:
     """List the configs.
 
     Example: parp configs ls
     """
     summaries = [configs.summary(name) for name in configs.names()]
-    if as_json:
-        print(json.dumps([config._asdict() for config in summaries], indent=1))
-        return
     rows = []
     for c in summaries:
         title = re.split(r" \(paper|;|, on", c.title.replace("wav2vec 2.0 ", ""))[0].rstrip(".")

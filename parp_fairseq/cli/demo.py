@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -10,8 +9,6 @@ import typer
 
 from parp_fairseq.cli.options import Force
 from parp_fairseq.errors import INTERRUPTED
-
-Form = Enum("Form", {name: name for name in ("text", "markdown", "csv", "json")})
 
 
 def demo(
@@ -59,7 +56,6 @@ def report(
         Optional[Path],
         typer.Option("--out", "-o", help="Folder for figures and the table's files."),
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="Of what is printed.")] = Form.text,
     force: Force = False,
 ) -> None:
     """Table and figures of runs, from what training and parp eval wrote.
@@ -70,6 +66,6 @@ def report(
     """
     from parp_fairseq.report import make_report
 
-    print(make_report(folders, out, force=force).render(form.value))
-    if out is not None and form is Form.text:
+    print(make_report(folders, out, force=force).render())
+    if out is not None:
         print(f"\nwritten: {out}")

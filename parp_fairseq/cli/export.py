@@ -1,13 +1,12 @@
 """`parp export` and `parp repair`: checkpoints in other formats."""
 
 # No `from __future__ import annotations`: typer reads the annotations themselves.
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson, Force, Sparsity
+from parp_fairseq.cli.options import Force, Sparsity
 
 
 def export(
@@ -46,7 +45,6 @@ def export(
     ] = None,
     sparsity: Sparsity = None,
     force: Force = False,
-    as_json: AsJson = False,
 ) -> None:
     """Write a subnetwork for stock fairseq, transformers or ONNX runtimes, or as a small file.
 
@@ -81,10 +79,7 @@ def export(
         summary = export_hf(
             checkpoint, out, force=force, sparsity=sparsity, scores=scores, license=license
         )
-    if as_json:
-        print(json.dumps(summary, indent=1, default=str))
-    else:
-        print("\n".join(f"{key}: {_shown(value)}" for key, value in summary.items()))
+    print("\n".join(f"{key}: {_shown(value)}" for key, value in summary.items()))
 
 
 def repair(

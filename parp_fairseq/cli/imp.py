@@ -1,14 +1,12 @@
 """`parp imp`: iterative magnitude pruning."""
 
 # No `from __future__ import annotations`: typer reads the annotations as they are.
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import typer
 
-from parp_fairseq.cli.options import AsJson
 from parp_fairseq.errors import INTERRUPTED
 from parp_fairseq.table import aligned
 
@@ -45,7 +43,6 @@ def imp(
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep the rounds' checkpoints.")
     ] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Prune in rounds, a fine-tuning each, then fine-tune what is left (IMP, paper section 2.3).
 
@@ -72,10 +69,6 @@ def imp(
     except KeyboardInterrupt:
         print("stopped; rerun the same command to resume", file=sys.stderr, flush=True)
         raise typer.Exit(INTERRUPTED) from None
-    if as_json:
-        masks = [{"sparsity": share, "mask": str(mask)} for share, mask in result.masks]
-        print(json.dumps({"final": str(result.final), "masks": masks}, indent=1))
-        return
     rows = [(str(n), f"{s:g}", str(m)) for n, (s, m) in enumerate(result.masks, start=1)]
     print(aligned(("round", "sparsity", "mask"), rows, left=1))
     print(f"\nthe subnetwork, fine-tuned: {result.final / 'checkpoints'}")

@@ -18,10 +18,6 @@ def inspect(
             help="A checkpoint, pre-trained or fine-tuned; a run's folder; a sparse file; tiny."
         ),
     ],
-    against: Annotated[
-        Optional[Path],
-        typer.Option(help="A mask file or another checkpoint to compare its zeros with."),
-    ] = None,
     lr: Annotated[
         Optional[float],
         typer.Option(
@@ -44,7 +40,7 @@ def inspect(
 ) -> None:
     """Where a checkpoint came from, where its zeros are, how large its weights are.
 
-    Example: parp inspect checkpoint_best.pt --against mask_first.safetensors
+    Example: parp inspect checkpoint_best.pt
     """
     from parp_fairseq.checkpoints.formats import check_format, named_checkpoint
     from parp_fairseq.errors import UserError
@@ -58,18 +54,12 @@ def inspect(
             raise UserError("--png needs --lr, the learning rate to fine-tune with")
         check_drawing()
         check_output(png, PNG, inputs=[checkpoint], force=force, option="--png")
-    if lr is not None and against is not None:
-        raise UserError("--lr and --against answer two questions; ask one at a time")
-    if against is not None:
-        against = named_checkpoint(against)
-        if not against.exists():
-            raise UserError(f"--against {against}: no such mask or checkpoint")
 
     from parp_fairseq.report.inspection import inspect_checkpoint
     from parp_fairseq.report.reach_curve import reach_curve
 
     if lr is None:
-        inspection = inspect_checkpoint(checkpoint, against, sparsity=sparsity)
+        inspection = inspect_checkpoint(checkpoint, sparsity=sparsity)
     else:
         inspection = reach_curve(checkpoint, lr, interval, sparsity)
         if png is not None:

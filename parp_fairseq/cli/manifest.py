@@ -26,10 +26,8 @@ Repeated = "repeat the option, or separate with commas"
 
 def _build(module: str, builder: str, options: dict[str, Any]) -> None:
     """Call a builder, whose arguments are a command's options, and print its summary."""
-    as_json = options.pop("as_json")
     module = import_module(f"parp_fairseq.manifests.corpora.{module}")
-    summary = getattr(module, builder)(**options)
-    print(json.dumps(summary.to_json(), indent=1) if as_json else summary.render())
+    print(getattr(module, builder)(**options).render())
 
 
 @app.command("librilight")
@@ -46,7 +44,6 @@ def manifest_librilight(
     ],
     jobs: Jobs = None,
     force: Force = False,
-    as_json: AsJson = False,
 ) -> None:
     """10 minutes, 1 hour and 10 hours of labelled English (paper, section 4.1).
 
@@ -70,7 +67,6 @@ def manifest_librispeech(
     out: Out,
     jobs: Jobs = None,
     force: Force = False,
-    as_json: AsJson = False,
 ) -> None:
     """Parts of LibriSpeech.
 
@@ -99,7 +95,6 @@ def manifest_commonvoice(
     ] = None,
     jobs: Jobs = None,
     force: Force = False,
-    as_json: AsJson = False,
 ) -> None:
     """Phones for a language of Common Voice (paper, section 4.1).
 
@@ -132,7 +127,6 @@ def manifest_table(
     ] = False,
     jobs: Jobs = None,
     force: Force = False,
-    as_json: AsJson = False,
 ) -> None:
     """Any corpus, from a table of its audio and texts; relative paths start from its folder.
 
@@ -155,7 +149,6 @@ def manifest_joint(
         Optional[str], typer.Option(help="Ending of the label files, where there are several.")
     ] = None,
     force: Force = False,
-    as_json: AsJson = False,
 ) -> None:
     """One training set and dictionary of several languages (paper, section 4.4).
 
@@ -165,7 +158,7 @@ def manifest_joint(
     """
     options = {"out": out, "labels": labels, "force": force}
     folders = [*(languages or []), *(more or [])]
-    _build("joint", "build_joint", {**options, "folders": folders, "as_json": as_json})
+    _build("joint", "build_joint", {**options, "folders": folders})
 
 
 def _corpus(name: str, about: str) -> None:
@@ -192,7 +185,6 @@ def _corpus(name: str, about: str) -> None:
         seed: Seed = 1,
         jobs: Jobs = None,
         force: Force = False,
-        as_json: AsJson = False,
     ) -> None:
         options = {k: v for k, v in locals().items() if k != "name"}
         corpus = import_module(f"parp_fairseq.manifests.corpora.{name}").CORPUS

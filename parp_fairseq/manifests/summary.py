@@ -6,9 +6,8 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.labels.alphabet import render_alphabet
@@ -55,10 +54,6 @@ class LeftOut(dict[str, list[str]]):
             for reason, names in self.items()
         ]
 
-    def to_json(self) -> dict[str, dict[str, object]]:
-        """Reason → count and the first names."""
-        return {reason: {"count": len(n), "first": n[:_NAMED]} for reason, n in self.items()}
-
 
 @dataclass(frozen=True)
 class BuildSummary:
@@ -92,12 +87,6 @@ class BuildSummary:
         lines += [*self.left.lines(), *(f"note: {note}" for note in self.notes)]
         train = ["train with:", *self.commands] if self.commands else []
         return "\n".join([*lines, *train])
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain types only."""
-        splits = [{**asdict(split), "hours": split.hours} for split in self.splits]
-        more = {"out": str(self.out), "splits": splits, "left_out": self.left.to_json()}
-        return {**{k: v for k, v in vars(self).items() if k != "left"}, **more}
 
 
 def training_commands(

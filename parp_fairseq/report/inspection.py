@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +19,12 @@ from parp_fairseq.checkpoints.fairseq_settings import config_section, describe_s
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
-from parp_fairseq.checkpoints.mask_files import nonzero_mask
 from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.pruning import Scope, iou
-from parp_fairseq.pruning.mask import difference, kept_by_both
+from parp_fairseq.pruning import Scope
 from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.report.layer_grid import Grid
-from parp_fairseq.report.mask_overlap import read_masks
 from parp_fairseq.runs.names import RUN_FILE
 from parp_fairseq.runs.reading import lookup
 
@@ -89,16 +86,6 @@ class Magnitudes:
         }
 
 
-class Agreement(NamedTuple):
-    """A checkpoint's zeros next to what a mask, or another checkpoint, prunes."""
-
-    file: str  # the other's
-    pruned: int  # entries that the other prunes
-    agreed: int  # those of them that are zero in the checkpoint
-    elsewhere: int  # zeros of the checkpoint that the other keeps
-    iou: float  # of what both keep (paper, equation 1)
-
-
 @dataclass(frozen=True)
 class Inspection:
     """What a checkpoint holds."""
@@ -110,7 +97,6 @@ class Inspection:
     tensors: Mapping[str, Magnitudes]  # canonical name → magnitudes, for every prunable tensor
     # the largest |w| that the last pruning took, where the checkpoint keeps it
     threshold: float | None
-    agreement: Agreement | None = None  # with the mask or checkpoint it was compared with
 
     @property
     def whole(self) -> Magnitudes:
@@ -138,11 +124,6 @@ class Inspection:
             facts["not finite"] = f"NaN or infinity in {', '.join(self.not_finite)}"
         if self.threshold is not None:
             facts["threshold"] = f"{self.threshold:#.4g}, the largest |w| last pruned"
-        if (other := self.agreement) is not None:
-            facts["against"] = (
-                f"{other.file}: {other.agreed:,} of the {other.pruned:,} entries it prunes are "
-                f"zero here, {other.elsewhere:,} zeros elsewhere, IOU {other.iou:.6f}"
-            )
         lines = [f"{title + ':':<18}{value}" for title, value in facts.items()]
         if grid.layers:
             zeros = grid.render(lambda names: f"{100 * self._over(names).sparsity:.2f}")
@@ -156,7 +137,6 @@ class Inspection:
     def to_json(self) -> dict[str, Any]:
         """The same as plain values, with every tensor; None for a number that is not finite."""
         grid = Grid.over(self.tensors)
-        other = self.agreement
         return {
             "file": str(self.path),
             "origin": _with_keys(self.origin),
@@ -164,7 +144,6 @@ class Inspection:
             **self.whole.to_json(),
             "not_finite": self.not_finite,
             "threshold": _finite(self.threshold),
-            "against": None if other is None else other._asdict(),
             "layers": {str(n): self._over(grid.at(n, None)).to_json() for n in grid.layers},
             "kinds": {kind: self._over(grid.at(None, kind)).to_json() for kind in grid.kinds},
             "tensors": {name: part.to_json() for name, part in self.tensors.items()},
@@ -176,7 +155,6 @@ class Inspection:
 
 def inspect_checkpoint(
     checkpoint: PathLike,
-    against: PathLike | None = None,
     scope: Scope | None = None,
     sparsity: float | None = None,
 ) -> Inspection:
@@ -184,7 +162,6 @@ def inspect_checkpoint(
 
     Args:
         checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
-        against: a mask file or another checkpoint to hold its zeros against.
         scope: what counts as prunable (default: what its own run pruned, else the paper's).
         sparsity: of a fine-tuned one: pruned to this first, as `open_finetuned` does.
 
@@ -202,7 +179,6 @@ def inspect_checkpoint(
         "parameters": parameters,
         "prunable": sum(part.entries for part in tensors.values()),
     }
-    agreement = None if against is None else _agreement(path, weights, Path(against))
     threshold = lookup(state, "last_optimizer_state.parp.threshold")
     return Inspection(
         path,
@@ -210,24 +186,7 @@ def inspect_checkpoint(
         sizes,
         tensors,
         threshold if isinstance(threshold, float) and sparsity is None else None,
-        agreement,
     )
-
-
-def _agreement(path: Path, weights: Mapping[str, Tensor], against: Path) -> Agreement:
-    own = nonzero_mask(weights)
-    (other,) = read_masks([against], own.shapes)
-    mismatch = difference(own.shapes, other.mask.shapes)
-    if mismatch:
-        raise UserError(
-            f"{against} {mismatch}, unlike {path}; give a mask or checkpoint of the same model "
-            "and scope"
-        )
-    pruned = other.mask.numel - other.mask.kept
-    # What both prune is all that neither keeps.
-    agreed = own.numel - own.kept - other.mask.kept + kept_by_both(own, other.mask)
-    elsewhere = own.numel - own.kept - agreed
-    return Agreement(str(other.path), pruned, agreed, elsewhere, iou(own, other.mask))
 
 
 def _finite(value: Any) -> Any:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import PathLike, staged, write_json
+from parp_fairseq.files import PathLike, staged, write_bytes
 from parp_fairseq.report.drawing import FIGURES, draw
-from parp_fairseq.report.run_table import Table, build_table
+from parp_fairseq.report.run_table import CSV_START, Table, build_table
 from parp_fairseq.report.style import check_drawing
 from parp_fairseq.runs.reading import find_runs
 
-RECORD = "report.json"
-_TABLES = {"text": "table.txt", "markdown": "table.md", "csv": "table.csv"}
+TEXT, CSV = "table.txt", "table.csv"
 
 
 def make_report(
@@ -30,7 +28,7 @@ def make_report(
 
     A run is a folder with `checkpoints/run.json`, which training with task=parp leaves; scores
     are looked for in its `eval/*.json`, as `parp eval --json` writes them. `out` gets `table.txt`,
-    `table.md`, `table.csv`, `report.json` and the figures.
+    `table.csv` and the figures.
 
     Args:
         folders: where runs are.
@@ -45,10 +43,8 @@ def make_report(
     if out is not None:
         check_drawing()
         out = Path(out)
-        there = [
-            name for name in (*_TABLES.values(), *FIGURES, RECORD) if os.path.lexists(out / name)
-        ]
-        if there and not _is_report(out / RECORD):
+        there = [name for name in (TEXT, CSV, *FIGURES) if os.path.lexists(out / name)]
+        if there and not _is_report(out / CSV):
             raise UserError(
                 f"--out {out} holds {there[0]}, and no report that it could be of; give another "
                 "folder"
@@ -61,17 +57,13 @@ def make_report(
         return table
     with staged(out) as stage:
         draw(table, stage)
-        for form, name in _TABLES.items():
-            (stage / name).write_text(table.render(form) + "\n", encoding="utf-8")
+        (stage / TEXT).write_text(table.render() + "\n", encoding="utf-8")
         # First, so that a report that is cut off while it is moved is known for one.
-        write_json(out / RECORD, table.to_json())
+        write_bytes(out / CSV, table.csv().encode())
         for name in FIGURES:  # of other runs
             (out / name).unlink(missing_ok=True)
     return table
 
 
-def _is_report(record: Path) -> bool:
-    try:
-        return {"metric", "rows", "unfinished"} <= set(json.loads(record.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return False
+def _is_report(table: Path) -> bool:
+    return table.is_file() and table.read_bytes().startswith(",".join(CSV_START).encode())

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.report.experiments import Setting, differing, settings_of, title_of
-from parp_fairseq.report.rendering import TextTable, csv_lines, percent
+from parp_fairseq.report.rendering import csv_lines, percent
 from parp_fairseq.report.statistics import Spread
 from parp_fairseq.runs.reading import Run, cost
+from parp_fairseq.table import aligned
+
+CSV_START = ("method", "title", "sparsity", "seeds")
 
 
 @dataclass(frozen=True)
@@ -76,66 +78,27 @@ class Table:
             for row in self.rows
         ]
 
-    def render(self, form: str = "text") -> str:
-        """As text, markdown, csv or json, notes included.
-
-        CSV has numbers without rounding; columns ending in `_low` and `_high` hold the range.
-        """
-        if form == "json":
-            return json.dumps(self.to_json(), indent=1)
-        if form == "csv":
-            return self._csv()
+    def render(self) -> str:
+        """As text, notes included."""
         lines = list(self.notes) if self.rows else []
         for run in self.unfinished:
             of = f" of {run.total_updates:,}" if run.total_updates else ""
             lines.append(f"unfinished: {run.folder}: {run.log.updates:,}{of} updates")
-        if form == "markdown":
-            lines = [f"- {line}" for line in lines]
         if self.rows:
-            table = TextTable("", self.header, self.cells())
-            lines = [table.text() if form == "text" else table.markdown(), "", *lines]
+            lines = [aligned(self.header, self.cells(), left=1), "", *lines]
         return "\n".join(lines)
 
-    def _csv(self) -> str:
+    def csv(self) -> str:
+        """Numbers without rounding; columns ending in `_low` and `_high` hold the range."""
         metric = self.metric.lower().replace(" ", "_")
         rates = [f"{metric}_{split}{end}" for split in self.splits for end in ("", "_low", "_high")]
-        lines: list[Sequence[Any]] = [
-            ("method", "title", "sparsity", "seeds", *rates, "fine_tunings", "minutes")
-        ]
+        lines: list[Sequence[Any]] = [(*CSV_START, *rates, "fine_tunings", "minutes")]
         for row in self.rows:
             found = [row.rates.get(split) for split in self.splits]
             cells = [("", "", "") if s is None else (s.mean, s.low, s.high) for s in found]
             start = (row.method, row.title, row.sparsity, len(row.runs))
             lines.append((*start, *chain(*cells), row.fine_tunings, row.minutes.mean))
-        return csv_lines(lines).rstrip("\n")
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain types, every run with its own numbers."""
-        keys = ("method", "title", "sparsity", "fine_tunings")
-        rows = [
-            {
-                **{key: getattr(row, key) for key in keys},
-                "rates": {split: asdict(spread) for split, spread in row.rates.items()},
-                "minutes": asdict(row.minutes),
-                "runs": [
-                    {
-                        "folder": str(run.folder),
-                        "seed": run.seed,
-                        "minutes": run.log.minutes,
-                        "command": run.record.get("command"),
-                        "scores": {name: score["rate"] for name, score in run.scores.items()},
-                    }
-                    for run in row.runs
-                ],
-            }
-            for row in self.rows
-        ]
-        unfinished = [
-            {"folder": str(run.folder), "updates": run.log.updates, "of": run.total_updates}
-            for run in self.unfinished
-        ]
-        keys = ("metric", "valid_splits", "test_splits", "notes")
-        return {**{k: getattr(self, k) for k in keys}, "rows": rows, "unfinished": unfinished}
+        return csv_lines(lines)
 
 
 def build_table(runs: Sequence[Run]) -> Table:

@@ -206,8 +206,6 @@ mask iou {} tiny
     none                        :: no such mask, checkpoint or run folder
 mask iou tiny {}
     tiny --png notes.txt        :: {other} a PNG
-inspect tiny {}
-    --against none              :: no such mask or checkpoint
 export good.pt -o new --format {}
     hf --dtype fp16 | onnx --dtype fp16 :: --values.*sparse
     gguf                        :: 'fairseq', 'sparse', 'hf', 'onnx'
@@ -291,8 +289,6 @@ mask info {}
 mask iou mask.safetensors {}
     othermask.safetensors       :: no mask for encoder\.layers.*same model and scope
     --json                      :: ~ two masks or more
-inspect good.pt {}
-    --against mask.safetensors  :: also masks encoder\.layers.*same model and scope
 export {} -o new
     conformer.pt --format hf | conformer.pt --format onnx :: layer_type=conformer
     spaced.pt --format onnx     :: the symbol .* vocab\.txt

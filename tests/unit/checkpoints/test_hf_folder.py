@@ -19,6 +19,7 @@ from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.subnetwork import open_subnetwork
+from parp_fairseq.report.inspection import inspect_checkpoint
 
 KINDS = {
     "base": {},
@@ -155,13 +156,10 @@ def test_a_model_made_by_transformers(stable, tmp_path):
     assert heard == [said.replace("[UNK]", "<unk>").strip()] * 3 and len(said) > 5
 
 
-def test_inspect_takes_it(folder, parp):
-    theirs, ours = (
-        json.loads(parp("inspect", path, "--json")[1])["sizes"]
-        for path in (folder, folder.parent / "c.pt")
-    )
+def test_inspect_takes_it(folder):
+    theirs, ours = (inspect_checkpoint(path).sizes for path in (folder, folder.parent / "c.pt"))
     assert theirs["prunable"] == ours["prunable"]
-    assert theirs["file_bytes"] == (folder / "model.safetensors").stat().st_size
+    assert theirs["file bytes"] == (folder / "model.safetensors").stat().st_size
 
 
 CONFIG, AUDIO = "config.json", "preprocessor_config.json"

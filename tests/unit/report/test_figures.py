@@ -87,7 +87,7 @@ def test_all_files_are_there_or_none(runs, tmp_path, monkeypatch):
     assert not out.exists()
     make_report([runs], out)
     files = {path.name for path in out.iterdir()}
-    tables = {"report.json", "table.csv", "table.md", "table.txt"}
+    tables = {"table.csv", "table.txt"}
     assert files == {"errors.png", "layers.png", *tables}
 
 

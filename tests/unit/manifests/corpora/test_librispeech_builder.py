@@ -37,11 +37,11 @@ def test_three_sets_with_all_their_files(corpora):
         start, *rows = lines_of(out / folder / "train.tsv")
         assert start == root and rows == sorted(rows) and len({*rows}) == count
     assert all(line.startswith("1h/0/") for line in lines_of(out / "10min/train.tsv")[1:])
-    train = summary.to_json()["splits"][0]
+    train = summary.splits[0]
     frames = [int(line.split("\t")[1]) for line in lines_of(out / "10min" / "train.tsv")[1:]]
-    assert train["samples"] == sum(frames)
-    assert train["hours"] == pytest.approx(train["samples"] / 16_000 / 3600)
-    assert train["words"] == len(" ".join(lines_of(out / "10min/train.wrd")).split())
+    assert train.samples == sum(frames)
+    assert train.hours == pytest.approx(train.samples / 16_000 / 3600)
+    assert train.words == len(" ".join(lines_of(out / "10min/train.wrd")).split())
     assert any("dataset.valid_subset=dev-other" in line for line in summary.commands)
     first = snapshot(out)
     build(corpora, jobs=8)
