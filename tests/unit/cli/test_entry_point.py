@@ -8,10 +8,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from typer.main import get_command
 
 from parp_fairseq import __version__, cli
-from parp_fairseq.cli.commands import COMMANDS, app
+from parp_fairseq.cli.commands import COMMANDS
 from parp_fairseq.config import shipped
 from parp_fairseq.table import aligned
 
@@ -117,21 +116,6 @@ def test_a_table_of_long_paths_fits_a_terminal():
     rows = [["runs/" + 100 * "x", "dev", "1"], ["runs/" + 100 * "x", "test", "22"]]
     lines = ["  split  WER", "runs/" + 100 * "x", "  dev      1", "  test    22"]
     assert aligned(["checkpoint", "split", "WER"], rows, left=2).splitlines() == lines
-
-
-def commands(group, path=()):
-    """Every command's path and help."""
-    for name in group.list_commands(None):
-        command = group.get_command(None, name)
-        if hasattr(command, "commands"):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name), command.help
-
-
-@pytest.mark.parametrize(("path", "help_text"), commands(get_command(app)))
-def test_every_command_has_an_example(path, help_text):
-    assert f"Example: parp {' '.join(path)} " in " ".join(help_text.split()) + " "
 
 
 def test_the_list_of_commands_is_whole_and_loads_none_of_them():

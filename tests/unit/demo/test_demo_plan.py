@@ -48,13 +48,6 @@ def test_omp_takes_the_dense_run_of_its_own_seed():
             assert names.index(f"dense_seed{run.seed}") < names.index(run.name)
 
 
-def test_fast_is_dense_and_parp_with_fewer_updates_validated_as_often():
-    demo = make_demo(fast=True)
-    assert [run.method for run in demo.runs] == ["dense", "parp"]
-    assert demo.setup.updates == 250 < make_demo().setup.updates
-    assert "dataset.validate_interval_updates=62" in lines.training(demo.runs[0])
-
-
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for folder, message in ((tmp_path, "did not make"), (tmp_path / "thesis.tex", "is a file")):

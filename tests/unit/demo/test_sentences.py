@@ -1,12 +1,10 @@
 import re
-import unicodedata
 
 import numpy as np
 import pytest
 from tiny_model.pretrain import PRETRAINING_WORDS_FILE
 
 from parp_fairseq.demo.sentences import (
-    LANGUAGES,
     WORDS_FILE,
     phrase,
     sentence,
@@ -25,29 +23,6 @@ def test_sentences_are_capitals_and_words_of_the_list_and_follow_the_seed(path):
     rng = np.random.default_rng(0)
     for text in {sentence(rng, path) for _ in range(300)}:
         assert re.fullmatch("[A-Z]+( [A-Z]+){3,13}", text) and set(text.split()) <= known
-
-
-def test_words_are_not_repeated_and_the_model_has_heard_them():
-    heard = word_lists(PRETRAINING_WORDS_FILE)
-    for kind, words in word_lists().items():
-        assert set(words) <= set(heard[kind])
-        assert len(set(words)) == len(words) and len(set(heard[kind])) == len(heard[kind])
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_words_of_a_language(language):
-    words = words_of(language)
-    assert 55 <= len(words) == len(set(words))
-    for word in words:
-        assert word == unicodedata.normalize("NFC", word).lower()
-        assert all(unicodedata.category(letter).startswith(("L", "M")) for letter in word)
-    pytest.importorskip("phonemizer")
-    pytest.importorskip("espeakng_loader")
-    from parp_fairseq.manifests.labels.phones import Phonemizer
-
-    # Every word has phones, and most have their own.
-    phones = Phonemizer(language)(words)
-    assert all(phones) and len(set(phones)) >= len(phones) - 3
 
 
 def test_phrases_follow_the_generator():

@@ -11,7 +11,7 @@ from parp_fairseq.demo import spoken_corpus
 from parp_fairseq.demo.sentences import words_of
 from parp_fairseq.demo.speech import part_folder, synthesise_corpus
 from parp_fairseq.demo.spoken_release import synthesise_release
-from parp_fairseq.demo.voices import Speaker, draw_speakers, speak
+from parp_fairseq.demo.voices import Speaker, speak
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.corpora.commonvoice import build_commonvoice
 
@@ -91,17 +91,6 @@ def test_folders_names_texts_and_audio_are_librispeechs(corpus):
             # Speech, not silence or one tone: loud and soft stretches of 20 ms.
             blocks = samples[: len(samples) // 320 * 320].reshape(-1, 320).std(1)
             assert blocks.max() > 5 * np.median(blocks[:5])
-
-
-def test_other_is_noisier_than_clean_and_voices_belong_to_one_part(corpus):
-    def floor(part):
-        read = (soundfile.read(str(f))[0] for f in (corpus / part_folder(part)).rglob("*.flac"))
-        return np.mean([samples[:1200].std() / samples.std() for samples in read])
-
-    assert floor("dev-other") > 5 * floor("test-clean")
-    clean, other = draw_speakers(np.random.default_rng(1), 60, 60)
-    assert len({speaker.voice for speaker in clean + other}) == 120
-    assert all(s.snr_db is None for s in clean) and all(s.snr_db is not None for s in other)
 
 
 def table(file):

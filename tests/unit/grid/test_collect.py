@@ -7,7 +7,7 @@ import pytest
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.grid import command_lines as lines
-from parp_fairseq.grid.collect import Tables, comparisons, machine, rows_of
+from parp_fairseq.grid.collect import Tables, comparisons, rows_of
 from parp_fairseq.grid.setups import Grid, Run, Setup, Target
 from parp_fairseq.report.tidy import Score, read_table, write_table
 
@@ -149,11 +149,3 @@ def test_masks_of_the_model_are_compared_once_and_drawn_ones_once_a_seed():
         *("s_rp_0.5_seed1", "s_rp_0.5_seed2", "s_mpi_0.5_seed1"),
         *("s_omp_0.5_seed1", "s_omp_0.5_seed2", "o_omp_0.5_seed1", "o_omp_0.5_seed2"),
     ]
-
-
-def test_a_score_names_its_gpus(monkeypatch):
-    assert "GPU" not in machine()
-    assert machine(2).startswith("2 GPUs (none when scored), ")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: "Kind X")
-    assert machine(4).startswith("4 GPUs (Kind X), ")

@@ -81,12 +81,6 @@ def test_bad_options(config, told):
     assert (options.grid, str(options.work)) == (prepare.HERE / "grids/paper.yaml", "/w")
 
 
-def test_a_model_that_ships_is_placed_where_runs_look(tmp_path):
-    prepare.place_model("models/speechocean762.pt", tmp_path)
-    ours = prepare.HERE / "models/speechocean762.pt"
-    assert (tmp_path / "models/speechocean762.pt").read_bytes() == ours.read_bytes()
-
-
 def test_the_shipped_grids_can_be_prepared():
     made = prepare.settings(read_grid(prepare.HERE / "grids/small.yaml"))
     assert {"data/english/1h", "data/joint", "data/languages/zh-TW", "multilingual.pt"} < set(made)

@@ -106,12 +106,6 @@ def test_a_target_becomes_runs(tmp_path):
     assert list(only.runs) == ["s_dense_seed3", "s_omp_0.9_seed3"]
 
 
-def test_a_single_value_counts_as_a_list(tmp_path):
-    runs = [{"method": "omp", "sparsity": 0.9}]
-    one = grid_of(tmp_path, {"test": "test", "each": "nl"}, setups="s", seeds=3, runs=runs)
-    assert list(scored(one)) == ["s-nl_omp_0.9_seed3"] and one.setups["s-nl"].test == ("test",)
-
-
 def test_a_setup_for_each_language_or_one_of_them(tmp_path):
     grid = grid_of(tmp_path, setups=["many"], runs=[{"method": "imp", "sparsity": [0.9]}])
     assert {run.setup.data for run in scored(grid).values()} == {"data/nl", "data/fr"}

@@ -13,11 +13,6 @@ from parp_fairseq.manifests.tsv import Manifest, Row, read_lines, read_tsv, writ
 REPOSITORY = Path(__file__).parents[3]
 
 
-def test_letters():
-    assert labelling.to_letters("HELLO WORLD") == "H E L L O | W O R L D |"
-    assert labelling.to_letters("IT'S") == "I T ' S |"
-
-
 @given(st.lists(st.text("ABC'", min_size=1), min_size=1))
 def test_letters_can_be_read_back(words):
     letters = labelling.to_letters(" ".join(words))

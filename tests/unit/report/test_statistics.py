@@ -7,16 +7,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from parp_fairseq.report.statistics import (
-    CONTRADICTED,
     DESIGN,
-    INCONCLUSIVE,
-    SUPPORTED,
     Estimate,
     design_effects,
     holm,
     paired,
     sign_of_intervals,
-    verdict,
 )
 
 rates = st.floats(0, 200)
@@ -76,13 +72,6 @@ def test_holm_rejects_as_its_definition_does(p_values):
 )
 def test_single_runs_are_compared_by_their_intervals(better, worse, sign):
     assert sign_of_intervals(better, worse) == sign
-
-
-def test_verdicts():
-    assert [verdict(sign) for sign in (-1, 0, 1)] == [SUPPORTED, INCONCLUSIVE, CONTRADICTED]
-    # A measured difference contradicts "no difference"; nothing supports it.
-    no_difference = [verdict(sign, difference_claimed=False) for sign in (-1, 0, 1)]
-    assert no_difference == [CONTRADICTED, INCONCLUSIVE, CONTRADICTED]
 
 
 def test_a_design_gives_back_the_effects_that_it_was_made_of():

@@ -51,19 +51,6 @@ def test_options_come_back(options):
 
 
 @pytest.mark.parametrize(
-    ("options", "source", "run", "setting"),
-    [
-        ("", "", "a", "parp 0.5"),
-        ("interval=5", "nl", "a", "parp 0.5 interval=5 from nl"),
-        ("", "fr-seed2", "a_trail", "parp 0.5 from another seed trail"),
-    ],
-)
-def test_settings(options, source, run, setting):
-    found = replace(SCORE, method="parp", options=options, source=source, setup="fr", run=run)
-    assert found.setting == setting
-
-
-@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda text: text.replace("run,setup", "setup,run"), "the columns must be run,setup"),

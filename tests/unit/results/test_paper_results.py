@@ -7,9 +7,9 @@ from dataclasses import replace
 import analysis
 import pytest
 import yaml
-from paper_tables import HERE, Results, tables_of, words
+from paper_tables import HERE, Results, tables_of
 
-from parp_fairseq.report.statistics import CONTRADICTED, INCONCLUSIVE, SUPPORTED, Estimate
+from parp_fairseq.report.statistics import CONTRADICTED, SUPPORTED, Estimate
 
 
 @pytest.fixture(scope="module")
@@ -97,35 +97,6 @@ def test_a_run_or_target_that_is_not_there_is_named(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("target", "claim", "verdict", "count", "one_seed"),
-    [
-        ("figure3", {"better": "omp 0.9", "worse": "mpi 0.9"}, SUPPORTED, 3, False),
-        ("figure3", {"better": "mpi 0.9", "worse": "omp 0.9"}, CONTRADICTED, 3, False),
-        ("figure3", {"better": "dense", "worse": "omp 0.3"}, INCONCLUSIVE, 1, True),
-        ("table3", {"better": "omp 0.9", "worse": "parp 0.9"}, SUPPORTED, 4, False),
-        ("figure7", {"better": "own static", "worse": "random static"}, SUPPORTED, 4, False),
-    ],
-)
-def test_claims_are_judged_within_seeds_languages_and_targets(
-    results, target, claim, verdict, count, one_seed
-):
-    first = analysis.judge(results, target, claim)[0]
-    assert (first.verdict, first.count, first.one_seed) == (verdict, count, one_seed)
-
-
-def test_a_claim_on_masks_is_about_the_lowest_iou(results):
-    claim = {"masks": ["omp 0.5", "mpi 0.5"], "paper": "holds"}
-    lowest = min(
-        pair.iou
-        for pair in results.masks
-        if pair.comparison == "figure5" and "_mpi_0.5_" in pair.one and "_omp_0.5_" in pair.other
-    )
-    for bound, verdict in ((lowest - 0.01, SUPPORTED), (lowest + 0.01, CONTRADICTED)):
-        (found,) = analysis.judge(results, "figure5", {**claim, "above": bound})
-        assert (found.verdict, found.shown) == (verdict, f"lowest {lowest:.4f}")
-
-
 def test_one_seed_never_survives_the_correction(results):
     claims = analysis.paper_claims(results)
     assert not any(claim.survives for claim in claims if claim.one_seed)
@@ -136,20 +107,6 @@ def test_one_seed_never_survives_the_correction(results):
     for verdict in (SUPPORTED, CONTRADICTED):
         raw = analysis.counted(claims)[verdict]
         assert raw > analysis.counted(claims, corrected=True)[verdict]
-
-
-def test_answers_and_settings_in_words():
-    for counts, answer in {
-        (4, 0, 4): "Yes",
-        (0, 4, 4): "No",
-        (6, 2, 0): "Mostly yes",
-        (1, 9, 6): "Mostly no",
-        (5, 2, 3): "Mixed",
-        (3, 0, 4): "Mostly inconclusive",
-    }.items():
-        assert analysis.answer(dict(zip(analysis.VERDICTS, counts))) == answer
-    assert words("parp_p 0.7 initial_sparsity=0.4") == "PARP-P 70%, initial_sparsity 0.4"
-    assert words("mask 0.9 from another seed") == "OMP 90% with the mask of another seed"
 
 
 def test_figures_are_drawn(results, page, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from tiny_model import make, pretrain
-from tiny_model.clusters import assign, fit_clusters, frame_count, mfcc
+from tiny_model.clusters import frame_count
 from tiny_model.pretrain import ARCHITECTURE, Round, Settings, Speech, draw_batch
 from tiny_model.recorded import recorded_speech
 
@@ -38,27 +38,6 @@ def test_a_frame_is_what_the_front_end_makes(samples):
     assert frame_count(samples) == max(0, length)
 
 
-def test_mfcc_is_normalised_and_ignores_the_level():
-    rng = np.random.default_rng(0)
-    samples = (rng.standard_normal(16_000) * np.linspace(0.01, 0.2, 16_000)).astype(np.float32)
-    features = mfcc(samples)
-    assert features.shape == (frame_count(16_000), 39)
-    np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(features.std(0), 1, atol=1e-2)
-    np.testing.assert_allclose(mfcc(samples * 3), features, atol=0.05)
-
-
-def test_k_means_finds_separate_blobs():
-    rng = np.random.default_rng(0)
-    means = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], dtype=np.float32)
-    true = rng.integers(4, size=400)
-    frames = (means[true] + 0.3 * rng.standard_normal((400, 2))).astype(np.float32)
-    centres = fit_clusters(frames, 4, seed=1)
-    labels = assign(frames, centres)
-    assert len(set(zip(true, labels))) == len(set(labels)) == 4
-    np.testing.assert_array_equal(centres, fit_clusters(frames, 4, seed=1))
-
-
 def spoken(**options):
     settings = Settings(**options)
     return list(pretrain._speakers(settings, np.random.default_rng([settings.seed, 7])))
@@ -82,18 +61,6 @@ def test_every_language_has_its_share_of_speakers_words_and_noise():
     english = spoken(speakers=6, utterances=1)
     assert all(speaker.voice.startswith("en-") for speaker, _ in english)
     assert [speaker.snr_db is None for speaker, _ in english].count(True) == 4
-
-
-def test_the_options_reach_the_settings(tmp_path, monkeypatch):
-    called = []
-    monkeypatch.setattr(make, "pretrain", lambda *args, **named: called.append((args, named)))
-    out = tmp_path / "four.pt"
-    options = ["--languages", "nl,fr", "--speakers", "30", "--rounds", "6,12", "--seed", "3"]
-    assert make.main([*options, "--work", str(tmp_path), "--out", str(out)]) == 0
-    ((settings, work, written), named) = called[0]
-    assert (settings.languages, settings.speakers, settings.seed) == (("nl", "fr"), 30, 3)
-    assert [one.updates for one in settings.rounds] == [6, 12]
-    assert (work, written, named) == (tmp_path, out, {"speech": None, "stop": None})
 
 
 @pytest.mark.parametrize(
@@ -157,19 +124,6 @@ def test_crops_and_targets_are_of_the_same_place():
         np.testing.assert_allclose(first, label * gain, rtol=1e-3, atol=1e-3)
     assert labels.max() < 300, "the held-out utterance"
     assert draw_batch(BATCHES, *numbered, [1, 2], held_out=True)[1].min() >= 300
-
-
-def test_every_row_masks_as_many_frames_in_spans():
-    numbered = numbered_speech()
-    whole, holes, again = (
-        draw_batch(replace(BATCHES, mask_dropout=share), *numbered, [0])[2]
-        for share in (0.0, 0.5, 0.0)
-    )
-    masked = round(0.4 * whole.shape[1])
-    assert set(whole.sum(1)) == {masked} and set(holes.sum(1)) == {round(0.5 * masked)}
-    edges = np.diff(whole.astype(int), axis=1)
-    assert (edges == 1).sum() < whole.sum() / 3, "single frames, not spans"
-    np.testing.assert_array_equal(whole, again)
 
 
 @pytest.fixture

@@ -140,19 +140,6 @@ def test_bad_corpora_are_refused_and_nothing_is_written(corpora, name):
     assert snapshot(corpora / "out") == before
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"sets": ["100h"]}, "no set '100h'"),
-        ({"jobs": 0}, r"--jobs must be at least 1 \(got 0\)"),
-    ],
-)
-def test_wrong_options(corpora, options, message):
-    with pytest.raises(UserError, match=message):
-        build(corpora, **options)
-    assert not (corpora / "out").exists()
-
-
 def test_parts_and_parts_together_sorted_as_text(corpora):
     speech = corpora / "LibriSpeech"
     # As text `train-a-b/…` comes before `train-a/…`, and `1/10/…` before `1/9/…`.

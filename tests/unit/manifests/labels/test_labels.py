@@ -3,7 +3,6 @@ import shlex
 import pytest
 from small_corpora import lines_of
 
-from parp_fairseq.checkpoints.dictionary import read_dictionary
 from parp_fairseq.errors import UserError
 from parp_fairseq.manifests.labels.labelling import make_units, write_labels
 from parp_fairseq.manifests.split_names import is_training, kind_of
@@ -17,14 +16,6 @@ def test_letters_of_any_language_with_their_dictionary(tmp_path):
     assert lines_of(tmp_path / "valid.ltr") == ["j a | é é n |"]
     # By count in train, ties by symbol; what train lacks comes last.
     assert lines_of(tmp_path / "dict.ltr.txt") == ["o 4", "| 4", "g 2", "é 2", "n 1", "a 0", "j 0"]
-
-
-def test_english_letters_keep_fairseqs_dictionary(tmp_path):
-    splits = dict(train=["IT'S"])
-    units = make_units("letters", english=True)
-    write_labels(tmp_path, splits, units)
-    assert len(read_dictionary(tmp_path / "dict.ltr.txt")) == 28
-    assert "capitals" in units.objection("It") and "'4'" in units.objection("4")
 
 
 def test_symbols_that_are_given(tmp_path):

@@ -39,11 +39,6 @@ def test_known_words(dutch):
     assert dutch(texts) == ["ɪ k f i t s", "h ɑ l oː z ɛɪ h ɛɪ", "v ɛɪ f", "v ɛɪ f"]
 
 
-def test_lines_stay_in_step_and_odd_text_gives_none(dutch):
-    texts = ["Ik", "", "...", "?!", '""', "(-)", "fiets"] * 100
-    assert dutch(texts) == ["ɪ k", "", "", "", "", "", "f i t s"] * 100
-
-
 def test_phones_of_a_sentence_do_not_depend_on_the_others(dutch):
     texts = ["Het weekend.", "De football manager", "In 1999 was het e-mail", "Ik [[_::]] fiets"]
     alone = [dutch([text])[0] for text in texts]
@@ -94,17 +89,3 @@ def test_words_of_other_languages_and_signs_are_counted():
     switched, signs = dutch.warnings()
     assert "words of 2 texts as another language's, such as 'het weekend'" in switched
     assert "'%' as p r oː s ɛ n t (2 texts)" in signs and "'^' as nothing (1 texts)" in signs
-
-
-@pytest.mark.parametrize(
-    ("lang", "text", "expected"),
-    [
-        ("ru", "Привет, как дела?", "p rʲ i vʲ e t k ɑ k dʲ e ɭ a"),
-        ("zh-TW", "你好嗎？", "n i2 χ ɑu2 m ɑ1"),
-        ("sv-SE", "Hej!", "h ɛ j"),
-        ("fr", "le football", "l ə f ʊ t b ɔː l"),
-    ],
-)
-def test_other_languages(lang, text, expected):
-    pytest.importorskip("phonemizer")
-    assert Phonemizer(lang)([text]) == [expected]
