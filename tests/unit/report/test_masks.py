@@ -6,8 +6,6 @@ import torch
 from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.errors import UserError
 from parp_fairseq.pruning import Mask, random_mask
-from parp_fairseq.pruning.scope import place_of
-from parp_fairseq.report.layer_grid import Grid
 from parp_fairseq.report.mask_overlap import NamedMask, compare, read_masks, short_names
 
 SHAPES = {
@@ -119,17 +117,3 @@ def test_zeros_are_looked_for_where_another_mask_says(tmp_path):
     # Alone, the paper's scope decides: it knows no post_extract_proj, and all six kinds.
     with pytest.raises(UserError, match=r"exported.pt: include 'wav2vec2' matches no weight"):
         read_masks([tmp_path / "exported.pt"])
-
-
-def test_layers_and_kinds():
-    assert place_of("encoder.layers.11.self_attn.k_proj.bias") == (11, "self_attn.k_proj")
-    assert place_of("bert.encoder.layer.3.attention.self.query.weight").layer == 3
-    assert place_of("post_extract_proj.weight") is None
-    grid = Grid.over([*SHAPES, "encoder.layers.2.self_attn.k_proj.weight"])
-    assert grid.layers == (0, 2, 10)
-    assert grid.kinds == ("self_attn.k_proj", "fc1")
-    assert grid.titles == (["k", "fc1"], ["0", "2", "10"])
-    assert grid.others == ("post_extract_proj.weight",)
-    assert len(grid.at(None, None)) == 4
-    table = grid.render(lambda names: str(len(names))).splitlines()
-    assert table[1].split() == ["0", "1", "1"] and table[-1].split() == ["all", "1", "3", "4"]

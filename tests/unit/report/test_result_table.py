@@ -32,15 +32,6 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_spread_by_hand():
-    assert Spread.over([3.0]) == Spread(3.0, 3.0, 3.0, 1)
-    assert Spread.over([1.0, 2.0, 6.0]) == Spread(3.0, 1.0, 6.0, 3)
-    assert Spread.over([]) is None
-    assert Spread.over([1.0, None]) is None
-    assert Spread.over([3.0]).shown() == "3.0"
-    assert Spread.over([1.0, 2.0, 6.0]).shown() == "3.0 (1.0–6.0)"  # noqa: RUF001
-
-
 def test_seeds_make_one_row_and_settings_another(runs):
     table = table_of(runs)
     assert [row.label for row in table.rows] == ["dense", "PARP 10%", "OMP 90%", "PARP 90%"]

@@ -97,6 +97,21 @@ def test_a_run_or_target_that_is_not_there_is_named(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_a_claim_on_masks_is_about_the_lowest_iou(results):
+    claim = {"masks": ["omp 0.5", "mpi 0.5"], "paper": "holds"}
+    found = [
+        pair.iou
+        for pair in results.masks
+        if pair.comparison == "figure2" and "_mpi_0.5_" in pair.one + pair.other
+        if "_omp_0.5_" in pair.one + pair.other
+    ]
+    lowest = min(found)
+    assert len(found) > 2 and max(found) > lowest
+    for bound, verdict in ((lowest - 1e-6, SUPPORTED), (lowest, CONTRADICTED)):
+        (outcome,) = analysis.judge(results, "figure2", {**claim, "above": bound})
+        assert (outcome.verdict, outcome.shown) == (verdict, f"lowest {lowest:.4f}")
+
+
 def test_one_seed_never_survives_the_correction(results):
     claims = analysis.paper_claims(results)
     assert not any(claim.survives for claim in claims if claim.one_seed)
