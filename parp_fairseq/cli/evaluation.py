@@ -24,8 +24,6 @@ from parp_fairseq.errors import INTERRUPTED, UserError
 if TYPE_CHECKING:
     from parp_fairseq.evaluation.score import Score
 
-Batches = Enum("Batches", {name: name for name in ("infer", "validation")}, type=str)
-Engine = Enum("Engine", {name: name for name in ("dense", "sparse")}, type=str)
 Weights = Enum("Weights", {name: name for name in ("subnetwork", "theta")}, type=str)
 
 
@@ -50,20 +48,9 @@ def evaluate(
         Optional[int],
         typer.Option(min=1, help="Utterances in a batch (default: any); 1: as parp transcribe."),
     ] = None,
-    batches: Annotated[
-        Batches,
-        typer.Option(
-            help="validation: by the settings of the checkpoint's training in place of the two "
-            "above, which gives the rate that training printed."
-        ),
-    ] = Batches.infer,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda (default: a GPU if there is one).")
     ] = None,
-    engine: Annotated[
-        Engine,
-        typer.Option(help="sparse: over the kept weights only where that is faster (on a CPU)."),
-    ] = Engine.dense,
     weights: Annotated[
         Weights,
         typer.Option(
@@ -71,20 +58,12 @@ def evaluate(
         ),
     ] = Weights.subnetwork,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read audio.")] = 1,
-    w2v_path: Annotated[
-        Optional[Path],
-        typer.Option(help="The pre-trained file, where a checkpoint lacks its architecture."),
-    ] = None,
     sparsity: Sparsity = None,
     lm: Lm = None,
     lexicon: Lexicon = None,
     beam: Beam = 50,
     lm_weight: LmWeight = 2.0,
     word_score: WordScore = -1.0,
-    tune: Annotated[
-        Optional[str],
-        typer.Option(help="Split on which the two weights are chosen, for each checkpoint."),
-    ] = None,
     transcripts: Annotated[
         Optional[Path],
         typer.Option(help="Folder for references and hypotheses: CKPT/SPLIT.tsv each."),
@@ -101,10 +80,9 @@ def evaluate(
 ) -> None:
     """Word, character or phone error rates, equal to those of fairseq's infer (viterbi, kenlm).
 
-    With 95% bootstrap intervals over utterances, and of several checkpoints the difference from the
-    first, paired by utterance. Of a nested training every level is scored and timed. Files are
-    written when all is decoded (transcripts when their split is); after Ctrl-C the table shows what
-    was done.
+    With 95% bootstrap intervals over utterances. Of a nested training every level is scored and
+    timed. Files are written when all is decoded (transcripts when their split is); after Ctrl-C the
+    table shows what was done.
 
     Example: parp eval runs/*/*/checkpoints/checkpoint_best.pt --data data/10min
     --split test-clean,test-other --json scores.json
@@ -121,7 +99,7 @@ def evaluate(
     stdout = Path("-")
     heard = score_files.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
     written = {"--json": [path for path in (as_json,) if path not in (None, stdout)]}
-    read = (*checkpoints, w2v_path, lm, lexicon)
+    read = (*checkpoints, lm, lexicon)
     models = [path for path in read if path is not None]
     written["--transcripts"] = list(heard.values())
     written["--png"] = [] if png is None else [png]
@@ -143,15 +121,11 @@ def evaluate(
             labels=labels,
             max_tokens=max_tokens,
             batch_size=batch_size,
-            batches=batches.value,
             device=device,
-            engine=engine.value,
             weights=weights.value,
             num_workers=workers,
-            w2v_path=w2v_path,
             sparsity=sparsity,
             language=language,
-            tune_on=tune,
         ):
             scores.append(score)
             # Of nested subnetworks, those that are named: the densest, or the one of --sparsity.
@@ -170,8 +144,7 @@ def evaluate(
     finally:
         # What was done, where it ended early too.
         if scores and as_json != stdout:
-            tables = (score_files.render_scores(scores), score_files.render_differences(scores))
-            print("\n\n".join(filter(None, tables)), flush=True)
+            print(score_files.render_scores(scores), flush=True)
     curves = level_curve.levels_of(scores)
     for checkpoint, levels in curves.items() if as_json != stdout or png is not None else ():
         from parp_fairseq.inference.budget import level_costs

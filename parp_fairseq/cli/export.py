@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads the annotations themselves.
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -36,13 +36,6 @@ def export(
             help="Values of a sparse file: as they are, rounded to fp16, or matrices to int8.",
         ),
     ] = "fp32",
-    scores: Annotated[
-        Optional[Path],
-        typer.Option(help="For the model card of hf and onnx: a file of parp eval --json."),
-    ] = None,
-    license: Annotated[
-        Optional[str], typer.Option(help="For the model card: apache-2.0, cc-by-nc-4.0, …")
-    ] = None,
     sparsity: Sparsity = None,
     force: Force = False,
 ) -> None:
@@ -55,8 +48,6 @@ def export(
 
     if values != "fp32" and form != "sparse":
         raise UserError(f"--values (--dtype) goes with --format sparse, not {form}; leave it out")
-    if form not in ("hf", "onnx") and (scores is not None or license is not None):
-        raise UserError(f"--scores and --license go with --format hf and onnx, not {form}")
     checkpoint = named_checkpoint(checkpoint)
     summary: dict[str, Any]
     if form == "fairseq":
@@ -70,15 +61,11 @@ def export(
     elif form == "onnx":
         from parp_fairseq.export.onnx import export_onnx
 
-        summary = export_onnx(
-            checkpoint, out, force=force, sparsity=sparsity, scores=scores, license=license
-        )
+        summary = export_onnx(checkpoint, out, force=force, sparsity=sparsity)
     else:
         from parp_fairseq.export.hf import export_hf
 
-        summary = export_hf(
-            checkpoint, out, force=force, sparsity=sparsity, scores=scores, license=license
-        )
+        summary = export_hf(checkpoint, out, force=force, sparsity=sparsity)
     print("\n".join(f"{key}: {_shown(value)}" for key, value in summary.items()))
 
 

@@ -7,13 +7,12 @@ the batches are built by the same fairseq functions from the same options. Their
 infer's but for `required_batch_size_multiple`, 8 there and always 1 here: where a last batch does
 not hold a multiple of it, later versions of fairseq leave it out, in infer too (0.12.2 does not).
 Here every utterance is decoded and counted. Validation during training makes other batches, by the
-run's own options; `batches="validation"` makes the same ones.
+run's own options.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import re
@@ -27,10 +26,9 @@ from typing import Any
 from parp_fairseq.checkpoints.dictionary import NONE
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.formats import check_format
-from parp_fairseq.checkpoints.safe_load import check_readable
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model, build_task
-from parp_fairseq.evaluation.score import Score, Utterance, edit_counts
+from parp_fairseq.evaluation.score import Score, Utterance
 from parp_fairseq.files import PathLike
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
 from parp_fairseq.inference.symbols import Symbols
@@ -46,13 +44,6 @@ MAX_TOKENS = 3_000_000
 
 SUBNETWORK, THETA = "subnetwork", "theta"
 """What is scored of a checkpoint: m⊙θ, which every checkpoint holds; or θ, before masking."""
-
-INFER, VALIDATION = "infer", "validation"
-"""How utterances are batched: as fairseq's infer does it, or as the checkpoint's own validation."""
-
-LM_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
-"""What `tune` tries."""
 
 
 def evaluate(checkpoint: PathLike, data: PathLike, split: str, **options: Any) -> Score:
@@ -71,15 +62,11 @@ def evaluate_all(
     labels: str | None = None,
     max_tokens: int | None = MAX_TOKENS,
     batch_size: int | None = None,
-    batches: str = INFER,
     num_workers: int = 1,
     device: str | None = None,
-    engine: str = "dense",
     weights: str = SUBNETWORK,
-    w2v_path: PathLike | None = None,
     sparsity: float | None = None,
     language: LanguageModel | None = None,
-    tune_on: str | None = None,
 ) -> Iterator[Score]:
     """Decode `{split}.tsv` of the folder `data` with fine-tuned checkpoints and score them.
 
@@ -94,93 +81,67 @@ def evaluate_all(
         labels: ending of the label files; by default what each checkpoint was trained on.
         max_tokens: samples in a batch, padding included; None for no limit.
         batch_size: utterances in a batch; None for no limit.
-        batches: `infer`, or `validation`: by the checkpoint's own settings, in place of the two
-            above. The rate is then the one that its training printed.
         num_workers: processes that read audio; 0 reads in this one.
         device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
-        engine: `dense`, or `sparse` to leave zeros out where that is faster (CPU).
         weights: `subnetwork`, or `theta` for the weights before masking, with which training
             resumes.
-        w2v_path: the pre-trained file, for checkpoints that do not hold their architecture.
         sparsity: prune each checkpoint by magnitude to it first, as `open_finetuned` does.
         language: search with this language model; None: the likeliest symbol of each frame.
-        tune_on: the split on which its weights are chosen anew, for each checkpoint.
 
     Raises:
         UserError: a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
             labels are missing, empty, without any word or do not fit the dictionary; audio cannot
             be read.
     """
-    known = (("dense", "sparse"), (SUBNETWORK, THETA), (INFER, VALIDATION))
-    for word, words in zip((engine, weights, batches), known):
-        if word not in words:
-            raise ValueError(f"{word!r} is none of {words}")
+    if weights not in (SUBNETWORK, THETA):
+        raise ValueError(f"{weights!r} is neither {SUBNETWORK} nor {THETA}")
     if weights == THETA and sparsity is not None:
         raise UserError("--sparsity is for the subnetwork; leave it or --weights theta out")
     _check_distinct("checkpoint", [os.path.realpath(checkpoint) for checkpoint in checkpoints])
     _check_distinct("split", splits)
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UserError(f"--device {device}: use cpu, cuda, or cuda:N for the GPU of that number")
-    if engine == "sparse" and device not in (None, "cpu"):
-        raise UserError(f"--engine sparse works on the CPU, not on {device}; use --device cpu")
     for checkpoint in checkpoints:
         check_format(checkpoint)
-    if w2v_path is not None:
-        check_readable(w2v_path)
-    if tune_on is not None and language is None:
-        raise UserError("--tune chooses the weights of a language model; give --lm and --lexicon")
-    for split in (*splits, *([] if tune_on is None else [tune_on])):
+    for split in splits:
         manifest_file(data, split)
-    chosen = _device(device, engine)
+    chosen = _device(device)
+    planning = {"max_tokens": max_tokens, "max_sentences": batch_size, "seed": 1}
+    planning["required_batch_size_multiple"] = 1
     checked: dict[Any, CheckedManifest] = {}
 
     def opened(
         checkpoint: PathLike, level: float | None
-    ) -> tuple[FineTuned, dict[str, Any], list[CheckedManifest]]:
-        """The checkpoint, its batches, and the splits, each checked once per dictionary."""
+    ) -> tuple[FineTuned, list[CheckedManifest]]:
+        """The checkpoint, and the splits, each checked once per dictionary."""
         finetuned = open_finetuned(checkpoint, data, labels, level)
-        planning = {"max_tokens": max_tokens, "max_sentences": batch_size, "seed": 1}
-        planning["required_batch_size_multiple"] = 1
-        if batches == VALIDATION:
-            planning = _validation_batches(finetuned)
         if weights == THETA:
             from parp_fairseq.checkpoints.mask_files import dense_weights
 
             model = dense_weights(finetuned.state, finetuned.path)
             finetuned = replace(finetuned, state={**finetuned.state, "model": model})
         manifests = []
-        for split in (*splits, *([] if tune_on is None else [tune_on])):
-            longest = planning["max_tokens"]
-            key = (split, finetuned.labels, tuple(finetuned.symbols), longest)
+        for split in splits:
+            key = (split, finetuned.labels, tuple(finetuned.symbols))
             if key not in checked:
-                checked[key] = _checked_split(finetuned, data, split, longest)
+                checked[key] = _checked_split(finetuned, data, split, max_tokens)
             manifests.append(checked[key])
-        return finetuned, planning, manifests
+        return finetuned, manifests
 
     cuts: list[tuple[PathLike, float | None]] = []
     for checkpoint in checkpoints:
         # Opened again below: an old checkpoint's weights are read whole, and many do not fit.
-        finetuned, _, _ = opened(checkpoint, sparsity)
+        finetuned, _ = opened(checkpoint, sparsity)
         others = finetuned.sparser if sparsity is None and weights == SUBNETWORK else ()
         cuts += [(checkpoint, sparsity), *((checkpoint, level) for level in others)]
     for checkpoint, level in cuts:
-        finetuned, planning, manifests = opened(checkpoint, level)
+        finetuned, manifests = opened(checkpoint, level)
         symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
         zeros = share_of_zeros(finetuned.state)
         search = None if language is None else BeamSearch(language, symbols)
         with _quiet():
             task = build_task(finetuned, os.fspath(data))
-            model = build_model(finetuned, task, w2v_path=w2v_path, device=chosen, engine=engine)
-        if search is not None and tune_on is not None:
-            manifest = manifests.pop()
-            with _quiet():
-                loader = make_batches(task, manifest, num_workers, **planning)
-                rate = tune(model, symbols, loader, manifest, search)
-            print(
-                f"parp: {checkpoint}: --lm-weight {search.language.lm_weight:g} --word-score "
-                f"{search.language.word_score:g} make the fewest errors on {tune_on} ({rate:.2f}%)",
-                file=sys.stderr,
-            )
+            model = build_model(finetuned, task, device=chosen)
         for manifest in manifests:
             with _quiet():
                 loader = make_batches(task, manifest, num_workers, **planning)
@@ -194,7 +155,7 @@ def evaluate_all(
                 utterances=tuple(sorted(utterances, key=lambda utterance: utterance.row)),
                 weights=weights,
                 zeros=zeros,
-                language=search and search.language,
+                language=language,
                 sparsity=level,
             )
         # Two large models need not fit into the memory.
@@ -233,52 +194,13 @@ def transcribe(
     Raises:
         UserError: audio cannot be read.
     """
-    utterances: list[Utterance] = []
-    for row, target, logits in _logits(model, batches, checked):
-        reference = symbols.units(target[target != symbols.padding])
-        if search is None:
-            hypothesis = symbols.units(symbols.best(logits.argmax(dim=-1).numpy()))
-            text = symbols.joined(hypothesis)
-        else:
-            found = search.decode(logits.numpy())
-            hypothesis, text = symbols.units(found.rows), found.text
-        path = checked.manifest.rows[row].path
-        utterances.append(
-            Utterance(row, path, symbols.joined(reference), text, reference, hypothesis)
-        )
-    return utterances
-
-
-def tune(
-    model: Any, symbols: Symbols, batches: Any, checked: CheckedManifest, search: BeamSearch
-) -> float:
-    """Weigh a search by what makes the fewest errors on a split; return its WER in percent.
-
-    All pairs of LM_WEIGHTS and WORD_SCORES are tried; of equal ones the first is taken.
-    """
-    heard = [
-        (symbols.joined(symbols.units(target[target != symbols.padding])).split(), logits.numpy())
-        for _, target, logits in _logits(model, batches, checked)
-    ]
-    errors = {}
-    for weight, score in itertools.product(LM_WEIGHTS, WORD_SCORES):
-        language = replace(search.language, lm_weight=weight, word_score=score)
-        search.weigh(language)
-        edits = (edit_counts(words, search.decode(found).text.split()) for words, found in heard)
-        errors[language] = sum(counts.errors for counts in edits)
-    best = min(errors, key=errors.__getitem__)
-    search.weigh(best)
-    return errors[best] * 100.0 / sum(len(words) for words, _ in heard)
-
-
-def _logits(model: Any, batches: Any, checked: CheckedManifest) -> Iterator[tuple[int, Any, Any]]:
-    """Row, target (an array) and logits (a tensor: frames, symbols) of each utterance."""
     import torch
     from fairseq import utils
     from tqdm import tqdm
 
     device = next(model.parameters()).device
     rows = checked.manifest.rows
+    utterances: list[Utterance] = []
     # None: shown on a terminal.
     bar = tqdm(total=len(rows), desc=checked.split, unit="utt", disable=None)
     with torch.no_grad(), bar:
@@ -287,8 +209,20 @@ def _logits(model: Any, batches: Any, checked: CheckedManifest) -> Iterator[tupl
                 sample = utils.move_to_cuda(sample, device)
             logits = model.get_logits(model(**sample["net_input"])).transpose(0, 1)
             targets = sample["target"].cpu().numpy()
-            yield from zip(sample["id"].tolist(), targets, logits.float().cpu().contiguous())
+            found = zip(sample["id"].tolist(), targets, logits.float().cpu().contiguous())
+            for row, target, frames in found:
+                reference = symbols.units(target[target != symbols.padding])
+                if search is None:
+                    hypothesis = symbols.units(symbols.best(frames.argmax(dim=-1).numpy()))
+                    text = symbols.joined(hypothesis)
+                else:
+                    heard = search.decode(frames.numpy())
+                    hypothesis, text = symbols.units(heard.rows), heard.text
+                said = symbols.joined(reference)
+                path = rows[row].path
+                utterances.append(Utterance(row, path, said, text, reference, hypothesis))
             bar.update(len(sample["id"]))
+    return utterances
 
 
 def share_of_zeros(state: Mapping[str, Any]) -> float | None:
@@ -311,23 +245,6 @@ def share_of_zeros(state: Mapping[str, Any]) -> float | None:
     entries = sum(weights[name].numel() for name in names)
     kept = sum(int(weights[name].count_nonzero()) for name in names)
     return 1.0 - kept / entries if entries else None
-
-
-def _validation_batches(finetuned: FineTuned) -> dict[str, Any]:
-    """What fairseq's Trainer planned the batches of its validation by."""
-    settings = finetuned.settings()
-    dataset, seed = settings.get("dataset") or {}, (settings.get("common") or {}).get("seed")
-    if "max_tokens_valid" not in dataset or seed is None:
-        raise UserError(
-            f"{finetuned.path} does not say how its validation was batched (cfg.dataset, "
-            "cfg.common.seed); leave out --batches validation"
-        )
-    return {
-        "max_tokens": dataset["max_tokens_valid"],
-        "max_sentences": dataset.get("batch_size_valid"),
-        "required_batch_size_multiple": dataset.get("required_batch_size_multiple", 8),
-        "seed": seed,
-    }
 
 
 def _checked_split(
@@ -399,11 +316,11 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _device(wanted: str | None, engine: str) -> str:
+def _device(wanted: str | None) -> str:
     """The device to decode on."""
     import torch
 
-    if engine == "sparse" or wanted == "cpu":
+    if wanted == "cpu":
         return "cpu"
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted is None:

@@ -5,14 +5,10 @@ Keys that another version of fairseq wrote and this one does not know are left o
 
 from __future__ import annotations
 
-import contextlib
-import io
-from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.fairseq_settings import drop_unknown
 from parp_fairseq.checkpoints.finetuned import FineTuned
-from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
@@ -39,22 +35,13 @@ def build_task(finetuned: FineTuned, data: PathLike) -> Any:
     return task
 
 
-def build_model(
-    finetuned: FineTuned,
-    task: Any = None,
-    *,
-    w2v_path: PathLike | None = None,
-    device: str = "cpu",
-    engine: str = "dense",
-) -> Any:
+def build_model(finetuned: FineTuned, task: Any = None, *, device: str = "cpu") -> Any:
     """fairseq's `Wav2VecCtc`, optimised for decoding as fairseq's infer does.
 
     Args:
         finetuned: what `open_finetuned` returned.
         task: what `build_task` returned; None for one without data.
-        w2v_path: the pre-trained file, for a checkpoint that does not hold its architecture.
         device: where it will run.
-        engine: `dense`, or `sparse` to run layers over their kept weights where that is faster.
 
     Raises:
         UserError: the weights do not fit, or fairseq cannot build such a model.
@@ -65,14 +52,12 @@ def build_model(
 
     path = finetuned.path
     task = build_task(finetuned, path.parent) if task is None else task
-    config = _config(finetuned, task, w2v_path)
+    config = _config(finetuned, task)
     state = {"args": None, "cfg": config, "model": dict(finetuned.weights)}
     try:
-        # fairseq prints the whole model when it reads w2v_path.
-        with contextlib.redirect_stdout(io.StringIO()):
-            (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
-                [str(path)], task=task, state=state
-            )
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task(
+            [str(path)], task=task, state=state
+        )
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
@@ -88,35 +73,19 @@ def build_model(
         return model
 
     model.train = train
-    if engine == "sparse":
-        from parp_fairseq.engine import accelerate
-
-        accelerate(model, precision=None)
     return model.to(device)
 
 
-def _config(finetuned: FineTuned, task: Any, w2v_path: PathLike | None) -> Any:
+def _config(finetuned: FineTuned, task: Any) -> Any:
     """The checkpoint's settings as this fairseq reads them."""
     from fairseq.models import MODEL_DATACLASS_REGISTRY
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
 
-    settings = finetuned.settings()
+    settings = finetuned.complete_settings()
     model = settings["model"]
-    w2v_args = model.get("w2v_args")
-    if w2v_args is None:
-        pretrained = Path(w2v_path if w2v_path is not None else model.get("w2v_path") or "")
-        if not pretrained.is_file():
-            raise UserError(
-                f"{finetuned.path} does not hold its architecture, and the pre-trained file it "
-                f"names ({pretrained}) does not exist; give that file with --w2v-path"
-            )
-        load_checkpoint(pretrained)
-        allow_fairseq_classes()
-        model["w2v_path"] = str(pretrained.absolute())
-    else:
-        drop_unknown(w2v_args.get("task"), TASK_DATACLASS_REGISTRY, "task.")
-        drop_unknown(w2v_args.get("model"), MODEL_DATACLASS_REGISTRY, "model.")
+    drop_unknown(model["w2v_args"]["task"], TASK_DATACLASS_REGISTRY, "task.")
+    drop_unknown(model["w2v_args"]["model"], MODEL_DATACLASS_REGISTRY, "model.")
     drop_unknown(model, MODEL_DATACLASS_REGISTRY, "model.")
     model["data"] = task.cfg.data
 

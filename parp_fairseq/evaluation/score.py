@@ -84,20 +84,6 @@ def bootstrap_interval(errors: Sequence[int], lengths: Sequence[int]) -> tuple[f
     return float(low), float(high)
 
 
-def paired_difference(first: Score, other: Score) -> tuple[float, float, float] | None:
-    """The rate of `other` minus that of `first`, in percentage points, and its 95% interval.
-
-    The paired bootstrap of Bisani and Ney: both errors of an utterance are drawn together, so that
-    what makes an utterance hard for both cancels. None where the references are not the same.
-    """
-    if [u.reference for u in first.utterances] != [u.reference for u in other.utterances]:
-        return None
-    pairs = zip(first.words.counts, other.words.counts)
-    errors = [theirs.errors - ours.errors for ours, theirs in pairs]
-    lengths = first.words.lengths
-    return (sum(errors) * 100.0 / sum(lengths), *bootstrap_interval(errors, lengths))
-
-
 @dataclass(frozen=True)
 class Utterance:
     """One utterance decoded.

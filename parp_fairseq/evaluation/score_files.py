@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from parp_fairseq.evaluation.score import ErrorRate, Score, paired_difference
+from parp_fairseq.evaluation.score import ErrorRate, Score
 from parp_fairseq.files import PNG, Kind, PathLike, begins_with, check_output, write_lines
 from parp_fairseq.table import aligned
 
@@ -44,27 +44,6 @@ def render_scores(scores: Sequence[Score]) -> str:
             row += [f"{score.language.lm_weight:g}", f"{score.language.word_score:g}"]
         rows.append(row)
     return aligned(header, rows, left=3)
-
-
-def render_differences(scores: Sequence[Score]) -> str:
-    """What each checkpoint's rate differs by from the first one's, split by split, as a table.
-
-    Empty where no two were scored on the same references.
-    """
-    first: dict[str, Score] = {}
-    rows = []
-    for score in scores:
-        base = first.setdefault(score.split, score)
-        found = None if base is score else paired_difference(base, score)
-        if found is not None:
-            points, low, high = found
-            interval = f"[{low:+.2f}, {high:+.2f}]"
-            name = score.checkpoint
-            if score.sparsity is not None:
-                name += f" at {score.sparsity:g}"
-            rows.append([name, score.split, score.metric, f"{points:+.2f}", interval])
-    header = ["checkpoint", "split", "metric", "points against the first", "95% interval"]
-    return aligned(header, rows, left=3) if rows else ""
 
 
 def _rate(rate: ErrorRate | None) -> list[str]:

@@ -24,38 +24,26 @@ from parp_fairseq.checkpoints.hf_folder import (
 from parp_fairseq.checkpoints.vocabulary import TRAINING_KEYS, Architecture, to_transformers
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.export_folder import check_folder, summary, writing_folder
-from parp_fairseq.export.model_card import CARD_FILE, model_card, read_scores
 from parp_fairseq.files import PathLike
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORM = "hf"
-FILES = (
-    *(CONFIG_FILE, WEIGHTS_FILE, AUDIO_FILE, SPECIAL_FILE, TOKENS_FILE, VOCABULARY_FILE),
-    CARD_FILE,
-)
+FILES = (CONFIG_FILE, WEIGHTS_FILE, AUDIO_FILE, SPECIAL_FILE, TOKENS_FILE, VOCABULARY_FILE)
 
 # fairseq's CTC blank is <s>, at 0; transformers calls the blank <pad>.
 _SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 def export_hf(
-    checkpoint: PathLike,
-    out: PathLike,
-    *,
-    force: bool = False,
-    sparsity: float | None = None,
-    scores: PathLike | None = None,
-    license: str | None = None,
+    checkpoint: PathLike, out: PathLike, *, force: bool = False, sparsity: float | None = None
 ) -> dict[str, Any]:
     """Write a fine-tuned wav2vec 2.0 as a folder `out` that `transformers` opens.
 
     Args:
         checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
         out: the folder to write; `check_folder` says what `force` replaces.
-        scores: a file of `parp eval --json` with scores of the checkpoint, for the model card.
-        license: for the model card.
 
     Returns:
         {"format", "out", "files", "bytes"}.
@@ -64,9 +52,7 @@ def export_hf(
         UserError: the checkpoint cannot be exported (another kind of model, a layer that
             Wav2Vec2ForCTC lacks), or the folder cannot be written.
     """
-    inputs = [checkpoint] if scores is None else [checkpoint, scores]
-    out = check_folder(out, FILES, FORM, inputs=inputs, force=force)
-    scored = read_scores(scores, checkpoint, sparsity)
+    out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint, sparsity=sparsity)
 
     from safetensors.torch import save
@@ -95,7 +81,6 @@ def export_hf(
             "return_attention_mask": True,
         },
         **_tokenizer(source),
-        CARD_FILE: model_card(source, FORM, scored, license),
     }
     tensors = _tensors(source, architecture.width)
     with writing_folder(out, WEIGHTS_FILE, texts, FORM) as stage:

@@ -16,11 +16,10 @@ from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.hf_folder import CONFIG_FILE
 from parp_fairseq.errors import UserError
 from parp_fairseq.export.export_folder import check_folder, summary, writing_folder
-from parp_fairseq.export.model_card import CARD_FILE, model_card, read_scores
 from parp_fairseq.files import PathLike
 
 MODEL_FILE, VOCABULARY_FILE = "model.onnx", "vocab.txt"
-FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE, CARD_FILE)
+FILES = (CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE)
 FORM, MODEL_TYPE = "onnx", "wav2vec2-ctc"
 
 CLOSE = 1e-4
@@ -33,21 +32,13 @@ _LARGEST = 2**31 - 2**24
 
 
 def export_onnx(
-    checkpoint: PathLike,
-    out: PathLike,
-    *,
-    force: bool = False,
-    sparsity: float | None = None,
-    scores: PathLike | None = None,
-    license: str | None = None,
+    checkpoint: PathLike, out: PathLike, *, force: bool = False, sparsity: float | None = None
 ) -> dict[str, Any]:
     """Write a fine-tuned model as a folder of ONNX, and run it once to see that it is the same.
 
     Args:
         checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
         out: the folder to write; `check_folder` says what `force` replaces.
-        scores: a file of `parp eval --json` with scores of the checkpoint, for the model card.
-        license: for the model card.
 
     Returns:
         {"format", "out", "files", "bytes", "difference"}: the last is the largest difference of
@@ -64,9 +55,7 @@ def export_onnx(
             f"--format onnx needs {' and '.join(missing)}; in the clone of parp-fairseq: "
             "pip install '.[onnx]'"
         )
-    inputs = [checkpoint] if scores is None else [checkpoint, scores]
-    out = check_folder(out, FILES, FORM, inputs=inputs, force=force)
-    scored = read_scores(scores, checkpoint, sparsity)
+    out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint, sparsity=sparsity)
 
     from parp_fairseq.export.onnx_graph import Graph, difference, write_graph
@@ -90,8 +79,7 @@ def export_onnx(
         "sample_rate": 16_000,
         "labels": source.labels,
     }
-    card = model_card(source, FORM, scored, license)
-    texts = {VOCABULARY_FILE: "".join(vocabulary), CONFIG_FILE: config, CARD_FILE: card}
+    texts = {VOCABULARY_FILE: "".join(vocabulary), CONFIG_FILE: config}
     with writing_folder(out, MODEL_FILE, texts, FORM) as stage:
         write_graph(graph, stage / MODEL_FILE)
         gap = difference(graph, stage / MODEL_FILE)

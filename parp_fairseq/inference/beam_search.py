@@ -64,7 +64,13 @@ class BeamSearch:
         if symbols.joining == NONE:
             raise UserError("--lm needs a model of letters or pieces, and this one hears phones")
         try:
-            from flashlight.lib.text.decoder import SmearingMode, Trie
+            from flashlight.lib.text.decoder import (
+                CriterionType,
+                LexiconDecoder,
+                LexiconDecoderOptions,
+                SmearingMode,
+                Trie,
+            )
             from flashlight.lib.text.decoder.kenlm import KenLM
             from flashlight.lib.text.dictionary import create_word_dict, load_words
         except ImportError as error:
@@ -99,15 +105,9 @@ class BeamSearch:
                 spelt = [rows[symbol] for symbol in spelling]
                 self._trie.insert(spelt, self._words.get_index(word), scores[word])
         self._trie.smear(SmearingMode.MAX)
-        self.weigh(language)
-
-    def weigh(self, language: LanguageModel) -> None:
-        """Search with these numbers from now on; the files stay."""
-        from flashlight.lib.text.decoder import CriterionType, LexiconDecoder, LexiconDecoderOptions
-
         options = LexiconDecoderOptions(
             beam_size=language.beam,
-            beam_size_token=len(self.symbols.names),
+            beam_size_token=len(symbols.names),
             beam_threshold=_THRESHOLD,
             lm_weight=language.lm_weight,
             word_score=language.word_score,
@@ -116,9 +116,8 @@ class BeamSearch:
             log_add=False,
             criterion_type=CriterionType.CTC,
         )
-        places = (self._silence, self.symbols.blank, self._words.get_index("<unk>"))
+        places = (self._silence, symbols.blank, self._words.get_index("<unk>"))
         self._decoder = LexiconDecoder(options, self._trie, self._lm, *places, [], False)
-        self.language = language
 
     def decode(self, logits: np.ndarray) -> Found:
         """Search in the logits (frames, symbols) of an utterance."""

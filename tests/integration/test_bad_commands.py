@@ -219,18 +219,14 @@ eval good.pt {}
     --data data --split valid,train,valid | good.pt --data data --split valid :: (twice|duplicate)
 eval good.pt --data data --split valid {}
     --device gpuu | --device cuda:x :: use cpu, cuda, or cuda:N
-    --engine fast               :: 'dense', 'sparse'
-    --engine sparse --device cuda :: works on the CPU
     --max-tokens 0 | --batch-size 0 :: (range x>=|equal to )1
     --workers -1                :: (range x>=|equal to )0
-    --w2v-path none.pt          :: no such checkpoint
     --json notes.txt            :: {other} a file of scores
     --weights dense             :: 'subnetwork', 'theta'
     --transcripts notes.txt     :: is a file, not a folder
     --lm none --lexicon none --beam 0 :: {from1}
     --lm none | --lexicon none  :: need each other
     --lm none --lexicon none --lm-weight nan :: give finite numbers
-    --tune valid                :: give --lm and --lexicon
     --nonsense                  :: No such option
 configs {}
     show parp_10mni             :: did you mean parp_10min

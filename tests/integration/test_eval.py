@@ -17,8 +17,7 @@ from stock_infer import run_fairseq_infer
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.errors import UserError
-from parp_fairseq.evaluation import decode, edit_counts, evaluate
-from parp_fairseq.evaluation.fairseq_model import build_model, build_task
+from parp_fairseq.evaluation import decode, evaluate
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.recognise import transcribe
@@ -169,39 +168,9 @@ def test_small_batches_equal_infer(letters, expected, tmp_path):
     assert [u.hypothesis for u in expected.utterances] != [u.hypothesis for u in score.utterances]
 
 
-@pytest.mark.legacy
-@pytest.mark.parametrize("limits", [(60_000, None), (90_000, 3)])
-def test_batches_of_the_validation_give_the_rate_of_fairseqs_criterion(letters, tmp_path, limits):
-    from fairseq.criterions.ctc import CtcCriterion, CtcCriterionConfig
-
-    data, paths = letters
-    state = torch.load(paths["finetuned"], weights_only=False)
-    kept = {"max_tokens_valid": limits[0], "batch_size_valid": limits[1]}
-    kept["required_batch_size_multiple"] = 1
-    state["cfg"].update(dataset=kept, common={"seed": 5})
-    # No </s>, which only the criterion counts.
-    state["model"]["w2v_encoder.proj.bias"][2] = -100.0
-    torch.save(state, tmp_path / "c.pt")
-    opened = open_finetuned(tmp_path / "c.pt", data)
-    task = build_task(opened, data)
-    task.load_dataset("test")
-    model, dataset = build_model(opened, task), task.dataset("test")
-    criterion = CtcCriterion(CtcCriterionConfig(post_process="letter"), task)
-    batches = task.get_batch_iterator(
-        dataset, limits[0], limits[1], (10**9, 10**9), seed=5
-    ).next_epoch_itr(shuffle=False)
-    logged = [criterion(model, sample)[2] for sample in batches]
-    score = evaluate(tmp_path / "c.pt", data, "test", batches="validation", **CPU)
-    assert score.words.errors == sum(row["w_errors"] for row in logged)
-    pairs = [(u.reference_units.split(), u.hypothesis_units.split()) for u in score.utterances]
-    assert sum(edit_counts(*pair).errors for pair in pairs) == sum(r["c_errors"] for r in logged)
-    with pytest.raises(UserError, match=r"finetuned\.pt does not say how its validation was batch"):
-        evaluate(paths["finetuned"], data, "test", batches="validation", **CPU)
-
-
-def test_and_what_a_training_printed(finetuned, data):
+def test_what_a_training_validated_is_what_it_saved(finetuned, data):
     printed = read_run(finetuned.with_name("run.json")).valid_rate("dev-other")
-    score = evaluate(finetuned, data, "dev-other", batches="validation", **CPU)
+    score = evaluate(finetuned, data, "dev-other", max_tokens=160_000, **CPU)
     assert round(score.rate, 3) == printed
 
 
@@ -222,7 +191,7 @@ def test_other_units_equal_infer(made, tmp_path, labels, post_process, metric):
 
 @pytest.mark.legacy
 def test_other_forms_of_the_same_weights_score_the_same(letters, expected, tmp_path):
-    """fairseq's older forms, settings of its future, and a file that names its architecture's."""
+    """fairseq's older forms, and settings of its future."""
     data, paths = letters
     state = torch.load(paths["finetuned"], weights_only=False)
     future = {**state, "cfg": copy.deepcopy(state["cfg"])}
@@ -237,14 +206,8 @@ def test_other_forms_of_the_same_weights_score_the_same(letters, expected, tmp_p
     }
     del future["optimizer_history"], future["extra_state"]
     torch.save(future, tmp_path / "future.pt")
-    state["cfg"]["model"].update(w2v_args=None, w2v_path="/gone/base.pt")
-    torch.save(state, tmp_path / "bare.pt")
     for path in (paths["args"], paths["no_dict"], tmp_path / "future.pt"):
         assert evaluate(path, data, "test", **CPU).utterances == expected.utterances
-    score = evaluate(tmp_path / "bare.pt", data, "test", w2v_path=paths["pretrained"], **CPU)
-    assert score.utterances == expected.utterances
-    with pytest.raises(UserError, match=r"bare\.pt does not hold its architecture.*gone/base"):
-        evaluate(tmp_path / "bare.pt", data, "test", **CPU)
 
 
 def table_rows(out: str) -> list[list[str]]:
@@ -334,12 +297,10 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp_eval, monkeypatch
     code, out, err = parp_eval(*checkpoints, "--data", data, "--split", "test,dev", *files)
     assert (code, err, len(built)) == (0, "", 2)
     assert json.loads((tmp_path / "s.json").read_text()) == [score.to_json() for score in alone]
-    scored, differences = (table_rows(table) for table in out.split("\n\n"))
+    scored = table_rows(out.split("\n\n")[0])
     assert [(row[0], row[1], row[3]) for row in scored] == [
         (score.checkpoint, score.split, f"{score.rate:.2f}") for score in alone
     ]
-    points = [f"{other.rate - base.rate:+.2f}" for base, other in zip(alone, alone[2:])]
-    assert [row[3] for row in differences] == points
     heard = tmp_path / "heard" / "two" / "best.pt" / "dev.tsv"
     lines = heard.read_text(encoding="utf-8").splitlines()[1:]
     texts = [" ".join(u.hypothesis.split()) for u in alone[3].utterances]
@@ -350,33 +311,6 @@ def test_many_checkpoints_and_splits_in_one_call(several, parp_eval, monkeypatch
 
     code, out, err = parp_eval(checkpoints[0], "--data", data, "--split", "dev", "--json", "-")
     assert (code, json.loads(out)) == (0, [alone[1].to_json()])
-
-
-@pytest.mark.legacy
-def test_a_sparse_file_scores_as_its_checkpoint(several, monkeypatch, tmp_path):
-    from parp_fairseq.engine import accelerate, acceleration
-    from parp_fairseq.export.sparse_export import export_sparse
-
-    data, checkpoints = several
-    state = torch.load(checkpoints[0], weights_only=False)
-    for name, tensor in state["model"].items():
-        if ".fc1.weight" in name:
-            state["model"][name] = tensor * (torch.rand_like(tensor) < 0.1)
-    torch.save(state, tmp_path / "pruned.pt")
-    export_sparse(tmp_path / "pruned.pt", tmp_path / "pruned.safetensors")
-    expected = evaluate(tmp_path / "pruned.pt", data, "dev", **CPU)
-    score = evaluate(tmp_path / "pruned.safetensors", data, "dev", **CPU)
-    assert score.utterances == expected.utterances
-    # By its zeros and not by measuring: in so small a model nothing wins.
-    monkeypatch.setattr(acceleration, "MARGIN", float("inf"))
-    monkeypatch.setattr(acceleration, "LEAST_ENTRIES", 0)
-    done = []
-    monkeypatch.setattr(
-        "parp_fairseq.engine.accelerate", lambda model: done.append(accelerate(model)) or done[-1]
-    )
-    score = evaluate(tmp_path / "pruned.safetensors", data, "dev", engine="sparse", **CPU)
-    assert [one.replaced for one in done] == [2]
-    assert [u.hypothesis for u in score.utterances] == [u.hypothesis for u in expected.utterances]
 
 
 @pytest.mark.legacy
@@ -433,12 +367,12 @@ def test_nested_subnetworks_are_scored_one_by_one(several, parp_eval, tmp_path):
     heard = tmp_path / "heard"
     arguments = (nested, "--data", data, "--split", "dev", "--transcripts", heard)
     code, out, _ = parp_eval(*arguments)
-    assert code == 0 and f"{nested} at 0.9" in out
+    assert code == 0 and str(nested) in out
     assert [f.name for f in heard.rglob("*.tsv")] == ["dev.tsv"]
     export_sparse(nested, tmp_path / "file", values="fp16")
     arguments = (tmp_path / "file", "--data", data, "--split", "dev,test")
     code, out, _ = parp_eval(*arguments, "--png", tmp_path / "curve.png")
-    header, *levels = out.split("\n\n")[2].splitlines()[:4]
+    header, *levels = out.split("\n\n")[1].splitlines()[:4]
     assert code == 0 and header.split()[-4:] == ["WER", "dev", "WER", "test"]
     assert [level.split()[0] for level in levels] == ["50.0", "70.0", "90.0"]
     assert [float(level.split()[3]) for level in levels] == pytest.approx(

@@ -48,33 +48,19 @@ def test_rates_and_transcripts_equal_infers(finetuned, data, language, tmp_path,
     assert [u.hypothesis for u in found.utterances] != [u.hypothesis for u in greedy.utterances]
 
 
-def test_parp_eval_tunes_and_parp_transcribe_hears_the_same(
-    finetuned, data, language, parp, monkeypatch, tmp_path
-):
-    from parp_fairseq.evaluation import decode
-
-    monkeypatch.setattr(decode, "LM_WEIGHTS", (0.0, 1.0, 6.0))
-    monkeypatch.setattr(decode, "WORD_SCORES", (-9.0, 0.0))
+def test_parp_eval_and_parp_transcribe_hear_the_same(finetuned, data, language, parp, tmp_path):
     files = ("--lm", language.lm, "--lexicon", language.lexicon)
-    arguments = (finetuned, "--data", data, "--split", "test-clean", "--device", "cpu", *files)
     where = tmp_path / "s.json"
-    code, out, err = parp("eval", *arguments, "--tune", "dev-other", "--json", where, "--force")
-    assert code == 0 and f"{finetuned}: --lm-weight" in err
+    arguments = (finetuned, "--data", data, "--split", "dev-other", "--device", "cpu", *files)
+    arguments += ("--lm-weight", "1.5", "--word-score", "0.5", "--json", where)
+    code, out, _ = parp("eval", *arguments)
     (score,) = json.loads(where.read_text(encoding="utf-8"))
-    weights = (score["lm_weight"], score["word_score"])
-    told = [line.split()[-2:] for line in out.splitlines()]
-    assert [f"{number:g}" for number in weights] in told
-    rates = {
-        (weight, word): evaluate(
-            *(finetuned, data, "dev-other"),
-            language=LanguageModel(language.lm, language.lexicon, 50, weight, word),
-            **CPU,
-        ).rate
-        for weight in decode.LM_WEIGHTS
-        for word in decode.WORD_SCORES
-    }
-    assert rates[weights] == min(rates.values()) < max(rates.values())
-    assert f"({rates[weights]:.2f}%)" in err
+    told = LanguageModel(language.lm, language.lexicon, 50, 1.5, 0.5)
+    assert (
+        code == 0
+        and score == evaluate(finetuned, data, "dev-other", language=told, **CPU).to_json()
+    )
+    assert ["1.5", "0.5"] in [line.split()[-2:] for line in out.splitlines()]
 
     heard = evaluate(finetuned, data, "dev-other", batch_size=1, language=language, **CPU)
     root = Path((data / "dev-other.tsv").read_text(encoding="utf-8").splitlines()[0])

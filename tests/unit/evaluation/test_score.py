@@ -17,7 +17,6 @@ from parp_fairseq.evaluation.score import (
     Utterance,
     bootstrap_interval,
     edit_counts,
-    paired_difference,
 )
 
 PAIRS = [("A B C", "A X C D"), ("D", "D"), ("E F", "")]
@@ -61,21 +60,6 @@ def test_edits_are_a_best_alignment_with_most_substitutions(reference, hypothesi
     fewest = min(map(sum, found))
     best = max((edits for edits in found if sum(edits) == fewest), key=lambda edits: edits[0])
     assert counts == EditCounts(*best)
-
-
-def test_a_paired_difference_is_what_drawing_both_together_gives():
-    random = np.random.default_rng(3)
-    heard = [[" ".join(random.choice(list("ABX"), 4)) for _ in range(40)] for _ in range(2)]
-    first, other = (score_of([("A B A B", text) for text in texts]) for texts in heard)
-    points, low, high = paired_difference(first, other)
-    assert points == pytest.approx(other.rate - first.rate)
-    errors = np.array([[counts.errors for counts in s.words.counts] for s in (first, other)])
-    drawn = np.random.default_rng(scoring.SEED).integers(40, size=(scoring.RESAMPLES, 40))
-    rates = 100 * errors[:, drawn].sum(-1) / (4 * 40)
-    assert (low, high) == pytest.approx(tuple(np.percentile(rates[1] - rates[0], (2.5, 97.5))))
-    # What makes an utterance hard for both cancels.
-    assert paired_difference(first, first) == (0.0, 0.0, 0.0)
-    assert paired_difference(first, score_of([("A", "A")])) is None
 
 
 @settings(max_examples=200, deadline=None)

@@ -20,18 +20,6 @@ def test_the_table_is_aligned_and_phones_have_no_cer():
     assert "CER" not in score_files.render_scores([score_of(PAIRS, "PER")])
 
 
-def test_differences_are_from_the_first_checkpoint_of_a_split():
-    scores = [score_of(PAIRS, checkpoint=name, split=s) for name in "ab" for s in ("x", "y")]
-    scores.append(score_of([(truth, truth) for truth, _ in PAIRS], split="x", checkpoint="c"))
-    rows = [line.split() for line in score_files.render_differences(scores).splitlines()[1:]]
-    assert [row[:4] for row in rows] == [
-        ["b", "x", "WER", "+0.00"],
-        ["b", "y", "WER", "+0.00"],
-        ["c", "x", "WER", "-66.67"],
-    ]
-    assert score_files.render_differences(scores[:2]) == ""
-
-
 def test_transcripts(tmp_path):
     best = ["runs/a/ckpt/best.pt", Path("runs/b/ckpt/best.pt")]
     files = score_files.transcript_files("out", best, ["x", "y"])
