@@ -35,11 +35,11 @@ def transcribe(
         ),
     ],
     form: Annotated[
-        Optional[Literal["text", "jsonl", "ctm", "srt", "vtt"]],
+        Optional[Literal["text", "jsonl", "srt"]],
         typer.Option(
             "--format",
-            help="text (after path and tab for several files); jsonl and ctm with word times; "
-            "srt and vtt: captions (default: what --out ends in, or text).",
+            help="text (after path and tab for several files); jsonl with word times; srt: "
+            "captions (default: what --out ends in, or text).",
         ),
     ] = None,
     output: Annotated[

@@ -1,4 +1,4 @@
-"""Transcripts as text, JSON lines, CTM, SRT and WebVTT, on standard output or in files."""
+"""Transcripts as text, JSON lines and SRT, on standard output or in files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import Kind, PathLike, check_not_input, check_output, write_lines
+from parp_fairseq.files import (
+    Kind,
+    PathLike,
+    begins_with,
+    check_not_input,
+    check_output,
+    write_lines,
+)
 from parp_fairseq.inference.recognise import Transcript
 from parp_fairseq.inference.symbols import Word
 
-TEXT, JSONL, CTM, SRT, VTT = "text", "jsonl", "ctm", "srt", "vtt"
+TEXT, JSONL, SRT = "text", "jsonl", "srt"
 
 # What is usual for subtitles: two lines of 42 characters, one second to seven.
 _LINE, _LINES = 42, 2
@@ -40,11 +47,11 @@ class Output:
             UserError: captions are of one recording, but there are several; or names are the same.
         """
         several = len(paths) > 1
-        captions = form in (SRT, VTT)
+        captions = form == SRT
         if captions and several and output is None:
             raise UserError(
-                f"--format {form} holds one recording, and {len(paths)} were given; give a folder "
-                "for one file each with --out"
+                f"--format srt holds one recording, and {len(paths)} were given; give a folder for "
+                "one file each with --out"
             )
         self.form = form
         self.path = None if output is None else Path(output)
@@ -52,7 +59,7 @@ class Output:
         self._is_folder = captions and several
         # Whether text is preceded by its recording's path.
         self._named = several or any(Path(path).is_dir() for path in given)
-        self._names = dict(zip(paths, names_of(paths))) if captions or form == CTM else {}
+        self._names = dict(zip(paths, names_of(paths))) if self._is_folder else {}
         self._lines: list[str] = []
 
     def check(self, inputs: Iterable[PathLike], force: bool) -> None:
@@ -67,7 +74,7 @@ class Output:
 
     def take(self, transcript: Transcript) -> None:
         """Print a transcript, write it, or keep it for the one file."""
-        lines = lines_of(transcript, self.form, self._named, self._names)
+        lines = lines_of(transcript, self.form, self._named)
         if self.path is None:
             for line in lines:
                 print(line, flush=True)
@@ -98,21 +105,21 @@ def choose_format(form: str | None, output: PathLike | None) -> str:
         UserError: the ending contradicts the format, or is none of a format.
     """
     ending = "" if output is None else Path(output).suffix.lower()[1:]
-    by_ending = ending if ending in (JSONL, CTM, SRT, VTT) else None
+    by_ending = ending if ending in (JSONL, SRT) else None
     if form is not None and by_ending not in (None, form):
         raise UserError(
             f"--out {output} ends in .{ending}, but --format is {form}; change one of them"
         )
     if form is None and by_ending is None and ending not in _TEXT_ENDINGS:
         raise UserError(
-            f"--out {output}: no format ends in .{ending}; let it end in .txt, .srt, .vtt, .ctm or "
-            ".jsonl, or give --format"
+            f"--out {output}: no format ends in .{ending}; let it end in .txt, .srt or .jsonl, or "
+            "give --format"
         )
     return form or by_ending or TEXT
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """What CTM and captions call recordings: their names without the ending, and without spaces.
+    """What files of captions are called: as their recordings without the ending and spaces.
 
     Where two would be the same, all get their path below the innermost common folder too.
 
@@ -134,16 +141,10 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def lines_of(
-    transcript: Transcript, form: str, named: bool = False, names: dict[Path, str] | None = None
-) -> list[str]:
-    """A transcript's lines in a format.
+def lines_of(transcript: Transcript, form: str, named: bool = False) -> list[str]:
+    """A transcript's lines in a format, as `docs/transcribe.md` describes it.
 
-    Args:
-        transcript: what `transcribe` returned.
-        form: TEXT, JSONL, CTM, SRT or VTT, as `docs/transcribe.md` describes them.
-        named: whether text is preceded by the path and a tab.
-        names: what CTM calls the recording.
+    Where it is `named`, the path and a tab precede text.
     """
     path, words = transcript.recording.path, transcript.words
     if form == TEXT:
@@ -159,25 +160,13 @@ def lines_of(
             ],
         }
         return [json.dumps(content, ensure_ascii=False)]
-    if form == CTM:
-        name = (names or {})[path]
-        return [
-            f"{name} 1 {word.start:.3f} {word.end - word.start:.3f} {word.text}" for word in words
-        ]
     captions = list(_captions(words))
-    lines = [] if form == SRT else ["WEBVTT", ""]
+    lines: list[str] = []
     for number, caption in enumerate(captions, start=1):
         start, end = caption[0].start, caption[-1].end
         limit = captions[number][0].start if number < len(captions) else transcript.seconds
         end = max(end, min(start + _SHORTEST, limit))
-        times = f"{_clock(start)} --> {_clock(end)}"
-        said = _wrapped(caption)
-        if form == VTT:
-            times = times.replace(",", ".")
-            # As WebVTT asks: these begin markup.
-            said = [line.replace("&", "&amp;").replace("<", "&lt;") for line in said]
-            said = [line.replace(">", "&gt;") for line in said]
-        lines += [str(number), times, *said, ""]
+        lines += [str(number), f"{_clock(start)} --> {_clock(end)}", *_wrapped(caption), ""]
     return lines
 
 
@@ -218,31 +207,13 @@ def _is_text(path: Path) -> bool:
     return b"\0" not in start
 
 
-def _is_jsonl(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return handle.read(8) == b'{"path":'
-
-
-def _is_ctm(path: Path) -> bool:
-    with path.open(encoding="utf-8") as handle:
-        _, _, start, length, *words = handle.readline(4096).split()
-    return float(start) >= 0 and float(length) >= 0 and len(words) in (1, 2)
-
-
 def _is_srt(path: Path) -> bool:
     with path.open(encoding="utf-8-sig") as handle:
         return handle.readline(16).strip() == "1" and "-->" in handle.readline(64)
 
 
-def _is_vtt(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig") as handle:
-        return handle.readline(64).split()[:1] == ["WEBVTT"]
-
-
 KINDS = {
     TEXT: Kind("a text file that ends in .txt", _is_text),
-    JSONL: Kind("JSON lines of this command", _is_jsonl),
-    CTM: Kind("a CTM file", _is_ctm),
+    JSONL: Kind("JSON lines of this command", begins_with(b'{"path":')),
     SRT: Kind("an SRT file", _is_srt),
-    VTT: Kind("a WebVTT file", _is_vtt),
 }

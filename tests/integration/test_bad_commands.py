@@ -316,7 +316,7 @@ transcribe good.pt {}
     audio/cut.flac              :: is damaged
     audio/short.wav             :: is shorter than 25 ms
     audio/nan.wav               :: holds NaN
-    audio/a.flac --format doc   :: 'text', 'jsonl', 'ctm', 'srt'
+    audio/a.flac --format doc   :: 'text', 'jsonl', 'srt'
     audio/a.flac --engine fast  :: 'auto', 'dense', 'sparse'
     audio/a.flac --engine dense --precision bf16 :: --precision is for --engine auto or sparse
     audio/a.flac --budget soon  :: give a time for a second of speech
@@ -331,7 +331,6 @@ transcribe stock/model.pt audio/a.flac -o {}
     notes.md --force --format text :: {other} a text file that ends in \.txt
     notes.txt                   :: {exists}.*--force
     notes.json --force --format jsonl :: {other} JSON lines
-    notes.txt --force --format ctm :: {other} a CTM
     notes.txt --force --format srt :: {other} an SRT
     audio                       :: is a folder
     notes.txt/x                 :: is a file, not a folder
