@@ -147,7 +147,6 @@ setup(
         "espeakng-loader",
         "packaging",
         "rapidfuzz",
-        "rich",
         "safetensors",
         "scipy",
         "soundfile",

@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from tqdm import tqdm
+
 _UPDATES = re.compile(rb'"num_updates": "?(\d+)')
 _TAIL_BYTES = 16_384
 _SECONDS_BETWEEN_LINES = 30.0
@@ -41,45 +43,25 @@ class Progress:
 
     def __init__(self, total: float, done: float) -> None:
         """Begin: `total` work, in any unit, of which `done` was done before."""
-        self._total = total
         self._begun = self._last_line = time.monotonic()
         self._seen = (self._begun, done)
         self._paces: deque[float] = deque(maxlen=30)
-        self._bars: Any = self._make_bars() if sys.stderr.isatty() else None
-        self._tasks: dict[str, Any] = {}
-
-    def _make_bars(self) -> Any:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bars
-
-        bars = Bars(
-            TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=36),
-            TextColumn("{task.percentage:>3.0f}%  {task.fields[note]}"),
-            console=Console(stderr=True),
-            auto_refresh=False,
-            transient=True,
-        )
-        bars.start()
-        return bars
+        form = "{percentage:3.0f}%|{bar:36}| {desc}"
+        # None: shown on a terminal.
+        self._bar = tqdm(total=total, bar_format=form, disable=None, leave=False)
 
     def __enter__(self) -> Progress:
         """Nothing to do."""
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Remove the bars."""
-        if self._bars is not None:
-            self._bars.stop()
+        """Remove the bar."""
+        self._bar.close()
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        text = f"[{duration(time.monotonic() - self._begun)}] {line}"
-        if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        tqdm.write(f"[{duration(time.monotonic() - self._begun)}] {line}", file=sys.stderr)
+        sys.stderr.flush()
 
     def show(self, done: float, running: Mapping[str, tuple[float, float]]) -> None:
         """Show the whole and its parts.
@@ -88,22 +70,14 @@ class Progress:
             done: work done, in the unit of the total.
             running: what runs now → how much of it is done, of how much.
         """
-        remaining = self._remaining(done)
-        if self._bars is None:
-            if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
-                self._last_line = time.monotonic()
-                parts = ", ".join(f"{name} {100 * a / b:.0f}%" for name, (a, b) in running.items())
-                self.say(f"{parts}{'; ' if remaining else ''}{remaining}")
-            return
-        wanted = {"all": (done, self._total), **running}
-        for name in set(self._tasks) - set(wanted):
-            self._bars.remove_task(self._tasks.pop(name))
-        for name, (part, whole) in wanted.items():
-            note = remaining if name == "all" else ""
-            if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=whole, note=note)
-            self._bars.update(self._tasks[name], completed=part, note=note)
-        self._bars.refresh()
+        parts = ", ".join(f"{name} {100 * a / b:.0f}%" for name, (a, b) in running.items())
+        line = "; ".join(filter(None, (parts, self._remaining(done))))
+        if not self._bar.disable:
+            self._bar.n = done
+            self._bar.set_description_str(line)
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.say(line)
 
     def _remaining(self, done: float) -> str:
         """The time left at the median of the last paces; "" before there is one."""
@@ -113,4 +87,4 @@ class Progress:
             self._seen = (now, done)
         if not self._paces:
             return ""
-        return f"about {duration((self._total - done) / median_low(self._paces))} left"
+        return f"about {duration((self._bar.total - done) / median_low(self._paces))} left"
