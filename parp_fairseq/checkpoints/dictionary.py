@@ -1,11 +1,14 @@
-"""Dictionaries that number the head's symbols: fairseq's object, plain lists, and its text file."""
+"""The symbols of a CTC head: their dictionaries, and how a best path becomes text."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
@@ -18,6 +21,8 @@ DIGEST_KEY = "dictionary_sha256"
 
 # What fairseq puts before every dictionary's own symbols.
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
+_BLANK = "<ctc_blank>"
+_BOS, _PAD, _EOS = (SPECIAL_SYMBOLS.index(symbol) for symbol in ("<s>", "<pad>", "</s>"))
 
 LETTER, PIECE, NONE = "letter", "sentencepiece", "none"
 """fairseq's names for joining symbols into words."""
@@ -71,16 +76,9 @@ def dictionary_file(
 ) -> Path:
     """The text file with the dictionary of a checkpoint that holds none.
 
-    Args:
-        state: what `load_checkpoint` returned.
-        path: its file; a dictionary next to it comes first.
-        labels: ending of the label files.
-        data: the folder of data that it was trained on, or one that was given in place of it.
-        given: the folder was given.
-
-    Raises:
-        UserError: there is no such file or it is damaged, it is not what the checkpoint was
-            exported with, or nothing says which of two is.
+    One next to the checkpoint `path` (whose content is `state`) comes before that of `data`, the
+    folder that it was trained on, or one that was `given` in its place. UserError where there is
+    none, it is damaged, not what the checkpoint was exported with, or nothing says which of two is.
     """
     own = Path(path).parent / f"dict.{labels}.txt"
     of_data = Path(data, own.name)
@@ -153,3 +151,90 @@ def read_dictionary(path: PathLike) -> list[str]:
     if not symbols:
         raise UserError(f"{path} is empty; build the dictionary again")
     return symbols
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, or a phone, and when it is said: from `start` up to, without, `end`."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The rows of a CTC head.
+
+    Attributes:
+        names: a symbol a row.
+        blank: the row of CTC's blank.
+        silent: rows that are never written.
+        joining: how symbols are joined into words; `none` for phones.
+        padding: the row that fills up label rows of a batch.
+    """
+
+    names: tuple[str, ...]
+    blank: int
+    silent: frozenset[int]
+    joining: str
+    padding: int = _PAD
+
+    @classmethod
+    def of_dictionary(cls, own: Sequence[str], joining: str) -> Symbols:
+        """Those of a fairseq dictionary whose own symbols, after the special ones, are `own`."""
+        names = (*SPECIAL_SYMBOLS, *own)
+        # Of duplicates, fairseq's dictionary finds the last one.
+        blank = len(names) - 1 - names[::-1].index(_BLANK) if _BLANK in names else _BOS
+        return cls(names, blank, frozenset((_BOS, _EOS)), joining)
+
+    def best(self, path: np.ndarray) -> np.ndarray:
+        """The rows of a path (the likeliest row of every frame): repetitions merged, no blanks."""
+        rows = path[np.flatnonzero(np.diff(path, prepend=-1))]
+        return rows[rows != self.blank]
+
+    def units(self, rows: np.ndarray) -> str:
+        """The symbols of these rows, with spaces between."""
+        return " ".join(self.names[row] for row in rows.tolist() if row not in self.silent)
+
+    def joined(self, units: str) -> str:
+        """Symbols joined into words; phones stay as they are."""
+        if self.joining == NONE:
+            return units
+        return units.replace(" ", "").replace(MARKS[self.joining], " ").strip()
+
+    def text(self, path: np.ndarray) -> str:
+        """What is written for a path: the hypothesis of `parp eval`."""
+        return self.joined(self.units(self.best(path)))
+
+    def words(self, path: np.ndarray) -> list[Word]:
+        """The words of `text(path)`, or its phones; times are numbers of frames."""
+        starts = np.flatnonzero(np.diff(path, prepend=-1))
+        ends = np.append(starts[1:], len(path))
+        written = [
+            (self.names[row], start, end)
+            for row, start, end in zip(path[starts].tolist(), starts.tolist(), ends.tolist())
+            if row != self.blank and row not in self.silent
+        ]
+        if self.joining == NONE:
+            return [Word(part, start, end) for name, start, end in written for part in name.split()]
+        mark = MARKS[self.joining]
+        return list(
+            _words(
+                (" " if character == mark else character, start, end)
+                for name, start, end in written
+                for character in name.replace(" ", "")
+            )
+        )
+
+
+def _words(characters: Iterable[tuple[str, int, int]]) -> Iterator[Word]:
+    text, begin, finish = "", 0, 0
+    for character, start, end in (*characters, (" ", 0, 0)):
+        if character.isspace():
+            if text:
+                yield Word(text, begin, finish)
+            text = ""
+        else:
+            begin = begin if text else start
+            text, finish = text + character, end

@@ -105,7 +105,7 @@ class FineTuned:
     def sparsity(self) -> float:
         """Share of its prunable entries that are zero, in [0, 1]."""
         zeros, entries = self._zeros
-        return zeros / max(entries, 1)
+        return 1.0 - (entries - zeros) / entries
 
     @cached_property
     def _zeros(self) -> tuple[int, int]:
@@ -133,19 +133,14 @@ def open_finetuned(
 ) -> FineTuned:
     """Read a fine-tuned CTC model, and the symbols of its head.
 
-    Args:
-        checkpoint: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
-        data: folder with `dict.{labels}.txt`, for a checkpoint that holds no dictionary and has
-            none next to it, where `parp export` puts it (default: the folder of data that it was
-            trained on).
-        labels: ending of the label files (default: what it was trained on).
-        sparsity: prune it by magnitude to this share of its prunable entries: a level of a run of
-            method "nested" (default: the model as it is, of several levels the densest). Of a
-            sparse file no value is read that only denser levels have.
+    `checkpoint` is a fairseq checkpoint, a sparse file, or a folder of `transformers`. In the
+    folder `data` is `dict.{labels}.txt`, for one that holds no dictionary and has none next to it
+    (default: what it was trained on, as for `labels`). It is pruned by magnitude to the share
+    `sparsity` of its prunable entries: a level of a run of method "nested" (default: as it is, of
+    several levels the densest); of a sparse file no value is read that only denser levels have.
 
-    Raises:
-        UserError: it is missing, damaged, of another kind, pre-trained only, has weights that are
-            no numbers, or no dictionary or one that is not its own, as far as that can be known.
+    UserError where it is missing, damaged, of another kind, pre-trained only, has weights that are
+    no numbers, or no dictionary or one that is not its own, as far as that can be known.
     """
     path = Path(checkpoint)
     state = read_state(path, sparsity)

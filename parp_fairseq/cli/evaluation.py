@@ -88,7 +88,7 @@ def evaluate(
     --split test-clean,test-other --json scores.json
     """
     from parp_fairseq.checkpoints.formats import named_checkpoint
-    from parp_fairseq.evaluation import score_files
+    from parp_fairseq.evaluation import score as scoring
     from parp_fairseq.evaluation.decode import evaluate_all
     from parp_fairseq.files import write_lines
     from parp_fairseq.report import level_curve, style
@@ -97,13 +97,13 @@ def evaluate(
     checkpoints = [named_checkpoint(checkpoint) for checkpoint in checkpoints]
     splits = listed(split)
     stdout = Path("-")
-    heard = score_files.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
+    heard = scoring.transcript_files(transcripts, checkpoints, splits) if transcripts else {}
     written = {"--json": [path for path in (as_json,) if path not in (None, stdout)]}
     read = (*checkpoints, lm, lexicon)
     models = [path for path in read if path is not None]
     written["--transcripts"] = list(heard.values())
     written["--png"] = [] if png is None else [png]
-    score_files.check_outputs(written, models, data, splits, force)
+    scoring.check_outputs(written, models, data, splits, force)
     if png is not None:
         if len(checkpoints) != 1 or sparsity is not None:
             raise UserError("--png draws the levels of one checkpoint; leave --sparsity out")
@@ -130,11 +130,11 @@ def evaluate(
             scores.append(score)
             # Of nested subnetworks, those that are named: the densest, or the one of --sparsity.
             if heard and score.sparsity == sparsity:
-                score_files.write_transcripts(score, heard[score.checkpoint, score.split])
+                scoring.write_transcripts(score, heard[score.checkpoint, score.split])
         if as_json == stdout:
-            print(score_files.scores_as_json(scores))
+            print(scoring.scores_as_json(scores))
         elif as_json is not None:
-            write_lines(as_json, [score_files.scores_as_json(scores)])
+            write_lines(as_json, [scoring.scores_as_json(scores)])
     except KeyboardInterrupt:
         print(
             f"parp: interrupted; scores that were done: {len(scores)}; no JSON is written",
@@ -144,7 +144,7 @@ def evaluate(
     finally:
         # What was done, where it ended early too.
         if scores and as_json != stdout:
-            print(score_files.render_scores(scores), flush=True)
+            print(scoring.render_scores(scores), flush=True)
     curves = level_curve.levels_of(scores)
     for checkpoint, levels in curves.items() if as_json != stdout or png is not None else ():
         from parp_fairseq.inference.budget import level_costs

@@ -18,12 +18,12 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parp_fairseq.checkpoints.dictionary import NONE
+from parp_fairseq.checkpoints.dictionary import NONE, Symbols
 from parp_fairseq.checkpoints.finetuned import FineTuned, open_finetuned
 from parp_fairseq.checkpoints.formats import check_format
 from parp_fairseq.errors import UserError
@@ -31,7 +31,6 @@ from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.evaluation.score import Score, Utterance
 from parp_fairseq.files import PathLike
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
-from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.manifests.check.split import (
     CheckedManifest,
     check_lengths,
@@ -70,28 +69,21 @@ def evaluate_all(
 ) -> Iterator[Score]:
     """Decode `{split}.tsv` of the folder `data` with fine-tuned checkpoints and score them.
 
-    Every checkpoint is opened and every split checked before the first is decoded. Then each
-    checkpoint's model is built once and decodes all splits; a score is yielded when it is ready.
-    A subnetwork that holds sparser ones (method "nested") is followed by these.
+    Every checkpoint (of this package or of stock fairseq, a sparse file, a folder of
+    `transformers`) is opened and every split checked before the first is decoded. Then each model
+    is built once and decodes all splits; a score is yielded when it is ready. One that holds
+    sparser subnetworks (method "nested") is followed by these. Letters and pieces, by the ending of
+    their `labels` (default: what each was trained on), give WER and CER; phones (and what no
+    dictionary joins into words) give PER.
 
-    Args:
-        checkpoints: fine-tuned CTC checkpoints of this package or of stock fairseq, sparse files,
-            or folders of `transformers`. Letters and pieces, by the ending of their labels, give
-            WER and CER; phones (and what no dictionary joins into words) give PER.
-        labels: ending of the label files; by default what each checkpoint was trained on.
-        max_tokens: samples in a batch, padding included; None for no limit.
-        batch_size: utterances in a batch; None for no limit.
-        num_workers: processes that read audio; 0 reads in this one.
-        device: `cpu`, `cuda` or `cuda:N`; by default a GPU where there is one.
-        weights: `subnetwork`, or `theta` for the weights before masking, with which training
-            resumes.
-        sparsity: prune each checkpoint by magnitude to it first, as `open_finetuned` does.
-        language: search with this language model; None: the likeliest symbol of each frame.
+    A batch has at most `max_tokens` samples, padding included, and `batch_size` utterances (None:
+    no limit); `num_workers` processes read audio (0: this one). `device` is `cpu`, `cuda` or
+    `cuda:N` (default: a GPU where there is one), `weights` `subnetwork` or `theta`: those before
+    masking. Each is pruned to `sparsity` first, as `open_finetuned` does, and searched with
+    `language` (default: the likeliest symbol of each frame).
 
-    Raises:
-        UserError: a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
-            labels are missing, empty, without any word or do not fit the dictionary; audio cannot
-            be read.
+    UserError where a checkpoint is missing, pre-trained only, unfit or without θ; a split or its
+    labels are missing, empty, without any word or do not fit the dictionary; audio cannot be read.
     """
     if weights not in (SUBNETWORK, THETA):
         raise ValueError(f"{weights!r} is neither {SUBNETWORK} nor {THETA}")
@@ -137,7 +129,10 @@ def evaluate_all(
     for checkpoint, level in cuts:
         finetuned, manifests = opened(checkpoint, level)
         symbols = Symbols.of_dictionary(finetuned.symbols, finetuned.joining)
-        zeros = share_of_zeros(finetuned.state)
+        try:
+            zeros: float | None = finetuned.sparsity
+        except UserError:  # nothing that the preset finds
+            zeros = None
         search = None if language is None else BeamSearch(language, symbols)
         with _quiet():
             task = build_task(finetuned, os.fspath(data))
@@ -223,28 +218,6 @@ def transcribe(
                 utterances.append(Utterance(row, path, said, text, reference, hypothesis))
             bar.update(len(sample["id"]))
     return utterances
-
-
-def share_of_zeros(state: Mapping[str, Any]) -> float | None:
-    """Return the share of zeros, in [0, 1], among the prunable entries of a checkpoint's model.
-
-    Prunable is what its run pruned; without a pruning state, what the preset `wav2vec2` finds.
-    None where there is nothing prunable.
-    """
-    from parp_fairseq.pruning.arguments import PruningError
-    from parp_fairseq.pruning.scope import Scope
-
-    weights = state["model"]
-    pruning = (state.get("last_optimizer_state") or {}).get("parp") or {}
-    names = [name for name in pruning.get("shapes", ()) if name in weights]
-    if not names:
-        try:
-            names = Scope().select(weights)
-        except PruningError:
-            return None
-    entries = sum(weights[name].numel() for name in names)
-    kept = sum(int(weights[name].count_nonzero()) for name in names)
-    return 1.0 - kept / entries if entries else None
 
 
 def _checked_split(

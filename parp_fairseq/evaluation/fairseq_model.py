@@ -18,7 +18,7 @@ def build_task(finetuned: FineTuned, data: PathLike) -> Any:
     from fairseq import tasks
     from omegaconf import OmegaConf
 
-    from parp_fairseq.fairseq_patches.reading import read_utf8
+    from parp_fairseq.fairseq_patches import read_utf8
 
     read_utf8()
     settings = {
@@ -38,13 +38,8 @@ def build_task(finetuned: FineTuned, data: PathLike) -> Any:
 def build_model(finetuned: FineTuned, task: Any = None, *, device: str = "cpu") -> Any:
     """fairseq's `Wav2VecCtc`, optimised for decoding as fairseq's infer does.
 
-    Args:
-        finetuned: what `open_finetuned` returned.
-        task: what `build_task` returned; None for one without data.
-        device: where it will run.
-
-    Raises:
-        UserError: the weights do not fit, or fairseq cannot build such a model.
+    `task` is what `build_task` returned (default: one without data). UserError where the weights do
+    not fit, or fairseq cannot build such a model.
     """
     from fairseq import checkpoint_utils
 

@@ -36,18 +36,11 @@ def export_onnx(
 ) -> dict[str, Any]:
     """Write a fine-tuned model as a folder of ONNX, and run it once to see that it is the same.
 
-    Args:
-        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
-        out: the folder to write; `check_folder` says what `force` replaces.
-
-    Returns:
-        {"format", "out", "files", "bytes", "difference"}: the last is the largest difference of
-        log probabilities between onnxruntime and torch on noise.
-
-    Raises:
-        UserError: a package is missing; the checkpoint cannot be exported (another kind of
-            network, a symbol that vocab.txt cannot hold, weights of 2 GB or more); the graph does
-            not compute what torch does; or the folder cannot be written.
+    It is pruned to `sparsity` first, if given; `check_folder` says what `force` replaces. Returns
+    {"format", "out", "files", "bytes", "difference"}: the last is the largest difference of log
+    probabilities between onnxruntime and torch on noise. UserError where a package is missing; it
+    cannot be exported (another kind of network, a symbol that vocab.txt cannot hold, weights of 2
+    GB or more); the graph does not compute what torch does; or the folder cannot be written.
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -58,9 +51,9 @@ def export_onnx(
     out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint, sparsity=sparsity)
 
+    from parp_fairseq.checkpoints.dictionary import Symbols
     from parp_fairseq.export.onnx_graph import Graph, difference, write_graph
     from parp_fairseq.inference.network import Wav2Vec2Ctc
-    from parp_fairseq.inference.symbols import Symbols
 
     symbols = Symbols.of_dictionary(source.symbols, source.joining)
     vocabulary = list(_vocabulary(symbols, source.path))

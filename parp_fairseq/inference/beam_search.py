@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parp_fairseq.checkpoints.dictionary import NONE
+from parp_fairseq.checkpoints.dictionary import NONE, Symbols, Word
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.symbols import Symbols, Word
 
 # infer's decoding.beamthreshold; its silweight is 0, its unkweight minus infinity.
 _THRESHOLD = 50.0

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parp_fairseq.checkpoints.dictionary import Word
 from parp_fairseq.inference.audio import blocks
 from parp_fairseq.inference.beam_search import BeamSearch
 from parp_fairseq.inference.subnetwork import Subnetwork
-from parp_fairseq.inference.symbols import Word
 from parp_fairseq.manifests.audio.headers import (
     SAMPLE_RATE,
     AudioError,
@@ -55,16 +55,10 @@ def transcribe(
 ) -> Transcript:
     """Transcribe a recording.
 
-    Args:
-        subnetwork: the model.
-        recording: what `read_recording` returned.
-        window: seconds that are run at a time; a shorter recording is run whole, exactly as
-            `parp eval` runs it in a batch of its own.
-        context: seconds on either side of a frame that its window has at least.
-        search: chooses the words; None: the likeliest symbol of every frame.
-
-    Raises:
-        UserError: the audio is damaged, cut off, no numbers, or shorter than a frame.
+    So many seconds are run at a time, each frame with `context` seconds on either side at least; a
+    recording no longer than the `window` is run whole, as `parp eval` runs it in a batch of its
+    own. `search` chooses the words (default: the likeliest symbol of every frame). UserError where
+    the audio is damaged, cut off, no numbers, or shorter than a frame.
     """
     samples = heard = 0
 
@@ -122,13 +116,8 @@ def windows(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Cut a recording into windows as it is read; at most two windows' samples are in memory.
 
-    Yields the number of a window's first sample, a multiple of `stride`, and its samples.
-
-    Args:
-        blocks: the recording's samples, in order.
-        length: samples of a window; a multiple of `stride`.
-        context: samples; a multiple of `stride`, below half of `length`.
-        stride: samples from a frame of the model to the next.
+    Yields the number of a window's first sample and its samples. `length` and `context` (below half
+    of it) are samples, multiples of `stride`, which leads from a frame of the model to the next.
     """
     step = length - 2 * context
     if length % stride or context % stride or step <= 0:

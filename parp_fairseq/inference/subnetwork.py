@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parp_fairseq.checkpoints.dictionary import Symbols
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import named_checkpoint
 from parp_fairseq.files import PathLike
-from parp_fairseq.inference.symbols import Symbols
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,15 +48,10 @@ class Subnetwork:
 
 
 def open_subnetwork(path: PathLike, sparsity: float | None = None) -> Subnetwork:
-    """Read a fine-tuned CTC model.
+    """Read a fine-tuned CTC model in any format, pruned to `sparsity` as `open_finetuned` does.
 
-    Args:
-        path: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
-        sparsity: prune it by magnitude to it first, as `open_finetuned` does.
-
-    Raises:
-        UserError: it cannot be read, is pre-trained only, has weights that are no numbers, lacks
-            its dictionary, or is a network that `inference.network` has no counterpart of.
+    UserError where it cannot be read, is pre-trained only, has weights that are no numbers, lacks
+    its dictionary, or is a network that `inference.network` has no counterpart of.
     """
     source = open_finetuned(named_checkpoint(path), sparsity=sparsity)
 
@@ -69,15 +64,9 @@ def open_subnetwork(path: PathLike, sparsity: float | None = None) -> Subnetwork
 
 
 def run_sparse(model: nn.Module, engine: str, precision: str | None = None) -> int:
-    """Replace layers of `model`, in place, by those that leave zeros out.
+    """Replace layers of `model`, in place, by those that leave zeros out; return how many groups.
 
-    Args:
-        model: in evaluation mode.
-        engine: one of ENGINES.
-        precision: None, or "exact" or "bf16" for what is not sparse too (`accelerate`).
-
-    Returns:
-        How many groups of layers run sparse.
+    `engine` is one of ENGINES; `precision` None, or "exact" or "bf16" for what is not sparse too.
     """
     if engine == DENSE:
         return 0

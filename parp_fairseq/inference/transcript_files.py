@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from parp_fairseq.checkpoints.dictionary import Word
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import (
     Kind,
@@ -19,7 +20,6 @@ from parp_fairseq.files import (
     write_lines,
 )
 from parp_fairseq.inference.recognise import Transcript
-from parp_fairseq.inference.symbols import Word
 
 TEXT, JSONL, SRT = "text", "jsonl", "srt"
 

@@ -1,6 +1,8 @@
-"""Optimizer `parp`: any fairseq optimizer, carrying the Pruner's state in its own."""
+"""Optimizer `parp`, which carries the Pruner's state in its own; a run's learning rates."""
 
 # No `from __future__ import annotations`: fairseq reads the dataclass's types themselves.
+import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
@@ -8,6 +10,8 @@ from typing import Any, NamedTuple, Optional
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, _build_optimizer, register_optimizer
+from fairseq.optim.lr_scheduler import build_lr_scheduler
+from omegaconf import DictConfig
 from torch import Tensor
 
 from parp_fairseq.errors import UserError
@@ -56,13 +60,9 @@ class ParpOptimizer(FairseqOptimizer):
     def attach(self, pruner: Pruner, masters: bool = False) -> Optional[dict[str, Any]]:
         """Carry `pruner`'s state from now on; return the state that a checkpoint brought.
 
-        Args:
-            pruner: the run's Pruner.
-            masters: the parameters here are fp32 masters of a half-precision model: save them, and
-                restore those of the checkpoint.
-
-        Raises:
-            UserError: the checkpoint was written in another precision.
+        With `masters` the parameters here are fp32 masters of a half-precision model, which are
+        saved, and restored from the checkpoint. UserError where it was written in another
+        precision.
         """
         self.pruner = pruner
         loaded, self._loaded = self._loaded, None
@@ -163,18 +163,11 @@ def parp_optimizer(optimizer: FairseqOptimizer) -> ParpOptimizer:
 def optimized_weights(
     optimizer: FairseqOptimizer, parameters: Mapping[str, torch.nn.Parameter]
 ) -> Weights:
-    """Find what `optimizer` updates for the named parameters.
+    """Find what `optimizer`, as the Trainer built it, updates for the named parameters.
 
     fp16 and bf16 keep fp32 masters as well as the model: one flat vector a device, or a list
     (`common.fp16_no_flatten_grads`, bf16). fp32, AMP and the memory-efficient variants update the
-    parameters themselves.
-
-    Args:
-        optimizer: as the Trainer built it.
-        parameters: name → parameter of the model.
-
-    Raises:
-        UserError: a parameter is not optimised.
+    parameters themselves. UserError where a parameter is not optimised.
     """
     own = {name: parameter.data for name, parameter in parameters.items()}
     if not hasattr(optimizer, "fp16_params"):
@@ -197,3 +190,44 @@ def optimized_weights(
     if missing:
         raise UserError(f"{missing[0]} is prunable but not trained; use task.prune.exclude")
     return Weights({name: masters[id(p)] for name, p in parameters.items()}, own)
+
+
+class _Rate(FairseqOptimizer):
+    """Holds a learning rate for a scheduler, and updates nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.0)
+
+
+def learning_rates(run: DictConfig, batches: int = 0) -> tuple[list[float], list[int]]:
+    """Let fairseq's scheduler go through the run, as if no validation changed anything.
+
+    `batches` are those of an epoch on each worker (0: not known). Returns the learning rate of
+    every update, and after how many updates each epoch ends; nothing of what is not known.
+    """
+    optimizer = _Rate()
+    scheduler = build_lr_scheduler(copy.deepcopy(run.lr_scheduler), optimizer)
+    length = run.optimization.max_update or math.inf
+    epochs = run.optimization.max_epoch or math.inf
+    if length == math.inf and (epochs == math.inf or not batches):
+        return [], []
+    rates: list[float] = []
+    ends: list[int] = []
+    while len(rates) < length and len(ends) < epochs:
+        # As `Trainer.begin_epoch`, `train_step` and `lr_step` do.
+        scheduler.step_begin_epoch(len(ends) + 1)
+        end = len(rates) + _updates(run, batches, len(ends)) if batches else length
+        for update in range(len(rates), int(min(end, length))):
+            scheduler.step_update(update)
+            rates.append(float(optimizer.get_lr()))
+        scheduler.step(len(ends) + 1)
+        ends.append(len(rates))
+    return rates, ends if batches else []
+
+
+def _updates(run: DictConfig, batches: int, epochs_done: int) -> int:
+    every = run.optimization.update_freq
+    share = batches / every[min(epochs_done, len(every) - 1)]
+    dropped = run.optimization.get("skip_remainder_batch")
+    return max(1, math.floor(share) if dropped else math.ceil(share))

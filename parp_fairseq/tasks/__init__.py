@@ -1,6 +1,6 @@
 """Task `parp`."""
 
-from parp_fairseq.fairseq_patches.reading import read_utf8
+from parp_fairseq.fairseq_patches import read_utf8
 from parp_fairseq.tasks.config import ParpTaskConfig
 from parp_fairseq.tasks.parp import ParpTask
 

@@ -26,7 +26,7 @@ from parp_fairseq.files import sha256
 from parp_fairseq.manifests.audio.headers import SAMPLE_RATE
 from parp_fairseq.manifests.check.split import CheckedManifest, check_lengths, check_manifest
 from parp_fairseq.models.whisper_encoder import longest
-from parp_fairseq.optim.learning_rates import learning_rates
+from parp_fairseq.optim.parp import learning_rates
 from parp_fairseq.pruning.methods import METHODS
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.runs.settings import is_path

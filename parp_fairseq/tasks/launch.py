@@ -31,7 +31,7 @@ from torch.nn import Module
 
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import INTERRUPTED, UserError, cannot_encode, reported
-from parp_fairseq.fairseq_patches.temporary import one_run
+from parp_fairseq.fairseq_patches import one_run
 from parp_fairseq.files import cannot_write, locked
 from parp_fairseq.manifests.tsv import available_splits
 from parp_fairseq.runs.names import BEST, LAST
@@ -48,13 +48,9 @@ _TRACES = {"config.yaml", "hydra.yaml", "overrides.yaml", "hydra_train.log", ".l
 def launch(cfg: DictConfig, train: Callable[[DictConfig], Any]) -> Any:
     """Check a run, lock its folder, and train; every failure that is known ends in one line.
 
-    Args:
-        cfg: as Hydra composed it, for task parp; the user dir is imported already.
-        train: fairseq's training function; it gets the configuration with absolute paths and, in
-            `task.contents`, digests of what the run reads.
-
-    Returns:
-        What `train` returned; None where the run was complete.
+    `cfg` is as Hydra composed it, for task parp; the user dir is imported already. fairseq's
+    `train` gets it with absolute paths and, in `task.contents`, digests of what the run reads.
+    Returns what it returned; None where the run was complete.
     """
     with reported():
         run = completed_config(cfg)

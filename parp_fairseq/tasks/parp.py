@@ -23,10 +23,8 @@ from parp_fairseq.checkpoints.initial_masks import InitialMask
 from parp_fairseq.checkpoints.prunable_weights import random_weights
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
-from parp_fairseq.fairseq_patches.saving import save_weights
-from parp_fairseq.fairseq_patches.temporary import numpy_seeded, repaired_loading
-from parp_fairseq.optim.learning_rates import learning_rates
-from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
+from parp_fairseq.fairseq_patches import numpy_seeded, repaired_loading, save_weights
+from parp_fairseq.optim.parp import learning_rates, optimized_weights, parp_optimizer
 from parp_fairseq.pruning import Pruner
 from parp_fairseq.pruning.reach import look_ahead, motion_of
 from parp_fairseq.pruning.scope import canonical_name

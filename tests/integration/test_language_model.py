@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from stock_infer import run_fairseq_infer
 
+from parp_fairseq.checkpoints.dictionary import Symbols
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation import evaluate
 from parp_fairseq.inference.beam_search import BeamSearch, LanguageModel
-from parp_fairseq.inference.symbols import Symbols
 
 kenlm = pytest.importorskip("kenlm", reason="the extra lm is not installed")
 pytest.importorskip("flashlight.lib.text.decoder.kenlm")

@@ -9,7 +9,7 @@ import torch
 from parp_fairseq.checkpoints.formats import TINY_MODEL
 from parp_fairseq.checkpoints.repair import repair
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
-from parp_fairseq.fairseq_patches.temporary import repaired_loading
+from parp_fairseq.fairseq_patches import repaired_loading
 
 # What XLSR-53 holds beyond what its own task knows.
 OF_ANOTHER_TASK = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parp_fairseq.fairseq_patches.temporary import numpy_seeded
+from parp_fairseq.fairseq_patches import numpy_seeded
 
 KEY = (1, 2, 0, 0)
 

@@ -8,14 +8,13 @@ import sys
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file, save_file
 from small_model import SYMBOLS, random_state, save
 
+from parp_fairseq.checkpoints.dictionary import Symbols
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference.recognise import transcribe
 from parp_fairseq.inference.subnetwork import open_subnetwork, run_sparse
-from parp_fairseq.inference.symbols import Symbols
 from parp_fairseq.kernels import native
 from parp_fairseq.manifests.audio.headers import read_recording
 
@@ -101,28 +100,6 @@ def changed_folder(models, tmp_path, name, **changes):
     content = json.loads((models["hf"] / name).read_text(encoding="utf-8"))
     file.write_text(json.dumps({**content, **changes}), encoding="utf-8")
     return folder
-
-
-def test_folders_of_transformers(models, tmp_path):
-    """Another order of rows, and other words for blank, delimiter and special symbols."""
-    order = [*range(4, 17), 3, 2, 1, 0]
-    # What transformers keeps of an export's config.json says nothing.
-    folder = changed_folder(
-        models, tmp_path, "config.json", written_by="parp-fairseq", pad_token_id=16
-    )
-    weights = load_file(folder / "model.safetensors")
-    for name in ("lm_head.weight", "lm_head.bias"):
-        weights[name] = weights[name][order].contiguous()
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    special = {"unk_token": {"content": "[UNK]"}, "pad_token": "[PAD]", "word_delimiter_token": "_"}
-    names = ["_", *SYMBOLS[1:], "[UNK]", "</s>", "<s>", "[PAD]"]
-    vocabulary = {name: number for number, name in enumerate(names) if name != "</s>"}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps(special), encoding="utf-8")
-    (folder / "added_tokens.json").write_text(json.dumps({"</s>": 14}), encoding="utf-8")
-    opened, expected = open_subnetwork(folder), open_subnetwork(models["c.pt"])
-    assert opened.symbols == expected.symbols
-    assert torch.equal(opened.model(sound()), expected.model(sound()))
 
 
 def test_normalised_as_it_was_trained(models, tmp_path):

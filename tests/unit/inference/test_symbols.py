@@ -8,8 +8,7 @@ from fairseq.data.data_utils import post_process
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parp_fairseq.checkpoints.dictionary import joining_of
-from parp_fairseq.inference.symbols import Symbols, Word
+from parp_fairseq.checkpoints.dictionary import Symbols, Word, joining_of
 
 DICTIONARIES = {
     "letter": list("|ETAON'É"),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parp_fairseq.checkpoints.dictionary import Word
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.recognise import Transcript
-from parp_fairseq.inference.symbols import Word
 from parp_fairseq.inference.transcript_files import KINDS, choose_format, lines_of, names_of
 from parp_fairseq.manifests.audio.headers import Recording
 

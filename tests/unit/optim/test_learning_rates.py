@@ -4,7 +4,7 @@ import pytest
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
 from omegaconf import OmegaConf
 
-from parp_fairseq.optim.learning_rates import learning_rates
+from parp_fairseq.optim.parp import learning_rates
 
 SCHEDULERS = {
     "tri_stage": {"phase_ratio": [0.1, 0.4, 0.5], "max_update": 20},

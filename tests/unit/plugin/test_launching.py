@@ -1,6 +1,6 @@
 import pytest
 
-from hydra_plugins.parp_searchpath.launching import refused
+from hydra_plugins.parp_searchpath import refused
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_reader_does_not_abort_the_program():
 import torch
 from fairseq.data.iterators import BufferedIterator
 from parp_fairseq.errors import UserError, reported
-from parp_fairseq.fairseq_patches.temporary import one_run
+from parp_fairseq.fairseq_patches import one_run
 
 class Batches:
     def __len__(self):
