@@ -47,49 +47,43 @@ _PATHS = (
     "checkpoint.continue_once",
 )
 
-# (option, the only value that pruning supports, why)
-_PRUNING_NEEDS = (
-    ("criterion._name", "parp_ctc", "it scores the subnetwork"),
-    ("common.tpu", False, "pruning on TPUs is not supported"),
-    ("ema.store_ema", False, "the moving average would not be pruned"),
-    ("optimization.use_bmuf", False, "block-momentum averaging would undo the zeros"),
-    ("distributed_training.zero_sharding", "none", "sharded optimizer state is not supported"),
+# Of which runs, an option, the only value that is supported there, why.
+_NEEDS = (
+    (
+        "all",
+        "optimizer._name",
+        "parp",
+        "it holds the state; name another in optimizer.base",
+    ),
+    ("all", "checkpoint.write_checkpoints_asynchronously", False, "fairseq saves no last or best"),
+    ("all", "checkpoint.checkpoint_suffix", "", "a run finds its checkpoints by their plain names"),
+    ("phones", "criterion.post_process", "none", "phones are not joined into words"),
+    ("scored", "checkpoint.maximize_best_checkpoint_metric", False, "the worst would be the best"),
+    ("pruning", "criterion._name", "parp_ctc", "it scores the subnetwork"),
+    ("pruning", "common.tpu", False, "pruning on TPUs is not supported"),
+    ("pruning", "ema.store_ema", False, "the moving average would not be pruned"),
+    ("pruning", "optimization.use_bmuf", False, "block-momentum averaging would undo the zeros"),
+    ("pruning", "distributed_training.zero_sharding", "none", "sharded state is not supported"),
 )
 # What CTC logs of a validation and can be best: nll_loss only where sentences are averaged.
 _CTC_METRICS = ("loss", "uer", "wer", "raw_wer", "nll_loss")
 # Names in a pre-trained file that the model lacks, and the other way round → what to do.
 _MISFITS = (
-    (
-        r"> .*adapter",
-        "it has adapters: set +model.layer_type=trf_adp, +model.adp_num and +model.adp_dim",
-    ),
+    (r"> .*adapter", "it has adapters: set +model.layer_type=trf_adp, +model.adp_num, +.adp_dim"),
     (r"< .*adapter", "it has no adapters: leave model.layer_type out"),
     (r"> .*(ffn1|conv_module)", "it is a conformer: set +model.layer_type=conformer"),
     (r"< .*(ffn1|conv_module)", "it is no conformer: leave model.layer_type out"),
-    (
-        r"> .*\.parametrizations\.weight\.original",
-        "it was saved with torch's new weight_norm: rename original0 and original1 in it to "
-        "weight_g and weight_v, without parametrizations.weight",
-    ),
+    (r"> .*\.parametrizations\.weight", "rename original0 and original1 to weight_g and weight_v"),
 )
 _WHOLE_MODEL = ("c10d", "pytorch_ddp", "legacy_ddp", "no_c10d")
 
 
 def check_run(run: DictConfig) -> bool:
-    """Check a run, and complete its configuration in place.
+    """Check a run, and complete its configuration in place; return whether updates are left.
 
     Paths become absolute; `task.contents` gets digests of what the run reads and `task.changed`
-    what differs from the run that it resumes (only where the user allows that).
-
-    Args:
-        run: the whole config, complete and resolved.
-
-    Returns:
-        Whether there are updates left to make.
-
-    Raises:
-        UserError: names the first option, file or row that is wrong, or how the run differs from
-            the one that its folder holds.
+    what differs from the run that it resumes (only where the user allows that). UserError names the
+    first option, file or row that is wrong, or how the run differs from its folder's.
     """
     task = run.task
     prune_config.check(task.prune)
@@ -157,34 +151,33 @@ def _make_absolute(run: DictConfig, option: str, folder: str) -> None:
 
 def refuse_unsupported(run: DictConfig) -> None:
     """Raise UserError if a run could not keep its promises under these settings."""
-    method = METHODS[run.task.prune.method]
+    method, common, checkpoint = METHODS[run.task.prune.method], run.common, run.checkpoint
     base = (run.optimizer.get("base") or {}).get("_name")
-    checkpoint, common = run.checkpoint, run.common
-    epochs = run.optimization.get("max_epoch") or 0
-    interval = checkpoint.get("save_interval") or 1
-    by_epochs = epochs > 0 and (run.optimization.get("max_update") or 0) <= 0
+    prunes = method.initial is not None
+    validates = not (run.get("dataset") or {}).get("disable_validation")
+    kinds = {
+        "all": True,
+        "phones": run.task.get("labels") == "phn",
+        "scored": validates and run.criterion._name in ("parp_ctc", "ctc"),
+        "pruning": prunes,
+    }
+    for kind, option, supported, why in _NEEDS:
+        section, key = option.split(".")
+        # Unset is fairseq's default.
+        value = run[section].get(key, supported) if kinds[kind] and section in run else supported
+        if value != supported:
+            raise UserError(f"{option}={value}: set {option}={supported} ({why})")
+    updates, kept = run.optimization.get("max_update") or 0, run.task.get("keep_update") or 0
+    epochs, interval = run.optimization.get("max_epoch") or 0, checkpoint.get("save_interval") or 1
     flat = not (common.get("memory_efficient_fp16") or common.get("fp16_no_flatten_grads"))
     backend = run.distributed_training.ddp_backend
-    prunes = method.initial is not None
-    updates, kept = run.optimization.get("max_update") or 0, run.task.get("keep_update") or 0
-    model, metric = run.get("model") or {}, checkpoint.get("best_checkpoint_metric")
+    metric = checkpoint.get("best_checkpoint_metric")
     metrics = _CTC_METRICS if run.criterion.get("sentence_avg") else _CTC_METRICS[:-1]
-    validates = not (run.get("dataset") or {}).get("disable_validation")
-    scores = validates and run.criterion._name in ("parp_ctc", "ctc")
+    model = run.get("model") or {}
     for wrong, message in (
         (
             0 < updates < kept,
             f"task.keep_update is {kept}, and the run ends at update {updates}; set a smaller one",
-        ),
-        (
-            run.task.get("labels") == "phn" and run.criterion.get("post_process") != "none",
-            f"criterion.post_process={run.criterion.get('post_process')}: task.labels=phn are "
-            "phones, which are not joined into words; set criterion.post_process=none",
-        ),
-        (
-            run.optimizer.get("_name") != "parp",
-            f"optimizer._name is {run.optimizer.get('_name')!r}; task parp keeps its state in the "
-            "optimizer parp: set optimizer._name=parp and optimizer.base._name=adam",
         ),
         (
             # composite has learning rate schedules of its own, which the Trainer would not find.
@@ -193,18 +186,8 @@ def refuse_unsupported(run: DictConfig) -> None:
             "weights, for example optimizer.base._name=adam",
         ),
         (
-            checkpoint.get("write_checkpoints_asynchronously"),
-            "checkpoint.write_checkpoints_asynchronously=true: fairseq then writes no last or best "
-            "checkpoint; set it to false",
-        ),
-        (
-            checkpoint.get("checkpoint_suffix"),
-            f"checkpoint.checkpoint_suffix={checkpoint.get('checkpoint_suffix')}: a run finds its "
-            "checkpoints by their plain names; set another checkpoint.save_dir instead",
-        ),
-        (
             # fairseq saves at the last update; at the last epoch only where it is time for a save.
-            by_epochs and epochs % interval and not checkpoint.get("no_save"),
+            epochs > 0 >= updates and epochs % interval and not checkpoint.get("no_save"),
             f"checkpoint.save_interval={interval}: the run ends with epoch {epochs}, which would "
             f"not be saved; set checkpoint.save_interval={epochs}, or optimization.max_update",
         ),
@@ -219,22 +202,12 @@ def refuse_unsupported(run: DictConfig) -> None:
             "set distributed_training.ddp_backend=legacy_ddp",
         ),
         (
-            scores and metric not in metrics,
+            kinds["scored"] and metric not in metrics,
             f"checkpoint.best_checkpoint_metric={metric}: a validation gives {', '.join(metrics)}",
-        ),
-        (
-            scores and checkpoint.get("maximize_best_checkpoint_metric"),
-            f"checkpoint.maximize_best_checkpoint_metric=true: {metric} is better where it is "
-            "smaller, so the worst checkpoint would be kept as best; set it to false",
         ),
         (
             model.get("layer_type") == "trf_adp" and model.get("adp_num", -1) < 1,
             "model.layer_type=trf_adp: set +model.adp_num to the number of adapters",
-        ),
-        (
-            model.get("layer_decay", 1) < 1,
-            f"model.layer_decay={model.get('layer_decay')}: fairseq has it for data2vec 2.0 only; "
-            "leave it out",
         ),
         (
             method.ramps and checkpoint.patience > 0,
@@ -244,11 +217,6 @@ def refuse_unsupported(run: DictConfig) -> None:
     ):
         if wrong:
             raise UserError(message)
-    for option, supported, why in _PRUNING_NEEDS if prunes else ():
-        section, key = option.split(".")
-        value = run[section].get(key, supported) if section in run else supported
-        if value != supported:
-            raise UserError(f"{option}={value}: set {option}={supported} ({why})")
 
 
 def _check_updates(run: DictConfig) -> None:
@@ -319,29 +287,24 @@ def _check_pretrained(run: DictConfig, manifests: dict[str, list[CheckedManifest
             raise UserError(
                 f"{path}: Whisper's encoder has no span masks: set model.apply_mask=false"
             )
-        _check_positions(run, manifests, longest(config_section(state, "model")))
+        most = longest(config_section(state, "model"))
+        roles = list(manifests)[: 1 if run.dataset.disable_validation else 2]
+        rows = (
+            (checked.tsv, number, row)
+            for checked in (one for role in roles for one in manifests[role])
+            for number, row in enumerate(checked.manifest.rows, start=2)
+        )
+        cut = (run.task.get("max_sample_size") or most + 1) <= most
+        for tsv, number, row in rows:
+            if row.frames > most and not cut:
+                raise UserError(
+                    f"{tsv} row {number}: {row.path} is {row.frames / SAMPLE_RATE:.1f} s long, and "
+                    f"Whisper's encoder takes {most / SAMPLE_RATE:.1f} s; cut the recording or "
+                    "remove the row"
+                )
     for name, tensor in state["model"].items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"{path}: {name} holds NaN or infinity; give another checkpoint")
-
-
-def _check_positions(
-    run: DictConfig, manifests: dict[str, list[CheckedManifest]], most: int
-) -> None:
-    """Raise UserError for an utterance of more than `most` samples, which the model cannot take."""
-    if (run.task.get("max_sample_size") or most + 1) <= most:
-        return
-    for role, checked in manifests.items():
-        if role == "validation set" and run.dataset.disable_validation:
-            continue
-        for manifest in checked:
-            for number, row in enumerate(manifest.manifest.rows, start=2):
-                if row.frames > most:
-                    raise UserError(
-                        f"{manifest.tsv} row {number}: {row.path} is {row.frames / SAMPLE_RATE:.1f}"
-                        f" s long, and Whisper's encoder takes {most / SAMPLE_RATE:.1f} s; cut the "
-                        "recording or remove the row"
-                    )
 
 
 @contextlib.contextmanager
@@ -353,25 +316,21 @@ def misfit_named(path: str) -> Iterator[None]:
         text = str(error)
         if "in loading state_dict" not in text:
             raise
-        parts = {"<": r"Missing key\(s\).*", ">": r"Unexpected key\(s\).*"}
-        names = {
-            sign: re.findall(r'"([^"]+)"', "".join(re.findall(part, text)))
-            for sign, part in parts.items()
-        }
+        lacking, surplus = (
+            re.findall(r'"([^"]+)"', "".join(re.findall(rf"{kind} key\(s\).*", text)))
+            for kind in ("Missing", "Unexpected")
+        )
         shapes = re.findall(r"size mismatch for (\S+):", text)
+        told = (("it lacks", lacking), ("only it has", surplus), ("of another shape is", shapes))
         said = [
             f"{what} {found[0]}" + (f" and {len(found) - 1:,} more" if len(found) > 1 else "")
-            for what, found in (
-                ("it lacks", names["<"]),
-                ("only it has", names[">"]),
-                ("of another shape is", shapes),
-            )
+            for what, found in told
             if found
         ]
-        signed = "\n".join(f"{sign} {name}" for sign in names for name in names[sign])
+        signed = "\n".join([*(f"< {name}" for name in lacking), *(f"> {name}" for name in surplus)])
         ways = [way for pattern, way in _MISFITS if re.search(pattern, signed)]
-        before = names[">"][0].removesuffix(names["<"][0]) if names["<"] and names[">"] else ""
-        if before and {before + name for name in names["<"]} <= set(names[">"]):
+        before = surplus[0].removesuffix(lacking[0]) if lacking and surplus else ""
+        if before and {before + name for name in lacking} <= set(surplus):
             ways = [f"take {before!r} off the beginning of its names"]
         way = ways[0] if ways else "give the whole checkpoint, as fairseq saved it"
         raise UserError(
