@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from parp_fairseq.checkpoints.dictionary import SPECIAL_SYMBOLS, SYMBOLS_KEY, read_dictionary
 from parp_fairseq.checkpoints.safe_load import DamagedCheckpoint, load_checkpoint
 from parp_fairseq.errors import UserError
-from parp_fairseq.files import replacing
 from parp_fairseq.runs.names import LAST
 from parp_fairseq.runs.settings import Difference, differences, listed, refusal
 
@@ -40,14 +37,13 @@ class Restart:
 
 
 def find_restart(checkpoint: DictConfig) -> Restart:
-    """Check what fairseq will open, and repair a last checkpoint that was cut off.
+    """Check what fairseq will open.
 
     Args:
         checkpoint: the run's section `checkpoint`, with absolute paths.
 
     Raises:
-        UserError: a file is missing, holds code, is no checkpoint, or is damaged and has no whole
-            sibling to resume from.
+        UserError: a file is missing, holds code, is damaged or no checkpoint.
     """
     own = _own(Path(checkpoint.save_dir).absolute())
     for key in ("finetune_from_model", "continue_once"):
@@ -147,38 +143,14 @@ def _load(path: str, key: str) -> dict[str, Any]:
 
 
 def _own(folder: Path) -> dict[str, Any] | None:
-    """The state of a folder's last checkpoint, repaired if need be; None where there is none.
-
-    A run that was killed while fairseq copied one checkpoint to another's name could leave half a
-    file next to a whole one.
-    """
+    """The state of a folder's last checkpoint; None where there is none."""
     last = folder / LAST
     if not last.exists():
         return None
     try:
         return load_checkpoint(last)
     except DamagedCheckpoint as error:
-        whole = _whole(folder)
-        if not whole:
-            raise UserError(
-                f"{last} is damaged and no other checkpoint in its folder is whole and holds an "
-                "optimizer's state; remove it to start this run again"
-            ) from error
-    newest = max(whole, key=lambda name: (updates_of(whole[name]), name))
-    logger.warning(f"{last} is damaged (a save was interrupted); {newest} replaces it")
-    # Every worker may do so: the file changes in one stroke, to the same content.
-    with replacing(last) as partial:
-        shutil.copyfile(folder / newest, partial)
-    return load_checkpoint(last)
-
-
-def _whole(folder: Path) -> dict[str, dict[str, Any]]:
-    """The checkpoints in a folder that can be read and resumed from, by name."""
-    states = {}
-    for path in sorted(folder.glob("checkpoint*.pt")):
-        with contextlib.suppress(UserError):
-            state = load_checkpoint(path)
-            # What holds only weights (`task.keep_update`) would begin again at update 0.
-            if state.get("last_optimizer_state"):
-                states[path.name] = state
-    return states
+        raise UserError(
+            f"{last} is damaged; copy another checkpoint of its folder to its name, or remove it "
+            "to start this run again"
+        ) from error
