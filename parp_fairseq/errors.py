@@ -21,14 +21,10 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def options_named(prefix: str, before: str = "") -> Iterator[None]:
-    """Name a bad argument of `parp_fairseq.pruning` as the option that a user gave.
+    """Name a bad argument of `parp_fairseq.pruning` as the option that a user gave: a UserError.
 
-    Args:
-        prefix: what makes an option's name of an argument's: "task.prune." or "--".
-        before: what the line begins with, such as a file's name and a colon.
-
-    Raises:
-        UserError: in place of a PruningError.
+    `prefix` makes an option's name of an argument's ("task.prune." or "--"); the line begins with
+    `before`, such as a file's name and a colon.
     """
     try:
         yield

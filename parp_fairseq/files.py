@@ -69,21 +69,11 @@ def check_output(
     force: bool = False,
     option: str = "--out",
 ) -> Path:
-    """Check, before any work, that a file may be written to `path`.
+    """Check, before any work, that a file may be written to `path`; return it as a Path.
 
-    Args:
-        path: the file to write.
-        kind: what will be written. Only a file of the same kind is ever replaced.
-        inputs: files that are read; none of them is ever replaced.
-        force: replace an existing file.
-        option: the option that gave the path, for the errors.
-
-    Returns:
-        `path` as a Path.
-
-    Raises:
-        UserError: it is a folder, an input, exists (without `force`) or is of another kind,
-            or its folder cannot be made or written to.
+    Only a file of the same `kind` is ever replaced, with `force`, and none of the `inputs`.
+    UserError, naming the `option` that gave the path, where it is a folder, an input, exists
+    (without `force`) or is of another kind, or its folder cannot be made or written to.
     """
     path = Path(path)
     check_not_input(path, inputs, option)
@@ -189,16 +179,9 @@ def locked(
 ) -> Iterator[int]:
     """Hold the lock of a folder, which is made if need be; yield its file descriptor.
 
-    The last process that holds the lock releases it when it ends, however it ends.
-
-    Args:
-        folder: the folder to lock.
-        who: who else would use it, for the error: "another demo".
-        patience: seconds to wait for the other to end.
-        inherited: whether a child that inherits the descriptor holds the lock too.
-
-    Raises:
-        UserError: another process holds it, or the folder cannot be written.
+    The last process that holds it releases it when it ends, however it ends; a child that inherits
+    the descriptor holds it too where it is `inherited`. UserError where another process (`who`,
+    such as "another demo") holds it for `patience` seconds, or the folder cannot be written.
     """
     folder = Path(folder)
     lock = fcntl.flock if inherited else fcntl.lockf

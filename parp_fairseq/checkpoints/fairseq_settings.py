@@ -134,14 +134,9 @@ def plain(settings: Any) -> Any:
 def drop_unknown(section: Any, registry: Mapping[str, Any], prefix: str) -> list[str]:
     """Take the keys out of a section that the installed fairseq's dataclass does not have.
 
-    Args:
-        section: the settings of a task or model, with its `_name`, as a dictionary or an open
-            DictConfig; changed in place.
-        registry: fairseq's dataclasses by name.
-        prefix: what to put before a key in the list returned, such as "cfg.task.".
-
-    Returns:
-        The keys taken out; none where the section or its dataclass is unknown.
+    The section, a task's or model's with its `_name` (a dictionary or an open DictConfig), is
+    changed in place; `registry` are fairseq's dataclasses by name. Returns the keys taken out,
+    `prefix` before each; none where the section or its dataclass is unknown.
     """
     if not isinstance(section, MutableMapping) or section.get("_name") not in registry:
         return []

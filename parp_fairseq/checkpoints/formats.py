@@ -115,14 +115,10 @@ def check_format(path: PathLike) -> None:
 
 
 def read_state(path: PathLike, sparsity: float | None = None) -> dict[str, Any]:
-    """Read a model as `load_checkpoint` gives it.
+    """Read a model as `load_checkpoint` gives it; of a sparse file the level for `sparsity`.
 
-    Args:
-        path: a fairseq checkpoint, a sparse file, or a folder of `transformers`.
-        sparsity: of a sparse file, the level that `read_sparse` chooses by it.
-
-    Raises:
-        UserError: what `check_format`, `load_checkpoint`, `read_sparse` and `read_hf_folder` raise.
+    `path` is a fairseq checkpoint, a sparse file, or a folder of `transformers`. Raises what
+    `check_format`, `load_checkpoint`, `read_sparse` and `read_hf_folder` raise.
     """
     check_format(path)
     if Path(path).is_dir():

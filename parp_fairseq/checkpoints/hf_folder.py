@@ -229,13 +229,10 @@ def read_symbols(
 ) -> tuple[list[str], list[int | None], str]:
     """Read the vocabulary of a folder of `transformers` whose head has so many rows.
 
-    Returns:
-        The dictionary's own symbols, its four special ones left out; for each symbol, special ones
-        first, its row in transformers' head (None where it has none); the ending of label files of
-        such symbols.
-
-    Raises:
-        UserError: a file is missing or damaged, or does not name the head's rows, each once.
+    Returns the dictionary's own symbols, its special ones left out; for each symbol, special ones
+    first, its row in transformers' head (None: it has none); the ending of label files of such
+    symbols. UserError where a file is missing, damaged, or does not name the head's rows, each
+    once.
     """
     about = _json(folder / TOKENS_FILE)
     special = {**_json(folder / SPECIAL_FILE), **about}

@@ -38,18 +38,11 @@ class InitialMask:
         read_folder: Callable[[Path], dict[str, Tensor]] = read_tensors,
         prefix: str = "",
     ) -> None:
-        """Read what the mask is made from.
+        """Read what a mask of this `sparsity` over `weights` (name → prunable tensor) is made from.
 
-        Args:
-            spec: how to prune; its `initial_mask_kind` says where the mask comes from.
-            sparsity: the mask's, in [0, 1].
-            weights: the model's prunable parameters, name → tensor.
-            random_weights: returns these for the same network without any training.
-            read_folder: returns the tensors of a folder of transformers by name.
-            prefix: of the caller's options, for the errors.
-
-        Raises:
-            UserError: a mask file or model is unreadable, of another model or of another sparsity.
+        `random_weights` returns these for the same network without any training, `read_folder` the
+        tensors of a folder of transformers; options begin with `prefix` in errors. UserError where
+        a mask file or model is unreadable, of another model or of another sparsity.
         """
         self.names = frozenset(weights)
         self._spec, self._sparsity, self._read_folder = spec, sparsity, read_folder
@@ -123,16 +116,9 @@ def mask_in(
     """Read the mask that a file holds, whatever kind of file it is.
 
     Of a mask file that mask, of a checkpoint of a pruning run the one that it keeps, of an export
-    (a fairseq checkpoint, a sparse file, a folder of transformers) what is not zero.
-
-    Args:
-        path: the file.
-        names: the model's prunable parameters: an export's zeros are looked for in these, and a
-            mask of fairseq's wav2vec 2.0 comes under the names of transformers where these are so.
-        read_folder: as for `InitialMask`.
-
-    Raises:
-        UserError: the file is unreadable, or a dense checkpoint.
+    (a fairseq checkpoint, a sparse file, a folder of transformers) what is not zero among `names`,
+    the model's prunable parameters; where these are transformers' a mask of fairseq's wav2vec 2.0
+    gets such names. UserError where the file is unreadable, or a dense checkpoint.
     """
     from parp_fairseq.checkpoints.formats import read_state
     from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
@@ -169,15 +155,10 @@ def _folder(
 def make_mask(checkpoint: PathLike, spec: PruningSpec) -> tuple[Mask, dict[str, Any]]:
     """Make the initial mask of a run that starts from a fairseq checkpoint, without the run.
 
-    The initial mask "magnitude" is MPI's (of a fine-tuned checkpoint: OMP's), "random" RP's; for
-    "random_init" fairseq is imported and builds the network.
-
-    Returns:
-        The mask, under canonical names, and the info to save with it.
-
-    Raises:
-        UserError: an option is wrong, the checkpoint unreadable, the scope does not fit it, or
-            weights cannot be ranked.
+    "magnitude" is MPI's (of a fine-tuned checkpoint: OMP's), "random" RP's; for "random_init"
+    fairseq is imported and builds the network. Returns the mask, under canonical names, and the
+    info to save with it. UserError where an option is wrong, the checkpoint unreadable, the scope
+    does not fit it, or weights cannot be ranked.
     """
     with options_named("--"):
         spec.check()

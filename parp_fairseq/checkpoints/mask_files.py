@@ -104,16 +104,11 @@ def nonzero_mask(tensors: Mapping[str, Tensor]) -> Mask:
 def dense_weights(state: Mapping[str, Any], path: PathLike) -> dict[str, Tensor]:
     """Return the model's weights θ before the mask was applied, bit by bit.
 
-    Between two prunings of PARP (paper, algorithm 1) all weights move. A checkpoint of task `parp`
-    holds the subnetwork m⊙θ as its model, and the values of θ that m prunes next to the optimizer's
-    state. Right after a pruning, and under a static mask, there are none and θ is m⊙θ.
-
-    Of a run in half precision these are the model's own weights, rounded from the fp32 masters.
-    `state` is what `load_checkpoint` returned of the file `path`; it is not changed.
-
-    Raises:
-        UserError: the checkpoint keeps no pruning state (a dense run, an export, another task), or
-            one that does not fit its model.
+    A checkpoint of task `parp` (`state`, of the file `path`) holds m⊙θ as its model, and the values
+    of θ that m prunes next to the optimizer's state; right after a pruning, and under a static
+    mask, there are none. In half precision these are the model's own weights, rounded from the
+    masters. UserError where it keeps no pruning state (a dense run, an export, another task), or
+    one that does not fit its model.
     """
     model: dict[str, Tensor] = dict(state["model"])
     pruning = (state.get("last_optimizer_state") or {}).get("parp")

@@ -46,16 +46,10 @@ def scoped_weights(
 def weights_named(
     tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: PathLike, todo: str
 ) -> dict[str, Tensor]:
-    """Return those of a model's tensors that have the names of `weights`, in fp32.
+    """Return those of a model's tensors that have the names and shapes of `weights`, in fp32.
 
-    Args:
-        tensors: the model's, under names that may have a fine-tuned model's prefixes.
-        weights: name → tensor of the right shape.
-        source: what to call the model in an error: its file.
-        todo: what to do where one does not fit.
-
-    Raises:
-        UserError: one is missing or of another shape.
+    Their names may have a fine-tuned model's prefixes. UserError where one is missing or of another
+    shape; it names the model's file, `source`, and what `todo`.
     """
     short = {canonical_name(name): tensor for name, tensor in tensors.items()}
     chosen = {}
@@ -76,17 +70,10 @@ def random_weights(
 ) -> dict[str, Tensor]:
     """The weights that the same network has before any training. Imports fairseq.
 
-    They are those of a run with the same seed, because fairseq's fine-tuning too builds the
-    pre-trained network first. Other random numbers stay as they were.
-
-    Args:
-        state: what `load_checkpoint` returned.
-        path: its file, for the errors.
-        weights: name → tensor of the checkpoint: which weights to return.
-        seed: any integer from -2^63 to 2^64 - 1.
-
-    Raises:
-        UserError: the checkpoint does not hold its architecture, or another one.
+    They are those of a run with the same seed (from -2^63 to 2^64 - 1), because fairseq's
+    fine-tuning too builds the pre-trained network first. `state`, of the file `path`, is what
+    `load_checkpoint` returned; `weights` are those to return. Other random numbers stay as they
+    were. UserError where the checkpoint does not hold its architecture, or another one.
     """
     import torch
     from fairseq import tasks

@@ -19,13 +19,8 @@ from parp_fairseq.files import PathLike, check_output
 def repair(checkpoint: PathLike, out: PathLike, *, force: bool = False) -> list[str]:
     """Write a checkpoint whose settings the installed fairseq takes; its weights stay as they are.
 
-    `force` replaces a checkpoint that already exists at `out`.
-
-    Returns:
-        What was changed, a line each. Empty: nothing had to be, and nothing was written.
-
-    Raises:
-        UserError: the checkpoint cannot be read, or `out` cannot be written.
+    Returns what was changed, a line each; where nothing had to be, nothing is written. UserError
+    where it cannot be read, or `out` cannot be written (`force` replaces a checkpoint there).
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     state = load_checkpoint(checkpoint)

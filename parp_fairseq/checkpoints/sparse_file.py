@@ -47,22 +47,12 @@ _TYPES = (*_FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
 def read_sparse(path: PathLike, sparsity: float | None = None) -> dict[str, Any]:
-    """Read a sparse file into the form that `load_checkpoint` gives.
+    """Read a sparse file into the form that `load_checkpoint` gives, fp16 and int8 values as fp32.
 
-    No more memory is asked for than the file's bits account for.
-
-    Args:
-        path: the file.
-        sparsity: read the sparsest level that is no sparser than this, and none of the values that
-            denser levels add (default: the densest, also where all are sparser).
-
-    Returns:
-        {"args": None, "cfg": {"model", "task"}, "model": name → dense tensor, "task_state": the
-        dictionary as the task `parp` saves it, "optimizer_history"}. fp16 and int8 values give
-        fp32 tensors.
-
-    Raises:
-        UserError: missing, truncated, of another kind, or with settings that are code.
+    The sparsest level that is no sparser than `sparsity` is read, and none of the values that
+    denser levels add (default: the densest, also where all are sparser). No more memory is asked
+    for than the file's bits account for. UserError: missing, truncated, of another kind, or with
+    settings that are code.
     """
     from safetensors import SafetensorError
 

@@ -17,14 +17,9 @@ MAX_DIGITS = 19
 def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
     """Parse JSON that means one thing only and holds numbers and text that others can read too.
 
-    Args:
-        text: what to parse.
-        digits: of the longest integer taken.
-
-    Raises:
-        ValueError: it is no JSON (NaN and Infinity included) or not UTF-8, an object has a
-            duplicate key, an integer has more digits, a number is infinite, half a surrogate pair
-            is in a text, or lists and objects are nested deeper than MAX_DEPTH.
+    ValueError where it is no JSON (NaN and Infinity included) or not UTF-8, an object has a
+    duplicate key, an integer has more than so many digits, a number is infinite, half a surrogate
+    pair is in a text, or lists and objects are nested deeper than MAX_DEPTH.
     """
     try:
         value = json.loads(

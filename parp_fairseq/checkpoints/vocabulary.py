@@ -165,15 +165,9 @@ class Architecture:
     def from_fairseq(
         cls, model: Mapping[str, Any], weights: Mapping[str, Tensor], path: PathLike
     ) -> Architecture:
-        """The architecture of a fine-tuned checkpoint.
+        """The architecture of a fine-tuned checkpoint, from its `cfg.model` and its tensors.
 
-        Args:
-            model: its settings `cfg.model`, with the network's in `w2v_args.model`.
-            weights: its tensors, under fairseq's names.
-            path: the file, for the errors.
-
-        Raises:
-            UserError: a setting is missing, damaged or not supported.
+        UserError, naming the file `path`, where a setting is missing, damaged or not supported.
         """
         inner = network_settings(model, path)
         kind = str(inner.get("_name") or inner.get("arch") or "wav2vec2")

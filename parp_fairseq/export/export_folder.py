@@ -28,17 +28,10 @@ def check_folder(
 ) -> Path:
     """Check, before any work, that an export may be written into a folder; return it as a Path.
 
-    Args:
-        folder: the folder to write.
-        files: names of the files that will be written, without the record.
-        form: the export's format.
-        inputs: files and folders that are read.
-        force: replace the files of an earlier export of this format, unless one was changed since.
-            Other files there stay.
-
-    Raises:
-        UserError: it is an input, holds anything but an export of this format as it was written,
-            already exists (without `force`) or cannot be written.
+    `files` are what will be written, without the record. `force` replaces those of an earlier
+    export of this format (`form`), unless one was changed since; other files stay. UserError where
+    the folder is an input, holds anything but such an export, already exists (without `force`) or
+    cannot be written.
     """
     folder, files, inputs = Path(folder), list(files), list(inputs)
     check_not_input(folder, inputs)
@@ -70,14 +63,7 @@ def writing_folder(
 ) -> Iterator[Path]:
     """A folder to write `model_file` into; it becomes `out` with the texts and a record.
 
-    Args:
-        out: the folder to write.
-        model_file: the name of the file that the block writes.
-        texts: name → text, or what is written as JSON.
-        form: the export's format.
-
-    Raises:
-        UserError: it cannot be written.
+    What of `texts`, by name, is no text is written as JSON. UserError where it cannot be written.
     """
     with output(out / model_file) as stage:
         yield stage

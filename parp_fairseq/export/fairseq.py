@@ -27,20 +27,11 @@ def export_fairseq(
 ) -> dict[str, Any]:
     """Write a fine-tuned checkpoint, or a sparse file, as stock fairseq writes its own.
 
-    Left out are the plugin's settings, the optimizer's state and the place of the pre-trained file.
-    Keys of the tasks that some version of fairseq does not know are left to its defaults.
-
-    Args:
-        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
-        out: the file to write; `dict.LABELS.txt` is written next to it. `force` replaces a
-            checkpoint that already exists.
-
-    Returns:
-        {"format", "out", "dictionary", "bytes"}.
-
-    Raises:
-        UserError: the checkpoint cannot be exported, another dictionary (or a damaged one) is
-            next to `out`, or nothing can be written there.
+    It is pruned to `sparsity` first, if given; `dict.LABELS.txt` is written next to `out`. Left out
+    are the plugin's settings, the optimizer's state and the place of the pre-trained file; keys of
+    the tasks that some version of fairseq does not know are left to its defaults. Returns
+    {"format", "out", "dictionary", "bytes"}. UserError where it cannot be exported, another
+    dictionary (or a damaged one) is next to `out`, or nothing can be written there.
     """
     out = check_output(out, CHECKPOINT, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint, sparsity=sparsity)

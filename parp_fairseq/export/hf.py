@@ -41,16 +41,9 @@ def export_hf(
 ) -> dict[str, Any]:
     """Write a fine-tuned wav2vec 2.0 as a folder `out` that `transformers` opens.
 
-    Args:
-        checkpoint: what `open_finetuned` reads, pruned to `sparsity` first if that is given.
-        out: the folder to write; `check_folder` says what `force` replaces.
-
-    Returns:
-        {"format", "out", "files", "bytes"}.
-
-    Raises:
-        UserError: the checkpoint cannot be exported (another kind of model, a layer that
-            Wav2Vec2ForCTC lacks), or the folder cannot be written.
+    It is pruned to `sparsity` first, if given; `check_folder` says what `force` replaces. Returns
+    {"format", "out", "files", "bytes"}. UserError where it cannot be exported (another kind of
+    model, a layer that Wav2Vec2ForCTC lacks), or the folder cannot be written.
     """
     out = check_folder(out, FILES, FORM, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint, sparsity=sparsity)

@@ -48,20 +48,11 @@ def export_sparse(
 ) -> dict[str, Any]:
     """Write a fine-tuned checkpoint as a sparse file: of method "nested" with all its levels.
 
-    Args:
-        checkpoint: what `open_finetuned` reads.
-        out: the file to write; `force` replaces a sparse model that already exists.
-        values: "fp32" keeps every value as the checkpoint has it, "fp16" rounds all of them, "int8"
-            those of matrices to 255 steps a row and the others to fp16.
-        sparsity: write one level only, what `open_finetuned` prunes to this.
-
-    Returns:
-        {"format", "out", "bytes", "levels", "entries", "zeros"}: the file's size, the sparsities of
-        its levels, and the entries of the tensors stored by gaps and how many of those are zero.
-
-    Raises:
-        UserError: the checkpoint cannot be exported, a value does not fit fp16, or `out` cannot
-            be written.
+    `values`: "fp32" keeps every value as the checkpoint has it, "fp16" rounds all of them, "int8"
+    those of matrices to 255 steps a row and the others to fp16. With `sparsity` it has one level,
+    what `open_finetuned` prunes to this. Returns {"format", "out", "bytes", "levels", "entries",
+    "zeros"}: the last two of the tensors stored by gaps. UserError where it cannot be exported, a
+    value does not fit fp16, or `out` cannot be written.
     """
     out = check_output(out, SPARSE_MODEL, inputs=[checkpoint], force=force)
     source = open_finetuned(checkpoint, sparsity=sparsity)

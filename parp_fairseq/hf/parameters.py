@@ -21,15 +21,10 @@ def prunable_parameters(
     exclude: Sequence[str] = (),
     biases: bool = False,
 ) -> list[str]:
-    """Return the names of the parameters that may be pruned, sorted.
+    """Return the names of the parameters of a transformers model that may be pruned, sorted.
 
-    Args:
-        model: a transformers model.
-        include: as in `Scope`; none: the preset of the model's type.
-        exclude: as in `Scope`, like `biases`.
-
-    Raises:
-        UserError: the model's type has no preset, a pattern matches nothing, or nothing is left.
+    Options are as in `Scope`; `include` is by default the preset of the model's type. UserError
+    where that has no preset, a pattern matches nothing, or nothing is left.
     """
     kind = str(getattr(getattr(model, "config", None), "model_type", ""))
     if not include and kind not in PRESETS:

@@ -16,12 +16,7 @@ from parp_fairseq.errors import UserError
 def check_reloaded(model: Any, names: Iterable[str]) -> None:
     """Refuse what lets the Trainer load its own checkpoint, which it does by the saved names.
 
-    Args:
-        model: of transformers.
-        names: of its prunable parameters.
-
-    Raises:
-        UserError: some are saved under another name, so that the Trainer would not load them.
+    UserError where some of the prunable parameters, `names`, are saved under another name.
     """
     renamed = _renamed(model, names)
     if renamed:
@@ -33,15 +28,10 @@ def check_reloaded(model: Any, names: Iterable[str]) -> None:
 
 
 def read_folder(folder: Path, model: Any, names: Iterable[str]) -> dict[str, Tensor]:
-    """Read the tensors of a folder under the names that the parameters of `model` have.
+    """Read what `save_pretrained` wrote under the names that the parameters of `model` have.
 
-    Args:
-        folder: that `save_pretrained` wrote.
-        model: of the same class.
-        names: of its prunable parameters; those that the folder lacks are left out.
-
-    Raises:
-        UserError: the folder is unreadable.
+    Of the prunable ones, `names`, those that the folder lacks are left out. UserError where it is
+    unreadable.
     """
     tensors = read_tensors(folder)
     if not _renamed(model, names):

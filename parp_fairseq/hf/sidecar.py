@@ -29,15 +29,9 @@ def checksum(weights: Mapping[str, Tensor]) -> int:
 def write_state(
     folder: PathLike, pruner_state: Mapping[str, Any], subnetwork: Mapping[str, Tensor]
 ) -> None:
-    """Write a Pruner's state next to the subnetwork that a checkpoint folder holds.
+    """Write a `Pruner.state_dict` next to the subnetwork (name → m⊙θ) of a checkpoint folder.
 
-    Args:
-        folder: the checkpoint.
-        pruner_state: what `Pruner.state_dict` returned.
-        subnetwork: name → m⊙θ as it was saved.
-
-    Raises:
-        UserError: the file cannot be written.
+    UserError where the file cannot be written.
     """
     about = {"version": VERSION, "checksum": checksum(subnetwork), "pruner": dict(pruner_state)}
     with replacing(Path(folder, FILE)) as partial:
@@ -49,15 +43,8 @@ def state_of(
 ) -> dict[str, Any]:
     """Return the Pruner's state of the checkpoint from which a model was loaded.
 
-    Callbacks do not get the name of that folder, so its checksum of the weights identifies it.
-
-    Args:
-        folders: where to look.
-        weights: name → prunable parameter, as loaded.
-        update: the update at which training resumes, for the error.
-
-    Raises:
-        UserError: none of the folders holds the state of these weights.
+    Callbacks do not get the name of that folder, so the checksum of the prunable weights, as
+    loaded, identifies it among `folders`. UserError where none holds their state.
     """
     wanted, looked = checksum(weights), []
     for folder in folders:

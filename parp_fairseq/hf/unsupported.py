@@ -14,15 +14,10 @@ _PARALLEL = "train with plain data parallelism (torchrun, accelerate launch)"
 
 
 def check_training(args: TrainingArguments, model: nn.Module) -> None:
-    """Refuse what cannot be right.
+    """Refuse what cannot be right, given the Trainer's arguments and its model: a UserError.
 
-    Args:
-        args: of the Trainer.
-        model: as the Trainer was given it.
-
-    Raises:
-        UserError: weights that are sharded, quantised, frozen below adapters, averaged, compiled
-            or replicated by threads.
+    Weights that are sharded, quantised, frozen below adapters, averaged, compiled or replicated by
+    threads.
     """
     for refused, reason in _reasons(args, model):
         if refused:

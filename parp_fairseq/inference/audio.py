@@ -29,13 +29,9 @@ STANDARD_INPUT = Path("-")
 def find_recordings(given: Iterable[PathLike]) -> tuple[list[Path], Counter[str]]:
     """Audio files, and those in folders and below, sorted by path; each once, in the order given.
 
-    Hidden files and folders inside of a folder are left out.
-
-    Returns:
-        The files; and of those in folders whose format is not read the number, by ending.
-
-    Raises:
-        UserError: a path does not exist or is not UTF-8, or a folder holds no audio file.
+    Hidden ones inside of a folder are left out. Of files in folders whose format is not read the
+    number comes too, by ending. UserError where a path does not exist or is not UTF-8, or a folder
+    holds no audio file.
     """
     unique: dict[str, Path] = {}
     unread: dict[str, str] = {}

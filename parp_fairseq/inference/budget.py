@@ -111,20 +111,11 @@ def level_costs(path: PathLike, engine: str = AUTO) -> list[LevelCost]:
 def within(
     path: PathLike, budget: Budget, engine: str = AUTO, precision: str | None = None
 ) -> tuple[Subnetwork, int, float, float]:
-    """Open the densest level that meets the budget.
+    """Open the densest level of a nested checkpoint, or sparse file of one, that meets the budget.
 
-    Args:
-        path: a checkpoint of method "nested", or a sparse file made of one.
-        budget: a size is that of a sparse file, as far as it is read.
-        engine, precision: see `run_sparse`.
-
-    Returns:
-        The subnetwork, how many groups of its layers run sparse, its sparsity, and what it takes,
-        as `Budget.most`.
-
-    Raises:
-        UserError: no level meets it, the model has one level only, or a size is asked of a model
-            that is no sparse file.
+    Returns the subnetwork, how many groups of its layers run sparse (`run_sparse`), its sparsity,
+    and what it takes, as `Budget.most`. UserError where no level meets it, the model has one level
+    only, or a size is asked of a model that is no sparse file.
     """
     path = named_checkpoint(path)
     finetuned = open_finetuned(path)

@@ -47,14 +47,9 @@ class Wav2Vec2Ctc(nn.Module):
     ) -> Wav2Vec2Ctc:
         """Build the network of a fine-tuned checkpoint, in evaluation mode and fp32.
 
-        Args:
-            model: its settings `cfg.model`, with the network's in `w2v_args.model`.
-            weights: name → tensor, as fairseq names them. The network keeps fp32 tensors as they
-                are, without a copy.
-            path: the file, for the errors.
-
-        Raises:
-            UserError: its network is none of this kind, or its weights do not fit.
+        `model` are its settings `cfg.model`, with the network's in `w2v_args.model`; fp32
+        `weights`, as fairseq names them, are kept without a copy. UserError, naming `path`, where
+        the network is none of this kind, or its weights do not fit.
         """
         architecture = Architecture.from_fairseq(model, weights, path)
         # Without memory: random numbers that are replaced at once would take seconds.

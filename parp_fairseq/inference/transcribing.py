@@ -48,16 +48,11 @@ def transcribe_all(
     budget: str | None = None,
     language: LanguageModel | None = None,
 ) -> int:
-    """Transcribe files and folders of audio, and write what is said.
+    """Transcribe files and folders of audio, and write what is said; return how many failed.
 
     A file that cannot be used is reported on standard error, and the others are transcribed. The
-    arguments are the options of `parp transcribe`.
-
-    Returns:
-        How many recordings failed.
-
-    Raises:
-        UserError: a wrong option, model or output; nothing was written then.
+    arguments are the options of `parp transcribe`. UserError where an option, model or output is
+    wrong; nothing was written then.
     """
     started = time.perf_counter()
     form = choose_format(form, output)

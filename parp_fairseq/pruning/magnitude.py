@@ -56,14 +56,8 @@ class Selection:
     ) -> tuple[Mask, list[int]]:
         """Return the mask; with `zero` set the selected entries to zero, in place, in one pass.
 
-        Args:
-            tensors: those that were selected from.
-            others: at most two masks of them.
-            zero: change the tensors.
-            pack: make the mask; without it is empty.
-
-        Returns:
-            The mask, and for each of the others how many entries both keep.
+        And for each of `others`, at most two masks, how many entries both keep. `tensors` are those
+        that were selected from; without `pack` the mask is empty.
         """
         packed = [other.packed for other in others]
         result = cut(
@@ -109,14 +103,9 @@ def select_smallest(
     """Select what `magnitude_mask` prunes; for "tensor" the threshold is the largest one.
 
     Takes one pass over the entries: the hint or a sample gives a bracket around the threshold, the
-    pass counts what is below it and copies the little that is inside.
-
-    Args:
-        tensors: as for `magnitude_mask`.
-        sparsity: as for `magnitude_mask`.
-        granularity: as for `magnitude_mask`.
-        hint: a threshold that may be near, such as that of the pruning before; 0.0: none. What is
-            selected does not depend on it.
+    pass counts what is below it and copies the little that is inside. `hint` is a threshold that
+    may be near, such as that of the pruning before (0.0: none); the selection does not depend on
+    it.
     """
     check_sparsity(sparsity)
     check_choice(granularity, GRANULARITIES, "granularity")
@@ -268,17 +257,12 @@ def _tied(arrays: Sequence[Tensor], word: int, counts: np.ndarray, rank: int) ->
 def nested(
     mask: Mask, before: Mask, tensors: Mapping[str, Tensor], granularity: str = "global"
 ) -> Mask:
-    """Return `mask` with what `before` pruned going first where zeros tie.
+    """Return `mask`, the magnitude mask of `tensors`, with what `before` pruned going first.
 
-    What is pruned is zero, and zeros are the smallest magnitudes: a magnitude mask prunes them
-    again. But entries that are kept may be zero too, and come before pruned ones in the order of
-    names and positions. Counts stay as they are, over all tensors ("global") or in each ("tensor").
-
-    Args:
-        mask: the magnitude mask of `tensors`.
-        before: the mask of the pruning before; all that it prunes is zero in `tensors`.
-        tensors: name → tensor, before or after `mask` was applied.
-        granularity: "global" or "tensor".
+    What the pruning before took is zero, and zeros are the smallest magnitudes: a magnitude mask
+    prunes them again. But entries that are kept may be zero too, and come before pruned ones in the
+    order of names and positions. Counts stay as they are, over all ("global") or in each
+    ("tensor").
     """
     groups = [list(mask)] if granularity == "global" else [[name] for name in mask]
     keep: dict[str, Tensor] = {}

@@ -41,15 +41,9 @@ class Mask(Mapping[str, Tensor]):
         shapes: Mapping[str, tuple[int, ...]],
         kept: Mapping[str, int] | None = None,
     ) -> Mask:
-        """Make a mask of packed bits.
+        """Make a mask of bits by name, as `packed` gives them; of shapes, and counts kept if known.
 
-        Args:
-            packed: name → bits, as the property of that name gives them.
-            shapes: name → shape.
-            kept: name → number of entries kept, where they were counted already.
-
-        Raises:
-            ValueError: names differ or a tensor holds too few or too many bytes.
+        ValueError where names differ or a tensor holds too few or too many bytes.
         """
         if set(packed) != set(shapes):
             raise ValueError("names of packed masks and of shapes differ")
@@ -141,16 +135,10 @@ class Mask(Mapping[str, Tensor]):
         return self.under({name: canonical_name(name) for name in self})
 
     def renamed(self, shapes: Mapping[str, tuple[int, ...]], source: str) -> Mask:
-        """Return this mask under the names of a model's parameters.
+        """Return this mask under the names of a model's prunable parameters, name → shape.
 
-        Names with and without the prefixes of a fine-tuned model meet.
-
-        Args:
-            shapes: the model's prunable parameters, name → shape.
-            source: what to call this mask in an error: its file.
-
-        Raises:
-            PruningError: a name is missing or left over, or a shape differs.
+        Names with and without the prefixes of a fine-tuned model meet. PruningError, naming the
+        mask's file, `source`, where a name is missing or left over, or a shape differs.
         """
         names = {canonical_name(name): name for name in shapes}
         own = self.canonical()
@@ -180,15 +168,9 @@ def difference(
 
 
 def kept_by_both(a: Mask, b: Mask, names: Iterable[str] | None = None) -> int:
-    """Count the entries that two masks keep.
+    """Count the entries that two masks keep, of these tensors (default: all).
 
-    Args:
-        a: one mask.
-        b: the other, over the same tensors.
-        names: the tensors that count; None: all.
-
-    Raises:
-        ValueError: the masks cover different tensors; the message says which.
+    ValueError where the masks cover different tensors; the message says which.
     """
     problem = difference(a.shapes, b.shapes)
     if problem:

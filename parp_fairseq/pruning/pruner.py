@@ -328,15 +328,9 @@ class Pruner:
         state: Mapping[str, Any],
         copies: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Resume from a `state_dict`; the weights hold m⊙θ and get θ back.
+        """Resume from a `state_dict`; the weights, loaded with it, hold m⊙θ and get θ back.
 
-        Args:
-            weights: name → tensor, loaded from the checkpoint that the state comes from.
-            state: what `state_dict` returned.
-            copies: as for `start`.
-
-        Raises:
-            PruningError: another version, other settings (named) or another model.
+        PruningError: another version, other settings (named) or another model.
         """
         self.check_settings(state)
         shapes = {name: tuple(shape) for name, shape in state["shapes"].items()}

@@ -145,17 +145,12 @@ def look_ahead(
     epoch_ends: Sequence[int] = (),
     option: str = "interval",
 ) -> Outlook | None:
-    """Say whether pruned weights can regrow in a training, given its learning rates.
+    """Say whether pruned weights can regrow in a training; None where none can by definition.
 
-    Args:
-        pruner: started or restored, with its `motion` set.
-        rates: the learning rate of every update still to come, the next one first; at least one.
-        epoch_ends: updates made from now to the end of each epoch, where prunings go by epochs and
-            that is known.
-        option: what the caller calls the interval.
-
-    Returns:
-        None where nothing can regrow by definition: a static mask, or nothing pruned.
+    `pruner` is started or restored, with its `motion` set; `rates` are the learning rates of the
+    updates still to come, at least one; `epoch_ends` the updates made from now to the end of each
+    epoch, where prunings go by epochs and that is known; `option` is what the caller calls the
+    interval.
     """
     mask, motion = pruner.mask, pruner.motion
     if pruner.static or mask.kept == mask.numel:

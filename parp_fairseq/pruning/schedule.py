@@ -85,15 +85,9 @@ def ramp(
 ) -> SparsitySchedule | StagedSchedule:
     """Return a schedule over a run, in one phase or in several.
 
-    Args:
-        sparsities: the one to begin with, those on the way, and the one to reach; each is reached
-            and kept for an equal share of all updates, like a run of its own.
-        total_updates: N, the last update of the run, at least 1.
-        rise: the share of a phase's updates that its ramp takes, in [0, 1].
-        shape: "linear" or "cubic".
-
-    Raises:
-        PruningError: `rise` or a sparsity is out of range, or the sparsities fall.
+    Of `sparsities` the first is the one to begin with; each other is reached and kept for an equal
+    share of all updates, like a run of its own, its ramp taking the share `rise` of them.
+    PruningError where `rise` or a sparsity is out of [0, 1], or the sparsities fall.
     """
     check_sparsity(rise, "rise")
     length = total_updates // (len(sparsities) - 1)

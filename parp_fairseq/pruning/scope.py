@@ -120,14 +120,9 @@ class Scope:
         return cls(**{key: given[key] for key in ("include", "exclude", "biases") if key in given})
 
     def select(self, names: Iterable[str]) -> list[str]:
-        """Return the names of prunable parameters, sorted.
+        """Return the prunable ones, sorted, of the names of `model.named_parameters()`.
 
-        Args:
-            names: parameter names as `model.named_parameters()` gives them.
-
-        Raises:
-            PruningError: `include` is empty or has a pattern that matches no parameter, or nothing
-                is left.
+        PruningError: `include` is empty or has a pattern that matches nothing, or nothing is left.
         """
         if not self.include:
             raise PruningError("is empty; name a preset or pattern, such as wav2vec2", "include")

@@ -173,13 +173,9 @@ class PruningSpec:
     ) -> "Optional[Pruner]":
         """Return the Pruner that the options ask for; None for method "dense".
 
-        Args:
-            total_updates: N, the last update of the training; 0 where it is not known.
-            prefix: what the caller's options begin with, in the state that the Pruner saves.
-            length: what the caller calls N there.
-
-        Raises:
-            PruningError: an option is wrong, or the method ramps and N is not known.
+        `total_updates` is N, the last update (0: not known), which the caller calls `length`; its
+        options begin with `prefix` in the state that the Pruner saves. PruningError where an option
+        is wrong, or the method ramps and N is not known.
         """
         self.check()
         if self.behaviour.initial is None:

@@ -112,19 +112,13 @@ class Result:
 
 
 def run_imp(series: Series, folder: Path, keep_checkpoints: bool = False) -> Result:
-    """Run the rounds and the fine-tuning of the subnetwork that they find.
+    """Run the rounds in a folder, and the fine-tuning of the subnetwork that they find.
 
     A round fine-tunes with the static mask of the round before, then prunes the trained weights
-    (`checkpoint_last.pt`) further. The same call resumes a series that was stopped.
-
-    Args:
-        series: what to run.
-        folder: a folder of its own for the rounds, the masks and the final run.
-        keep_checkpoints: keep the rounds' checkpoints, which are removed as soon as their mask is
-            made; a series that began so does, whatever a later call says.
-
-    Raises:
-        UserError: the folder holds another series, or a fine-tuning failed (its log is named).
+    (`checkpoint_last.pt`) further. The same call resumes a series that was stopped. The rounds'
+    checkpoints are removed as soon as their mask is made, unless the series began with
+    `keep_checkpoints`. UserError where the folder holds another series, or a fine-tuning failed
+    (its log is named).
     """
     folder = folder.resolve()
     if not series.config_dir:

@@ -82,17 +82,10 @@ def start(
     lock: int,
     environment: Mapping[str, str] | None = None,
 ) -> Child:
-    """Start a program in `folder`.
+    """Start a program (its path and arguments) in `folder`; its output is appended to `log`.
 
     It inherits the lock's file descriptor, so the folder stays locked while it runs; on Linux it is
-    killed when this process dies.
-
-    Args:
-        arguments: the program's path and its arguments.
-        folder: the folder to run in.
-        log: a file for all its output; what is there stays.
-        lock: a file descriptor to inherit.
-        environment: variables to add to those of this process.
+    killed when this process dies. `environment` is added to this process's.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     guard = []
@@ -197,17 +190,10 @@ def run_steps(
     lock: int,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run what is not done, `jobs` programs at a time.
+    """Run what is not done, `jobs` programs at a time; those that come first begin first.
 
-    Args:
-        steps: those that come first begin first.
-        folder: where the programs start.
-        jobs: at least 1.
-        lock: a file descriptor that each program inherits.
-        environment: variables to add to those of this process.
-
-    Raises:
-        UserError: one failed; the others are ended.
+    Each starts in `folder`, inherits the file descriptor `lock` and gets `environment` besides this
+    process's. UserError where one failed; the others are ended.
     """
     if all(step.done for step in steps):
         return

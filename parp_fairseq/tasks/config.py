@@ -57,14 +57,9 @@ def check(cfg: Any) -> None:
 
 
 def make_pruner(cfg: Any, total_updates: int) -> Optional[Pruner]:
-    """Return the Pruner that the options ask for; None for a dense run.
+    """Return the Pruner that a PruneConfig, or a config node like it, asks for; None: dense.
 
-    Args:
-        cfg: a PruneConfig, or a config node like it.
-        total_updates: N, the last update of the run; 0 where it is not known.
-
-    Raises:
-        UserError: names the first option that is wrong.
+    `total_updates` is N, the last update (0: not known). UserError names the first wrong option.
     """
     with options_named(PREFIX):
         return spec_of(cfg).build(total_updates, prefix=PREFIX, length="optimization.max_update")
