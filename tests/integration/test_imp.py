@@ -1,4 +1,3 @@
-import shutil
 import signal
 import subprocess
 import sys
@@ -127,25 +126,3 @@ def test_the_weights_kept_are_those_of_the_dense_run_at_that_update(train, of_on
     assert kept.keys() == expected.keys()
     assert all(torch.equal(kept[name], tensor) for name, tensor in expected.items())
     assert any(not torch.equal(kept[name], tensor) for name, tensor in run.weights().items())
-
-
-def test_a_round_repeats_by_hand_from_the_rewound_weights(series, data, tmp_path):
-    """Round 2 is a fine-tuning of θ_K with the first mask static, and nothing else."""
-    out, _, _ = series
-    kept = tmp_path / "weights, [kept]" / "k.pt"
-    kept.parent.mkdir()
-    shutil.copy(out / "round_01" / "checkpoints" / "checkpoint_update_2.pt", kept)
-    done = run(
-        [
-            str(Path(PARP).with_name("fairseq-hydra-train")),
-            *("--config-name", "parp_demo", "common.user_dir=parp_fairseq", *settings(data)),
-            *("optimization.max_update=3", f"checkpoint.finetune_from_model='{kept}'"),
-            *("task.prune.method=mask", "task.prune.sparsity=0.3"),
-            f"task.prune.mask='{out / 'masks' / '01_0.3.safetensors'}'",
-            f"hydra.run.dir='{tmp_path / 'by hand'}'",
-        ]
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    last = Path("checkpoints", "checkpoint_last.pt")
-    theirs, ours = tensors(out / "round_02" / last), tensors(tmp_path / "by hand" / last)
-    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())

@@ -61,13 +61,3 @@ def test_undone_and_as_specified(gaps, after, seed):
     for wrong in ((np.append(high, np.uint8(0)), lows), (high, np.append(lows, np.uint8(0)))):
         with pytest.raises(ValueError, match=r"after their end|too many"):
             decode(*wrong, low, len(gaps), entries)
-
-
-@pytest.mark.parametrize("kept", [0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5])
-def test_near_the_entropy(kept):
-    entries = 1 << 20
-    chosen = np.random.default_rng(1).random(entries) < kept
-    high, lows, _ = encode(np.flatnonzero(chosen), entries)
-    entropy = -kept * math.log2(kept) - (1 - kept) * math.log2(1 - kept)
-    spent = 8 * (len(high) + len(lows)) / entries
-    assert spent < 1.03 * entropy + (0.004 if kept == 0.001 else 0)

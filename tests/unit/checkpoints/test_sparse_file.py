@@ -301,18 +301,6 @@ def test_the_page_names_every_field(text, files):
     assert files[1].read_bytes().startswith(b'{"__metadata__":{"parp-sparse":', 8)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8"])
-def test_the_small_reader_reads_the_same(dtype, files, state):
-    path = files[1].with_name(f"{dtype}.safetensors")
-    arrays, ours = example_reader(path), read_sparse(path)["model"]
-    assert set(arrays) == set(ours) == set(state["model"])
-    for name, array in arrays.items():
-        if dtype == "fp32":
-            assert array.tobytes() == bits(ours[name]) == bits(state["model"][name]), name
-        else:
-            assert np.array_equal(array.astype(np.float32), ours[name].numpy()), name
-
-
 def test_the_small_reader_runs_where_torch_is_not(files, state, tmp_path):
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 90
     for gone in ("torch", "parp_fairseq", "fairseq"):

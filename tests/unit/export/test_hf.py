@@ -97,30 +97,6 @@ def test_the_tokenizer_decodes_to_the_same_text(labels, join, tmp_path):
     assert len(processor.tokenizer.get_vocab()) == len(symbols)
 
 
-def test_zeros_stay_zeros_and_half_precision_becomes_fp32(tmp_path):
-    state = lively()
-    state["model"] = {name: tensor.half() for name, tensor in state["model"].items()}
-    name = "w2v_encoder.w2v_model.encoder.layers.1.fc1.weight"
-    export_hf(save(state, tmp_path / "c.pt"), tmp_path / "hf")
-    other = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "hf")
-    assert {parameter.dtype for parameter in other.parameters()} == {torch.float32}
-    weight = other.wav2vec2.encoder.layers[1].feed_forward.intermediate_dense.weight
-    assert torch.equal(weight == 0, state["model"][name] == 0)
-    assert (weight == 0).float().mean() > 0.5
-
-
-def test_places_that_are_refused(tmp_path):
-    checkpoint = save(lively(), tmp_path / "c.pt")
-    export_hf(checkpoint, tmp_path / "hf")
-    model = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "hf")
-    for place in ("mine", "hf"):
-        model.save_pretrained(tmp_path / place)
-        before = {path: path.read_bytes() for path in (tmp_path / place).iterdir()}
-        with pytest.raises(UserError, match=r"is no export of parp|is not as the export wrote it"):
-            export_hf(checkpoint, tmp_path / place, force=True)
-        assert {path: path.read_bytes() for path in (tmp_path / place).iterdir()} == before
-
-
 @pytest.mark.parametrize(
     ("tuned", "network", "message"),
     [
