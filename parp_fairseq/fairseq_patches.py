@@ -118,8 +118,7 @@ def end_at_nan() -> None:
 def save_file(obj: Any, filename: str, async_write: bool = False) -> None:
     """Write what torch can save to a file, whole or not at all (for `torch_persistent_save`).
 
-    Raises:
-        UserError: it cannot be written (rights, a full disk).
+    Raises UserError: it cannot be written (rights, a full disk).
     """
     if os.path.basename(filename) == CRASH and isinstance(sys.exc_info()[1], FloatingPointError):
         return

@@ -114,10 +114,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
     """A file to write next to `path`, which replaces it when all is written.
 
     Folders that are missing are made. When the block raises, `path` is as it was and nothing is
-    left behind.
-
-    Raises:
-        UserError: it cannot be written (rights, a full disk).
+    left behind. Raises UserError: it cannot be written (rights, a full disk).
     """
     path = Path(path)
     made = first_missing(path.parent)
@@ -209,11 +206,9 @@ def locked(
 def staged(out: PathLike) -> Iterator[Path]:
     """A folder to write into; its content moves to `out` when the block ends well.
 
-    Files of the same name in `out` are replaced, others stay. When the block raises, `out` is as
-    it was before; of the folders made for it those go that nobody else has used since.
-
-    Raises:
-        UserError: `out` cannot be written.
+    Files of the same name in `out` are replaced, others stay. When the block raises, `out` is as it
+    was before; of the folders made for it those go that nobody else has used since. Raises
+    UserError: `out` cannot be written.
     """
     out = Path(out)
     made = first_missing(out)

@@ -69,9 +69,7 @@ def named_checkpoint(name: PathLike) -> Path:
     """The model that a user's `name` means: "tiny", a run's folder, or the file or folder itself.
 
     Of a run, the best checkpoint is taken, or else the last; a line on standard error says which.
-
-    Raises:
-        UserError: the run has no checkpoint yet.
+    Raises UserError: the run has no checkpoint yet.
     """
     if os.fspath(name) == TINY:
         return TINY_MODEL
@@ -99,9 +97,8 @@ def is_sparse(path: PathLike) -> bool:
 def check_format(path: PathLike) -> None:
     """Check, without torch, that a file begins as one that `read_state` reads.
 
-    Raises:
-        UserError: it is missing, a folder that is none of `transformers`, empty, cut off or of
-            another kind.
+    Raises UserError: it is missing, a folder that is none of `transformers`, empty, cut off or of
+    another kind.
     """
     path = Path(path)
     if path.is_dir():
@@ -135,11 +132,7 @@ def read_state(path: PathLike, sparsity: float | None = None) -> dict[str, Any]:
 def read_weights(path: PathLike) -> dict[str, Tensor]:
     """Read the tensors of a model, under the names that fairseq gives them.
 
-    Args:
-        path: what `read_state` reads; a folder of `transformers` needs only config and weights.
-
-    Raises:
-        UserError: what `read_state` and `read_hf_weights` raise.
+    A folder of `transformers` needs only config and weights. Raises what `read_state` and `read_hf_weights` raise.
     """
     if Path(path).is_dir():
         from parp_fairseq.checkpoints.hf_folder import read_hf_weights
@@ -153,8 +146,7 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
 def output(path: PathLike) -> Iterator[Path]:
     """A folder to write the file `path` and its neighbours into; they appear when all is written.
 
-    Raises:
-        UserError: `path` is a folder, or nothing can be written there (rights, a full disk).
+    Raises UserError: `path` is a folder, or nothing can be written there (rights, a full disk).
     """
     from safetensors import SafetensorError
 

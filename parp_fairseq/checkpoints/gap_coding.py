@@ -15,14 +15,10 @@ MAX_LOW = 7
 
 
 def encode(positions: NDArray[np.int64], entries: int) -> tuple[NDArray, NDArray, int]:
-    """Code which of so many entries are kept.
+    """Code which of so many entries are kept, given their positions, which rise in [0, entries).
 
-    Args:
-        positions: rising, in [0, entries).
-
-    Returns:
-        The gaps' unary parts and low bits as bytes (highest bit first, zeros after the last), and
-        r, with which these are fewest.
+    Returns the gaps' unary parts and low bits as bytes (highest bit first, zeros after the last),
+    and r, with which these are fewest.
     """
     gaps = np.diff(positions, prepend=-1) - 1
     sizes = [
@@ -42,8 +38,7 @@ def decode(
 ) -> NDArray[np.int64]:
     """Undo `encode`: the positions of `kept` of so many entries. `low` is r.
 
-    Raises:
-        ValueError: the bytes are not what `encode` gives for as many.
+    Raises ValueError: the bytes are not what `encode` gives for as many.
     """
     ones = np.flatnonzero(np.unpackbits(high).view(np.bool_))
     if len(ones) != kept:

@@ -51,8 +51,7 @@ def is_hf_folder(path: PathLike) -> bool:
 def check_hf_folder(folder: PathLike) -> dict[str, Any]:
     """Check, without torch, that a folder holds a Wav2Vec2ForCTC; return its config.json.
 
-    Raises:
-        UserError: it lacks a file, holds another model, or does not say how audio is read.
+    Raises UserError: it lacks a file, holds another model, or does not say how audio is read.
     """
     _check_files(folder, CONFIG_FILE, WEIGHTS_FILE)
     config = read_object(Path(folder, CONFIG_FILE))
@@ -79,9 +78,8 @@ def _check_files(folder: PathLike, *names: str) -> None:
 def read_hf_folder(folder: PathLike) -> dict[str, Any]:
     """Read a folder of `transformers` into the form that `load_checkpoint` gives, in fp32.
 
-    Raises:
-        UserError: a file is missing or damaged, or it is a model of another kind, with other
-            symbols, or with a setting or a tensor that fairseq's wav2vec 2.0 lacks.
+    Raises UserError: a file is missing or damaged, or it is a model of another kind, with other
+    symbols, or with a setting or a tensor that fairseq's wav2vec 2.0 lacks.
     """
     folder = Path(folder)
     config = check_hf_folder(folder)
@@ -127,8 +125,7 @@ def read_hf_folder(folder: PathLike) -> dict[str, Any]:
 def read_hf_weights(folder: PathLike, *, strict: bool = False) -> dict[str, Tensor]:
     """Read a Wav2Vec2ForCTC's weights under fairseq's names; others are left out, or refused.
 
-    Raises:
-        UserError: a file is damaged, or holds another model.
+    Raises UserError: a file is damaged, or holds another model.
     """
     layer_norm = read_object(Path(folder, CONFIG_FILE)).get("feat_extract_norm") == "layer"
     weights = {}
@@ -146,8 +143,7 @@ def read_hf_weights(folder: PathLike, *, strict: bool = False) -> dict[str, Tens
 def read_tensors(folder: PathLike) -> dict[str, Tensor]:
     """Read all tensors that `save_pretrained` wrote, in one or several files, onto the CPU.
 
-    Raises:
-        UserError: there is no such folder, it holds no safetensors weights, or they are damaged.
+    Raises UserError: there is no such folder, it holds no safetensors weights, or they are damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -65,13 +65,9 @@ class InitialMask:
                 self._mask = self._read(path, weights, prefix)
 
     def make(self, weights: Mapping[str, Tensor]) -> tuple[Mask, float]:
-        """Return the mask, on the weights' devices, and the magnitude below which it prunes.
+        """Return the mask for θ0, on its devices, and the magnitude below which it prunes.
 
-        Args:
-            weights: name → the weights that training starts from (θ0).
-
-        Raises:
-            PruningError: a weight is NaN or infinite.
+        Raises PruningError: a weight is NaN or infinite.
         """
         from parp_fairseq.pruning import random_mask
         from parp_fairseq.pruning.magnitude import select_smallest

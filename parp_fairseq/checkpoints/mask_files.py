@@ -48,8 +48,7 @@ def save_mask(mask: Mask, path: PathLike, info: Mapping[str, Any] | None = None)
 def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
     """Read a mask file; return the mask (on the CPU, under canonical names) and its info.
 
-    Raises:
-        UserError: the file is missing, truncated, damaged or not a mask.
+    Raises UserError: the file is missing, truncated, damaged or not a mask.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,11 +79,7 @@ def load_mask(path: PathLike) -> tuple[Mask, dict[str, Any]]:
 def stored_mask(state: Mapping[str, Any]) -> Mask | None:
     """The mask of the subnetwork that a checkpoint of task `parp` holds.
 
-    Args:
-        state: what `load_checkpoint` returned.
-
-    Returns:
-        None where the checkpoint keeps no mask: another task's, a dense run's, an exported one.
+    None where it keeps no mask: another task's, a dense run's, an exported one.
     """
     try:
         return saved_mask(state["last_optimizer_state"]["parp"]).canonical()
@@ -93,11 +88,7 @@ def stored_mask(state: Mapping[str, Any]) -> Mask | None:
 
 
 def nonzero_mask(tensors: Mapping[str, Tensor]) -> Mask:
-    """The mask that keeps what is not zero.
-
-    Args:
-        tensors: name → tensor of any shape and precision.
-    """
+    """The mask that keeps what is not zero of tensors of any shape and precision."""
     return Mask({canonical_name(name): tensor != 0 for name, tensor in tensors.items()})
 
 

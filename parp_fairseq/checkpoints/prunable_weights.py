@@ -25,10 +25,8 @@ def scoped_weights(
 ) -> dict[str, Tensor]:
     """The tensors of a checkpoint that `scope` chooses, under the checkpoint's own names.
 
-    `options` is what the caller's options of the scope begin with, for the errors.
-
-    Raises:
-        UserError: the scope does not fit the model.
+    `options` is what the caller's options of the scope begin with, for the errors. Raises
+    UserError: the scope does not fit the model.
     """
     from torch import Tensor
 

@@ -116,13 +116,10 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
 
 
 def check_readable(path: PathLike) -> bool:
-    """Check, without torch, that a file begins as a checkpoint does.
+    """Check, without torch, that a file begins as a checkpoint does; whether it is a zip archive.
 
-    Returns:
-        True for a zip checkpoint, False for one of torch 1.5 and older.
-
-    Raises:
-        UserError: it is missing, a folder, empty, cut off or of another kind.
+    Those of torch 1.5 and older are not. Raises UserError: it is missing, a folder, empty, cut off
+    or of another kind.
     """
     path = Path(path)
     if not path.exists():

@@ -246,8 +246,7 @@ def _check_tensors(
 ) -> list[str]:
     """Check that the tensors (type and shape) are those that `about` names, as large as it claims.
 
-    Returns:
-        The names of those that are stored as they are.
+    Returns the names of those that are stored as they are.
     """
     rest = dict(tensors)
     plain = [name for name in rest if not name.endswith((MASK, HIGH, LOW, KEPT, SCALE))]

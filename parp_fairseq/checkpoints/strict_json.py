@@ -49,8 +49,7 @@ def strict_json(text: str | bytes, digits: int = MAX_DIGITS) -> Any:
 def read_object(path: Path) -> dict[str, Any]:
     """Read a file of transformers that holds one JSON object.
 
-    Raises:
-        UserError: it cannot be read, or holds something else.
+    Raises UserError: it cannot be read, or holds something else.
     """
     try:
         # A tokenizer without a limit says 10^30.

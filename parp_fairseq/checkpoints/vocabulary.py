@@ -205,8 +205,7 @@ class Architecture:
     def from_transformers(cls, config: Mapping[str, Any], path: PathLike) -> Architecture:
         """The architecture that a config.json of a Wav2Vec2ForCTC in `path` describes.
 
-        Raises:
-            UserError: a setting is damaged or not supported.
+        Raises UserError: a setting is damaged or not supported.
         """
         shapes = [
             config.get(f"conv_{part}", default)
@@ -245,8 +244,7 @@ class Architecture:
 def network_settings(model: Mapping[str, Any], path: PathLike) -> Mapping[str, Any]:
     """The network's own settings in those of a fine-tuned model.
 
-    Raises:
-        UserError: the checkpoint at `path` does not hold them.
+    Raises UserError: the checkpoint at `path` does not hold them.
     """
     outer = model.get("w2v_args")
     outer = outer if isinstance(outer, Mapping) else {}
@@ -267,8 +265,7 @@ def convolutions(text: str, path: PathLike) -> list[tuple[int, int, int]]:
 
     Lists of tuples may be added and multiplied; nothing is executed.
 
-    Raises:
-        UserError: the text is something else.
+    Raises UserError: the text is something else.
     """
 
     def value(node: ast.AST) -> Any:

@@ -49,11 +49,7 @@ def names() -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """Return a config's file.
-
-    Raises:
-        UserError: there is none of that name.
-    """
+    """Return a config's file. Raises UserError: there is none of that name."""
     path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         close = get_close_matches(name, names(), n=1)
@@ -66,8 +62,7 @@ def path_of(name: str) -> Path:
 def read(name: str) -> Mapping[str, Any]:
     """Return what a config says, read once; it is shared: do not change it.
 
-    Raises:
-        UserError: there is none of that name.
+    Raises UserError: there is none of that name.
     """
     content: Mapping[str, Any] = yaml.safe_load(path_of(name).read_text(encoding="utf-8"))
     return content
@@ -89,8 +84,7 @@ def summary(name: str) -> ConfigSummary:
 def overrides_for_gpus(name: str, gpus: int) -> list[str]:
     """Return the overrides that keep a config's effective batch on `gpus` GPUs.
 
-    Raises:
-        UserError: `gpus` is below 1, or does not divide the batch.
+    Raises UserError: `gpus` is below 1, or does not divide the batch.
     """
     pieces = read(name)["optimization"]["update_freq"][0] * GPUS
     if gpus < 1:
@@ -110,11 +104,9 @@ def overrides_for_gpus(name: str, gpus: int) -> list[str]:
 def copy(name: str, to: Path, force: bool = False) -> Path:
     """Copy a config to a file or into a folder, for changes of one's own; return the copy.
 
-    Its runs go into a folder of the copy's name.
-
-    Raises:
-        UserError: the copy already exists (unless `force`), its name is of another kind of file or
-            not fit for a folder of runs, or it cannot be written.
+    Its runs go into a folder of the copy's name. Raises UserError: the copy already exists (unless
+    `force`), its name is of another kind of file or not fit for a folder of runs, or it cannot be
+    written.
     """
     source = path_of(name)
     target = to / source.name if to.is_dir() or to.suffix not in (".yaml", ".yml") else to

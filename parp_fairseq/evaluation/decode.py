@@ -186,8 +186,7 @@ def transcribe(
 ) -> list[Utterance]:
     """Reference and hypothesis of each utterance of `batches`, in their order.
 
-    Raises:
-        UserError: audio cannot be read.
+    Raises UserError: audio cannot be read.
     """
     import torch
     from fairseq import utils

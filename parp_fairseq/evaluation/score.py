@@ -63,18 +63,14 @@ def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> EditCoun
 
 
 def bootstrap_interval(errors: Sequence[int], lengths: Sequence[int]) -> tuple[float, float]:
-    """The 95% interval of an error rate, in percent.
+    """The 95% interval of an error rate, in percent, from utterances' errors and lengths.
 
-    The percentile bootstrap over utterances (M. Bisani and H. Ney, "Bootstrap estimates for
-    confidence intervals in ASR performance evaluation", ICASSP 2004): utterances are drawn with
-    replacement; a drawn set's rate is the sum of its errors over the sum of its lengths. The
-    interval reaches from the 2.5th to the 97.5th percentile of these rates (sets without any
-    reference word have no rate and do not count). It is a function of the arguments: the draws
-    are seeded, and the same for as many utterances.
-
-    Args:
-        errors: edits, an utterance each.
-        lengths: words (or phones, or characters) of the references; not all of them 0.
+    The percentile bootstrap (M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in
+    ASR performance evaluation", ICASSP 2004): utterances are drawn with replacement; a drawn set's
+    rate is the sum of its errors over the sum of its lengths. The interval reaches from the 2.5th
+    to the 97.5th percentile of these rates; sets without any reference word do not count, and not
+    all lengths are 0. It is a function of the arguments: the draws are seeded, and the same for as
+    many utterances.
     """
     utterances = np.array([errors, lengths], dtype=np.int64)
     count = utterances.shape[1]

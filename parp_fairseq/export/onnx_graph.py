@@ -25,12 +25,10 @@ class Graph(nn.Module):
     """The network with what fairseq does before and after it."""
 
     def __init__(self, network: Wav2Vec2Ctc, normalize: bool, blank: int) -> None:
-        """Wrap a network in evaluation mode.
+        """Wrap a network in evaluation mode; `blank` is the row of the CTC blank.
 
-        Args:
-            network: what makes logits of waveforms.
-            normalize: bring each waveform to mean 0 and variance 1, as task.normalize does.
-            blank: the row of the CTC blank.
+        Where `normalize`, each waveform is brought to mean 0 and variance 1, as task.normalize
+        does.
         """
         super().__init__()
         self.network = network
@@ -42,10 +40,8 @@ class Graph(nn.Module):
     def forward(self, input_values: Tensor, input_lengths: Tensor) -> Tensor:
         """Log probabilities (batch, frames, symbols); after an utterance's end, of the blank.
 
-        Args:
-            input_values: (batch, samples) at 16 kHz, as recorded; what comes after a waveform's
-                end does not count.
-            input_lengths: samples of each, int64.
+        `input_values` (batch, samples) are at 16 kHz, as recorded; `input_lengths` (batch), int64,
+        say where a waveform ends: what comes after it does not count.
         """
         real = torch.arange(input_values.shape[1])[None, :] < input_lengths[:, None]
         x = torch.where(real, input_values, 0.0)

@@ -72,17 +72,11 @@ class PruningCallback(TrainerCallback):
     ) -> None:
         """Choose how to prune; the model comes with the Trainer.
 
-        Args:
-            method: dense, rp, mpi, omp, mask, parp, parp_p, gmp or nested.
-            sparsity: share of the prunable entries that end as zero, in [0, 1].
-            resume_from: the checkpoint folder that training is resumed from, where it is not in
-                the Trainer's `output_dir`.
-            options: the others of `PruningSpec`, such as `interval` (prune again every 25
-                updates). `include` is by default the preset of the model's type; `mask` may be
-                the folder of a model, fine-tuned ("omp") or pruned ("mask").
-
-        Raises:
-            UserError: an unknown method, a value out of range, or options that do not go together.
+        Options are those of `PruningSpec`, such as `interval` (prune again every 25 updates).
+        `include` is by default the preset of the model's type; `mask` may be the folder of a model,
+        fine-tuned ("omp") or pruned ("mask"). `resume_from` is the checkpoint folder that training
+        is resumed from, where it is not in the Trainer's `output_dir`. Raises UserError: an unknown
+        method, a value out of range, or options that do not go together.
         """
         self.spec = PruningSpec(method, sparsity, **{"include": (), **options})
         with options_named(""):

@@ -29,13 +29,9 @@ class MaskedModel:
     def __init__(
         self, model: nn.Module, pruner: Pruner, weights: Mapping[str, Tensor], updates: int
     ) -> None:
-        """Let the model hold m⊙θ.
+        """Let the model hold m⊙θ, after so many updates.
 
-        Args:
-            model: as the Trainer was given it.
-            pruner: started, over `weights`.
-            weights: name → prunable parameter of `model`.
-            updates: those done so far.
+        `pruner` is started over `weights`, name → prunable parameter of the model.
         """
         self.updating, self.updates = False, updates
         self._model, self._pruner = model, pruner

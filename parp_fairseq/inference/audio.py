@@ -74,10 +74,8 @@ def _walk(folder: Path) -> list[Path]:
 def blocks(recording: Recording) -> Iterator[np.ndarray]:
     """The samples of a recording: float32, mono, 16 kHz, some seconds at a time.
 
-    Channels are averaged; another rate is resampled as `parp manifest` does it.
-
-    Raises:
-        UserError: soxr is missing; or `decoded` raises it.
+    Channels are averaged; another rate is resampled as `parp manifest` does it. Raises UserError:
+    soxr is missing; or `decoded` raises it.
     """
     resampler = None
     if recording.rate != SAMPLE_RATE:

@@ -56,9 +56,8 @@ class BeamSearch:
     def __init__(self, language: LanguageModel, symbols: Symbols) -> None:
         """Load the n-gram and the lexicon.
 
-        Raises:
-            UserError: the extra `lm` is missing, a file is missing or damaged, the lexicon spells
-                with other symbols, or the symbols are phones, whose words have no phones to score.
+        Raises UserError: the extra `lm` is missing, a file is missing or damaged, the lexicon
+        spells with other symbols, or the symbols are phones, whose words have no phones to score.
         """
         if symbols.joining == NONE:
             raise UserError("--lm needs a model of letters or pieces, and this one hears phones")

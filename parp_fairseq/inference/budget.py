@@ -43,8 +43,7 @@ class Budget(NamedTuple):
     def parse(cls, text: str) -> Budget:
         """Read "200ms" (for a second of speech), "0.2s", "30MB" or "900kB".
 
-        Raises:
-            UserError: it is none of these, or not above 0.
+        Raises UserError: it is none of these, or not above 0.
         """
         units = {**_TIMES, **_SIZES}
         found = re.fullmatch(rf"(\d+\.?\d*|\.\d+) ?({'|'.join(units)})", text.strip())
@@ -64,11 +63,9 @@ class Budget(NamedTuple):
 
 
 def milliseconds(model: Wav2Vec2Ctc, seconds: float = SECONDS) -> float:
-    """How long a model takes for a second of speech: the least of three measurements.
+    """How long a model, made sparse or not, takes for a second of speech.
 
-    Args:
-        model: in evaluation mode, made sparse or not.
-        seconds: of noise in each.
+    The least of three measurements, each of so many seconds of noise.
     """
     noise = torch.randn(1, round(seconds * SAMPLE_RATE))
     least = math.inf
@@ -91,8 +88,7 @@ class LevelCost(NamedTuple):
 def level_costs(path: PathLike, engine: str = AUTO) -> list[LevelCost]:
     """Measure each nested subnetwork of a model, the densest first; of any other model its own.
 
-    Raises:
-        UserError: it cannot be opened in plain torch.
+    Raises UserError: it cannot be opened in plain torch.
     """
     path = named_checkpoint(path)
     finetuned = open_finetuned(path)

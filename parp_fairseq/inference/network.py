@@ -82,10 +82,8 @@ class Wav2Vec2Ctc(nn.Module):
     def forward(self, source: Tensor, padding: Tensor | None = None) -> Tensor:
         """Logits (batch, frames, symbols) of waveforms (batch, samples) at 16 kHz.
 
-        Args:
-            source: normalised as the model was trained (`task.normalize`).
-            padding: (batch, samples), True after the end of a waveform; such frames' logits mean
-                nothing.
+        They are normalised as the model was trained (`task.normalize`). `padding` (batch, samples)
+        is True after the end of a waveform; such frames' logits mean nothing.
         """
         network, head = self.w2v_encoder.values()
         logits: Tensor = head(network(source, padding))

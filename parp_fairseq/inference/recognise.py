@@ -143,11 +143,9 @@ def windows(
 
 
 def stitched(parts: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-    """One path (or array of logits) from those of windows.
+    """One path (or array of logits) from those of windows, in order, overlapping or touching.
 
-    Args:
-        parts: each window's first frame in the recording, and what it has for each of its frames;
-            in order, overlapping or touching.
+    `parts`: each window's first frame in the recording, and what it has for each of its frames.
     """
     kept = []
     begin = 0

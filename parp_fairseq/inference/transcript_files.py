@@ -101,8 +101,7 @@ class Output:
 def choose_format(form: str | None, output: PathLike | None) -> str:
     """The format that was asked for, or else that of the output's ending.
 
-    Raises:
-        UserError: the ending contradicts the format, or is none of a format.
+    Raises UserError: the ending contradicts the format, or is none of a format.
     """
     ending = "" if output is None else Path(output).suffix.lower()[1:]
     by_ending = ending if ending in (JSONL, SRT) else None
@@ -121,10 +120,8 @@ def choose_format(form: str | None, output: PathLike | None) -> str:
 def names_of(paths: Sequence[Path]) -> list[str]:
     """What files of captions are called: as their recordings without the ending and spaces.
 
-    Where two would be the same, all get their path below the innermost common folder too.
-
-    Raises:
-        UserError: two are still the same.
+    Where two would be the same, all get their path below the innermost common folder too. Raises
+    UserError: two are still the same.
     """
     whole = [Path("_".join(os.path.abspath(path).split())).with_suffix("") for path in paths]
     names = [path.name for path in whole]

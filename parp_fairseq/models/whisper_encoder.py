@@ -118,18 +118,11 @@ class WhisperEncoder(BaseFairseqModel):
     def extract_features(
         self, source: Tensor, padding_mask: Optional[Tensor], mask: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
-        """Encode a batch.
+        """Encode a batch: "x" (B, T, C); "padding_mask" (B, T) or None.
 
-        Args:
-            source: (B, samples) at 16 kHz, in [-1, 1], padded with zeros.
-            padding_mask: (B, samples), True where it is padding; None: nothing is.
-            mask: span masking, which this model does not have.
-
-        Returns:
-            "x" (B, T, C); "padding_mask" (B, T) or None.
-
-        Raises:
-            UserError: span masking is asked for, or an utterance is longer than the positions.
+        `source` (B, samples) is at 16 kHz, in [-1, 1], padded with zeros; `padding_mask` (B,
+        samples) is True where it is. Raises UserError: span masking (`mask`) is asked for, which
+        this model does not have, or an utterance is longer than the positions.
         """
         if mask:
             raise UserError("parp_whisper has no span masks: set model.apply_mask=false")
@@ -156,9 +149,7 @@ class WhisperEncoder(BaseFairseqModel):
     def spectrogram(self, source: Tensor, frames: Tensor) -> Tensor:
         """Return Whisper's log-mel spectrogram, (B, mel_bins, frames), zero behind each utterance.
 
-        Args:
-            source: (B, samples).
-            frames: (B,) how many belong to each utterance.
+        `source` is (B, samples); `frames` (B,) says how many belong to each.
         """
         # Whisper hears 30 seconds: behind an utterance there is silence.
         padded = F.pad(source.float(), (0, WINDOW))

@@ -145,8 +145,7 @@ class Weights(NamedTuple):
 def parp_optimizer(optimizer: FairseqOptimizer) -> ParpOptimizer:
     """Return the optimizer `parp` inside fairseq's half-precision and AMP wrappers.
 
-    Raises:
-        UserError: there is none.
+    Raises UserError: there is none.
     """
     inner = optimizer
     while not isinstance(inner, ParpOptimizer):

@@ -82,14 +82,8 @@ def magnitude_mask(
     Of d entries exactly `round(sparsity * d)` are pruned, counted over all tensors ("global") or
     over each ("tensor"). Entries of equal magnitude are pruned in the order of names (sorted as
     strings), then of positions (row-major), so the result is the same on every device and rank.
-
-    Args:
-        tensors: name → floating-point tensor of any shape, contiguous or not, on any device.
-        sparsity: share of entries to prune, in [0, 1].
-        granularity: "global" or "tensor".
-
-    Raises:
-        PruningError: sparsity out of range, unknown granularity, NaN or infinity (named).
+    `tensors`, name → floating-point tensor, have any shape, contiguous or not. Raises PruningError:
+    sparsity not in [0, 1], unknown granularity, NaN or infinity (named).
     """
     return select_smallest(tensors, sparsity, granularity).mask(tensors)
 

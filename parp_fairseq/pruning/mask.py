@@ -22,11 +22,7 @@ class Mask(Mapping[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Pack bool tensors, each on its own device.
-
-        Raises:
-            TypeError: a tensor is not bool.
-        """
+        """Pack bool tensors, each on its own device. Raises TypeError: a tensor is not bool."""
         for name, tensor in tensors.items():
             if tensor.dtype != torch.bool:
                 raise TypeError(f"mask of {name} is {tensor.dtype}, not bool")
@@ -119,8 +115,7 @@ class Mask(Mapping[str, Tensor]):
     def under(self, names: Mapping[str, str]) -> Mask:
         """Return this mask under other names, old → new.
 
-        Raises:
-            ValueError: two names become one.
+        Raises ValueError: two names become one.
         """
         if len({names[name] for name in self}) != len(self):
             raise ValueError("a tensor is masked twice")
@@ -197,15 +192,9 @@ def random_mask(tensors: Mapping[str, Tensor], sparsity: float, seed: int) -> Ma
     """Return a mask that prunes entries drawn at random (RP, paper section 2.3).
 
     Exactly `round(sparsity * d)` of the d entries are pruned. The draw comes from a generator of
-    its own on the CPU, so it is the same on every device and changes no other random numbers.
-
-    Args:
-        tensors: name → tensor; only names, shapes and devices count.
-        sparsity: share of entries to prune, in [0, 1].
-        seed: any integer from -2^63 to 2^64 - 1.
-
-    Raises:
-        PruningError: sparsity or seed out of range.
+    its own on the CPU, so it is the same on every device and changes no other random numbers. Of
+    the tensors only names, shapes and devices count. Raises PruningError: sparsity not in [0, 1],
+    or seed not from -2^63 to 2^64 - 1.
     """
     check_sparsity(sparsity)
     check_seed(seed)

@@ -107,8 +107,7 @@ METHODS: dict[str, Method] = {
 def method_named(name: str, others: Sequence[str] = ()) -> Method:
     """Return a method; `others` are names that the caller takes as well, for the error.
 
-    Raises:
-        PruningError: there is none of that name.
+    Raises PruningError: there is none of that name.
     """
     if name not in METHODS:
         names = (*METHODS, *others)

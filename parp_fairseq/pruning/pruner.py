@@ -89,8 +89,7 @@ class Pruner:
             granularity: "global" or "tensor".
             settings: option → plain value; a run is restored only under the same ones.
 
-        Raises:
-            PruningError: interval below 1 or an unknown unit.
+        Raises PruningError: interval below 1 or an unknown unit.
         """
         check_interval(interval, unit)
         self.schedule = schedule
@@ -177,11 +176,9 @@ class Pruner:
     ) -> None:
         """Begin with the initial mask m0: θ becomes m0⊙θ (algorithm 1, lines 2 and 4).
 
-        Args:
-            weights: name → the tensor that the optimizer updates; changed in place from now on.
-            mask: m0, over the same names.
-            threshold: the largest magnitude that `mask` prunes, for the meters.
-            copies: name → the model's own tensor, where that is another one (half precision).
+        `weights` are what the optimizer updates, by name, changed in place from now on; `copies`
+        the model's own tensors, where those are others (half precision). `threshold` is the largest
+        magnitude that m0 prunes, for the meters.
         """
         self._weights = MaskedWeights({name: weights[name] for name in mask}, copies)
         self._initial = self._mask = mask
@@ -194,12 +191,7 @@ class Pruner:
             )
 
     def begin_update(self, epochs_done: int, update: int) -> None:
-        """Prune again where whole epochs have passed.
-
-        Args:
-            epochs_done: epochs that are complete.
-            update: updates done so far.
-        """
+        """Prune again where whole epochs have passed, after so many epochs and updates."""
         self.restore_weights()
         if self.unit == "epoch" and not self._never_changes:
             due = epochs_done // self.interval > self._epochs // self.interval
@@ -208,11 +200,9 @@ class Pruner:
                 self._event(update)
 
     def end_update(self, update: int, learning_rate: float = math.nan) -> None:
-        """React to an update of the weights: zero what is pruned, or prune again when due.
+        """React to update number `update`: zero what is pruned, or prune again when due.
 
-        Args:
-            update: the number of updates done, this one included.
-            learning_rate: of this update, for the meter `reach`.
+        Its learning rate is for the meter `reach`.
         """
         self._update, self._moved, self._fresh = update, True, None
         self._rates += learning_rate
@@ -268,11 +258,9 @@ class Pruner:
 
     @torch.no_grad()
     def masked(self, name: str, tensor: Tensor) -> Tensor:
-        """Return m⊙`tensor` for a weight or its copy by name, as a new tensor where it differs.
+        """Return m⊙`tensor` for a weight, or the model's copy of it, by its name in `start`.
 
-        Args:
-            name: a name that `start` was given.
-            tensor: (…) that weight, or the model's own copy of it; it is not changed.
+        As a new tensor where it differs.
         """
         if name not in self._weights.tensors or self.mask_applied:
             return tensor
@@ -283,8 +271,7 @@ class Pruner:
     def state_dict(self) -> dict[str, Any]:
         """Return what `restore` needs besides m⊙θ: plain values and CPU tensors.
 
-        Raises:
-            RuntimeError: called before `start` or `restore`.
+        Raises RuntimeError: called before `start` or `restore`.
         """
         if not self.started:
             raise RuntimeError("a Pruner without weights has no state")

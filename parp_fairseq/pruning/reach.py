@@ -34,10 +34,8 @@ def adam_bound(beta1: float = 0.9, beta2: float = 0.98) -> float:
     """Return c, the most that Adam moves a weight in one update, in learning rates.
 
     (1 - β1) / √((1 - β2)(1 - β1²/β2)), 1.70 for (0.9, 0.98); with bias correction it is less in the
-    first updates. Without weight decay.
-
-    Raises:
-        PruningError: β1² is not below β2, so that there is no bound; or a β outside [0, 1).
+    first updates. Without weight decay. Raises PruningError: β1² is not below β2, so that there is
+    no bound; or a β outside [0, 1).
     """
     if not (0.0 <= beta1 < 1.0 and 0.0 <= beta2 < 1.0 and beta1**2 < beta2):
         raise PruningError(f"are ({beta1}, {beta2}): Adam's steps have no bound", "betas")
@@ -45,11 +43,9 @@ def adam_bound(beta1: float = 0.9, beta2: float = 0.98) -> float:
 
 
 def reach(learning_rates: Iterable[float], bound: float | None = None) -> float:
-    """Return r, the most that a weight can move during these updates.
+    """Return r, the most that a weight can move during updates with these learning rates.
 
-    Args:
-        learning_rates: of each update between two prunings.
-        bound: c of the optimizer (default: that of Adam with (0.9, 0.98)).
+    `bound` is c of the optimizer (default: that of Adam with (0.9, 0.98)).
     """
     return (adam_bound() if bound is None else bound) * math.fsum(learning_rates)
 
@@ -73,12 +69,9 @@ def interval_to_reach(threshold: float, learning_rate: float, bound: float | Non
 def thresholds(
     tensors: Mapping[str, Tensor], sparsities: Sequence[float], granularity: str = "global"
 ) -> list[float]:
-    """Return the largest magnitude pruned at each sparsity, 0.0 where nothing is.
+    """Return the largest magnitude pruned at each sparsity in [0, 1], 0.0 where nothing is.
 
-    Args:
-        tensors: name → prunable weights.
-        sparsities: in [0, 1].
-        granularity: "global", or "tensor": then the largest of all tensors.
+    For the granularity "tensor" the largest of all tensors.
     """
     return [select_smallest(tensors, one, granularity).threshold for one in sparsities]
 
@@ -97,11 +90,8 @@ class Motion(NamedTuple):
     def relative(self, rates: float, kept_from: float) -> float:
         """Return the reach over half of what separates pruned and kept weights after a pruning.
 
-        Below 1 no pruned weight can pass a kept one.
-
-        Args:
-            rates: the sum of the learning rates since then.
-            kept_from: the smallest magnitude kept then; of magnitude masks the threshold.
+        Below 1 no pruned weight can pass a kept one. `rates` is the sum of the learning rates since
+        then, `kept_from` the smallest magnitude kept then; of magnitude masks the threshold.
         """
         if rates <= 0.0:
             return 0.0

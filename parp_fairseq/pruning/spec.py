@@ -128,8 +128,7 @@ class PruningSpec:
     def check(self) -> None:
         """Check all that can be judged without a model. Loads no torch.
 
-        Raises:
-            PruningError: names the first option that is wrong.
+        Raises PruningError: names the first option that is wrong.
         """
         for name, wanted in _KINDS.items():
             value = getattr(self, name)

@@ -80,12 +80,7 @@ class MaskedWeights:
         self.update_copies()
 
     def theta(self, name: str, tensor: Tensor) -> Tensor:
-        """Return θ of a tensor that holds m⊙θ, or of its copy, as a new tensor.
-
-        Args:
-            name: of the tensor.
-            tensor: it, or its copy; not changed.
-        """
+        """Return θ of a tensor that holds m⊙θ, or of its copy, as a new tensor."""
         assert self.applied is not None, "the tensors hold θ"
         kept = self.applied[name]
         return torch.where(kept, tensor, self._hidden[name].to(tensor.dtype))
@@ -101,8 +96,7 @@ class MaskedWeights:
 def fill_(tensor: Tensor, pruned: Tensor, values: Tensor) -> None:
     """Write `values`, in row-major order, where `pruned` is true of `tensor`, in place.
 
-    Raises:
-        ValueError: there are too few or too many values.
+    Raises ValueError: there are too few or too many values.
     """
     wanted = int(pruned.sum())
     if values.shape != (wanted,):

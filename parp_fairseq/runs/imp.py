@@ -36,15 +36,9 @@ _OURS = (
 def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> list[float]:
     """Return the sparsity after each round; the last one is `target`, whatever the step.
 
-    Args:
-        target: the sparsity to reach, above 0 and below 1.
-        step: the share of weights that a round prunes, from LEAST_STEP to 1.
-        of: "original" (a share of all weights: nine rounds to 90%, as the paper's count of
-            fine-tunings says) or "remaining" (a share of what is left, as its section 2.3 says: 22
-            rounds).
-
-    Raises:
-        UserError: an argument is out of its range.
+    `step` is the share of weights that a round prunes, from LEAST_STEP to 1, of the "original" ones
+    (nine rounds to 90%, as the paper's count of fine-tunings says) or of those "remaining" (as its
+    section 2.3 says: 22 rounds). Raises UserError: an argument is out of its range.
     """
     with options_named("--"):
         check_sparsity(target)
@@ -153,10 +147,8 @@ def run_imp(series: Series, folder: Path, keep_checkpoints: bool = False) -> Res
 def _check_folder(series: Series, folder: Path) -> dict[str, Any]:
     """Return the record of the same series that has trained in the folder; {} if none has.
 
-    A series that left no checkpoint does not count: the corrected command is another one.
-
-    Raises:
-        UserError: the folder holds another series, or something else.
+    A series that left no checkpoint does not count: the corrected command is another one. Raises
+    UserError: the folder holds another series, or something else.
     """
     file = folder / SERIES_FILE
     if not file.is_file():

@@ -64,12 +64,7 @@ class Progress:
         sys.stderr.flush()
 
     def show(self, done: float, running: Mapping[str, tuple[float, float]]) -> None:
-        """Show the whole and its parts.
-
-        Args:
-            done: work done, in the unit of the total.
-            running: what runs now → how much of it is done, of how much.
-        """
+        """Show the whole, of which so much is done, and what runs now → how much of how much."""
         parts = ", ".join(f"{name} {100 * a / b:.0f}%" for name, (a, b) in running.items())
         line = "; ".join(filter(None, (parts, self._remaining(done))))
         if not self._bar.disable:

@@ -104,8 +104,7 @@ def lookup(config: Any, key: str, default: Any = None) -> Any:
 def find_runs(folders: Iterable[PathLike]) -> list[Run]:
     """Read every run in these folders and below them, in the order of their paths.
 
-    Raises:
-        UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
+    Raises UserError: a folder is missing, none of them holds a run, or a run's record is damaged.
     """
     runs: dict[Path, Run] = {}
     roots = list(map(Path, folders))
@@ -127,8 +126,7 @@ def find_runs(folders: Iterable[PathLike]) -> list[Run]:
 def read_run(record_file: PathLike) -> Run:
     """Read a run, given its `checkpoints/run.json`.
 
-    Raises:
-        UserError: that file, the sparsity report or a score is damaged.
+    Raises UserError: that file, the sparsity report or a score is damaged.
     """
     checkpoints = Path(record_file).parent
     folder, report = checkpoints.parent, checkpoints / SPARSITY_FILE

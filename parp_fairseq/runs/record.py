@@ -28,9 +28,8 @@ from parp_fairseq.runs.names import INITIAL_MASK_FILE, MASK_FILE, RUN_FILE, SPAR
 def sparsity_report(mask: Mask) -> dict[str, Any]:
     """Count a mask's entries: all, per tensor, per layer and per kind of matrix.
 
-    Returns:
-        {"sparsity", "entries", "pruned", "tensors": {name: counts}, "layers": {number: counts},
-        "kinds": {"fc1": counts…}}, where counts are {"entries", "pruned", "sparsity"}.
+    Counts are {"entries", "pruned", "sparsity"}; those of the parts are under "tensors", "layers"
+    and "kinds", by name, number and kind ("fc1").
     """
     tensors: dict[str, Counter[str]] = {}
     layers: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -59,10 +58,8 @@ def _with_sparsity(counts: Counter[str]) -> dict[str, Any]:
 def write_start(folder: Path, config: Mapping[str, Any], updates: int) -> None:
     """Write into a run's folder what repeats the run; every start of it is kept.
 
-    Args:
-        folder: where the checkpoints are.
-        config: the resolved config; its `task.contents` and `task.changed` get keys of their own.
-        updates: updates made before this start; 0 replaces an earlier record.
+    `task.contents` and `task.changed` of the resolved config get keys of their own. `updates` were
+    made before this start; 0 replaces an earlier record.
     """
     file = folder / RUN_FILE
     task = dict(config["task"])

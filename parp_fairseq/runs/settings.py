@@ -100,11 +100,10 @@ def is_of_validation(key: str) -> bool:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Compare the resolved config that a run began with and that of the command that resumes it.
+    """Compare the config that a run began with and that of the command that resumes it.
 
-    Returns:
-        What differs, the settings of pruning and optimization first. A setting that fairseq
-        copies from another is listed once.
+    Returns what differs, the settings of pruning and optimization first. A setting that fairseq
+    copies from another is listed once.
     """
     before, after = _comparable(old), _comparable(new)
     # Sections are complete, but for these: a key that only one has is of another fairseq.

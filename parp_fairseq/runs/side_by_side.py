@@ -39,8 +39,7 @@ _LONGEST = 400
 def program_path(name: str) -> str:
     """The path of an installed program, from this environment where it has one.
 
-    Raises:
-        UserError: there is none.
+    Raises UserError: there is none.
     """
     neighbour = Path(sys.executable).with_name(name)
     path = str(neighbour) if neighbour.is_file() else shutil.which(name)
@@ -170,8 +169,7 @@ class Step:
     def finish(self) -> str:
         """Check what the program, which has ended, leaves; return what `then` says of it.
 
-        Raises:
-            UserError: it failed, or left nothing; its log is named.
+        Raises UserError: it failed, or left nothing; its log is named.
         """
         if self.child is not None and self.child.exit_code != 0:
             reason = self.child.failure()

@@ -114,10 +114,8 @@ def check_run(run: DictConfig) -> bool:
 def settle_paths(run: DictConfig) -> None:
     """Make the user's paths absolute: relative ones are resolved against the current directory.
 
-    Hydra changes into the run folder before fairseq reads any of them.
-
-    Raises:
-        UserError: task.data or model.w2v_path is not given.
+    Hydra changes into the run folder before fairseq reads any of them. Raises UserError: task.data
+    or model.w2v_path is not given.
     """
     folder = run.task.folder or os.getcwd()
     for section, key, what in (

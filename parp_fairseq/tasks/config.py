@@ -36,8 +36,7 @@ PruneConfig: Any = make_dataclass(
 def spec_of(cfg: Any) -> PruningSpec:
     """Return the options of a PruneConfig, or of a config node like it, checked.
 
-    Raises:
-        UserError: names the first option that is wrong.
+    Raises UserError: names the first option that is wrong.
     """
     with options_named(PREFIX):
         spec = PruningSpec(**{option.name: cfg[option.name] for option in fields(PruningSpec)})
@@ -48,8 +47,7 @@ def spec_of(cfg: Any) -> PruningSpec:
 def check(cfg: Any) -> None:
     """Check the options, and write down the sparsity that a ramp begins at by default.
 
-    Raises:
-        UserError: names the first option that is wrong.
+    Raises UserError: names the first option that is wrong.
     """
     spec = spec_of(cfg)
     if spec.behaviour.ramps:

@@ -117,8 +117,7 @@ def _say_what_is_there(run: DictConfig, folder: Path) -> None:
 def completed_config(cfg: DictConfig) -> DictConfig:
     """A copy of the configuration with all defaults and nothing left to look up.
 
-    Raises:
-        UserError: names an option that is unknown or of the wrong type.
+    Raises UserError: names an option that is unknown or of the wrong type.
     """
     try:
         with omegaconf_no_object_check():

@@ -329,8 +329,7 @@ class NamedRows(BaseWrapperDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return an utterance.
 
-        Raises:
-            UserError: its audio cannot be read, or holds NaN or infinity.
+        Raises UserError: its audio cannot be read, or holds NaN or infinity.
         """
         try:
             item = self.dataset[index]

@@ -37,13 +37,9 @@ class Restart:
 
 
 def find_restart(checkpoint: DictConfig) -> Restart:
-    """Check what fairseq will open.
+    """Check what fairseq will open by the section `checkpoint`, with absolute paths.
 
-    Args:
-        checkpoint: the run's section `checkpoint`, with absolute paths.
-
-    Raises:
-        UserError: a file is missing, holds code, is damaged or no checkpoint.
+    Raises UserError: a file is missing, holds code, is damaged or no checkpoint.
     """
     own = _own(Path(checkpoint.save_dir).absolute())
     for key in ("finetune_from_model", "continue_once"):
@@ -75,11 +71,7 @@ def updates_of(state: Mapping[str, Any]) -> int:
 def check_same_run(run: DictConfig, earlier: Iterable[Mapping[str, Any]]) -> list[str]:
     """Compare a run with the checkpoints that it resumes from.
 
-    Returns:
-        What differs, where `task.resume_with_changes` allows it.
-
-    Raises:
-        UserError: names what differs otherwise.
+    Returns what differs, where `task.resume_with_changes` allows it; UserError names it otherwise.
     """
     settings = OmegaConf.to_container(run, resolve=True, enum_to_str=True)
     changed: dict[str, Difference] = {}
@@ -112,8 +104,7 @@ def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
 def check_dictionary(state: Mapping[str, Any] | None, file: Path) -> None:
     """Check that the rows of a checkpoint's output layer mean what the dictionary says.
 
-    Raises:
-        UserError: names the first symbol that differs.
+    Raises UserError: names the first symbol that differs.
     """
     task_state = (state or {}).get("task_state") or {}
     if SYMBOLS_KEY in task_state:
