@@ -17,6 +17,9 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from parp_fairseq.errors import UserError
+from parp_fairseq.files import PathLike
+
 _FINETUNED_KINDS = ("wav2vec_ctc", "wav2vec_seq2seq", "hubert_ctc", "hubert_seq2seq")
 _KINDS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec_audio": "data2vec"}
 
@@ -111,6 +114,22 @@ def plain_settings(state: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(w2v_args, argparse.Namespace):
         settings["model"]["w2v_args"] = _from_namespace(w2v_args)
     return settings
+
+
+def network_settings(model: Mapping[str, Any], path: PathLike) -> Mapping[str, Any]:
+    """The network's own settings in those of a fine-tuned model.
+
+    Raises UserError: the checkpoint at `path` does not hold them.
+    """
+    outer = model.get("w2v_args")
+    outer = outer if isinstance(outer, Mapping) else {}
+    inner = outer.get("model")
+    if not isinstance(inner, Mapping) or "task" not in outer:
+        raise UserError(
+            f"{path} does not hold its architecture (cfg.model.w2v_args); save it once with "
+            "fairseq where its pre-trained file is"
+        )
+    return inner
 
 
 def plain(settings: Any) -> Any:

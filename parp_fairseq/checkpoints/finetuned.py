@@ -27,10 +27,11 @@ from parp_fairseq.checkpoints.dictionary import (
 from parp_fairseq.checkpoints.fairseq_settings import (
     PretrainedInfo,
     describe_state,
+    network_settings,
     plain_settings,
 )
 from parp_fairseq.checkpoints.formats import read_state
-from parp_fairseq.checkpoints.vocabulary import HEAD, network_settings
+from parp_fairseq.checkpoints.vocabulary import HEAD
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.arguments import GRANULARITIES, check_sparsity
@@ -182,7 +183,7 @@ def _prune(state: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The weights that its training prunes, or those of the default scope."""
-    from parp_fairseq.checkpoints.prunable_weights import scoped_weights
+    from parp_fairseq.checkpoints.initial_masks import scoped_weights
     from parp_fairseq.pruning import Scope
 
     return scoped_weights(state, Scope.of_run(_prune(state, path)), path)

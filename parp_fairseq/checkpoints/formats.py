@@ -132,7 +132,8 @@ def read_state(path: PathLike, sparsity: float | None = None) -> dict[str, Any]:
 def read_weights(path: PathLike) -> dict[str, Tensor]:
     """Read the tensors of a model, under the names that fairseq gives them.
 
-    A folder of `transformers` needs only config and weights. Raises what `read_state` and `read_hf_weights` raise.
+    A folder of `transformers` needs only config and weights. Raises what `read_state` and
+    `read_hf_weights` raise.
     """
     if Path(path).is_dir():
         from parp_fairseq.checkpoints.hf_folder import read_hf_weights

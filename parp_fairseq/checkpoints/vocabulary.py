@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parp_fairseq.checkpoints.fairseq_settings import network_settings
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 
@@ -239,22 +240,6 @@ class Architecture:
             "conv_stride": strides,
             "num_feat_extract_layers": len(self.convolutions),
         }
-
-
-def network_settings(model: Mapping[str, Any], path: PathLike) -> Mapping[str, Any]:
-    """The network's own settings in those of a fine-tuned model.
-
-    Raises UserError: the checkpoint at `path` does not hold them.
-    """
-    outer = model.get("w2v_args")
-    outer = outer if isinstance(outer, Mapping) else {}
-    inner = outer.get("model")
-    if not isinstance(inner, Mapping) or "task" not in outer:
-        raise UserError(
-            f"{path} does not hold its architecture (cfg.model.w2v_args); save it once with "
-            "fairseq where its pre-trained file is"
-        )
-    return inner
 
 
 def convolutions(text: str, path: PathLike) -> list[tuple[int, int, int]]:

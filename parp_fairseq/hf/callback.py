@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
-from parp_fairseq.checkpoints.initial_masks import InitialMask
-from parp_fairseq.checkpoints.prunable_weights import weights_named
+from parp_fairseq.checkpoints.initial_masks import InitialMask, weights_named
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf import sidecar
