@@ -56,7 +56,6 @@ class ParpTask(AudioFinetuningTask):
         self._update = -1
         self._micro_batch = 0
         self._checked_event = -1
-        self._emptied: set[str] = set()
         allow_fairseq_classes()
 
     @property
@@ -181,17 +180,12 @@ class ParpTask(AudioFinetuningTask):
         pruner = self.pruner
         if pruner is None or not pruner.started:
             return
-        # Weight 0: a meter shows its last value, not an average.
-        for priority, (name, value, digits) in enumerate(
-            (
-                ("sparsity", pruner.sparsity, 4),
-                ("mask_iou", pruner.mask_iou, 6),
-                ("revived", pruner.revived, 6),
-                ("threshold", pruner.threshold, 6),
-                *((("reach", pruner.reach, 4),) if math.isfinite(pruner.reach) else ()),
-            )
-        ):
-            metrics.log_scalar(name, value, weight=0, priority=1700 + priority, round=digits)
+        digits = {"sparsity": 4, "mask_iou": 6, "revived": 6, "threshold": 6, "reach": 4}
+        for priority, (name, round_to) in enumerate(digits.items(), 1700):
+            value = getattr(pruner, name)
+            if math.isfinite(value):
+                # Weight 0: a meter shows its last value, not an average.
+                metrics.log_scalar(name, value, weight=0, priority=priority, round=round_to)
 
     def _start(self, optimizer: FairseqOptimizer, update_num: int) -> None:
         """Begin or resume, once everything is loaded."""
@@ -256,37 +250,23 @@ class ParpTask(AudioFinetuningTask):
                 logger.log(level, outlook.line)
 
     def _check_mask(self) -> None:
-        """After a pruning, compare the mask with other workers' and name what it leaves empty."""
-        pruner = self.pruner
-        if pruner.events == self._checked_event:
+        """After a pruning, compare the mask with other workers'."""
+        pruner, workers = self.pruner, distributed_utils.get_data_parallel_world_size()
+        if pruner.events == self._checked_event or workers == 1:
             return
         self._checked_event = pruner.events
-        mask = pruner.mask
-        emptied = {name for name in mask if not mask.kept_in(name)} - self._emptied
-        if emptied and pruner.sparsity < 1.0:
-            self._emptied |= emptied
-            names = ", ".join(sorted(canonical_name(name) for name in emptied))
-            logger.warning(
-                f"sparsity {pruner.sparsity:.4f} prunes every entry of {names}; a lower "
-                "task.prune.sparsity or task.prune.granularity=tensor keeps some"
+        # The largest and, by its sign, the smallest checksum in one call.
+        own, device = pruner.checksum(), next(self._model.parameters()).device
+        extremes = torch.tensor([own, -own], device=device)
+        group = distributed_utils.get_data_parallel_group()
+        torch.distributed.all_reduce(extremes, torch.distributed.ReduceOp.MAX, group=group)
+        largest, smallest = int(extremes[0]), -int(extremes[1])
+        if largest != smallest:
+            raise UserError(
+                f"the workers' masks differ after pruning {pruner.events} (checksums from "
+                f"{smallest:08x} to {largest:08x}): their weights differ; resume from the last "
+                "checkpoint, and report it if it happens again"
             )
-        if distributed_utils.get_data_parallel_world_size() > 1:
-            # The largest and, by its sign, the smallest checksum in one call.
-            own = pruner.checksum()
-            device = next(self._model.parameters()).device
-            extremes = torch.tensor([own, -own], device=device)
-            torch.distributed.all_reduce(
-                extremes,
-                torch.distributed.ReduceOp.MAX,
-                group=distributed_utils.get_data_parallel_group(),
-            )
-            largest, smallest = int(extremes[0]), -int(extremes[1])
-            if largest != smallest:
-                raise UserError(
-                    f"the workers' masks differ after pruning {pruner.events} (checksums from "
-                    f"{smallest:08x} to {largest:08x}): their weights differ; resume "
-                    "from the last checkpoint, and report it if it happens again"
-                )
 
     def _write_mask(self, first: bool = False) -> None:
         if distributed_utils.get_global_rank() != 0:

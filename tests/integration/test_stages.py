@@ -52,10 +52,3 @@ def trained(trainer_in, folder, *arguments):
 
 def sparsities(run):
     return [float(row["sparsity"]) for row in run.meters("train_inner")]
-
-
-def test_what_a_sparsity_leaves_empty_is_named(train):
-    run = train("task.prune.sparsity=0.999", "optimization.max_update=3")
-    assert run.code == 0, run.tail
-    assert "prunes every entry of encoder.layers." in run.output
-    assert "task.prune.granularity=tensor" in run.output

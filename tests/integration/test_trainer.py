@@ -576,26 +576,6 @@ def test_a_training_says_whether_weights_can_regrow(
         assert (reaches[0] < 1) == ("some can" not in line) == kept
 
 
-def test_a_moving_average_is_noticed(tmp_path):
-    class Average(transformers.TrainerCallback):
-        def __init__(self):
-            self.average = None
-
-        def on_step_end(self, args, state, control, model=None, **kwargs):
-            weights = {name: p.detach() for name, p in model.named_parameters()}
-            self.average = self.average or copy.deepcopy(weights)
-            for name, weight in weights.items():
-                self.average[name].lerp_(weight, 0.1)
-            if control.should_evaluate:
-                for name, weight in weights.items():
-                    weight.copy_(self.average[name])
-
-    options = {"eval_strategy": "steps", "eval_steps": 3}
-    run = trainer(tmp_path, tiny_bert(), PruningCallback("parp", 0.6), Average(), **options)
-    with pytest.raises(UserError, match="moving average"):
-        run.train()
-
-
 def _cast(model):
     model.double().float()
 

@@ -25,7 +25,7 @@ REFUSED = [
     ("parp", "criterion._name=ctc", r"criterion\._name=ctc: set .*=parp_ctc"),
     ("mpi", "ema.store_ema=true", "store_ema=True: set ema.store_ema=False .*average"),
     ("parp", "optimization.use_bmuf=true", "block-momentum averaging"),
-    ("parp", "distributed_training.zero_sharding=os", "sharded optimizer state"),
+    ("parp", "distributed_training.zero_sharding=os", "sharded state"),
     ("parp", "distributed_training.ddp_backend=fully_sharded", "not whole on every"),
     ("dense", "optimizer._name=adam", r"set optimizer\._name=parp \(.* optimizer\.base"),
     ("dense", "optimizer.base._name=composite", "base._name is 'composite'"),
