@@ -29,15 +29,10 @@ PARTIAL = ".partial-"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file that this program writes.
+    """A kind of file that this program writes."""
 
-    Attributes:
-        name: what to call it, with its article: "a mask file".
-        is_one: whether an existing file is of this kind; it may raise OSError or ValueError,
-            which means no.
-    """
-
-    name: str
+    name: str  # what to call it, with its article: "a mask file"
+    # Whether an existing file is of this kind; it may raise OSError or ValueError, which means no.
     is_one: Callable[[Path], bool]
 
     def matches(self, path: Path) -> bool:

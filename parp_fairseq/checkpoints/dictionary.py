@@ -164,21 +164,13 @@ class Word:
 
 @dataclass(frozen=True)
 class Symbols:
-    """The rows of a CTC head.
+    """The rows of a CTC head."""
 
-    Attributes:
-        names: a symbol a row.
-        blank: the row of CTC's blank.
-        silent: rows that are never written.
-        joining: how symbols are joined into words; `none` for phones.
-        padding: the row that fills up label rows of a batch.
-    """
-
-    names: tuple[str, ...]
-    blank: int
-    silent: frozenset[int]
-    joining: str
-    padding: int = _PAD
+    names: tuple[str, ...]  # a symbol a row
+    blank: int  # the row of CTC's blank
+    silent: frozenset[int]  # rows that are never written
+    joining: str  # how symbols are joined into words; `none` for phones
+    padding: int = _PAD  # the row that fills up label rows of a batch
 
     @classmethod
     def of_dictionary(cls, own: Sequence[str], joining: str) -> Symbols:

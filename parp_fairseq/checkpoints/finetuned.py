@@ -44,22 +44,17 @@ _SPEECH = ("wav2vec2", "hubert", "data2vec")
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A fine-tuned CTC model in a file.
+    """A fine-tuned CTC model in a file."""
 
-    Attributes:
-        path: the file.
-        info: what it says about itself.
-        state: what `read_state` returned; its tensors may be in the mapped file.
-        given_labels: ending of the label files that were asked for; None: what it was trained on.
-        symbols: the symbols of the head's rows, fairseq's four special ones left out.
-        dictionary_path: the text file that names them, where the model does not hold them.
-    """
-
-    path: Path
-    info: PretrainedInfo
+    path: Path  # the file
+    info: PretrainedInfo  # what it says about itself
+    # What `read_state` returned; its tensors may be in the mapped file.
     state: Mapping[str, Any] = field(repr=False)
+    # Ending of the label files that were asked for; None: what it was trained on.
     given_labels: str | None
+    # The symbols of the head's rows, fairseq's four special ones left out.
     symbols: list[str] = field(repr=False)
+    # The text file that names them, where the model does not hold them.
     dictionary_path: Path | None = None
 
     @property

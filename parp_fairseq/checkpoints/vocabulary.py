@@ -107,42 +107,25 @@ _INNER = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """A wav2vec 2.0, HuBERT or data2vec network with a CTC head.
+    """A wav2vec 2.0, HuBERT or data2vec network with a CTC head."""
 
-    Attributes:
-        convolutions: of the feature extractor, as (width, kernel, stride).
-        norm: "group": over time after the first convolution; "layer": after each of them.
-        conv_bias: whether these convolutions have a bias.
-        projected: whether a linear layer leads from their width to the transformer's.
-        width: of the transformer.
-        hidden: width between the linear layers of a feed-forward part.
-        layers: of the transformer.
-        heads: of its attention.
-        activation: "gelu" or "relu".
-        layer_norm_first: whether norms come before each part of a layer, and not after it.
-        position_kernel: frames that the positional convolutions see together.
-        position_groups: groups of their channels.
-        position_depth: how many there are.
-        symbols: rows of the head; 0 where it is not known yet.
-        blank_weight, blank_mode: "add" adds the weight to the blank's logit, "set" replaces it.
-    """
-
+    # Of the feature extractor, as (width, kernel, stride).
     convolutions: tuple[tuple[int, int, int], ...]
-    norm: str
-    conv_bias: bool
-    projected: bool
-    width: int
-    hidden: int
-    layers: int
-    heads: int
-    activation: str
-    layer_norm_first: bool
-    position_kernel: int
-    position_groups: int
-    position_depth: int = 1
-    symbols: int = 0
+    norm: str  # "group": over time after the first convolution; "layer": after each of them
+    conv_bias: bool  # whether these convolutions have a bias
+    projected: bool  # whether a linear layer leads from their width to the transformer's
+    width: int  # of the transformer
+    hidden: int  # width between the linear layers of a feed-forward part
+    layers: int  # of the transformer
+    heads: int  # of its attention
+    activation: str  # "gelu" or "relu"
+    layer_norm_first: bool  # whether norms come before each part of a layer, and not after it
+    position_kernel: int  # frames that the positional convolutions see together
+    position_groups: int  # groups of their channels
+    position_depth: int = 1  # how many there are
+    symbols: int = 0  # rows of the head; 0 where it is not known yet
     blank_weight: float = 0.0
-    blank_mode: str = "add"
+    blank_mode: str = "add"  # the weight is added to the blank's logit; "set" replaces it
 
     @property
     def stride(self) -> int:

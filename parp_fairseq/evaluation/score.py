@@ -156,27 +156,19 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class Score:
-    """A checkpoint's errors on a split.
-
-    Attributes:
-        metric: WER or PER.
-        utterances: by row.
-        weights: what was scored of the checkpoint: `subnetwork` (m⊙θ) or `theta`.
-        zeros: share of zeros among its prunable entries, in [0, 1]; None where it has none.
-        language: the language model that was searched with.
-        sparsity: what the checkpoint was pruned to first; None: as it is.
-    """
+    """A checkpoint's errors on a split."""
 
     checkpoint: str
     data: str
     split: str
     labels: str
-    metric: str
-    utterances: tuple[Utterance, ...] = field(repr=False)
-    weights: str = "subnetwork"
+    metric: str  # WER or PER
+    utterances: tuple[Utterance, ...] = field(repr=False)  # by row
+    weights: str = "subnetwork"  # what was scored of the checkpoint: `subnetwork` (m⊙θ) or `theta`
+    # Share of zeros among its prunable entries, in [0, 1]; None where it has none.
     zeros: float | None = None
-    language: LanguageModel | None = None
-    sparsity: float | None = None
+    language: LanguageModel | None = None  # the language model that was searched with
+    sparsity: float | None = None  # what the checkpoint was pruned to first; None: as it is
 
     @cached_property
     def words(self) -> ErrorRate:

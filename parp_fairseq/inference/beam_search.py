@@ -25,21 +25,13 @@ _THRESHOLD = 50.0
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What a beam search needs; the defaults are those of fairseq's infer.
+    """What a beam search needs; the defaults are those of fairseq's infer."""
 
-    Attributes:
-        lm: a KenLM n-gram of words, binary or ARPA.
-        lexicon: a text file, a word and its symbols a line.
-        beam: hypotheses kept after each frame, 1 or more.
-        lm_weight: of the n-gram's log probability (base 10).
-        word_score: added for each word.
-    """
-
-    lm: PathLike
-    lexicon: PathLike
-    beam: int = 50
-    lm_weight: float = 2.0
-    word_score: float = -1.0
+    lm: PathLike  # a KenLM n-gram of words, binary or ARPA
+    lexicon: PathLike  # a text file, a word and its symbols a line
+    beam: int = 50  # hypotheses kept after each frame, 1 or more
+    lm_weight: float = 2.0  # of the n-gram's log probability (base 10)
+    word_score: float = -1.0  # added for each word
 
 
 class Found(NamedTuple):

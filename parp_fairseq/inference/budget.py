@@ -27,17 +27,11 @@ _SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 class Budget(NamedTuple):
-    """What a subnetwork may take at most.
+    """What a subnetwork may take at most."""
 
-    Attributes:
-        text: as the user gave it.
-        most: milliseconds for a second of speech, or bytes that are read of a sparse file.
-        of_time: which of the two.
-    """
-
-    text: str
-    most: float
-    of_time: bool
+    text: str  # as the user gave it
+    most: float  # milliseconds for a second of speech, or bytes that are read of a sparse file
+    of_time: bool  # which of the two
 
     @classmethod
     def parse(cls, text: str) -> Budget:

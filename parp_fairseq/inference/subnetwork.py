@@ -32,18 +32,12 @@ CLEAR = 0.75
 
 @dataclass(frozen=True)
 class Subnetwork:
-    """A fine-tuned CTC model, dense or sparse, ready to transcribe.
+    """A fine-tuned CTC model, dense or sparse, ready to transcribe."""
 
-    Attributes:
-        model: its network, in evaluation mode.
-        symbols: of the rows of its head.
-        normalize: whether a waveform is brought to mean 0 and variance 1, as fairseq does it.
-        dictionary: the text file that names the symbols, where the model does not hold them.
-    """
-
-    model: Wav2Vec2Ctc = field(repr=False)
-    symbols: Symbols = field(repr=False)
-    normalize: bool
+    model: Wav2Vec2Ctc = field(repr=False)  # its network, in evaluation mode
+    symbols: Symbols = field(repr=False)  # of the rows of its head
+    normalize: bool  # whether a waveform is brought to mean 0 and variance 1, as fairseq does it
+    # The text file that names the symbols, where the model does not hold them.
     dictionary: Path | None = None
 
 

@@ -37,15 +37,10 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries of smallest magnitude, as a bound per tensor (no memory of their size).
+    """The entries of smallest magnitude, as a bound per tensor (no memory of their size)."""
 
-    Attributes:
-        bounds: name → Bound, in the order of names.
-        threshold: the largest magnitude that is pruned, 0.0 where nothing is.
-    """
-
-    bounds: Mapping[str, Bound]
-    threshold: float
+    bounds: Mapping[str, Bound]  # name → Bound, in the order of names
+    threshold: float  # the largest magnitude that is pruned, 0.0 where nothing is
 
     def mask(self, tensors: Mapping[str, Tensor]) -> Mask:
         """Return the mask of the tensors that were selected from, zeroed or not."""

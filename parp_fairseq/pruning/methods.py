@@ -19,35 +19,23 @@ FINETUNED, FILE = "finetuned", "file"
 
 @dataclass(frozen=True)
 class Method:
-    """How a method prunes.
+    """How a method prunes."""
 
-    Attributes:
-        name: in options.
-        title: in tables.
-        initial: its initial mask, one of `INITIAL_MASKS`, `FINETUNED` or `FILE`; None: it never
-            prunes.
-        others: further initial masks that the option `initial` may name; with `any_file` it may
-            be a mask file too.
-        any_file: see `others`.
-        static: what is pruned is set back to zero after every update.
-        ramps: the sparsity rises over the updates.
-        schedule: how it rises by default, "linear" or "cubic".
-        below: how far below the target it begins by default.
-        fine_tunings: how many it takes, with the one that its mask comes from; None: it depends.
-        levels: it trains further sparsities, the option `sparsities`.
-    """
-
-    name: str
-    title: str
+    name: str  # in options
+    title: str  # in tables
+    # Its initial mask, one of `INITIAL_MASKS`, `FINETUNED` or `FILE`; None: it never prunes.
     initial: str | None
+    # Further initial masks that the option `initial` may name; with `any_file` it may be a mask
+    # file too.
     others: tuple[str, ...] = ()
-    any_file: bool = False
-    static: bool = False
-    ramps: bool = False
-    schedule: str = "linear"
-    below: float = 0.0
+    any_file: bool = False  # see `others`
+    static: bool = False  # what is pruned is set back to zero after every update
+    ramps: bool = False  # the sparsity rises over the updates
+    schedule: str = "linear"  # how it rises by default, "linear" or "cubic"
+    below: float = 0.0  # how far below the target it begins by default
+    # How many it takes, with the one that its mask comes from; None: it depends.
     fine_tunings: int | None = 1
-    levels: bool = False
+    levels: bool = False  # it trains further sparsities, the option `sparsities`
 
     @property
     def mask_kind(self) -> str | None:

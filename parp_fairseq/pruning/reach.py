@@ -77,15 +77,10 @@ def thresholds(
 
 
 class Motion(NamedTuple):
-    """How far an optimizer moves a weight in one update.
+    """How far an optimizer moves a weight in one update."""
 
-    Attributes:
-        bound: c, in learning rates; infinite where it is not known.
-        decay: weight decay, by which a kept weight comes nearer to zero.
-    """
-
-    bound: float = math.inf
-    decay: float = 0.0
+    bound: float = math.inf  # c, in learning rates; infinite where it is not known
+    decay: float = 0.0  # weight decay, by which a kept weight comes nearer to zero
 
     def relative(self, rates: float, kept_from: float) -> float:
         """Return the reach over half of what separates pruned and kept weights after a pruning.
@@ -118,15 +113,10 @@ def motion_of(optimizer: torch.optim.Optimizer) -> Motion:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What can happen in a training, said before it.
+    """What can happen in a training, said before it."""
 
-    Attributes:
-        line: one for the user.
-        regrows: whether a pruned weight can come back at any pruning; None: not known.
-    """
-
-    line: str
-    regrows: bool | None
+    line: str  # one for the user
+    regrows: bool | None  # whether a pruned weight can come back at any pruning; None: not known
 
 
 def look_ahead(

@@ -10,19 +10,13 @@ from parp_fairseq.pruning.arguments import SHAPES, PruningError, check_choice, c
 
 @dataclass(frozen=True)
 class SparsitySchedule:
-    """Sparsity that ramps from `initial` to `final` and stays there (PARP-P, paper section 3.3).
+    """Sparsity that ramps from `initial` to `final` and stays there (PARP-P, paper section 3.3)."""
 
-    Attributes:
-        final: the target sparsity, in [0, 1].
-        initial: sparsity at update 0, at most `final`.
-        rise: updates after which `final` is reached; 0 means constant at `final`.
-        shape: "linear", or "cubic" (fast at first: final + (initial - final) * (1 - t)³, the
-            usual gradual schedule of Zhu and Gupta, 2017).
-    """
-
-    final: float
-    initial: float = 0.0
-    rise: int = 0
+    final: float  # the target sparsity, in [0, 1]
+    initial: float = 0.0  # sparsity at update 0, at most `final`
+    rise: int = 0  # updates after which `final` is reached; 0 means constant at `final`
+    # "linear", or "cubic" (fast at first: final + (initial - final) * (1 - t)³, the usual gradual
+    # schedule of Zhu and Gupta, 2017).
     shape: str = "linear"
 
     def __post_init__(self) -> None:
@@ -55,14 +49,10 @@ class StagedSchedule:
 
     The chain 60 → 80 → 90 of the paper's table 1 took two runs, each with a ramp and then a
     constant sparsity; this is both in one.
-
-    Attributes:
-        phases: the schedules, each beginning where the one before ends.
-        length: updates in a phase, at least 1.
     """
 
-    phases: tuple[SparsitySchedule, ...]
-    length: int
+    phases: tuple[SparsitySchedule, ...]  # the schedules, each beginning where the one before ends
+    length: int  # updates in a phase, at least 1
 
     @property
     def final(self) -> float:

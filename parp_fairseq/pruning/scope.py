@@ -98,19 +98,15 @@ def place_of(name: str) -> Place | None:
 
 @dataclass(frozen=True)
 class Scope:
-    """The prunable part of a model.
+    """The prunable part of a model."""
 
-    Attributes:
-        include: names of presets, or shell-style patterns, matched at the end of a dotted name.
-            A pattern names modules ("encoder.layers.*.fc1": their weights) or parameters
-            ("encoder.layers.*.fc1.weight").
-        exclude: patterns of the same kind that take parameters out again.
-        biases: prune the chosen modules' biases together with their weights (the authors' script
-            does; the default here is weights only).
-    """
-
+    # Names of presets, or shell-style patterns, matched at the end of a dotted name. A pattern
+    # names modules ("encoder.layers.*.fc1": their weights) or parameters
+    # ("encoder.layers.*.fc1.weight").
     include: Sequence[str] = ("wav2vec2",)
-    exclude: Sequence[str] = ()
+    exclude: Sequence[str] = ()  # patterns of the same kind that take parameters out again
+    # Prune the chosen modules' biases together with their weights (the authors' script does; the
+    # default here is weights only).
     biases: bool = False
 
     @classmethod

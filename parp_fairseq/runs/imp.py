@@ -59,28 +59,20 @@ def round_sparsities(target: float, step: float = 0.1, of: str = "original") -> 
 
 @dataclass(frozen=True)
 class Series:
-    """What decides the outcome of a series of rounds.
+    """What decides the outcome of a series of rounds."""
 
-    Attributes:
-        config_name: a yaml file's name, as for fairseq-hydra-train.
-        overrides: key=value, for every fine-tuning.
-        sparsity: the target.
-        step: the share of weights pruned in a round.
-        of: what `step` is a share of, "original" or "remaining".
-        round_updates: updates in a round; None: as the config says. The last fine-tuning always
-            is as the config says.
-        rewind_update: rounds after the first begin with the weights that the first, dense one had
-            after so many updates, and a fresh optimizer; 0: with the pre-trained ones (θ0).
-        config_dir: a folder with the yaml file, where it is not one of this package's.
-    """
-
-    config_name: str
-    overrides: tuple[str, ...]
-    sparsity: float
-    step: float = 0.1
-    of: str = "original"
+    config_name: str  # a yaml file's name, as for fairseq-hydra-train
+    overrides: tuple[str, ...]  # key=value, for every fine-tuning
+    sparsity: float  # the target
+    step: float = 0.1  # the share of weights pruned in a round
+    of: str = "original"  # what `step` is a share of, "original" or "remaining"
+    # Updates in a round; None: as the config says. The last fine-tuning always is as the config
+    # says.
     round_updates: int | None = None
+    # Rounds after the first begin with the weights that the first, dense one had after so many
+    # updates, and a fresh optimizer; 0: with the pre-trained ones (θ0).
     rewind_update: int = 0
+    # A folder with the yaml file, where it is not one of this package's.
     config_dir: str | None = None
 
     def __post_init__(self) -> None:

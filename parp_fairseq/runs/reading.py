@@ -18,21 +18,16 @@ from parp_fairseq.runs.settings import is_path
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning.
+    """One fine-tuning."""
 
-    Attributes:
-        folder: the run's folder.
-        record: what `run.json` holds: command, versions, resolved config.
-        log: the meters.
-        sparsity_report: what `sparsity.json` holds; None for a dense run.
-        scores: split → the subnetwork's score by `parp eval --json`, of the last checkpoint where
-            several are.
-    """
-
-    folder: Path
+    folder: Path  # the run's folder
+    # What `run.json` holds: command, versions, resolved config.
     record: Mapping[str, Any] = field(repr=False)
-    log: TrainingLog = field(repr=False)
+    log: TrainingLog = field(repr=False)  # the meters
+    # What `sparsity.json` holds; None for a dense run.
     sparsity_report: Mapping[str, Any] | None = field(repr=False)
+    # Split → the subnetwork's score by `parp eval --json`, of the last checkpoint where several
+    # are.
     scores: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
     def option(self, key: str, default: Any = None) -> Any:

@@ -135,31 +135,19 @@ def cause(output: str) -> str:
 
 @dataclass
 class Step:
-    """A program to run.
+    """A program to run."""
 
-    Attributes:
-        title: names it in progress and errors.
-        arguments: its path, or name in this environment, and its arguments.
-        log: for its output.
-        leaves: the file that it must leave.
-        work: all of its work, in any unit.
-        work_done: how much of it is done while it runs.
-        after: steps that must be done before.
-        then: called when the program has ended well; what it returns is printed with `announced`.
-        done: whether there is nothing to do.
-        announced: whether a line says that it is done.
-    """
-
-    title: str
-    arguments: Sequence[str]
-    log: Path
-    leaves: Path
-    work: float
-    work_done: Callable[[], float] = float
-    after: Sequence[Step] = ()
+    title: str  # names it in progress and errors
+    arguments: Sequence[str]  # its path, or name in this environment, and its arguments
+    log: Path  # for its output
+    leaves: Path  # the file that it must leave
+    work: float  # all of its work, in any unit
+    work_done: Callable[[], float] = float  # how much of it is done while it runs
+    after: Sequence[Step] = ()  # steps that must be done before
+    # Called when the program has ended well; what it returns is printed with `announced`.
     then: Callable[[], str | None] | None = None
-    done: bool = False
-    announced: bool = False
+    done: bool = False  # whether there is nothing to do
+    announced: bool = False  # whether a line says that it is done
     child: Child | None = None
 
     def progress(self) -> float:

@@ -22,17 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Restart:
-    """Where a run starts.
+    """Where a run starts."""
 
-    Attributes:
-        weights: the checkpoint whose weights are loaded; None for a new run.
-        updates: those that count as made.
-        of_this_run: the checkpoints whose run this must be: the one that it resumes from, and
-            its folder's own.
-    """
-
+    # The checkpoint whose weights are loaded; None for a new run.
     weights: Mapping[str, Any] | None = None
-    updates: int = 0
+    updates: int = 0  # those that count as made
+    # The checkpoints whose run this must be: the one that it resumes from, and its folder's own.
     of_this_run: tuple[Mapping[str, Any], ...] = ()
 
 
