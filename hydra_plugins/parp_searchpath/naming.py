@@ -10,12 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 # They are in the name already, or say how work is distributed.
-_NAMED = (
-    "task.prune.method",
-    "task.prune.sparsity",
-    "common.seed",
-    "optimization.update_freq",
-)
+_NAMED = ("task.prune.method", "task.prune.sparsity", "common.seed", "optimization.update_freq")
 # A file decides what these mean, and its name says little.
 _FILES = ("task.prune.mask", "task.prune.initial", "checkpoint.finetune_from_model")
 _LONGEST = 100

@@ -13,15 +13,7 @@ from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, plain_dictionary
 from parp_fairseq.checkpoints.fairseq_settings import keep_audio_keys
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import SPARSE_MODEL, output
-from parp_fairseq.checkpoints.sparse_file import (
-    FORMAT,
-    HIGH,
-    KEPT,
-    LOW,
-    SCALE,
-    VERSION,
-    read_about,
-)
+from parp_fairseq.checkpoints.sparse_file import FORMAT, HIGH, KEPT, LOW, SCALE, VERSION, read_about
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike, check_output
 

@@ -16,10 +16,7 @@ _SHOWN = 8
 
 
 def prunable_parameters(
-    model: nn.Module,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    biases: bool = False,
+    model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = (), biases: bool = False
 ) -> list[str]:
     """Return the names of the parameters of a transformers model that may be pruned, sorted.
 

@@ -35,11 +35,7 @@ class Output:
     """Where transcripts go: standard output, one file, or a folder with a file of captions each."""
 
     def __init__(
-        self,
-        form: str,
-        output: PathLike | None,
-        given: Sequence[PathLike],
-        paths: Sequence[Path],
+        self, form: str, output: PathLike | None, given: Sequence[PathLike], paths: Sequence[Path]
     ) -> None:
         """For transcripts of `paths`, found in what was `given`; `output` None: standard output.
 

@@ -15,12 +15,7 @@ from torch import Tensor
 from parp_fairseq.kernels.cut import Bound, cut
 from parp_fairseq.kernels.rank import Bracketed, scan
 from parp_fairseq.kernels.words import infinity, value_of, word_of, words
-from parp_fairseq.pruning.arguments import (
-    GRANULARITIES,
-    PruningError,
-    check_choice,
-    check_sparsity,
-)
+from parp_fairseq.pruning.arguments import GRANULARITIES, PruningError, check_choice, check_sparsity
 from parp_fairseq.pruning.mask import Mask
 
 # Below this many entries all are sorted out at once; above, a sample narrows them down first.
@@ -84,10 +79,7 @@ def magnitude_mask(
 
 
 def select_smallest(
-    tensors: Mapping[str, Tensor],
-    sparsity: float,
-    granularity: str = "global",
-    hint: float = 0.0,
+    tensors: Mapping[str, Tensor], sparsity: float, granularity: str = "global", hint: float = 0.0
 ) -> Selection:
     """Select what `magnitude_mask` prunes; for "tensor" the threshold is the largest one.
 

@@ -13,12 +13,7 @@ from torch import Tensor
 
 from parp_fairseq.kernels.cut import zero_unset
 from parp_fairseq.pruning.arguments import PruningError, check_interval
-from parp_fairseq.pruning.magnitude import (
-    magnitude_mask,
-    nested,
-    select_smallest,
-    smallest_kept,
-)
+from parp_fairseq.pruning.magnitude import magnitude_mask, nested, select_smallest, smallest_kept
 from parp_fairseq.pruning.mask import Mask, kept_by_both
 from parp_fairseq.pruning.reach import Motion
 from parp_fairseq.pruning.schedule import SparsitySchedule, StagedSchedule

@@ -120,10 +120,7 @@ class Outlook:
 
 
 def look_ahead(
-    pruner: Pruner,
-    rates: Sequence[float],
-    epoch_ends: Sequence[int] = (),
-    option: str = "interval",
+    pruner: Pruner, rates: Sequence[float], epoch_ends: Sequence[int] = (), option: str = "interval"
 ) -> Outlook | None:
     """Say whether pruned weights can regrow in a training; None where none can by definition.
 

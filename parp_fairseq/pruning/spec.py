@@ -76,8 +76,7 @@ class PruningSpec:
         default=None, metadata=_help("parp_p, gmp: linear or cubic (default: linear; gmp: cubic)")
     )
     granularity: str = field(
-        default="global",
-        metadata=_help("global, or tensor for the same sparsity in every matrix"),
+        default="global", metadata=_help("global, or tensor for the same sparsity in every matrix")
     )
     include: List[str] = field(  # noqa: UP006
         default_factory=lambda: ["wav2vec2"],

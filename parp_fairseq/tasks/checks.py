@@ -49,12 +49,7 @@ _PATHS = (
 
 # Of which runs, an option, the only value that is supported there, why.
 _NEEDS = (
-    (
-        "all",
-        "optimizer._name",
-        "parp",
-        "it holds the state; name another in optimizer.base",
-    ),
+    ("all", "optimizer._name", "parp", "it holds the state; name another in optimizer.base"),
     ("all", "checkpoint.write_checkpoints_asynchronously", False, "fairseq saves no last or best"),
     ("all", "checkpoint.checkpoint_suffix", "", "a run finds its checkpoints by their plain names"),
     ("phones", "criterion.post_process", "none", "phones are not joined into words"),

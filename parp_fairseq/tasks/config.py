@@ -77,8 +77,7 @@ class ParpTaskConfig(AudioFinetuningConfig):
         metadata={"help": "relative paths are resolved against it (default: current directory)"},
     )
     resume_with_changes: bool = field(
-        default=False,
-        metadata={"help": "resume a run although its settings or data have changed"},
+        default=False, metadata={"help": "resume a run although its settings or data have changed"}
     )
     contents: Any = field(
         default=None, metadata={"help": "written by the program: digests of what the run reads"}

@@ -42,11 +42,7 @@ SMALL = (
     *("optimization.update_freq=[1]", "dataset.validate_after_updates=0"),
     "hydra.run.dir=runs/parp_10min/parp_0.5_seed2337",
 )
-NO_CHANCE = (
-    "model.apply_mask=false",
-    "model.activation_dropout=0",
-    "model.mask_channel_prob=0",
-)
+NO_CHANCE = ("model.apply_mask=false", "model.activation_dropout=0", "model.mask_channel_prob=0")
 
 
 def _train(arguments: list[str], folder: str, log: str, largest: int | None) -> None:

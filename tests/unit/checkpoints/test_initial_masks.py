@@ -10,14 +10,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.export.fairseq import export_fairseq
 from parp_fairseq.export.hf import export_hf
 from parp_fairseq.export.sparse_export import export_sparse
-from parp_fairseq.pruning import (
-    Mask,
-    Pruner,
-    PruningSpec,
-    Scope,
-    SparsitySchedule,
-    magnitude_mask,
-)
+from parp_fairseq.pruning import Mask, Pruner, PruningSpec, Scope, SparsitySchedule, magnitude_mask
 
 
 @pytest.fixture(scope="module")

@@ -98,12 +98,7 @@ def test_names():
 
 
 def test_the_ending_of_the_output_decides_the_format():
-    for output, form in (
-        (None, "text"),
-        ("a.srt", "srt"),
-        ("a.JSONL", "jsonl"),
-        ("a.txt", "text"),
-    ):
+    for output, form in ((None, "text"), ("a.srt", "srt"), ("a.JSONL", "jsonl"), ("a.txt", "text")):
         assert choose_format(None, output) == form
     assert choose_format("srt", "folder") == choose_format("srt", "a.txt") == "srt"
     assert choose_format("text", "a.json") == choose_format(None, "a") == "text"

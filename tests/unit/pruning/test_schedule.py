@@ -17,12 +17,7 @@ def test_sparsity_after_each_update(schedule, expected):
     assert [schedule.at(update) for update in range(4)] == pytest.approx(expected)
 
 
-@given(
-    st.floats(0, 1),
-    st.floats(0, 1),
-    st.integers(0, 50),
-    st.sampled_from(["linear", "cubic"]),
-)
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 50), st.sampled_from(["linear", "cubic"]))
 def test_never_falls_and_ends_at_the_target(one, two, rise, shape):
     initial, final = sorted((one, two))
     schedule = SparsitySchedule(final=final, initial=initial, rise=rise, shape=shape)
