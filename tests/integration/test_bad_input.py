@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from parp_fairseq.checkpoints.formats import TINY_MODEL
-from parp_fairseq.checkpoints.mask_files import save_mask
-from parp_fairseq.pruning import Mask
 
 P = "task.prune."
 
@@ -126,25 +124,11 @@ def not_finite(state):
     return state
 
 
-def mask_of(**shapes):
-    return lambda path: save_mask(
-        Mask({name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}), path
-    )
-
-
-def misshapen(path):
-    names = [
-        name for name in tiny_state()["model"] if re.search(r"layers.*(proj|fc.)\.weight", name)
-    ]
-    mask_of(**dict.fromkeys(names, (4, 4)))(path)
-
-
 def unfit(change, expected):
     return saved(change), rf": model\.w2v_path does not fit .*: {expected}"
 
 
-INITIAL = "task.prune.initial"
-# What writes the file, the line behind the file's name, and the option, if not model.w2v_path.
+# What writes the file, and the line behind the file's name.
 FILES = {
     "truncated": (
         lambda path: path.write_bytes(TINY_MODEL.read_bytes()[:-5000]),
@@ -174,25 +158,15 @@ FILES = {
         saved(of_model(_name="wav2vec9")),
         r" is of a model that fairseq does not know \(wav2vec9\)",
     ),
-    "another model's mask": (
-        mask_of(**{"encoder.layers.0.fc1.weight": (4, 4)}),
-        ": this mask has no mask for encoder.layers.0.fc2.weight",
-        INITIAL,
-    ),
-    "a mask of other shapes": (
-        misshapen,
-        r": .*encoder\.layers\.0\.fc1\.weight.* \(4, 4\)",
-        INITIAL,
-    ),
 }
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_file(train, capsys, case):
-    write, expected, *option = FILES[case]
+    write, expected = FILES[case]
     file = train.folder / "file.pt"
     write(file)
-    line = train.refusal(f"{option[0] if option else 'model.w2v_path'}=file.pt")
+    line = train.refusal("model.w2v_path=file.pt")
     assert re.match(re.escape(str(file)) + expected, line), line
     assert "code from a checkpoint ran" not in capsys.readouterr().out
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from parp_fairseq.checkpoints.finetuned import open_finetuned
-from parp_fairseq.checkpoints.sparse_file import read_sparse
 from parp_fairseq.errors import UserError
 from parp_fairseq.evaluation.fairseq_model import build_model, build_task
 from parp_fairseq.export.fairseq import export_fairseq
@@ -129,12 +128,3 @@ def test_a_dictionary_with_other_counts_stays(finetuned, data, tmp_path):
     (tmp_path / "dict.ltr.txt").write_text(counted, encoding="utf-8")
     export_fairseq(finetuned, tmp_path / "model.pt")
     assert (tmp_path / "dict.ltr.txt").read_text(encoding="utf-8") == counted
-
-
-def test_half_precision_rounds_once(finetuned, parp, tmp_path):
-    out = tmp_path / "model.safetensors"
-    code, said, _ = parp("export", finetuned, "-o", out, "--format", "sparse", "--dtype", "fp16")
-    assert code == 0 and f"bytes: {out.stat().st_size:,}" in said
-    half = read_sparse(out)["model"]
-    original = torch.load(finetuned, weights_only=True)["model"]
-    assert all(torch.equal(half[name], original[name].half().float()) for name in original)

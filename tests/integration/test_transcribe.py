@@ -168,14 +168,3 @@ def test_long_recordings_run_in_windows(models, heard, tmp_path, monkeypatch):
     for start, length, text in zip(starts, lengths, [*heard.values()] * times):
         inside = [word for word in done.words if start <= word.start < start + length]
         assert abs(len(inside) - len(text.split())) <= 2 + len(text.split()) // 2
-
-
-def test_a_window_longer_than_the_recording_changes_nothing(models, heard, tmp_path):
-    subnetwork = open_subnetwork(models["sparse"])
-    path = max(heard, key=lambda name: soundfile.info(name).frames)
-    recording = read_recording(path)
-    assert recording.seconds < 20
-    whole = transcribe(subnetwork, recording, window=3600)
-    assert transcribe(subnetwork, recording) == whole
-    assert transcribe(subnetwork, recording, recording.seconds + 0.02, context=0.5) == whole
-    assert whole.text == heard[path]

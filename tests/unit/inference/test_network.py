@@ -7,7 +7,6 @@ from fairseq_models import XLSR, data2vec, hubert, wav2vec2
 from omegaconf import OmegaConf
 
 from parp_fairseq.checkpoints.vocabulary import NETWORK, Architecture
-from parp_fairseq.engine import accelerate
 from parp_fairseq.errors import UserError
 from parp_fairseq.inference.network import Wav2Vec2Ctc
 
@@ -108,22 +107,6 @@ def test_half_precision_and_new_weight_norm_names():
     half = Wav2Vec2Ctc.from_finetuned(model, halved)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
     assert (half(sound()) - theirs(sound())).abs().max() < 0.05
-
-
-def test_the_engine_knows_its_layers():
-    _, model, weights = finetuned(NETWORKS["base"])
-    for name, tensor in weights.items():
-        if ".encoder.layers." in name and tensor.ndim == 2:
-            tensor.mul_(torch.rand(tensor.shape) > 0.9)
-    ours, forced = (Wav2Vec2Ctc.from_finetuned(model, weights) for _ in range(2))
-    expected = ours(sound())
-    decisions = accelerate(ours).decisions
-    kinds = [decision.kind for decision in decisions]
-    assert kinds.count("feed forward") == 3
-    assert accelerate(forced, {decision.name: True for decision in decisions}).replaced == len(
-        decisions
-    )
-    assert (forced(sound()) - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from parp_fairseq import optim  # noqa: F401 (registers the optimizer)
 from parp_fairseq.errors import UserError
 from parp_fairseq.optim.parp import optimized_weights, parp_optimizer
-from parp_fairseq.pruning import Pruner, SparsitySchedule, magnitude_mask, random_mask
+from parp_fairseq.pruning import Pruner, SparsitySchedule, magnitude_mask
 
 KINDS = {
     "fp16 flat": (FP16Optimizer, torch.float16, {}),
@@ -128,22 +128,6 @@ def test_prunes_masters_and_lets_weights_come_back_from_zero(kind, monkeypatch):
                 assert torch.equal(updated[name], expected)
                 assert torch.equal(weight.data, expected.to(weight.dtype))
     assert pruner.events == 3
-
-
-def test_a_static_mask_stays_zero_through_steps(kind, monkeypatch):
-    training = Training(kind, monkeypatch)
-    updated, copies = training.weights
-    mask = random_mask(updated, 0.6, seed=2)
-    pruner = Pruner(SparsitySchedule(final=0.6), static=True)
-    pruner.start(updated, mask, copies=copies)
-    for update in range(4):
-        pruner.begin_update(0, update)
-        training.step()
-        pruner.end_update(update + 1)
-        for name, weight in training.prunable.items():
-            assert bool((updated[name][~mask[name]] == 0).all())
-            assert bool((weight.data[~mask[name]] == 0).all())
-            assert bool((weight.data[mask[name]] != 0).all())
 
 
 @pytest.mark.parametrize("kind", MASTERS)
