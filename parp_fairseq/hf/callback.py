@@ -19,10 +19,9 @@ from transformers.trainer_callback import CallbackHandler
 from parp_fairseq.checkpoints.initial_masks import InitialMask, weights_named
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
-from parp_fairseq.hf import sidecar
+from parp_fairseq.hf.folders import check_reloaded, read_folder, state_of, write_state
 from parp_fairseq.hf.masked_model import MaskedModel
 from parp_fairseq.hf.parameters import prunable_parameters
-from parp_fairseq.hf.saved_names import check_reloaded, read_folder
 from parp_fairseq.hf.unsupported import check_training
 from parp_fairseq.pruning import Mask, Pruner, PruningSpec
 from parp_fairseq.pruning.pruner import saved_mask
@@ -162,7 +161,7 @@ class PruningCallback(TrainerCallback):
         folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
         if args.should_save and folder.is_dir():
             subnetwork = {name: self.pruner.masked(name, w) for name, w in self._weights.items()}
-            sidecar.write_state(folder, self.pruner.state_dict(), subnetwork)
+            write_state(folder, self.pruner.state_dict(), subnetwork)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         """Leave m⊙θ in the model, and nothing else."""
@@ -173,7 +172,7 @@ class PruningCallback(TrainerCallback):
         best = state.best_model_checkpoint if args.load_best_model_at_end else None
         if best is not None:
             # The Trainer has loaded this one.
-            saved = saved_mask(sidecar.state_of([best], self._weights, 0))
+            saved = saved_mask(state_of([best], self._weights, 0))
             self.mask = saved.to(self._weights)
         else:
             self._check_workers()
@@ -255,7 +254,7 @@ class PruningCallback(TrainerCallback):
             *(folder for folder in named if isinstance(folder, (str, Path))),
             Path(args.output_dir, f"checkpoint-{state.global_step}"),
         ]
-        return sidecar.state_of(folders, self._weights, state.global_step)
+        return state_of(folders, self._weights, state.global_step)
 
     def _check_workers(self) -> None:
         """Stop, on every worker, where they have come to different masks."""

@@ -7,51 +7,44 @@ from typing import TYPE_CHECKING, Any
 from parp_fairseq.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import TrainingArguments
 
 _PARALLEL = "train with plain data parallelism (torchrun, accelerate launch)"
 
 
-def check_training(args: TrainingArguments, model: nn.Module) -> None:
+def check_training(args: TrainingArguments, model: Any) -> None:
     """Refuse what cannot be right, given the Trainer's arguments and its model: a UserError.
 
     Weights that are sharded, quantised, frozen below adapters, averaged, compiled or replicated by
     threads.
     """
-    for refused, reason in _reasons(args, model):
-        if refused:
-            raise UserError(f"PruningCallback: {reason}")
-
-
-def _reasons(args: TrainingArguments, model: Any) -> list[tuple[bool, str]]:
-    way = _distributed_type()
-    return [
+    way, optim = _distributed_type(), str(getattr(args.optim, "value", args.optim))
+    adapted = hasattr(model, "peft_config") or getattr(model, "_hf_peft_config_loaded", False)
+    for refused, reason in (
         (
-            bool(args.fsdp) or "FSDP" in way,
-            "a global threshold needs whole weights, and FSDP shards them; " + _PARALLEL,
+            args.fsdp or "FSDP" in way,
+            f"a global threshold needs whole weights, and FSDP shards them; {_PARALLEL}",
         ),
         (
-            bool(args.deepspeed) or way in ("DEEPSPEED", "MEGATRON_LM"),
-            "DeepSpeed keeps the weights and their masters to itself; " + _PARALLEL,
+            args.deepspeed or way in ("DEEPSPEED", "MEGATRON_LM"),
+            f"DeepSpeed keeps the weights and their masters to itself; {_PARALLEL}",
         ),
         (
             args.n_gpu > 1,
-            "nn.DataParallel is not tested; start one process for each GPU (torchrun, accelerate "
-            "launch), or set CUDA_VISIBLE_DEVICES",
+            f"nn.DataParallel is not tested; {_PARALLEL}, or set CUDA_VISIBLE_DEVICES",
         ),
         (
-            hasattr(model, "peft_config") or bool(getattr(model, "_hf_peft_config_loaded", False)),
+            adapted,
             "the model's own weights are frozen below PEFT adapters; merge the adapters "
             "(merge_and_unload) and fine-tune all weights",
         ),
         (
-            bool(getattr(model, "is_quantized", False)),
+            getattr(model, "is_quantized", False),
             "the model is quantised, and magnitudes of packed integers mean nothing; load it in "
             "fp32 or bf16",
         ),
         (
-            str(getattr(args.optim, "value", args.optim)).startswith("schedule_free"),
+            optim.startswith("schedule_free"),
             "a schedule-free optimizer trains other weights than it evaluates; use another optim",
         ),
         (
@@ -60,10 +53,11 @@ def _reasons(args: TrainingArguments, model: Any) -> list[tuple[bool, str]]:
         ),
         (
             any(parameter.is_meta for parameter in model.parameters()),
-            "part of the model has no storage (it is on the meta device or offloaded); load it "
-            "whole",
+            "part of the model has no storage (meta device, offloaded); load it whole",
         ),
-    ]
+    ):
+        if refused:
+            raise UserError(f"PruningCallback: {reason}")
 
 
 def _distributed_type() -> str:
