@@ -1,4 +1,4 @@
-"""What a run leaves next to its checkpoints: its settings, its mask, its sparsity by layer."""
+"""What a run leaves next to its checkpoints: its settings, its mask, its sparsity by tensor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import platform
 import subprocess
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -21,38 +20,22 @@ from parp_fairseq._version import __version__
 from parp_fairseq.checkpoints.mask_files import save_mask
 from parp_fairseq.files import write_json
 from parp_fairseq.pruning import Mask
-from parp_fairseq.pruning.scope import canonical_name, place_of
+from parp_fairseq.pruning.scope import canonical_name
 from parp_fairseq.runs.names import INITIAL_MASK_FILE, MASK_FILE, RUN_FILE, SPARSITY_FILE
 
 
 def sparsity_report(mask: Mask) -> dict[str, Any]:
-    """Count a mask's entries: all, per tensor, per layer and per kind of matrix.
+    """Count a mask's entries: {"entries", "pruned", "sparsity"}, and the same under "tensors"."""
 
-    Counts are {"entries", "pruned", "sparsity"}; those of the parts are under "tensors", "layers"
-    and "kinds", by name, number and kind ("fc1").
-    """
-    tensors: dict[str, Counter[str]] = {}
-    layers: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for name, shape in mask.shapes.items():
-        entries = math.prod(shape)
-        counts = Counter(entries=entries, pruned=entries - mask.kept_in(name))
-        tensors[canonical_name(name)] = counts
-        place = place_of(canonical_name(name))
-        if place:
-            layers[place.layer].update(counts)
-            kinds[place.kind].update(counts)
-    return {
-        **_with_sparsity(Counter(entries=mask.numel, pruned=mask.numel - mask.kept)),
-        "layers": {str(key): _with_sparsity(layers[key]) for key in sorted(layers)},
-        "kinds": {key: _with_sparsity(kinds[key]) for key in sorted(kinds)},
-        "tensors": {key: _with_sparsity(counts) for key, counts in tensors.items()},
+    def counts(entries: int, kept: int) -> dict[str, Any]:
+        sparsity = (entries - kept) / entries if entries else 0.0
+        return {"entries": entries, "pruned": entries - kept, "sparsity": sparsity}
+
+    tensors = {
+        canonical_name(name): counts(math.prod(shape), mask.kept_in(name))
+        for name, shape in mask.shapes.items()
     }
-
-
-def _with_sparsity(counts: Counter[str]) -> dict[str, Any]:
-    entries, pruned = counts["entries"], counts["pruned"]
-    return {"entries": entries, "pruned": pruned, "sparsity": pruned / entries if entries else 0.0}
+    return {**counts(mask.numel, mask.kept), "tensors": tensors}
 
 
 def write_start(folder: Path, config: Mapping[str, Any], updates: int) -> None:
