@@ -50,77 +50,6 @@ def program_path(name: str) -> str:
     return path
 
 
-@dataclass
-class Child:
-    """A program that was started; its output is appended to `log`."""
-
-    log: Path
-    process: subprocess.Popen[bytes] = field(repr=False)
-    log_start: int = 0
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        return self.process.poll()
-
-    def failure(self) -> str:
-        """Say in one line why it failed."""
-        with self.log.open("rb") as stream:
-            stream.seek(self.log_start)
-            output = stream.read().decode("utf-8", "replace")
-        code = self.exit_code or 0
-        if code < 0:
-            return f"it was killed by signal {-code} (9 is what a lack of memory sends)"
-        return cause(output)
-
-
-def start(
-    arguments: Sequence[str],
-    folder: Path,
-    log: Path,
-    lock: int,
-    environment: Mapping[str, str] | None = None,
-) -> Child:
-    """Start a program (its path and arguments) in `folder`; its output is appended to `log`.
-
-    It inherits the lock's file descriptor, so the folder stays locked while it runs; on Linux it is
-    killed when this process dies. `environment` is added to this process's.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    guard = []
-    if sys.platform == "linux":
-        guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
-    with log.open("ab") as stream:
-        stream.write(f"$ {' '.join(arguments)}\n".encode())
-        stream.flush()
-        position = stream.tell()
-        process = subprocess.Popen(
-            [*guard, *arguments],
-            cwd=folder,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            pass_fds=(lock,),
-            # Ctrl-C reaches only the parent, which then ends its children one after the other.
-            start_new_session=True,
-        )
-    return Child(log, process, position)
-
-
-def stop(children: Sequence[Child]) -> None:
-    """End these programs and wait until they are gone."""
-    running = [child.process for child in children if child.exit_code is None]
-    for process in running:
-        process.terminate()
-    for process in running:
-        try:
-            process.wait(_SECONDS_TO_LEAVE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def cause(output: str) -> str:
     """Say in one line why a program failed, given all that it printed.
 
@@ -148,7 +77,48 @@ class Step:
     then: Callable[[], str | None] | None = None
     done: bool = False  # whether there is nothing to do
     announced: bool = False  # whether a line says that it is done
-    child: Child | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    log_start: int = 0  # where the output of this start begins
+
+    @property
+    def exit_code(self) -> int | None:
+        """None before it runs and while it does."""
+        return None if self.process is None else self.process.poll()
+
+    def start(self, folder: Path, lock: int, environment: Mapping[str, str] | None = None) -> None:
+        """Start the program in `folder`, with `environment` besides this process's.
+
+        It inherits the lock's file descriptor, so the folder stays locked while it runs; on Linux
+        it is killed when this process dies.
+        """
+        program, *rest = self.arguments
+        command = [program if os.sep in program else program_path(program), *rest]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        guard = []
+        if sys.platform == "linux":
+            guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+        with self.log.open("ab") as stream:
+            stream.write(f"$ {' '.join(command)}\n".encode())
+            stream.flush()
+            self.log_start = stream.tell()
+            self.process = subprocess.Popen(
+                [*guard, *command],
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
+                # Ctrl-C reaches only the parent, which then ends its children one after the other.
+                start_new_session=True,
+            )
+
+    def failure(self) -> str:
+        """Say in one line why it failed."""
+        code = self.exit_code or 0
+        if code < 0:
+            return f"it was killed by signal {-code} (9 is what a lack of memory sends)"
+        return cause(self.log.read_bytes()[self.log_start :].decode("utf-8", "replace"))
 
     def progress(self) -> float:
         """How much of its work is done."""
@@ -159,14 +129,26 @@ class Step:
 
         Raises UserError: it failed, or left nothing; its log is named.
         """
-        if self.child is not None and self.child.exit_code != 0:
-            reason = self.child.failure()
-            raise UserError(f"{self.title} failed: {reason} (its whole output: {self.log})")
+        if self.process is not None and self.exit_code != 0:
+            raise UserError(f"{self.title} failed: {self.failure()} (its whole output: {self.log})")
         if not self.leaves.is_file():
             raise UserError(f"{self.title} left no {self.leaves}; its output is {self.log}")
         said = self.then() if self.then is not None else None
         self.done = True
         return f": {said}" if said else ""
+
+
+def stop(steps: Sequence[Step]) -> None:
+    """End what runs of these programs, and wait until they are gone."""
+    running = [s.process for s in steps if s.process is not None and s.exit_code is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(_SECONDS_TO_LEAVE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def run_steps(
@@ -188,13 +170,11 @@ def run_steps(
         try:
             while not all(step.done for step in steps):
                 _finish_ended(steps, progress)
-                running = [step for step in steps if step.child is not None and not step.done]
+                running = [step for step in steps if step.process is not None and not step.done]
                 for step in steps:
                     ready = all(other.done for other in step.after)
-                    if step.child is None and not step.done and ready and len(running) < jobs:
-                        program, *rest = step.arguments
-                        path = program if os.sep in program else program_path(program)
-                        step.child = start([path, *rest], folder, step.log, lock, environment)
+                    if step.process is None and not step.done and ready and len(running) < jobs:
+                        step.start(folder, lock, environment)
                         running.append(step)
                 progress.show(
                     sum(step.progress() for step in steps),
@@ -202,13 +182,13 @@ def run_steps(
                 )
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
-            stop([step.child for step in steps if step.child is not None])
+            stop(steps)
 
 
 def _finish_ended(steps: Sequence[Step], progress: Progress) -> None:
     announced = [step for step in steps if step.announced]
     for step in steps:
-        if step.child is not None and not step.done and step.child.exit_code is not None:
+        if not step.done and step.exit_code is not None:
             said = step.finish()
             if step.announced:
                 count = sum(other.done for other in announced)

@@ -13,7 +13,7 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.runs import progress as progress_module
 from parp_fairseq.runs import side_by_side
 from parp_fairseq.runs.progress import Progress, duration, updates_done
-from parp_fairseq.runs.side_by_side import Step, cause, program_path, run_steps, start, stop
+from parp_fairseq.runs.side_by_side import Step, cause, program_path, run_steps, stop
 
 SLEEPER = "print('up', flush=True); import time; time.sleep(99)"
 
@@ -74,16 +74,16 @@ def test_a_failure_is_told_and_ends_the_others(tmp_path, lock, code, told):
     other = step(tmp_path, "b", "time.sleep(99)")
     with pytest.raises(UserError, match=told):
         run_steps([other, step(tmp_path, "a", code)], tmp_path, 2, lock)
-    assert other.child.exit_code not in (None, 0)
+    assert other.exit_code not in (None, 0)
 
 
 def test_the_failure_of_this_start_is_named(tmp_path, lock):
-    log = tmp_path / "logs" / "x.log"
     for code in ("print('parp: error: of an earlier start')", "import os; int(os.environ['N'])"):
-        child = start([sys.executable, "-c", code], tmp_path, log, lock, {"N": "one"})
-        child.process.wait(60)
-    assert child.exit_code == 1
-    assert child.failure() == "ValueError: invalid literal for int() with base 10: 'one'"
+        begun = step(tmp_path / "logs", "x", code)
+        begun.start(tmp_path, lock, {"N": "one"})
+        begun.process.wait(60)
+    assert begun.exit_code == 1
+    assert begun.failure() == "ValueError: invalid literal for int() with base 10: 'one'"
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,12 @@ def test_a_cause_in_one_line(output, line):
 def test_stop_ends_even_those_that_do_not_listen(tmp_path, lock, monkeypatch):
     monkeypatch.setattr(side_by_side, "_SECONDS_TO_LEAVE", 0.2)
     deaf = f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEPER}"
-    started = [
-        start([sys.executable, "-c", code], tmp_path, tmp_path / f"{n}.log", lock)
-        for n, code in enumerate((deaf, SLEEPER))
-    ]
-    for child in started:
-        wait_for(lambda c=child: "up" in c.log.read_text().splitlines())
-    stop(started)
-    assert [child.exit_code for child in started] == [-signal.SIGKILL, -signal.SIGTERM]
+    steps = [step(tmp_path, name, code) for name, code in (("a", deaf), ("b", SLEEPER))]
+    for one in steps:
+        one.start(tmp_path, lock)
+        wait_for(lambda s=one: "up" in s.log.read_text().splitlines())
+    stop(steps)
+    assert [one.exit_code for one in steps] == [-signal.SIGKILL, -signal.SIGTERM]
 
 
 def wait_for(condition):
@@ -127,12 +125,12 @@ def test_a_child_dies_with_its_parent(tmp_path):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from parp_fairseq.runs.side_by_side import start
+from parp_fairseq.runs.side_by_side import Step
 folder = Path({str(tmp_path)!r})
 lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-command = [sys.executable, "-c", {SLEEPER!r}]
-child = start(command, folder, folder / "log", lock)
-(folder / "pid").write_text(str(child.process.pid))
+step = Step("x", [sys.executable, "-c", {SLEEPER!r}], folder / "log", folder / "x", 1.0)
+step.start(folder, lock)
+(folder / "pid").write_text(str(step.process.pid))
 time.sleep(99)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
