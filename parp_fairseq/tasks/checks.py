@@ -203,6 +203,11 @@ def refuse_unsupported(run: DictConfig) -> None:
             "model.layer_type=trf_adp: set +model.adp_num to the number of adapters",
         ),
         (
+            model.get("layer_decay", 1) < 1,
+            f"model.layer_decay={model.get('layer_decay')}: fairseq has it for data2vec 2.0 only; "
+            "leave it out",
+        ),
+        (
             method.ramps and checkpoint.patience > 0,
             f"checkpoint.patience={checkpoint.patience}: errors rise while the sparsity ramps up, "
             "so training would stop before the target; set checkpoint.patience=-1",

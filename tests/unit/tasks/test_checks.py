@@ -42,6 +42,7 @@ REFUSED = [
     ),
     ("dense", "checkpoint.checkpoint_suffix=_x", "by their plain names"),
     ("dense", "model.layer_type=trf_adp", "number of adapters"),
+    ("dense", "model.layer_decay=0.9", "data2vec 2.0 only"),
     ("dense", "checkpoint.best_checkpoint_metric=accuracy", "gives loss, uer, wer,"),
     (
         "dense",
