@@ -93,7 +93,7 @@ def transcribe_all(
         subnetwork = open_subnetwork(model, sparsity)
         groups = run_sparse(subnetwork.model, engine, precision)
     else:
-        subnetwork, groups, level, taken = within(model, limit, engine, precision)
+        subnetwork, groups, level, taken = within(model, limit, engine, precision, window)
         print(f"parp: sparsity {level:g} takes {limit.shown(taken)}", file=sys.stderr)
     # Only an opened model says which file it is.
     written.check_not(subnetwork.dictionary)

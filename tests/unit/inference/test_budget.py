@@ -1,6 +1,10 @@
 """`--budget`: the densest level that takes no more."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+import soundfile
 import torch
 from small_model import random_state, save
 
@@ -9,6 +13,9 @@ from parp_fairseq.errors import UserError
 from parp_fairseq.export.sparse_export import export_sparse
 from parp_fairseq.inference import budget as budgets
 from parp_fairseq.inference.budget import Budget, within
+from parp_fairseq.inference.recognise import transcribe
+from parp_fairseq.inference.subnetwork import open_subnetwork
+from parp_fairseq.manifests.audio.headers import opened
 
 LEVELS = (0.5, 0.7, 0.9)
 
@@ -50,7 +57,7 @@ def test_a_size_is_met_by_the_densest_level_that_fits(nested, place):
 @pytest.mark.parametrize(("most", "level"), [(60, 0.5), (45, 0.7), (30.0, 0.9)])
 def test_a_time_is_met_by_the_densest_level_that_is_fast_enough(nested, monkeypatch, most, level):
     times = iter([50, 40, 30])
-    monkeypatch.setattr(budgets, "milliseconds", lambda model: next(times))
+    monkeypatch.setattr(budgets, "milliseconds", lambda *_: next(times))
     found = within(nested[0], Budget("x", most, True), "dense")
     assert (round(found[2], 3), found[1]) == (level, 0)
 
@@ -68,6 +75,23 @@ def test_what_is_no_budget(nested, tmp_path):
         within(nested[0], Budget("x", 1e9, False))
 
 
-def test_a_measurement_is_a_time(nested):
-    subnetwork, _, _, taken = within(nested[0], Budget("x", 1e6, True))
-    assert 0 < taken < 1e6 and budgets.milliseconds(subnetwork.model, 0.5) > 0
+@pytest.mark.parametrize("window", [7.0, 9.0, 20.0])
+def test_a_time_is_what_a_second_of_a_long_recording_takes(nested, tmp_path, monkeypatch, window):
+    """By a clock that only the network moves: a second for a second that it is given."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def run(_, given):
+        clock.now += given[0].numel() / 16_000
+
+    subnetwork = open_subnetwork(nested[0])
+    subnetwork.model.register_forward_pre_hook(run)
+    soundfile.write(tmp_path / "long.wav", np.full(200 * 16_000, 0.1), 16_000)
+    with opened(tmp_path / "long.wav") as (_, recording):
+        pass
+    transcribe(subnetwork, recording, window)
+    taken = 1e3 * clock.now / 200
+    monkeypatch.setattr(budgets, "time", clock)
+    assert budgets.milliseconds(subnetwork, window) == pytest.approx(taken, rel=0.1)
+    monkeypatch.setattr(budgets, "open_subnetwork", lambda *_: subnetwork)
+    found = within(nested[0], Budget("x", 1e6, True), "dense", window=window)
+    assert found[3] == pytest.approx(taken, rel=0.1)
