@@ -9,6 +9,8 @@
               in fp32, bf16 and int8; with --trained and --data the word errors of each
   transcribe  parp transcribe of a sparse file at 90%, as whole processes
   sizes       sparse files of one level and of several: bytes, and seconds to write and to read
+  budgets     parp transcribe --budget, as whole processes: how many of 20 random budgets of time
+              and of size are met within 10%; of --trained, or of random weights
 
 All ways of a bench take turns, so that other work on the machine meets all alike. Where others use
 it, --one-thread makes times comparable.
@@ -499,9 +501,57 @@ def sizes(given: argparse.Namespace) -> Iterator[str]:
     yield aligned(("levels", "values", "MB", "write s", "read s", "read 0.9 s"), rows, left=2)
 
 
+def budgets(given: argparse.Namespace) -> Iterator[str]:
+    """Tables: each random budget with what its transcription took, and how many were met."""
+    from parp_fairseq.checkpoints.finetuned import open_finetuned
+    from parp_fairseq.checkpoints.sparse_file import level_bytes
+    from parp_fairseq.export.sparse_export import export_sparse
+    from parp_fairseq.inference.budget import level_costs
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoint, file = given.trained or folder / "checkpoint.pt", folder / "all.safetensors"
+        if not given.trained:
+            torch.save(fine_tuned(given.quick, (0.5, 0.7, 0.9)), checkpoint)
+        export_sparse(checkpoint, file)
+        # The least of several measurements: other work on the machine only adds.
+        rounds = [level_costs(file) for _ in range(given.rounds)]
+        costs = [min(level, key=lambda cost: cost.milliseconds) for level in zip(*rounds)]
+        # What a level takes of the disk is told by a file that holds no denser one.
+        sizes = {open_finetuned(file).sparsity: file.stat().st_size}
+        for cost in costs[1:]:
+            export_sparse(file, folder / "cut.safetensors", sparsity=cost.sparsity, force=True)
+            sizes[cost.sparsity] = (folder / "cut.safetensors").stat().st_size
+        audio, draw = noise(folder / "noise.wav", 60), np.random.default_rng(1)
+        read = level_bytes(file)
+        kinds = {
+            "ms": (costs[-1].milliseconds, 1.3 * costs[0].milliseconds),
+            "MB": (read[-1] / 1e6, 1.1 * read[0] / 1e6),
+        }
+        for unit, (least, most) in kinds.items():
+            rows, ratios = [], []
+            for budget in sorted(draw.uniform(least, most, 20)):
+                text = f"{budget:.4f}{unit}"
+                command = [*map(str, (PARP, "transcribe", file, audio, "--budget", text))]
+                said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+                chosen = re.search(r"sparsity ([\d.]+) takes", said)
+                if chosen is None:  # no level meets it; anything else ends the bench
+                    rows.append([text, "refused", re.search(r"takes ([\d.]+)", said)[1], ""])
+                    continue
+                computed = float(re.search(r"computed in ([\d.]+) s", said)[1])
+                taken = sizes[float(chosen[1])] / 1e6 if unit == "MB" else 1e3 * computed / 60
+                ratios.append(taken / budget)
+                rows.append([text, chosen[1], f"{taken:.2f}", f"{ratios[-1]:.2f}"])
+            yield aligned(("budget", "level", f"took {unit}", "of it"), rows)
+            met = sum(ratio <= 1.1 for ratio in ratios)
+            refused = len(rows) - len(ratios)
+            yield f"{met} of {len(rows)} met within 10%, {refused} refused\n"
+
+
 def main() -> None:
     """Run a bench; print its tables and the machine."""
-    benches = {made.__name__: made for made in (reprune, training, engine, transcribe, sizes)}
+    made = (reprune, training, engine, transcribe, sizes, budgets)
+    benches = {bench.__name__: bench for bench in made}
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("bench", choices=benches)
@@ -509,7 +559,7 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, nargs="+", help="of reprune (one) and engine")
     parser.add_argument("--quick", action="store_true", help="a small model, to try the script")
     parser.add_argument("--one-thread", action="store_true")
-    parser.add_argument("--trained", type=Path, help="of engine: a trained checkpoint, for WER")
+    parser.add_argument("--trained", type=Path, help="of engine and budgets: a trained checkpoint")
     parser.add_argument("--data", type=Path, help="its manifests, test-clean and dev-clean")
     given = parser.parse_args()
     many = [0.8, 0.9, 0.95] if given.bench == "engine" else [0.5]
