@@ -1,1 +1,1 @@
-"""What a model writes: letters, phones or pieces, and their dictionaries."""
+"""What a model writes: letters or phones, and their dictionaries."""

@@ -52,6 +52,5 @@ def test_the_command(tmp_path, parp):
     for wrong in (
         ("--sparsity", "0.5"),
         ("--png", "x.png"),
-        ("--lr", "1", "--against", checkpoint),
     ):
         assert parp("inspect", checkpoint, *wrong)[0] == 2
