@@ -329,7 +329,13 @@ def _reach(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTabl
         for one in found
     ]
     header = ["setup", "sparsity", "n", "reach", "regrown", "PARP - MPI"]
-    return summary, TextTable("", header, body, 2)
+    return summary, TextTable("", header, _said_once(body), 2)
+
+
+def _said_once(body: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The same rows, the first cell empty where it is that of the row above."""
+    firsts = [None, *(row[0] for row in body)]
+    return [["" if row[0] == first else row[0], *row[1:]] for row, first in zip(body, firsts)]
 
 
 def _best(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable]:
@@ -338,6 +344,7 @@ def _best(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable
     for target in question["best"]:
         for setup, groups in results.run_groups(target).items():
             dense = next(runs.rates() for runs in groups if runs.first.method == "dense")
+            bests: list[str] = []
             by_sparsity: dict[float, list[RunGroup]] = {}
             for runs in groups:
                 if "interval" not in runs.first.option_values:
@@ -346,17 +353,16 @@ def _best(results: Results, question: Mapping[str, Any]) -> tuple[str, TextTable
                 chosen.sort(key=lambda runs: runs.estimate().mean)
                 best = next(r for r in chosen if r.first.method != "omp" and not r.first.source)
                 if sparsity:
-                    says.append(
-                        f"{setup} at {percent(sparsity)}: {method_title(best.first.method)}"
-                    )
+                    bests.append(f"{method_title(best.first.method)} at {percent(sparsity)}")
                 for runs in chosen:
                     name = words(runs.setting).split(", ")[0]
                     rates = ", ".join(f"{rate:.1f}" for rate in runs.rates().values())
                     more = mean(rate - dense[seed] for seed, rate in runs.rates().items())
                     body.append([setup, name, f"{rates} {runs.metric}", f"{more:+.1f}"])
+            says.append(f"{setup}: {', '.join(bests)}")
     header = ["setup", "setting", "errors of each seed", "mean more than dense"]
     summary = f"**Fewest errors from one fine-tuning:** {'; '.join(says)}."
-    return summary, TextTable("", header, body, 2)
+    return summary, TextTable("", header, _said_once(body), 2)
 
 
 def _answered(what: str, counts: Mapping[str, int], of: str) -> str:
@@ -459,6 +465,8 @@ def _draw_seeds(results: Results, targets: Sequence[str], file: Path) -> None:
     drawn, panels = style.panels(len(targets), height=3.6)
     for axes, name in zip(panels, targets):
         ((setup, groups),) = results.run_groups(name).items()
+        groups = [runs for runs in groups if "interval" not in runs.first.option_values]
+        groups.sort(key=lambda runs: runs.first.sparsity)
         for y, runs in enumerate(groups):
             rates = [*runs.rates().values()]
             colour, marker = style.LOOKS[runs.first.method]

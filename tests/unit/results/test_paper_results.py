@@ -67,7 +67,7 @@ def test_reach_and_real_model_by_hand(results, page):
     found = [
         (one.seed, one.difference, one.regrown, one.reach)
         for one in analysis.regrowths(results, reach)
-        if (one.runs.setup, one.runs.first.sparsity) == (setup, 0.7)
+        if (one.runs.setup, one.runs.first.sparsity, one.runs.interval) == (setup, 0.7, "25")
     ]
     threshold = float(rows[f"{setup}_parp_0.7_seed1"]["reach"])
     assert sorted(found) == [(n + 1, parp[n] - mpi[n], 0.0, threshold) for n in (0, 1)]
@@ -78,7 +78,7 @@ def test_reach_and_real_model_by_hand(results, page):
     assert analysis.share_regrown(score) == pytest.approx(len(last - first) / len(last))
     table = analysis.results_page(results, page)
     more = sum(omp) / 2 - sum(dense) / 2
-    assert f"| {setup} | OMP 70% | {omp[0]:.1f}, {omp[1]:.1f} PER | {more:+.1f} |" in table
+    assert f"| OMP 70% | {omp[0]:.1f}, {omp[1]:.1f} PER | {more:+.1f} |" in table
 
 
 def test_a_run_or_target_that_is_not_there_is_named(tmp_path, capsys):
