@@ -397,7 +397,6 @@ report {}
     emptycorpus                 :: no run in emptycorpus: .*checkpoints/run\.json
     runs                        :: run\.json is damaged \(not JSON\)
     runs2                       :: run\.json is not a record of a run
-    runs --format pdf           :: 'text', 'markdown', 'csv', 'json'
 demo --out {}
     new --seeds 0 | new --jobs 0 :: greater than or equal to 1
     full                        :: something (else|that the demo did not make)
