@@ -156,8 +156,10 @@ def refuse_unsupported(run: DictConfig) -> None:
     }
     for kind, option, supported, why in _NEEDS:
         section, key = option.split(".")
-        # Unset is fairseq's default.
-        value = run[section].get(key, supported) if kinds[kind] and section in run else supported
+        value = run[section].get(key) if kinds[kind] and section in run else supported
+        # Unset is fairseq's default, which these two do not have.
+        if value is None and key != "post_process" and option != "optimizer._name":
+            value = supported
         if value != supported:
             raise UserError(f"{option}={value}: set {option}={supported} ({why})")
     updates, kept = run.optimization.get("max_update") or 0, run.task.get("keep_update") or 0
@@ -286,15 +288,16 @@ def _check_pretrained(run: DictConfig, manifests: dict[str, list[CheckedManifest
                 f"{path}: Whisper's encoder has no span masks: set model.apply_mask=false"
             )
         most = longest(config_section(state, "model"))
-        roles = list(manifests)[: 1 if run.dataset.disable_validation else 2]
-        rows = (
-            (checked.tsv, number, row)
-            for checked in (one for role in roles for one in manifests[role])
-            for number, row in enumerate(checked.manifest.rows, start=2)
-        )
         cut = (run.task.get("max_sample_size") or most + 1) <= most
-        for tsv, number, row in rows:
-            if row.frames > most and not cut:
+        for role, of_role in manifests.items():
+            if cut or (role == "validation set" and run.dataset.disable_validation):
+                continue
+            for tsv, number, row in (
+                (one.tsv, number, row)
+                for one in of_role
+                for number, row in enumerate(one.manifest.rows, start=2)
+                if row.frames > most
+            ):
                 raise UserError(
                     f"{tsv} row {number}: {row.path} is {row.frames / SAMPLE_RATE:.1f} s long, and "
                     f"Whisper's encoder takes {most / SAMPLE_RATE:.1f} s; cut the recording or "

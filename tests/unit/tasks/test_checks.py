@@ -28,6 +28,8 @@ REFUSED = [
     ("parp", "distributed_training.zero_sharding=os", "sharded state"),
     ("parp", "distributed_training.ddp_backend=fully_sharded", "not whole on every"),
     ("dense", "optimizer._name=adam", r"set optimizer\._name=parp \(.* optimizer\.base"),
+    ("dense", "optimizer._name=null", r"set optimizer\._name=parp"),
+    ("parp", "task.labels=phn criterion.post_process=null", "set criterion.post_process=none"),
     ("dense", "optimizer.base._name=composite", "base._name is 'composite'"),
     ("dense", "common.fp16=true", "common.fp16=true: .*common.bf16=true"),
     (
@@ -65,6 +67,7 @@ def test_refused(method, changes, message):
     ("method", "changes"),
     [
         ("parp", "checkpoint.patience=3"),
+        ("parp", "checkpoint.checkpoint_suffix=null optimization.use_bmuf=null"),
         ("dense", "criterion._name=ctc ema.store_ema=true"),
         ("dense", "checkpoint.patience=3 checkpoint.best_checkpoint_metric=nll_loss"),
         ("dense", "checkpoint.best_checkpoint_metric=accuracy dataset.disable_validation=true"),
