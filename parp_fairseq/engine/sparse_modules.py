@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.library import Library
+from torch import Tensor, library, nn
 
 from parp_fairseq.kernels.sparse_linear import (
     SparseMatrix,
@@ -90,7 +89,7 @@ _tracing = threading.local()
 def traced() -> Iterator[list[Replaced]]:
     """Sparse layers appear in traces as operations that name a place in this list."""
     layers: list[Replaced] = []
-    operations = Library("parp_engine", "FRAGMENT")
+    operations = library.Library("parp_engine", "FRAGMENT")
     operations.define("sparse(Tensor x, int number) -> Tensor")
     operations.impl("sparse", lambda x, number: layers[number].computed(x), "CPU")
     _tracing.layers = layers

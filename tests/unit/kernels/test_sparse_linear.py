@@ -34,6 +34,16 @@ def close(one, two):
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
 
 
+def test_results_go_where_they_are_wanted(level):
+    first, second = (sparse_matrix(pruned(*shape, 0.8)) for shape in ((30, 40), (20, 30)))
+    x = torch.randn(2, 70, 40)
+    one, two = (torch.full((2, 70, rows), torch.nan) for rows in (30, 20))
+    assert sparse_linear(x, first, out=one) is one
+    assert feed_forward(x, first, None, "gelu", second, None, out=two) is two
+    close(one, functional.linear(x, first.dense()))
+    close(two, functional.linear(functional.gelu(one), second.dense()))
+
+
 @anything
 @given(
     frames=st.integers(0, 150),
