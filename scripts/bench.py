@@ -369,7 +369,6 @@ def engine(given: argparse.Namespace) -> Iterator[str]:
         folder = Path(name)
         ways: dict[str, Callable[[], tuple[Any, int]]] = {}
         for sparsity in given.sparsity:
-            # Not one file for all: a model reads its weights from where they are.
             checkpoint, file = (folder / f"{sparsity}.{end}" for end in ("pt", "safetensors"))
             torch.save(fine_tuned(given.quick, (sparsity,)), checkpoint)
             export_sparse(checkpoint, file)

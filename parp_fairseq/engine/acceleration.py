@@ -111,7 +111,7 @@ def accelerate(
 
     Args:
         model: in evaluation mode, float32, on the CPU; calling it again replaces no more.
-        choice: group → whether to run it sparse (`Acceleration.choice`), without measuring.
+        choice: group → whether to run it sparse (`Acceleration.choice`), without measuring it.
         frames: lengths of input (utterances times frames, or tokens) that are measured; sparse must
             win at each.
         clear: run sparse what has at least this sparsity, without measuring, and the rest dense:
