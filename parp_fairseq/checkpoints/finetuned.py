@@ -101,7 +101,7 @@ class FineTuned:
     def sparsity(self) -> float:
         """Share of its prunable entries that are zero, in [0, 1]."""
         zeros, entries = self._zeros
-        return 1.0 - (entries - zeros) / entries
+        return 1.0 - (entries - zeros) / max(entries, 1)
 
     @cached_property
     def _zeros(self) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def _prune(state: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 def _prunable(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The weights that its training prunes, or those of the default scope."""
-    from parp_fairseq.checkpoints.initial_masks import scoped_weights
+    from parp_fairseq.checkpoints.prunable_weights import scoped_weights
     from parp_fairseq.pruning import Scope
 
     return scoped_weights(state, Scope.of_run(_prune(state, path)), path)

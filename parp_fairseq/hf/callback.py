@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
-from parp_fairseq.checkpoints.initial_masks import InitialMask, weights_named
+from parp_fairseq.checkpoints.initial_masks import InitialMask
+from parp_fairseq.checkpoints.prunable_weights import weights_named
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.hf.folders import check_reloaded, read_folder, state_of, write_state

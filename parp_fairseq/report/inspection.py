@@ -19,7 +19,7 @@ from parp_fairseq.checkpoints.fairseq_settings import config_section, describe_s
 from parp_fairseq.checkpoints.finetuned import open_finetuned
 from parp_fairseq.checkpoints.formats import read_state
 from parp_fairseq.checkpoints.hf_folder import WEIGHTS_FILE
-from parp_fairseq.checkpoints.initial_masks import scoped_weights
+from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning import Scope

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from parp_fairseq.checkpoints.formats import CHECKPOINT, SPARSE_MODEL, read_weights
 from parp_fairseq.checkpoints.hf_folder import is_hf_folder
-from parp_fairseq.checkpoints.initial_masks import scoped_weights
 from parp_fairseq.checkpoints.mask_files import load_mask, nonzero_mask, stored_mask
+from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.checkpoints.safe_load import load_checkpoint
 from parp_fairseq.errors import UserError
 from parp_fairseq.files import PathLike

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parp_fairseq.checkpoints.formats import read_state
-from parp_fairseq.checkpoints.initial_masks import scoped_weights
+from parp_fairseq.checkpoints.prunable_weights import scoped_weights
 from parp_fairseq.errors import options_named
 from parp_fairseq.files import PathLike
 from parp_fairseq.pruning.arguments import check_interval, check_sparsity

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from parp_fairseq import fairseq_patches
 from parp_fairseq.checkpoints.dictionary import SYMBOLS_KEY, dictionary_from, plain_dictionary
-from parp_fairseq.checkpoints.initial_masks import InitialMask, random_weights
+from parp_fairseq.checkpoints.initial_masks import InitialMask
+from parp_fairseq.checkpoints.prunable_weights import random_weights
 from parp_fairseq.checkpoints.safe_load import allow_fairseq_classes, load_checkpoint
 from parp_fairseq.errors import UserError, options_named
 from parp_fairseq.fairseq_patches import numpy_seeded, repaired_loading, save_weights
